@@ -1,0 +1,139 @@
+/*
+ * ringlet.h: the whole C API of the core.
+ *
+ * What Python can't do, or not fast enough: the ioctls of /dev/kvm, the vCPU's run loop, and
+ * what must be done in a signal handler. No policy, no output, no exit. A function that
+ * returns int returns -errno where it fails.
+ *
+ * cffi's declarations are made from this text (all lines but the preprocessor's), so it is
+ * the one place where a function or structure is declared.
+ *
+ * Source: Linux, Documentation/virt/kvm/api.rst.
+ */
+#ifndef RINGLET_H
+#define RINGLET_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* --- /dev/kvm and virtual machines (vm.c) ------------------------------------------- */
+
+int ringlet_kvm_open(const char *path);
+int ringlet_kvm_api_version(int kvm);
+int ringlet_kvm_mmap_size(int kvm);
+/* Fills at most `count` struct kvm_cpuid_entry2 and returns how many there are. */
+int ringlet_kvm_supported_cpuid(int kvm, void *entries, int count);
+/* Of /dev/kvm or of a VM: 0 where the capability is missing. */
+int ringlet_check_extension(int fd, int capability);
+
+int ringlet_vm_create(int kvm);
+int ringlet_vm_enable_capability(int vm, uint32_t capability, uint64_t argument);
+int ringlet_vm_set_tss_address(int vm, uint64_t address);
+/* Maps `size` bytes of the host at guest-physical `address`; a size of 0 removes the slot. */
+int ringlet_vm_set_memory(int vm, uint32_t slot, int readonly, uint64_t address, uint64_t size,
+			  void *host);
+/* PIC, I/O APIC and local APICs in the kernel: after the memory, before the vCPUs. */
+int ringlet_vm_create_irqchip(int vm);
+int ringlet_vm_create_pit(int vm);
+int ringlet_vm_set_irq(int vm, uint32_t gsi, int level);
+/* A write to the eventfd `fd` is an edge on `gsi`. */
+int ringlet_vm_irqfd(int vm, int fd, uint32_t gsi, int deassign);
+/* A guest's write of `length` bytes at `address` signals `fd` and makes no exit. */
+int ringlet_vm_ioeventfd(int vm, int fd, uint64_t address, uint32_t length, int port, int match,
+			 uint64_t value, int deassign);
+
+/* --- vCPUs (vcpu.c) ------------------------------------------------------------------ */
+
+enum ringlet_exit_kind {
+	RINGLET_EXIT_PORT,	  /* one port read or write of 1, 2 or 4 bytes */
+	RINGLET_EXIT_PORT_STRING, /* ins or outs: `count` of them, in `data` */
+	RINGLET_EXIT_MMIO,	  /* in `address`, `size`, `write`, `data` */
+	RINGLET_EXIT_HALT,
+	RINGLET_EXIT_SHUTDOWN,	     /* a triple fault */
+	RINGLET_EXIT_SYSTEM_EVENT,   /* in `detail`: type, data */
+	RINGLET_EXIT_INTERNAL_ERROR, /* in `detail`: suberror, data */
+	RINGLET_EXIT_DEBUG,	     /* in `detail`: exception, pc, dr6, dr7 */
+	RINGLET_EXIT_FAIL_ENTRY,     /* in `detail`: hardware reason, cpu */
+	RINGLET_EXIT_INTERRUPTED,    /* kicked, ticked, or a signal of the program's */
+	RINGLET_EXIT_UNKNOWN,	     /* in `detail`: KVM's exit reason */
+	RINGLET_EXIT_ERROR,	     /* in `detail`: errno of KVM_RUN */
+	RINGLET_EXIT_KINDS
+};
+
+struct kvm_run;
+
+struct ringlet_vcpu {
+	int fd;
+	int thread; /* that runs it or ran it last, as gettid() says; 0 before */
+	struct kvm_run *run;
+	size_t run_size;
+	void *timer;   /* of the tick */
+	int has_timer;
+
+	/* The last exit. */
+	uint64_t address;
+	uint32_t size;	/* bytes of one access */
+	uint32_t count; /* accesses */
+	int write;
+	uint8_t *data;	    /* `size` * `count` bytes to write, or to be filled by the reader */
+	uint32_t data_size; /* the reply that run() stores there by itself, or 0 */
+	uint32_t detail_count;
+	uint64_t detail[18];
+
+	uint64_t exits[12]; /* how many of each kind: RINGLET_EXIT_KINDS */
+};
+
+/* The vCPU's state as KVM's own structures, bytes for bytes. */
+enum ringlet_state {
+	RINGLET_STATE_REGS,	/* struct kvm_regs */
+	RINGLET_STATE_SREGS,	/* struct kvm_sregs */
+	RINGLET_STATE_XSAVE,	/* struct kvm_xsave */
+	RINGLET_STATE_XCRS,	/* struct kvm_xcrs */
+	RINGLET_STATE_MP_STATE, /* struct kvm_mp_state */
+	RINGLET_STATE_EVENTS,	/* struct kvm_vcpu_events */
+	RINGLET_STATE_LAPIC	/* struct kvm_lapic_state */
+};
+
+int ringlet_vcpu_create(int vm, int id, int run_size, struct ringlet_vcpu *vcpu);
+void ringlet_vcpu_destroy(struct ringlet_vcpu *vcpu);
+int ringlet_vcpu_state_size(int state);
+int ringlet_vcpu_get_state(struct ringlet_vcpu *vcpu, int state, void *buffer, size_t size);
+int ringlet_vcpu_set_state(struct ringlet_vcpu *vcpu, int state, const void *buffer, size_t size);
+int ringlet_vcpu_set_cpuid(struct ringlet_vcpu *vcpu, const void *entries, int count);
+int ringlet_vcpu_get_cpuid(struct ringlet_vcpu *vcpu, void *entries, int count);
+/* Both return how many were done: KVM stops at the first that it doesn't know. */
+int ringlet_vcpu_get_msrs(struct ringlet_vcpu *vcpu, const uint32_t *index, uint64_t *value,
+			  int count);
+int ringlet_vcpu_set_msrs(struct ringlet_vcpu *vcpu, const uint32_t *index, const uint64_t *value,
+			  int count);
+/* Linear to guest-physical address by the vCPU's page tables; -EFAULT where there is none. */
+int ringlet_vcpu_translate(struct ringlet_vcpu *vcpu, uint64_t linear, uint64_t *physical);
+int ringlet_vcpu_single_step(struct ringlet_vcpu *vcpu, int on);
+
+/*
+ * Runs the guest up to its next exit. `reply` is what the read that the last exit was gives
+ * to the guest (port or MMIO; else it is ignored). Returns the exit in one number:
+ *
+ *   59..56 kind | 51 write | 50..48 size | 47..32 port | 31..0 value written
+ *
+ * of which all but the kind is for RINGLET_EXIT_PORT; for the others see struct ringlet_vcpu.
+ */
+uint64_t ringlet_vcpu_run(struct ringlet_vcpu *vcpu, uint64_t reply);
+
+/* --- getting a vCPU out of the guest (kick.c) ------------------------------------------ */
+
+/* Reserves the real-time signal and returns its number. Once for a process. */
+int ringlet_kick_signal(void);
+/* Makes the run that is under way, or else the next one, end as RINGLET_EXIT_INTERRUPTED.
+   From any thread. */
+int ringlet_vcpu_kick(struct ringlet_vcpu *vcpu);
+/* From the thread that runs the vCPU: interrupts a run every `interval` nanoseconds; 0 ends it. */
+int ringlet_vcpu_tick(struct ringlet_vcpu *vcpu, uint64_t interval);
+
+/* --- the host's terminal (terminal.c) --------------------------------------------------- */
+
+/* Remembers the mode of the terminal `fd` and restores it if the process dies of a fault. */
+int ringlet_terminal_guard(int fd);
+void ringlet_terminal_unguard(void);
+
+#endif

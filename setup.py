@@ -1,0 +1,27 @@
+"""What pyproject.toml can't say: the compiled core and the guests."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+
+class BuildWithGuests(build_py):
+    """Also builds the guest kernels, and ships them as data of the package."""
+
+    def run(self) -> None:
+        super().run()
+        package = "src" if self.editable_mode else self.build_lib
+        images = Path(package, "ringlet", "_guests").absolute()
+        subprocess.run(
+            ["make", "--silent", "-C", "guests", f"-j{os.cpu_count()}", f"OUT={images}"], check=True
+        )
+
+
+setup(
+    cffi_modules=["csrc/build_core.py:ffibuilder"],
+    cmdclass={"build_py": BuildWithGuests},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)

@@ -1,0 +1,1 @@
+"""What joins the parts of a PC: buses, interrupt lines and the address map."""

@@ -1,0 +1,21 @@
+"""What a device is to the board, and what the board is to a device."""
+
+from typing import Protocol
+
+
+class Device(Protocol):
+    """Registers, and nothing else: a device knows no KVM, no address, no host.
+
+    `offset` counts bytes from the device's first port or address; `size` is the width of the
+    access in bytes, 1, 2 or 4, over MMIO also 8.
+    """
+
+    def read(self, offset: int, size: int) -> int: ...
+
+    def write(self, offset: int, size: int, value: int) -> None: ...
+
+
+class IrqLine(Protocol):
+    """A wire from a device to an interrupt controller. `set` may be called from any thread."""
+
+    def set(self, level: bool) -> None: ...

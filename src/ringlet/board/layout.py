@@ -1,0 +1,78 @@
+"""The guest's address map: every guest address that ringlet chooses, and nowhere else.
+
+Guest-physical memory, not to scale:
+
+    0x1_0000_0000 + ...  +---------------------------+
+                         | RAM beyond 3 GiB          |
+    0x1_0000_0000 (4 GiB)+---------------------------+
+                         | local APIC   0xfee0_0000  |
+                         | I/O APIC     0xfec0_0000  |
+                         | KVM's own    0xfffb_c000  |  identity map and TSS (kvm-intel)
+    0xc000_0000 (3 GiB)  +---------------------------+  <- the MMIO hole starts
+                         | RAM                       |
+                         |   modules, at the end of  |
+                         |   what lies below 3 GiB   |
+                         |   ...                     |
+                         |   kernel, by its ELF      |
+    0x0010_0000 (1 MiB)  +---------------------------+
+                         | reserved (firmware, VGA)  |
+    0x0009_fc00          +---------------------------+
+                         | RAM                       |
+    0x0000_f000          +---------------------------+
+                         | page tables, 6 pages      |  elf64 only
+    0x0000_9000          +---------------------------+
+                         | command line, 4 KiB       |
+    0x0000_8000          +---------------------------+
+                         | start info, memory map,   |  a flat image has 0x7c00 instead
+                         | module list               |
+    0x0000_7000          +---------------------------+
+                         | GDT                       |
+    0x0000_6000          +---------------------------+
+                         | stack at entry, downwards |
+    0x0000_0000          +---------------------------+
+
+Ports and interrupt lines are those of the PC (IBM PC AT Technical Reference), and QEMU's for
+the exit port.
+"""
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+# Memory.
+LOW_RAM_END = 0x9FC00  # the extended BIOS data area of a PC starts here
+HIGH_MEMORY = 1 * MIB
+MMIO_HOLE = 3 * GIB
+MMIO_HOLE_END = 4 * GIB
+
+# What ringlet writes for the guest before its first instruction.
+BOOT_DATA = 0x6000
+GDT = 0x6000
+START_INFO = 0x7000
+START_INFO_SIZE = 0x1000
+COMMAND_LINE = 0x8000
+COMMAND_LINE_SIZE = 0x1000
+PAGE_TABLES = 0x9000
+BOOT_DATA_END = 0xF000
+STACK_TOP = 0x6000
+FLAT_LOAD = 0x7C00  # where a PC's firmware puts a boot sector
+
+# KVM wants three pages for the TSS and one for the identity map, outside RAM (kvm-intel).
+IDENTITY_MAP = 0xFFFB_C000
+TSS = 0xFFFB_D000
+
+# Port I/O: first port and number of ports.
+KEYBOARD_CONTROLLER_PORT = 0x64
+EXIT_PORT = 0xF4
+COM1_PORT = 0x3F8
+COM1_PORTS = 8
+COM1_IRQ = 4
+
+
+def ram_ranges(size: int) -> list[tuple[int, int]]:
+    """Where `size` bytes of RAM lie: (address, size) of each range, around the MMIO hole."""
+    low = min(size, MMIO_HOLE)
+    ranges = [(0, low)]
+    if size > low:
+        ranges.append((MMIO_HOLE_END, size - low))
+    return ranges

@@ -1,0 +1,22 @@
+"""The one family of exceptions: each says what happened and what to do about it."""
+
+
+class RingletError(Exception):
+    """Something ringlet could not do.
+
+    `message` is one line of what happened, `hint` one line of what to do. The command line
+    prints both and no traceback.
+    """
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(RingletError):
+    """An option or a key of the configuration that can't be used."""
+
+
+class ImageError(RingletError):
+    """An image that can't be opened, or that no boot protocol accepts."""

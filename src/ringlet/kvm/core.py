@@ -1,0 +1,51 @@
+"""The compiled core, `ffi` and `lib`, and how its error codes become exceptions."""
+
+import os
+from pathlib import Path
+
+from ringlet.errors import RingletError
+
+
+class StaleBuildError(RingletError, ImportError):
+    """The compiled core is missing, or older than its sources in this checkout."""
+
+
+class KvmError(RingletError):
+    """KVM refused: `errno` says why."""
+
+    def __init__(self, what: str, errno: int, hint: str | None = None) -> None:
+        super().__init__(
+            f"KVM: {what}: {os.strerror(errno)}",
+            hint or "`ringlet doctor` tells what this host's KVM can do",
+        )
+        self.errno = errno
+
+
+try:
+    from ringlet import _core
+except ImportError as error:
+    raise StaleBuildError(
+        f"ringlet's compiled core can't be loaded ({error})",
+        "run `make` in the checkout, or install ringlet again",
+    ) from error
+
+# In a checkout the sources stand beside it; make judges by the same times.
+_sources = Path(__file__).parents[3] / "csrc"
+if (_sources / "ringlet.h").exists():
+    _built = os.stat(_core.__file__).st_mtime
+    for _source in _sources.glob("*.[ch]"):
+        if _source.stat().st_mtime > _built:
+            raise StaleBuildError(
+                f"ringlet's compiled core is older than csrc/{_source.name}",
+                "run `make` in the checkout",
+            )
+
+ffi = _core.ffi
+lib = _core.lib
+
+
+def check(result: int, what: str) -> int:
+    """`result` of a function of the core; raises `KvmError` where it is an error code."""
+    if result < 0:
+        raise KvmError(what, -result)
+    return result

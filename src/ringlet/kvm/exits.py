@@ -1,0 +1,195 @@
+"""Why a vCPU left the guest: one small type for each kind of exit.
+
+Source: Linux, Documentation/virt/kvm/api.rst, 5 (exit_reason of kvm_run).
+"""
+
+from typing import Any, NamedTuple
+
+from ringlet.kvm.core import ffi, lib
+
+
+class PortRead(NamedTuple):
+    """`in`: the reply to the next run is the value."""
+
+    port: int
+    size: int
+
+
+class PortWrite(NamedTuple):
+    """`out`."""
+
+    port: int
+    size: int
+    value: int
+
+
+class PortStringRead(NamedTuple):
+    """`ins`: `count` reads of `size` bytes, answered by `Vcpu.reply_string`."""
+
+    port: int
+    size: int
+    count: int
+
+
+class PortStringWrite(NamedTuple):
+    """`outs`: `size * count` bytes of data."""
+
+    port: int
+    size: int
+    count: int
+    data: bytes
+
+
+class MmioRead(NamedTuple):
+    """A read where no memory is: the reply to the next run is the value."""
+
+    address: int
+    size: int
+
+
+class MmioWrite(NamedTuple):
+    """A write where no memory is."""
+
+    address: int
+    size: int
+    value: int
+
+
+class Halt(NamedTuple):
+    """`hlt`, where the interrupt controllers aren't in the kernel."""
+
+
+class Shutdown(NamedTuple):
+    """A triple fault."""
+
+
+class SystemEvent(NamedTuple):
+    """The guest asked KVM for a shutdown, reset or the like."""
+
+    type: int
+    data: tuple[int, ...]
+
+
+class InternalError(NamedTuple):
+    """KVM could not go on. Suberror 1: it can't emulate the instruction at RIP."""
+
+    suberror: int
+    data: tuple[int, ...]
+
+    @property
+    def instruction(self) -> bytes:
+        """The bytes at RIP, where KVM handed them over; else empty.
+
+        Source: struct kvm_run, emulation_failure: flags bit 0 says that they are there, then
+        a size byte and at most 15 bytes.
+        """
+        if self.suberror != EMULATION_FAILURE or len(self.data) < 4 or not self.data[0] & 1:
+            return b""
+        raw = b"".join(word.to_bytes(8, "little") for word in self.data[1:4])
+        return raw[1 : 1 + min(raw[0], 15)]
+
+
+class Debug(NamedTuple):
+    """A single step or a breakpoint."""
+
+    exception: int
+    pc: int
+    dr6: int
+    dr7: int
+
+
+class FailEntry(NamedTuple):
+    """The hardware refused to enter the guest."""
+
+    reason: int
+    cpu: int
+
+
+class Interrupted(NamedTuple):
+    """A kick, a tick, or another signal to the thread."""
+
+
+class Unknown(NamedTuple):
+    """An exit reason that ringlet doesn't know."""
+
+    reason: int
+
+
+class Error(NamedTuple):
+    """KVM_RUN itself failed."""
+
+    errno: int
+
+
+Exit = (
+    PortRead
+    | PortWrite
+    | PortStringRead
+    | PortStringWrite
+    | MmioRead
+    | MmioWrite
+    | Halt
+    | Shutdown
+    | SystemEvent
+    | InternalError
+    | Debug
+    | FailEntry
+    | Interrupted
+    | Unknown
+    | Error
+)
+
+EMULATION_FAILURE = 1  # KVM_INTERNAL_ERROR_EMULATION
+
+# By enum ringlet_exit_kind.
+KIND_NAMES = (
+    "port",
+    "port-string",
+    "mmio",
+    "halt",
+    "shutdown",
+    "system-event",
+    "internal-error",
+    "debug",
+    "fail-entry",
+    "interrupted",
+    "unknown",
+    "error",
+)
+
+
+def decode(native: Any, code: int) -> Exit:
+    """The last exit of `native`, for which ringlet_vcpu_run returned `code`."""
+    kind = code >> 56
+    if kind == lib.RINGLET_EXIT_PORT:
+        if native.write:
+            return PortWrite(native.address, native.size, code & 0xFFFF_FFFF)
+        return PortRead(native.address, native.size)
+    if kind == lib.RINGLET_EXIT_MMIO:
+        if native.write:
+            value = int.from_bytes(ffi.buffer(native.data, native.size), "little")
+            return MmioWrite(native.address, native.size, value)
+        return MmioRead(native.address, native.size)
+    if kind == lib.RINGLET_EXIT_PORT_STRING:
+        if native.write:
+            data = bytes(ffi.buffer(native.data, native.size * native.count))
+            return PortStringWrite(native.address, native.size, native.count, data)
+        return PortStringRead(native.address, native.size, native.count)
+    if kind == lib.RINGLET_EXIT_INTERRUPTED:
+        return Interrupted()
+    if kind == lib.RINGLET_EXIT_HALT:
+        return Halt()
+    if kind == lib.RINGLET_EXIT_SHUTDOWN:
+        return Shutdown()
+    first, *more = native.detail[0 : native.detail_count]
+    if kind == lib.RINGLET_EXIT_SYSTEM_EVENT:
+        return SystemEvent(first, tuple(more))
+    if kind == lib.RINGLET_EXIT_INTERNAL_ERROR:
+        return InternalError(first, tuple(more))
+    if kind == lib.RINGLET_EXIT_DEBUG:
+        return Debug(first, *more)
+    if kind == lib.RINGLET_EXIT_FAIL_ENTRY:
+        return FailEntry(first, *more)
+    if kind == lib.RINGLET_EXIT_ERROR:
+        return Error(first)
+    return Unknown(first)

@@ -1,0 +1,128 @@
+"""Guest memory: the one door to a guest-physical address.
+
+It is made of regions, each a mapping of the host with its guest-physical address. Every access
+is checked against them; an address outside raises, whatever the guest says.
+"""
+
+import mmap
+import os
+from collections.abc import Iterable
+from types import TracebackType
+
+from ringlet.errors import RingletError
+
+PAGE = mmap.PAGESIZE
+MAP_NORESERVE = 0x4000  # <bits/mman-linux.h>; Python's mmap has no name for it before 3.13
+
+
+class GuestMemoryError(RingletError):
+    """A guest-physical range that isn't in the guest's memory."""
+
+    def __init__(self, address: int, size: int) -> None:
+        super().__init__(
+            f"guest-physical {address:#x}, {size:#x} bytes, is outside the guest's memory",
+            "give the guest more memory, or look at who computed this address",
+        )
+
+
+class Region:
+    """One range of guest-physical memory: an `mmap` of the host at `address`.
+
+    `address` and the length of `mapping` are multiples of the page size.
+    """
+
+    __slots__ = ("address", "mapping", "size", "view")
+
+    def __init__(self, address: int, mapping: mmap.mmap) -> None:
+        if address % PAGE or len(mapping) % PAGE or address + len(mapping) > 1 << 64:
+            raise GuestMemoryError(address, len(mapping))
+        self.address = address
+        self.mapping = mapping
+        self.size = len(mapping)
+        self.view = memoryview(mapping)
+
+    def close(self) -> None:
+        """Unmap it. Raises `BufferError` while a view of it lives."""
+        self.view.release()
+        try:
+            self.mapping.close()
+        except BufferError:
+            self.view = memoryview(self.mapping)
+            raise
+
+
+def anonymous(address: int, size: int) -> Region:
+    """A region of zeroed memory that takes up the host's only where it is touched.
+
+    Raises `OSError` where the host can't map that much.
+    """
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+    return Region(address, mmap.mmap(-1, size, flags=flags))
+
+
+class GuestMemory:
+    """All of a guest's memory: regions that don't overlap, in the order of their addresses."""
+
+    __slots__ = ("regions",)
+
+    def __init__(self, regions: Iterable[Region]) -> None:
+        self.regions = sorted(regions, key=lambda region: region.address)
+        for below, above in zip(self.regions, self.regions[1:], strict=False):
+            if below.address + below.size > above.address:
+                raise GuestMemoryError(above.address, above.size)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all regions together."""
+        return sum(region.size for region in self.regions)
+
+    def view(self, address: int, size: int) -> memoryview:
+        """`size` bytes of one region from `address` on, writable and not copied.
+
+        Raises `GuestMemoryError` if they don't lie in one region.
+        """
+        for region in self.regions:
+            start = address - region.address
+            if 0 <= start <= region.size and 0 <= size <= region.size - start:
+                return region.view[start : start + size]
+        raise GuestMemoryError(address, size)
+
+    def read(self, address: int, size: int) -> bytes:
+        """A copy of `size` bytes from `address` on; raises as `view` does."""
+        with self.view(address, size) as view:
+            return view.tobytes()
+
+    def write(self, address: int, data: bytes) -> None:
+        """Copy `data` to `address`; raises as `view` does."""
+        with self.view(address, len(data)) as view:
+            view[:] = data
+
+    def load(self, fd: int, offset: int, address: int, size: int) -> None:
+        """Read `size` bytes of the file `fd`, from `offset` on, into the guest at `address`.
+
+        Raises `GuestMemoryError` as `view` does, `EOFError` if the file ends before.
+        """
+        with self.view(address, size) as view:
+            done = 0
+            while done < size:
+                with view[done:] as rest:
+                    count = os.preadv(fd, [rest], offset + done)
+                if count == 0:
+                    raise EOFError
+                done += count
+
+    def close(self) -> None:
+        """Unmap every region. Raises `BufferError` while a view of one lives."""
+        for region in self.regions:
+            region.close()
+
+    def __enter__(self) -> "GuestMemory":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,86 @@
+"""/dev/kvm itself: what this host's KVM can do, and where virtual machines come from.
+
+Source: Linux, Documentation/virt/kvm/api.rst, 4 ("system ioctl").
+"""
+
+import errno
+import os
+from types import TracebackType
+
+from ringlet.kvm.core import KvmError, check, ffi, lib
+from ringlet.kvm.cpuid import ENTRY_SIZE, MAX_ENTRIES
+
+API_VERSION = 12  # the only one since Linux 2.6.22
+
+
+class System:
+    """The open /dev/kvm, a context manager.
+
+    Raises `KvmError` where it is missing, may not be opened, or speaks another API.
+    """
+
+    def __init__(self, path: str = "/dev/kvm") -> None:
+        fd = lib.ringlet_kvm_open(os.fsencode(path))
+        if fd < 0:
+            raise KvmError(f"can't open {path}", -fd, _open_hint(-fd, path))
+        self.fd: int = fd
+        try:
+            version = lib.ringlet_kvm_api_version(fd)
+            if version == -errno.ENOTTY:
+                raise KvmError(f"{path} isn't KVM", errno.ENOTTY, "leave the path out")
+            if version != API_VERSION:
+                raise KvmError(
+                    f"the API has version {version}, not {API_VERSION}",
+                    errno.ENOTSUP,
+                    "use a kernel of 2.6.22 or later",
+                )
+            self.run_size = check(lib.ringlet_kvm_mmap_size(fd), "size of kvm_run")
+        except BaseException:
+            self.close()
+            raise
+        self._cpuid: bytes | None = None
+
+    def check_extension(self, capability: int) -> int:
+        """The value of a KVM_CAP_ constant; 0 where it is missing."""
+        return check(lib.ringlet_check_extension(self.fd, capability), "check a capability")
+
+    @property
+    def supported_cpuid(self) -> bytes:
+        """KVM_GET_SUPPORTED_CPUID: struct kvm_cpuid_entry2, one after the other.
+
+        Asked once: the answer doesn't change while the host runs.
+        """
+        if self._cpuid is None:
+            entries = ffi.new("char[]", MAX_ENTRIES * ENTRY_SIZE)
+            count = lib.ringlet_kvm_supported_cpuid(self.fd, entries, MAX_ENTRIES)
+            check(count, "supported CPUID")
+            self._cpuid = bytes(ffi.buffer(entries, count * ENTRY_SIZE))
+        return self._cpuid
+
+    def close(self) -> None:
+        """Close it; virtual machines made from it live on. Again is harmless."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> "System":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open_hint(error: int, path: str) -> str:
+    if error == errno.ENOENT:
+        return (
+            "load KVM with `modprobe kvm_intel` or `modprobe kvm_amd`; virtualization may be "
+            "off in the firmware, or not nested in this VM"
+        )
+    if error in (errno.EACCES, errno.EPERM):
+        return f"join its group: `sudo usermod -aG kvm $USER`, log in again (now: ls -l {path})"
+    return "`ringlet doctor` looks for the cause"

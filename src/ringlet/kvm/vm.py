@@ -1,0 +1,134 @@
+"""A virtual machine of KVM: memory slots, interrupt controllers, vCPUs.
+
+Source: Linux, Documentation/virt/kvm/api.rst, 4 ("vm ioctl").
+"""
+
+import os
+from types import TracebackType
+from typing import Any
+
+from ringlet.kvm.core import check, ffi, lib
+from ringlet.kvm.memory import GuestMemory, Region
+from ringlet.kvm.system import System
+from ringlet.kvm.vcpu import Vcpu
+
+CAP_DISABLE_QUIRKS2 = 213
+QUIRK_FIX_HYPERCALL_INSN = 1 << 5
+
+
+class Vm:
+    """A virtual machine with nothing in it, a context manager.
+
+    Order matters for speed: memory, then the irqchip, then vCPUs (with the irqchip first,
+    each memory slot waits for a grace period of the kernel).
+    """
+
+    def __init__(self, system: System) -> None:
+        self.fd: int = check(lib.ringlet_vm_create(system.fd), "create a VM")
+        self.vcpus: list[Vcpu] = []
+        self._run_size = system.run_size
+        self._mapped: list[Any] = []
+        try:
+            # A hypercall that KVM would patch in the guest's text is an invalid opcode instead.
+            quirks = check(lib.ringlet_check_extension(self.fd, CAP_DISABLE_QUIRKS2), "quirks")
+            if quirks & QUIRK_FIX_HYPERCALL_INSN:
+                self.enable_capability(CAP_DISABLE_QUIRKS2, QUIRK_FIX_HYPERCALL_INSN)
+        except BaseException:
+            self.close()
+            raise
+
+    def enable_capability(self, capability: int, argument: int = 0) -> None:
+        """KVM_ENABLE_CAP."""
+        check(
+            lib.ringlet_vm_enable_capability(self.fd, capability, argument),
+            f"enable capability {capability}",
+        )
+
+    def set_tss_address(self, address: int) -> None:
+        """KVM_SET_TSS_ADDR: three pages outside memory that kvm-intel needs, before any vCPU."""
+        check(lib.ringlet_vm_set_tss_address(self.fd, address), "set the TSS address")
+
+    def map_memory(self, memory: GuestMemory) -> None:
+        """Makes each region of `memory` a memory slot. They stay mapped until `close`."""
+        for region in memory.regions:
+            self.map_region(region)
+
+    def map_region(self, region: Region, *, readonly: bool = False) -> int:
+        """Makes `region` a memory slot and returns its number.
+
+        A guest's write to a read-only one is an MMIO exit.
+        """
+        slot = len(self._mapped)
+        # Holds a view: the region can't be unmapped under the guest.
+        host = ffi.from_buffer(region.mapping)
+        check(
+            lib.ringlet_vm_set_memory(self.fd, slot, readonly, region.address, region.size, host),
+            f"map memory at {region.address:#x}",
+        )
+        self._mapped.append(host)
+        return slot
+
+    def create_irqchip(self) -> None:
+        """PIC, I/O APIC and local APICs in the kernel."""
+        check(lib.ringlet_vm_create_irqchip(self.fd), "create the interrupt controllers")
+
+    def create_pit(self) -> None:
+        """An i8254 timer in the kernel. Closing the VM then takes 10 ms and more."""
+        check(lib.ringlet_vm_create_pit(self.fd), "create the timer")
+
+    def set_irq(self, gsi: int, level: bool) -> None:
+        """Level of an input of the interrupt controllers. From any thread."""
+        check(lib.ringlet_vm_set_irq(self.fd, gsi, level), f"set interrupt {gsi}")
+
+    def irqfd(self, fd: int, gsi: int, *, deassign: bool = False) -> None:
+        """Each signal of the eventfd `fd` becomes an edge on `gsi`."""
+        check(lib.ringlet_vm_irqfd(self.fd, fd, gsi, deassign), f"irqfd of interrupt {gsi}")
+
+    def ioeventfd(
+        self,
+        fd: int,
+        address: int,
+        length: int,
+        *,
+        port: bool = False,
+        match: int | None = None,
+        deassign: bool = False,
+    ) -> None:
+        """A guest's write of `length` bytes at `address` signals `fd` and makes no exit.
+
+        With `match`, only a write of that value does. A length of 0 means any (MMIO).
+        """
+        check(
+            lib.ringlet_vm_ioeventfd(
+                self.fd, fd, address, length, port, match is not None, match or 0, deassign
+            ),
+            f"ioeventfd at {address:#x}",
+        )
+
+    def create_vcpu(self) -> Vcpu:
+        """One more vCPU; its number is its APIC ID. Closed with the VM."""
+        vcpu = Vcpu(self.fd, len(self.vcpus), self._run_size)
+        self.vcpus.append(vcpu)
+        return vcpu
+
+    def close(self) -> None:
+        """Ends the VM and its vCPUs, none of which may be running. Again is harmless."""
+        for vcpu in self.vcpus:
+            vcpu.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        for host in self._mapped:
+            ffi.release(host)
+        self._mapped.clear()
+
+    def __enter__(self) -> "Vm":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
