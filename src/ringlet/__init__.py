@@ -1,0 +1,22 @@
+"""ringlet: a KVM micro-hypervisor in Python."""
+
+from typing import TYPE_CHECKING, Any
+
+from ringlet.errors import ConfigError, ImageError, RingletError
+
+if TYPE_CHECKING:
+    from ringlet.config import MachineConfig
+    from ringlet.machine import Machine, Result
+
+__all__ = ["ConfigError", "ImageError", "Machine", "MachineConfig", "Result", "RingletError"]
+
+_LATE = {"Machine": "machine", "MachineConfig": "config", "Result": "machine"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the machine when it is first asked for: `ringlet --help` needs none."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"ringlet.{_LATE[name]}"), name)

@@ -1,0 +1,156 @@
+"""The buses: which device answers at a port or at an address.
+
+A port is found by one look into a dictionary, an address by bisection. What no device
+claims reads as all ones, and a write there is dropped, as on a PC with nothing in the slot.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ringlet.board.device import Device
+from ringlet.errors import ConfigError
+from ringlet.kvm.vcpu import KEY_SIZE_SHIFT, KEY_WRITE
+
+PORTS = 1 << 16
+
+
+def _overlap(what: str, first: int, count: int) -> ConfigError:
+    return ConfigError(
+        f"{what} {first:#x} to {first + count - 1:#x}: another device is there",
+        "give the device another place (board/layout.py shows what is taken)",
+    )
+
+
+def _outside(what: str, first: int, count: int) -> ConfigError:
+    return ConfigError(f"{what} {first:#x}, {count} of them: no such range", "look at the numbers")
+
+
+class Unclaimed:
+    """Accesses that no device claims: counted, and logged where `log` is set."""
+
+    __slots__ = ("log", "reads", "writes")
+
+    def __init__(self) -> None:
+        self.reads = 0
+        self.writes = 0
+        self.log: Callable[[str], None] | None = None
+
+    def read(self, where: str, size: int) -> int:
+        """All ones."""
+        self.reads += 1
+        if self.log:
+            self.log(f"read of {size} at unclaimed {where}")
+        return (1 << 8 * size) - 1
+
+    def write(self, where: str, size: int, value: int) -> None:
+        """Dropped."""
+        self.writes += 1
+        if self.log:
+            self.log(f"write of {size} at unclaimed {where}: {value:#x}")
+
+
+class PortBus:
+    """The 65,536 ports of port I/O."""
+
+    def __init__(self, unclaimed: Unclaimed) -> None:
+        self._unclaimed = unclaimed
+        self._claims: dict[int, tuple[int, Device]] = {}  # port: first port of its device
+        # By the key of an access (kvm/vcpu.py). Filled as a guest uses them, for claimed ports
+        # only: a guest can't make it grow beyond a few entries for each port of a device.
+        self.handlers: dict[int, Callable[..., Any]] = {}
+
+    def add(self, first: int, count: int, device: Device) -> None:
+        """Gives `device` the ports from `first` on. Raises `ConfigError` if one is taken."""
+        if count < 1 or first < 0 or first + count > PORTS:
+            raise _outside("ports from", first, count)
+        ports = range(first, first + count)
+        if any(port in self._claims for port in ports):
+            raise _overlap("ports", first, count)
+        self._claims.update(dict.fromkeys(ports, (first, device)))
+
+    def handler(self, key: int) -> Callable[..., Any]:
+        """What handles the accesses of this key: takes the value of a write, gives a read's."""
+        port, size = key & 0xFFFF, key >> KEY_SIZE_SHIFT & 7
+        write = key & KEY_WRITE
+        claim = self._claims.get(port)
+        if claim is None or self._claims.get(port + size - 1) is not claim:
+            return partial(self._split_write if write else self._split_read, port, size)
+        first, device = claim
+        handler = partial(device.write if write else device.read, port - first, size)
+        self.handlers[key] = handler
+        return handler
+
+    # An access that doesn't lie within one device is one byte at a time, as the bus of a PC
+    # splits it for devices that are 8 bits wide.
+
+    def _split_read(self, port: int, size: int) -> int:
+        if not any(port + i in self._claims for i in range(size)):
+            return self._unclaimed.read(f"port {port:#x}", size)
+        value = 0
+        for i in range(size):
+            first, device = self._claims.get(port + i, (0, None))
+            if device is None:
+                byte = self._unclaimed.read(f"port {port + i:#x}", 1)
+            else:
+                byte = device.read(port + i - first, 1)
+            value |= (byte & 0xFF) << 8 * i
+        return value
+
+    def _split_write(self, port: int, size: int, value: int) -> None:
+        if not any(port + i in self._claims for i in range(size)):
+            return self._unclaimed.write(f"port {port:#x}", size, value)
+        for i in range(size):
+            byte = value >> 8 * i & 0xFF
+            first, device = self._claims.get(port + i, (0, None))
+            if device is None:
+                self._unclaimed.write(f"port {port + i:#x}", 1, byte)
+            else:
+                device.write(port + i - first, 1, byte)
+        return None
+
+
+class MmioBus:
+    """Guest-physical addresses where no memory is."""
+
+    def __init__(self, unclaimed: Unclaimed) -> None:
+        self._unclaimed = unclaimed
+        self._starts: list[int] = []
+        self._claims: list[tuple[int, Device]] = []  # one past its last address, and the device
+
+    def add(self, address: int, size: int, device: Device) -> None:
+        """Gives `device` `size` bytes at `address`. Raises `ConfigError` if one is taken."""
+        if size < 1 or address < 0 or address + size > 1 << 64:
+            raise _outside("addresses from", address, size)
+        index = bisect_right(self._starts, address)
+        below = index > 0 and self._claims[index - 1][0] > address
+        above = index < len(self._starts) and self._starts[index] < address + size
+        if below or above:
+            raise _overlap("addresses", address, size)
+        self._starts.insert(index, address)
+        self._claims.insert(index, (address + size, device))
+
+    def _find(self, address: int, size: int) -> tuple[int, Device] | None:
+        index = bisect_right(self._starts, address) - 1
+        if index < 0:
+            return None
+        end, device = self._claims[index]
+        return (self._starts[index], device) if address + size <= end else None
+
+    def read(self, address: int, size: int) -> int:
+        """What the guest reads at `address`."""
+        found = self._find(address, size)
+        if found is None:
+            return self._unclaimed.read(f"address {address:#x}", size)
+        start, device = found
+        return device.read(address - start, size)
+
+    def write(self, address: int, size: int, value: int) -> None:
+        """What the guest writes at `address`."""
+        found = self._find(address, size)
+        if found is None:
+            self._unclaimed.write(f"address {address:#x}", size, value)
+        else:
+            start, device = found
+            device.write(address - start, size, value)

@@ -1,0 +1,147 @@
+"""What a machine is to be, as data: from options, a TOML file, or a program. Checked here, once."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ringlet.board.layout import GIB, KIB, MIB
+from ringlet.errors import ConfigError
+from ringlet.host.serial import SerialTarget
+
+_UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB}
+_PAGE = 4096
+MAX_MEMORY = 1 << 46  # bytes; KVM's slots and a 64-bit process's address space end beyond
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineConfig:
+    """A machine. Raises `ConfigError` for a value that can't be used."""
+
+    image: str | os.PathLike[str] | bytes
+    """A path, the name of a guest that comes with ringlet, or the image's own bytes."""
+    memory: int = 64 * MIB
+    """Bytes of RAM, a multiple of 4096."""
+    cmdline: str = ""
+    """The guest's command line."""
+    initrd: str | os.PathLike[str] | None = None
+    """The first module."""
+    modules: tuple[str, ...] = ()
+    """More modules, each `FILE` or `FILE,COMMAND LINE`."""
+    protocol: str | None = None
+    """`flat`, `pvh` or `elf64`; None to look at the image."""
+    load_address: int | None = None
+    """Of a flat image; None for 0x7c00."""
+    serial: SerialTarget = "pipe"
+    """The far end of the serial line: see `ringlet.host.serial`."""
+    timeout: float | None = None
+    """Seconds after which the run ends with status 124."""
+    pit: bool = False
+    """An i8254 timer. A machine that has one takes 10 ms longer to close."""
+
+    def __post_init__(self) -> None:
+        _check_memory(self.memory)
+        if self.timeout is not None and not 0 < self.timeout < float("inf"):
+            raise ConfigError(f"timeout of {self.timeout} seconds", "give a number above 0")
+        if isinstance(self.serial, str) and not self.serial:
+            raise ConfigError("the serial line's far end is empty", "name stdio, pty or a file")
+
+
+def _check_memory(memory: int) -> None:
+    if memory <= 0 or memory % _PAGE:
+        raise ConfigError(
+            f"memory of {memory} bytes", "give a size above 0 in pages of 4K, such as 64M"
+        )
+    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if memory > host:
+        raise ConfigError(
+            f"memory of {memory // MIB} MiB is more than the host has ({host // MIB} MiB)",
+            "give the guest less",
+        )
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `64M`, `512K`, `1G` or `4096`. Raises `ConfigError`."""
+    number, unit = (text[:-1], text[-1:].upper()) if text[-1:].isalpha() else (text, "")
+    if unit not in _UNITS or not number.isascii() or not number.isdigit():
+        raise ConfigError(f"{text!r} is not a size", "write it like 64M, 512K or 1G")
+    return int(number) * _UNITS[unit]
+
+
+def parse_address(text: str) -> int:
+    """An address as `0x7c00` or `31744`. Raises `ConfigError`."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ConfigError(f"{text!r} is not an address", "write it like 0x7c00") from None
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "image": (str,),
+    "memory": (int, str),
+    "cmdline": (str,),
+    "initrd": (str,),
+    "modules": (list,),
+    "protocol": (str,),
+    "load_address": (int, str),
+    "serial": (str,),
+    "timeout": (int, float),
+    "pit": (bool,),
+}
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """The keys of a TOML file, for `MachineConfig`. Raises `ConfigError`.
+
+    A relative path in it starts at the file's own folder.
+    """
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", "check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}", "see https://toml.io") from None
+    checked = {key: _check_key(path, key, value) for key, value in values.items()}
+    folder = Path(path).parent
+    for key in ("image", "initrd"):
+        if key in checked:
+            checked[key] = _from_folder(folder, checked[key])
+    if "modules" in checked:
+        checked["modules"] = tuple(_from_folder(folder, name) for name in checked["modules"])
+    return checked
+
+
+def _check_key(path: str, key: str, value: Any) -> Any:
+    if key not in _TYPES:
+        raise ConfigError(f"{path}: unknown key {key!r}", f"the keys are {', '.join(_TYPES)}")
+    kinds = _TYPES[key]
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise ConfigError(
+            f"{path}: {key} = {value!r} is of the wrong type",
+            f"give {' or '.join(kind.__name__ for kind in kinds)}",
+        )
+    if key == "modules" and not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{path}: modules = {value!r}", 'give a list like ["FILE,COMMAND LINE"]')
+    if isinstance(value, str) and key == "memory":
+        return parse_size(value)
+    if isinstance(value, str) and key == "load_address":
+        return parse_address(value)
+    return value
+
+
+def _from_folder(folder: Path, name: str) -> str:
+    """`name` as seen from `folder`, where the file named there exists."""
+    file, comma, rest = name.partition(",")
+    return f"{folder / file}{comma}{rest}" if (folder / file).exists() else name
+
+
+def from_mapping(values: Mapping[str, Any]) -> MachineConfig:
+    """A configuration of these keys. Raises `ConfigError` where the image is missing."""
+    if "image" not in values:
+        raise ConfigError("no image is named", "name one: `ringlet boot hello`")
+    assert {field.name for field in fields(MachineConfig)} == set(_TYPES)
+    return MachineConfig(**values)

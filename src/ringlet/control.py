@@ -1,0 +1,89 @@
+"""The one object that controls a run: whether it goes on, how it ended, who is told.
+
+A run ends by `finish`, whoever calls it: a device, a signal handler, a timer, another thread.
+The first one counts. Each vCPU is kicked out of the guest and its loop looks here; who waits
+for the host meanwhile, such as slow output, is woken by `stop_fd`.
+"""
+
+import os
+from threading import Event
+from typing import NamedTuple
+
+from ringlet.kvm.vcpu import Vcpu
+
+
+class End(NamedTuple):
+    """How a run ended: why in one word, and the status for the shell."""
+
+    reason: str
+    status: int
+
+
+# The ends that a run can have, beside the guest's own status and a signal to ringlet.
+HALT = End("halt", 0)
+POWER_OFF = End("power-off", 0)
+RESET = End("reset", 0)
+PANIC = End("panic", 70)
+TRIPLE_FAULT = End("triple-fault", 70)
+INTERNAL_ERROR = End("internal-error", 70)
+FAIL_ENTRY = End("fail-entry", 70)
+TIMEOUT = End("timeout", 124)
+ERROR = End("error", 125)
+QUIT = End("quit", 130)
+KILLED = End("killed", 137)
+OUTPUT_CLOSED = End("output-closed", 141)
+STOPPED = End("stopped", 143)
+
+
+class RunControl:
+    """Made before the run. Each method may be called from any thread and signal handler."""
+
+    def __init__(self) -> None:
+        self.stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.ended_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.error: BaseException | None = None
+        self._vcpus: list[Vcpu] = []
+        self._ends: list[End] = []  # append is atomic, also against a signal handler
+        self._ended = Event()
+
+    @property
+    def end(self) -> End | None:
+        """How it ended or is about to, None while it goes on."""
+        return self._ends[0] if self._ends else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is over and its last output written."""
+        return self._ended.is_set()
+
+    def attach(self, vcpu: Vcpu) -> None:
+        """A vCPU to kick at the end."""
+        self._vcpus.append(vcpu)
+
+    def finish(self, end: End) -> None:
+        """The run is to end. The first call decides how."""
+        self._ends.append(end)
+        os.eventfd_write(self.stop_fd, 1)
+        for vcpu in self._vcpus:
+            vcpu.kick()
+
+    def fail(self, error: BaseException) -> None:
+        """The run is to end because ringlet, or a device of the program's, could not go on."""
+        if self.error is None:
+            self.error = error
+        self.finish(ERROR)
+
+    def set_ended(self) -> None:
+        """The last vCPU has left its loop."""
+        self._ended.set()
+        os.eventfd_write(self.ended_fd, 1)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits for the end, at most `timeout` seconds. Whether it came."""
+        return self._ended.wait(timeout)
+
+    def close(self) -> None:
+        """Closes the descriptors. No `finish` after it."""
+        self._vcpus.clear()
+        for fd in (self.stop_fd, self.ended_fd):
+            os.close(fd)

@@ -1,0 +1,91 @@
+"""Where a guest crashed: its registers, and the instruction at RIP in words."""
+
+from typing import NamedTuple
+
+from ringlet.kvm.exits import Exit, InternalError
+from ringlet.kvm.memory import GuestMemory, GuestMemoryError
+from ringlet.kvm.registers import Registers, Segment, SpecialRegisters
+from ringlet.kvm.vcpu import Vcpu
+
+MAX_INSTRUCTION = 15  # bytes of the longest x86 instruction (Intel SDM volume 2, 2.3.11)
+CR0_PE = 1
+EFER_LMA = 1 << 10
+
+
+class Crash(NamedTuple):
+    """A guest's last state. `code` are the bytes at RIP, empty where they can't be read."""
+
+    registers: Registers
+    special: SpecialRegisters
+    code: bytes
+    instruction: str
+    kvm: str
+
+    @property
+    def linear_rip(self) -> int:
+        """Where RIP is, with CS's base."""
+        return _linear_rip(self.registers, self.special)
+
+    def lines(self) -> list[str]:
+        """For people: the registers, then the instruction."""
+        r, s = self.registers, self.special
+        rows = [
+            f"rip {r.rip:016x}  rflags {r.rflags:016x}  cs {_show(s.cs)}  ss {_show(s.ss)}",
+            f"rax {r.rax:016x}  rbx {r.rbx:016x}  rcx {r.rcx:016x}  rdx {r.rdx:016x}",
+            f"rsi {r.rsi:016x}  rdi {r.rdi:016x}  rbp {r.rbp:016x}  rsp {r.rsp:016x}",
+            f"r8  {r.r8:016x}  r9  {r.r9:016x}  r10 {r.r10:016x}  r11 {r.r11:016x}",
+            f"r12 {r.r12:016x}  r13 {r.r13:016x}  r14 {r.r14:016x}  r15 {r.r15:016x}",
+            f"cr0 {s.cr0:016x}  cr2 {s.cr2:016x}  cr3 {s.cr3:016x}  cr4 {s.cr4:016x}",
+            f"efer {s.efer:x}  gdt {s.gdt.base:x}+{s.gdt.limit:x}  idt {s.idt.base:x}+"
+            f"{s.idt.limit:x}",
+        ]
+        code = self.code.hex(" ") or "not readable"
+        rows.append(f"at rip: {code}: {self.instruction}")
+        return [*rows, self.kvm] if self.kvm else rows
+
+
+def _show(segment: Segment) -> str:
+    return f"{segment.selector:04x} ({segment.base:x}+{segment.limit:x})"
+
+
+def _linear_rip(registers: Registers, special: SpecialRegisters) -> int:
+    base = 0 if special.cs.l else special.cs.base
+    return (base + registers.rip) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def examine(vcpu: Vcpu, memory: GuestMemory, exit: Exit) -> Crash:
+    """What there is to know of a vCPU that left the guest by `exit` for good."""
+    registers, special = vcpu.registers, vcpu.special_registers
+    kvm, code = "", b""
+    if isinstance(exit, InternalError):
+        kvm = f"KVM: internal error, suberror {exit.suberror}"
+        code = exit.instruction
+    code = code or _read_linear(vcpu, memory, _linear_rip(registers, special))
+    return Crash(registers, special, code, _disassemble(code, registers, special), kvm)
+
+
+def _read_linear(vcpu: Vcpu, memory: GuestMemory, address: int) -> bytes:
+    """The bytes of an instruction, up to where nothing is mapped."""
+    code = bytearray()
+    for linear in range(address, address + MAX_INSTRUCTION):
+        physical = vcpu.translate(linear & 0xFFFF_FFFF_FFFF_FFFF)
+        if physical is None:
+            break
+        try:
+            code += memory.read(physical, 1)
+        except GuestMemoryError:
+            break
+    return bytes(code)
+
+
+def _disassemble(code: bytes, registers: Registers, special: SpecialRegisters) -> str:
+    import capstone
+
+    if special.efer & EFER_LMA and special.cs.l:
+        mode = capstone.CS_MODE_64
+    else:
+        mode = capstone.CS_MODE_32 if special.cs.db else capstone.CS_MODE_16
+    engine = capstone.Cs(capstone.CS_ARCH_X86, mode)
+    for _, _, mnemonic, operands in engine.disasm_lite(code, registers.rip, 1):
+        return f"{mnemonic} {operands}".strip()
+    return "no instruction"

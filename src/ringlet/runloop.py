@@ -1,0 +1,162 @@
+"""A vCPU's loop: enter the guest, hand its exit to a device, enter again.
+
+Port I/O is the way that a guest talks most, so it takes the short way: the number that the core
+returns is looked up, and its handler called. All else goes through `_other` and `_rare`.
+"""
+
+import sys
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from ringlet.board.bus import MmioBus, PortBus
+from ringlet.control import (
+    FAIL_ENTRY,
+    HALT,
+    INTERNAL_ERROR,
+    PANIC,
+    POWER_OFF,
+    RESET,
+    TRIPLE_FAULT,
+    RunControl,
+)
+from ringlet.kvm.core import KvmError, lib
+from ringlet.kvm.vcpu import (
+    KEY_SHIFT,
+    KEY_SIZE_SHIFT,
+    KEY_WRITE,
+    KIND_SHIFT,
+    MP_HALTED,
+    VALUE_MASK,
+    Vcpu,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ringlet.kvm.exits import Exit
+
+LOOK_INTERVAL = 0.1  # seconds
+RFLAGS_IF = 1 << 9
+SWITCH_INTERVAL = 50e-6  # seconds; the default lets a vCPU wait 5 ms behind a busy thread
+
+_PORT = lib.RINGLET_EXIT_PORT
+_INTERRUPTED = lib.RINGLET_EXIT_INTERRUPTED
+
+# KVM_SYSTEM_EVENT_: 1 is shutdown, 2 reset, 3 a crash.
+_SYSTEM_EVENTS = {1: POWER_OFF, 2: RESET}
+_CRASHES = {"Shutdown": TRIPLE_FAULT, "FailEntry": FAIL_ENTRY}
+
+_switch_lock = Lock()
+_switch_users = 0
+_switch_before = 0.0
+
+
+@contextmanager
+def short_switch_interval() -> "Iterator[None]":
+    """While a machine runs, threads take turns faster. Put back when the last one ends."""
+    global _switch_users, _switch_before
+    with _switch_lock:
+        if _switch_users == 0:
+            _switch_before = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_INTERVAL)
+        _switch_users += 1
+    try:
+        yield
+    finally:
+        with _switch_lock:
+            _switch_users -= 1
+            if _switch_users == 0:
+                sys.setswitchinterval(_switch_before)
+
+
+class VcpuLoop:
+    """Runs one vCPU on the thread that calls `run`."""
+
+    def __init__(self, vcpu: Vcpu, ports: PortBus, mmio: MmioBus, control: RunControl) -> None:
+        self._vcpu = vcpu
+        self._ports = ports
+        self._mmio = mmio
+        self._control = control
+        self.fatal_exit: Exit | None = None  # by which the guest crashed
+
+    def run(self, on_first_exit: "Callable[[], None]") -> None:
+        """To the end of the run. What a device raises comes out of here."""
+        enter = self._vcpu.enter
+        handlers = self._ports.handlers
+        vcpu = self._vcpu
+        vcpu.tick(LOOK_INTERVAL)
+        try:
+            code = enter(0)
+            on_first_exit()
+            reply: int | None = 0
+            while True:
+                key = code >> KEY_SHIFT
+                handler = handlers.get(key)
+                if handler is None:
+                    reply = self._other(code, key)
+                    if reply is None:
+                        return
+                elif key & KEY_WRITE:
+                    handler(code & VALUE_MASK)
+                else:
+                    reply = handler()
+                code = enter(reply)
+        finally:
+            vcpu.tick(0)
+
+    def _other(self, code: int, key: int) -> int | None:
+        """An exit that has no handler yet. The reply to a read, None at the end of the run."""
+        kind = code >> KIND_SHIFT
+        if kind == _PORT:
+            handler = self._ports.handler(key)
+            if key & KEY_WRITE:
+                handler(code & VALUE_MASK)
+                return 0
+            return int(handler())
+        if kind == _INTERRUPTED:
+            if self._control.end is not None:
+                return None
+            if self._halted_for_good():
+                self._control.finish(HALT)
+                return None
+            return 0
+        return self._rare(code)
+
+    def _rare(self, code: int) -> int | None:
+        from ringlet.kvm import exits
+
+        control = self._control
+        exit = self._vcpu.exit(code)
+        match exit:
+            case exits.MmioRead(address, size):
+                return self._mmio.read(address, size)
+            case exits.MmioWrite(address, size, value):
+                self._mmio.write(address, size, value)
+                return 0
+            case exits.PortStringRead(port, size, count):
+                handler = self._ports.handler(port | size << KEY_SIZE_SHIFT)
+                mask = (1 << 8 * size) - 1
+                items = ((handler() & mask).to_bytes(size, "little") for _ in range(count))
+                self._vcpu.reply_string(b"".join(items))
+                return 0
+            case exits.PortStringWrite(port, size, count, data):
+                handler = self._ports.handler(port | size << KEY_SIZE_SHIFT | KEY_WRITE)
+                for start in range(0, size * count, size):
+                    handler(int.from_bytes(data[start : start + size], "little"))
+                return 0
+            case exits.Halt():  # no interrupt controller is there to end it
+                control.finish(HALT)
+            case exits.SystemEvent(kind):
+                control.finish(_SYSTEM_EVENTS.get(kind, PANIC))
+            case exits.Error(number):
+                raise KvmError("can't run a vCPU", number)
+            case _:
+                self.fatal_exit = exit
+                control.finish(_CRASHES.get(type(exit).__name__, INTERNAL_ERROR))
+        return None
+
+    def _halted_for_good(self) -> bool:
+        """Halted with interrupts off. KVM alone never says so."""
+        vcpu = self._vcpu
+        return vcpu.mp_state == MP_HALTED and not vcpu.registers.rflags & RFLAGS_IF
