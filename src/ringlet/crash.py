@@ -1,6 +1,6 @@
 """Where a guest crashed: its registers, and the instruction at RIP in words."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ringlet.kvm.exits import Exit, InternalError
 from ringlet.kvm.memory import GuestMemory, GuestMemoryError
@@ -42,6 +42,19 @@ class Crash(NamedTuple):
         code = self.code.hex(" ") or "not readable"
         rows.append(f"at rip: {code}: {self.instruction}")
         return [*rows, self.kvm] if self.kvm else rows
+
+    def as_json(self) -> dict[str, Any]:
+        """For programs. Registers as numbers in hexadecimal."""
+        special = self.special._asdict()
+        control = {name: hex(special[name]) for name in ("cr0", "cr2", "cr3", "cr4", "efer")}
+        return {
+            "registers": {name: hex(value) for name, value in self.registers._asdict().items()},
+            "control_registers": control,
+            "linear_rip": hex(self.linear_rip),
+            "code": self.code.hex(),
+            "instruction": self.instruction,
+            "kvm": self.kvm,
+        }
 
 
 def _show(segment: Segment) -> str:
