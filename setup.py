@@ -12,12 +12,13 @@ class BuildWithGuests(build_py):
     """Also builds the guest kernels, and ships them as data of the package."""
 
     def run(self) -> None:
+        """Python first, then make."""
         super().run()
         package = "src" if self.editable_mode else self.build_lib
         images = Path(package, "ringlet", "_guests").absolute()
-        subprocess.run(
-            ["make", "--silent", "-C", "guests", f"-j{os.cpu_count()}", f"OUT={images}"], check=True
-        )
+        objects = Path("build", "guests").absolute()
+        make = ["make", "--silent", "-C", "guests", f"-j{os.cpu_count()}"]
+        subprocess.run([*make, f"OUT={images}", f"OBJ={objects}"], check=True)
 
 
 setup(

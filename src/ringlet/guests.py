@@ -1,26 +1,26 @@
 """The guest kernels that come with ringlet."""
 
-from pathlib import Path
+import os
 from typing import NamedTuple
 
 from ringlet.errors import RingletError
 
-FOLDER = Path(__file__).parent / "_guests"
-SUFFIXES = (".elf", ".bin")
+FOLDER = os.path.join(os.path.dirname(__file__), "_guests")
 
 
 class Guest(NamedTuple):
     """A guest: its name, its image, one line of what it shows."""
 
     name: str
-    path: Path
+    path: str
     summary: str
 
 
 def guests() -> list[Guest]:
     """All of them, by name. Raises `RingletError` where they aren't built."""
     try:
-        lines = (FOLDER / "index.tsv").read_text().splitlines()
+        with open(os.path.join(FOLDER, "index.tsv")) as file:
+            lines = file.read().splitlines()
     except FileNotFoundError:
         raise RingletError(
             "the guests that come with ringlet aren't built",
@@ -29,14 +29,18 @@ def guests() -> list[Guest]:
     found = []
     for line in lines:
         name, summary = line.split("\t")
-        path = next(p for s in SUFFIXES if (p := FOLDER / (name + s)).exists())
-        found.append(Guest(name, path, summary))
+        found.append(Guest(name, _packaged(name), summary))
     return sorted(found)
 
 
 def find_image(name: str) -> str:
     """The path of an image: `name` itself where there is such a file, else the guest's."""
-    if Path(name).exists() or "/" in name:
+    if os.path.exists(name) or os.sep in name:
         return name
-    paths = (FOLDER / (name + suffix) for suffix in SUFFIXES)
-    return next((str(path) for path in paths if path.is_file()), name)
+    packaged = _packaged(name)
+    return packaged if os.path.exists(packaged) else name
+
+
+def _packaged(name: str) -> str:
+    flat = os.path.join(FOLDER, name + ".bin")
+    return flat if os.path.exists(flat) else os.path.join(FOLDER, name + ".elf")

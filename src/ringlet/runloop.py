@@ -89,14 +89,15 @@ class VcpuLoop:
         try:
             code = enter(0)
             on_first_exit()
-            reply: int | None = 0
+            reply = 0
             while True:
                 key = code >> KEY_SHIFT
                 handler = handlers.get(key)
                 if handler is None:
-                    reply = self._other(code, key)
-                    if reply is None:
+                    other = self._other(code, key)
+                    if other is None:
                         return
+                    reply = other
                 elif key & KEY_WRITE:
                     handler(code & VALUE_MASK)
                 else:

@@ -10,12 +10,18 @@ class Device(Protocol):
     access in bytes, 1, 2 or 4, over MMIO also 8.
     """
 
-    def read(self, offset: int, size: int) -> int: ...
+    def read(self, offset: int, size: int) -> int:
+        """What a read of the guest gets."""
+        ...
 
-    def write(self, offset: int, size: int, value: int) -> None: ...
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Take what the guest writes."""
+        ...
 
 
 class IrqLine(Protocol):
     """A wire from a device to an interrupt controller. `set` may be called from any thread."""
 
-    def set(self, level: bool) -> None: ...
+    def set(self, level: bool) -> None:
+        """Put the wire high or low."""
+        ...

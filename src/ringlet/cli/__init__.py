@@ -83,6 +83,6 @@ def run(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         # Whoever read our own output has gone; nothing is left to say, at exit either.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 141
     return CANNOT

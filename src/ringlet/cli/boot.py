@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,8 +13,8 @@ import click
 from ringlet.boot import PROTOCOLS
 from ringlet.cli import CANNOT, START_NS, report
 from ringlet.config import from_mapping, parse_address, parse_size, read_toml
-from ringlet.control import TIMEOUT, End
-from ringlet.errors import ConfigError, RingletError
+from ringlet.control import INTERNAL_ERROR, TIMEOUT, End
+from ringlet.errors import RingletError
 from ringlet.machine import Machine, Result
 
 EPILOG = """\b
@@ -63,7 +62,7 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
 @click.option("--pit/--no-pit", default=None, help="An i8254 timer for the guest.")
-@click.option("--config", metavar="FILE", type=click.Path(), help="Take what isn't given from TOML.")
+@click.option("--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here.")
 @click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
 @click.option("--log-unclaimed", is_flag=True, help="Log accesses that no device claims.")
 def command(
@@ -98,15 +97,14 @@ def command(
 
 def _boot(values: dict[str, Any], as_json: bool, log_unclaimed: bool) -> int:
     config = from_mapping(values)
-    with _ending_signals() as ending:
-        with Machine(config, output_fd=2 if as_json else 1) as machine:
-            ending.append(machine)
-            if log_unclaimed:
-                machine.unclaimed.log = lambda line: print(f"ringlet: {line}\r", file=sys.stderr)
-            if machine.pty is not None:
-                print(f"ringlet: serial line at {machine.pty}", file=sys.stderr)
-            result = machine.run()
-            # A signal from here on finds nothing to end; the process is about to.
+    with _ending_signals() as ending, Machine(config, output_fd=2 if as_json else 1) as machine:
+        ending.append(machine)
+        if log_unclaimed:
+            machine.unclaimed.log = lambda line: print(f"ringlet: {line}\r", file=sys.stderr)
+        if machine.pty is not None:
+            print(f"ringlet: serial line at {machine.pty}", file=sys.stderr)
+        result = machine.run()
+        # A signal from here on finds nothing to end; the process is about to.
     if as_json:
         _print_json(_as_json(machine, result))
     _explain(config.timeout, result)
@@ -138,7 +136,10 @@ def _ending_signals() -> Iterator[list[Machine]]:
 def _explain(timeout: float | None, result: Result) -> None:
     """On standard error, for an end that a person would wonder at."""
     if result.crash is not None:
-        report(f"the guest crashed: {result.reason}", "its last state is below")
+        what = f"the guest crashed: {result.reason}"
+        if result.reason == INTERNAL_ERROR.reason:
+            what = f"this host's KVM can't run `{result.crash.instruction}` of the guest"
+        report(what, "its last state is below")
         for line in result.crash.lines():
             click.echo(f"  {line}", err=True)
     elif result.reason == TIMEOUT.reason:

@@ -1,7 +1,6 @@
 """The compiled core, `ffi` and `lib`, and how its error codes become exceptions."""
 
 import os
-from pathlib import Path
 
 from ringlet.errors import RingletError
 
@@ -30,11 +29,11 @@ except ImportError as error:
     ) from error
 
 # In a checkout the sources stand beside it; make judges by the same times.
-_sources = Path(__file__).parents[3] / "csrc"
-if (_sources / "ringlet.h").exists():
+_sources = os.path.join(os.path.dirname(__file__), "..", "..", "..", "csrc")
+if os.path.exists(os.path.join(_sources, "ringlet.h")):
     _built = os.stat(_core.__file__).st_mtime
-    for _source in _sources.glob("*.[ch]"):
-        if _source.stat().st_mtime > _built:
+    for _source in os.scandir(_sources):
+        if _source.name.endswith((".c", ".h")) and _source.stat().st_mtime > _built:
             raise StaleBuildError(
                 f"ringlet's compiled core is older than csrc/{_source.name}",
                 "run `make` in the checkout",

@@ -24,19 +24,19 @@ class PortWrite(NamedTuple):
 
 
 class PortStringRead(NamedTuple):
-    """`ins`: `count` reads of `size` bytes, answered by `Vcpu.reply_string`."""
+    """`rep ins`: `repeat` reads of `size` bytes, answered by `Vcpu.reply_string`."""
 
     port: int
     size: int
-    count: int
+    repeat: int
 
 
 class PortStringWrite(NamedTuple):
-    """`outs`: `size * count` bytes of data."""
+    """`rep outs`: `size * repeat` bytes of data."""
 
     port: int
     size: int
-    count: int
+    repeat: int
     data: bytes
 
 

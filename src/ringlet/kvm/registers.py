@@ -110,12 +110,8 @@ class SpecialRegisters(NamedTuple):
             for start in range(0, 8 * _SEGMENT_FIELDS, _SEGMENT_FIELDS)
         ]
         gdt_base, gdt_limit, idt_base, idt_limit, *rest = values[8 * _SEGMENT_FIELDS :]
-        return cls(
-            *segments,
-            DescriptorTable(gdt_base, gdt_limit),
-            DescriptorTable(idt_base, idt_limit),
-            *rest,
-        )
+        tables = DescriptorTable(gdt_base, gdt_limit), DescriptorTable(idt_base, idt_limit)
+        return cls._make((*segments, *tables, *rest))
 
 
 # Access rights of the segments that boot protocols ask for.

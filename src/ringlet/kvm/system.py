@@ -19,6 +19,9 @@ class System:
     Raises `KvmError` where it is missing, may not be opened, or speaks another API.
     """
 
+    # Asked once for a process: the answer doesn't change while the host runs.
+    _cpuid: bytes | None = None
+
     def __init__(self, path: str = "/dev/kvm") -> None:
         fd = lib.ringlet_kvm_open(os.fsencode(path))
         if fd < 0:
@@ -38,7 +41,6 @@ class System:
         except BaseException:
             self.close()
             raise
-        self._cpuid: bytes | None = None
 
     def check_extension(self, capability: int) -> int:
         """The value of a KVM_CAP_ constant; 0 where it is missing."""
@@ -46,16 +48,13 @@ class System:
 
     @property
     def supported_cpuid(self) -> bytes:
-        """KVM_GET_SUPPORTED_CPUID: struct kvm_cpuid_entry2, one after the other.
-
-        Asked once: the answer doesn't change while the host runs.
-        """
-        if self._cpuid is None:
+        """KVM_GET_SUPPORTED_CPUID: struct kvm_cpuid_entry2, one after the other."""
+        if System._cpuid is None:
             entries = ffi.new("char[]", MAX_ENTRIES * ENTRY_SIZE)
             count = lib.ringlet_kvm_supported_cpuid(self.fd, entries, MAX_ENTRIES)
             check(count, "supported CPUID")
-            self._cpuid = bytes(ffi.buffer(entries, count * ENTRY_SIZE))
-        return self._cpuid
+            System._cpuid = bytes(ffi.buffer(entries, count * ENTRY_SIZE))
+        return System._cpuid
 
     def close(self) -> None:
         """Close it; virtual machines made from it live on. Again is harmless."""

@@ -80,7 +80,8 @@ class Vcpu:
     @property
     def exit_count(self) -> int:
         """How many exits there were, other than by a kick or tick."""
-        return sum(self.native.exits) - int(self.native.exits[lib.RINGLET_EXIT_INTERRUPTED])
+        interrupted = int(self.native.exits[lib.RINGLET_EXIT_INTERRUPTED])
+        return int(sum(self.native.exits)) - interrupted
 
     def get_state(self, state: int) -> bytes:
         """A structure of KVM's, by a RINGLET_STATE_ constant of the core."""
@@ -123,7 +124,7 @@ class Vcpu:
 
     @property
     def cpuid(self) -> bytes:
-        """struct kvm_cpuid_entry2, one after the other. Set once, before the first run."""
+        """Struct kvm_cpuid_entry2, one after the other. Set once, before the first run."""
         entries = ffi.new("char[]", MAX_ENTRIES * ENTRY_SIZE)
         count = check(lib.ringlet_vcpu_get_cpuid(self.native, entries, MAX_ENTRIES), "get CPUID")
         return bytes(ffi.buffer(entries, count * ENTRY_SIZE))
@@ -131,9 +132,7 @@ class Vcpu:
     @cpuid.setter
     def cpuid(self, entries: bytes) -> None:
         count = len(entries) // ENTRY_SIZE
-        check(
-            lib.ringlet_vcpu_set_cpuid(self.native, ffi.from_buffer(entries), count), "set CPUID"
-        )
+        check(lib.ringlet_vcpu_set_cpuid(self.native, ffi.from_buffer(entries), count), "set CPUID")
 
     def get_msrs(self, indices: Sequence[int]) -> list[int]:
         """The values of these MSRs, up to the first that KVM doesn't know."""

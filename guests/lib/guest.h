@@ -1,0 +1,32 @@
+// What a guest written in C has at hand. It defines main(); the rest is linked in when it is used.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "pc.h"
+#include "start_info.h"
+#include "x86.h"
+
+// The guest itself. What it returns is the status of the run.
+int main(const struct hvm_start_info *info);
+
+// start.c: ends the run with this status.
+_Noreturn void exit(uint8_t status);
+
+// serial.c: COM1. start() turns its FIFOs on; a write takes as long as the UART does.
+void serial_init(void);
+void serial_write(const char *data, size_t size);
+
+// print.c: as printf, with %s, %c, %lu and %lx; a width is the least number of digits.
+__attribute__((format(printf, 1, 2))) void print(const char *format, ...);
+
+// idt.c: `handler` is a function with __attribute__((interrupt)). `ring` is the least privileged
+// one that may come in by an `int` instruction. The table is in use from the first call on.
+void set_interrupt_handler(uint8_t vector, void *handler, unsigned ring);
+
+// apic.c: makes interrupts come from the local and the I/O APIC, and from them alone.
+void apic_init(void);
+void lapic_write(uint32_t offset, uint32_t value);
+// A rising edge of this line is the interrupt `vector` of CPU 0.
+void ioapic_route(unsigned line, uint8_t vector);
