@@ -1,6 +1,7 @@
 """What a machine is to be, as data: from options, a TOML file, or a program. Checked here, once."""
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,11 @@ class MachineConfig:
 
     def __post_init__(self) -> None:
         _check_memory(self.memory)
-        if self.timeout is not None and not 0 < self.timeout < float("inf"):
-            raise ConfigError(f"timeout of {self.timeout} seconds", "give a number above 0")
+        if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
+            raise ConfigError(
+                f"timeout of {self.timeout} seconds",
+                f"give a number above 0, at most {threading.TIMEOUT_MAX:g}",
+            )
         if isinstance(self.serial, str) and not self.serial:
             raise ConfigError("the serial line's far end is empty", "name stdio, pty or a file")
 
@@ -63,9 +67,12 @@ def _check_memory(memory: int) -> None:
 def parse_size(text: str) -> int:
     """Bytes of `64M`, `512K`, `1G` or `4096`. Raises `ConfigError`."""
     number, unit = (text[:-1], text[-1:].upper()) if text[-1:].isalpha() else (text, "")
-    if unit not in _UNITS or not number.isascii() or not number.isdigit():
-        raise ConfigError(f"{text!r} is not a size", "write it like 64M, 512K or 1G")
-    return int(number) * _UNITS[unit]
+    try:
+        if not number.isdigit():
+            raise ValueError
+        return int(number) * _UNITS[unit]
+    except (ValueError, KeyError):
+        raise ConfigError(f"{text!r} is not a size", "write it like 64M, 512K or 1G") from None
 
 
 def parse_address(text: str) -> int:
@@ -102,7 +109,7 @@ def read_toml(path: str) -> dict[str, Any]:
             values = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number that int() refuses
         raise ConfigError(f"{path}: not TOML: {error}", "see https://toml.io") from None
     checked: dict[str, Any] = {key: _check_key(path, key, value) for key, value in values.items()}
     folder = os.path.dirname(path)

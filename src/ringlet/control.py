@@ -45,23 +45,21 @@ class RunControl:
         self._vcpus: list[Vcpu] = []
         self._ends: list[End] = []  # append is atomic, also against a signal handler
         self._ended = Event()
+        self._closed = False
 
     @property
     def end(self) -> End | None:
         """How it ended or is about to, None while it goes on."""
         return self._ends[0] if self._ends else None
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the run is over and its last output written."""
-        return self._ended.is_set()
-
     def attach(self, vcpu: Vcpu) -> None:
         """A vCPU to kick at the end."""
         self._vcpus.append(vcpu)
 
     def finish(self, end: End) -> None:
-        """The run is to end. The first call decides how."""
+        """The run is to end. The first call decides how; after `close` it does nothing."""
+        if self._closed:
+            return
         self._ends.append(end)
         os.eventfd_write(self.stop_fd, 1)
         for vcpu in self._vcpus:
@@ -83,7 +81,7 @@ class RunControl:
         return self._ended.wait(timeout)
 
     def close(self) -> None:
-        """Closes the descriptors. No `finish` after it."""
-        self._vcpus.clear()
+        """Closes the descriptors."""
+        self._closed = True
         for fd in (self.stop_fd, self.ended_fd):
             os.close(fd)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ringlet import boot
 from ringlet.board import layout
 from ringlet.board.bus import MmioBus, PortBus, Unclaimed
-from ringlet.board.device import Device, IrqLine
+from ringlet.board.device import Device, InKernel, IrqLine
 from ringlet.board.irq import KvmIrqLine
 from ringlet.config import MachineConfig
 from ringlet.control import KILLED, OUTPUT_CLOSED, QUIT, RESET, STOPPED, TIMEOUT, End, RunControl
@@ -68,9 +68,9 @@ class SerialPort:
     """
 
     def __init__(self) -> None:
-        self._guest_in, self._to_guest = os.pipe()
-        self._from_guest, self._guest_out = os.pipe()
-        self.guest_end = (self._guest_in, self._guest_out)
+        guest_in, self._to_guest = os.pipe()
+        self._from_guest, guest_out = os.pipe()
+        self.guest_end: tuple[int, ...] = (guest_in, guest_out)
 
     def write(self, data: bytes) -> None:
         """Send `data` to the guest. Waits while the guest's FIFO and the pipe are full."""
@@ -93,16 +93,16 @@ class SerialPort:
         return self._from_guest
 
     def hang_up(self) -> None:
-        """The guest sends no more: readers see the end."""
-        if self._guest_out >= 0:
-            os.close(self._guest_out)
-            self._guest_out = -1
+        """The guest's end of both pipes goes: readers see the end, writers a broken pipe."""
+        ends, self.guest_end = self.guest_end, ()
+        for fd in ends:
+            os.close(fd)
 
     def close(self) -> None:
         """Close both pipes."""
         self.hang_up()
-        for fd in (self._guest_in, self._to_guest, self._from_guest):
-            os.close(fd)
+        os.close(self._to_guest)
+        os.close(self._from_guest)
 
 
 class Machine:
@@ -130,7 +130,7 @@ class Machine:
         config = self.config
         image = stack.enter_context(_open_image(config.image))
         modules = [
-            (stack.enter_context(boot.open_image(path)), arguments.encode())
+            (stack.enter_context(boot.open_image(path)), os.fsencode(arguments))
             for path, arguments in _modules(config)
         ]
         self.control = RunControl()
@@ -140,7 +140,8 @@ class Machine:
         if target == "pipe":
             self._serial_port = SerialPort()
             stack.callback(self._serial_port.close)
-            target = self._serial_port.guest_end
+            guest_in, guest_out = self._serial_port.guest_end
+            target = (guest_in, guest_out)
         self._host = open_serial(
             target,
             stop_fd=self.control.stop_fd,
@@ -168,7 +169,7 @@ class Machine:
             image,
             self.memory,
             protocol=config.protocol,
-            command_line=config.cmdline.encode(),
+            command_line=os.fsencode(config.cmdline),
             modules=modules,
             load_address=config.load_address,
         )
@@ -178,6 +179,10 @@ class Machine:
 
     def _add_devices(self) -> None:
         control = self.control
+        for address, size in layout.IN_KERNEL_MMIO:
+            self.mmio.add(address, size, InKernel())
+        for first, count in layout.IN_KERNEL_PORTS + layout.PIT_PORTS * self.config.pit:
+            self.ports.add(first, count, InKernel())
         self.uart = Uart16550(self.irq_line(layout.COM1_IRQ), self._first_output)
         self.ports.add(layout.COM1_PORT, layout.COM1_PORTS, self.uart)
         exit_port = ExitPort(lambda status: control.finish(End("exit-port", status)))
@@ -247,6 +252,8 @@ class Machine:
 
         Raises as `run` does.
         """
+        if not self._started:
+            raise RingletError("this machine was never started", "call start() or run() first")
         if not self.control.wait(timeout):
             return None
         return self._outcome()
@@ -321,8 +328,9 @@ class Machine:
 
     def close(self) -> None:
         """Ends a run that is under way, and closes all that was opened."""
-        if self._started and not self.control.has_ended:
+        if self._started:
             self.control.finish(STOPPED)
+            self.control.wait()
         if self._thread is not None:
             self._thread.join()
         self._stack.close()

@@ -87,7 +87,9 @@ class VcpuLoop:
         vcpu = self._vcpu
         vcpu.tick(LOOK_INTERVAL)
         try:
-            code = enter(0)
+            while (code := enter(0)) >> KIND_SHIFT == _INTERRUPTED:
+                if self._look():
+                    return
             on_first_exit()
             reply = 0
             while True:
@@ -116,13 +118,14 @@ class VcpuLoop:
                 return 0
             return int(handler())
         if kind == _INTERRUPTED:
-            if self._control.end is not None:
-                return None
-            if self._halted_for_good():
-                self._control.finish(HALT)
-                return None
-            return 0
+            return None if self._look() else 0
         return self._rare(code)
+
+    def _look(self) -> bool:
+        """After a kick, a tick or a signal: whether the run is to end."""
+        if self._control.end is None and self._halted_for_good():
+            self._control.finish(HALT)
+        return self._control.end is not None
 
     def _rare(self, code: int) -> int | None:
         from ringlet.kvm import exits

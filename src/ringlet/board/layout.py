@@ -61,6 +61,22 @@ FLAT_LOAD = 0x7C00  # where a PC's firmware puts a boot sector
 IDENTITY_MAP = 0xFFFB_C000
 TSS = 0xFFFB_D000
 
+# Devices in the kernel: first address or port, and how many.
+IN_KERNEL_MMIO = (
+    (0xFEC0_0000, 0x1000),  # I/O APIC
+    (0xFEE0_0000, 0x1000),  # local APIC
+    (IDENTITY_MAP, 0x4000),  # and the TSS
+)
+IN_KERNEL_PORTS = (
+    (0x20, 2),  # PIC, the first
+    (0xA0, 2),  # PIC, the second
+    (0x4D0, 2),  # which of the PICs' inputs are level-triggered
+)
+PIT_PORTS = (
+    (0x40, 4),  # i8254
+    (0x61, 1),  # its third channel's gate and output
+)
+
 # Port I/O: first port and number of ports.
 KEYBOARD_CONTROLLER_PORT = 0x64
 EXIT_PORT = 0xF4

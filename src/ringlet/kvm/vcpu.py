@@ -6,6 +6,7 @@ Source: Linux, Documentation/virt/kvm/api.rst, 4 ("vcpu ioctl") and 5 (kvm_run).
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
+from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ class Vcpu:
         self.number = number
         self.native = ffi.new("struct ringlet_vcpu *")
         check(lib.ringlet_vcpu_create(vm, number, run_size, self.native), "create a vCPU")
+        # A kick may come at any time, also while the vCPU is closed, and from a signal handler.
+        self._lock = RLock()
         self._open = True
         # The fast way to run: takes what a pending read gives, returns one number.
         self.enter: Callable[[int], int] = partial(lib.ringlet_vcpu_run, self.native)
@@ -62,8 +65,13 @@ class Vcpu:
         ffi.memmove(native.data, data, len(data))
 
     def kick(self) -> None:
-        """Makes the run under way, or else the next, end as `Interrupted`. From any thread."""
-        check(lib.ringlet_vcpu_kick(self.native), "kick a vCPU")
+        """Makes the run under way, or else the next, end as `Interrupted`.
+
+        From any thread and any signal handler; after `close` it does nothing.
+        """
+        with self._lock:
+            if self._open:
+                check(lib.ringlet_vcpu_kick(self.native), "kick a vCPU")
 
     def tick(self, seconds: float) -> None:
         """Interrupts a run of this thread every so often; 0 ends that."""
@@ -76,12 +84,6 @@ class Vcpu:
 
         counts = zip(KIND_NAMES, self.native.exits, strict=True)
         return {name: count for name, count in counts if count}
-
-    @property
-    def exit_count(self) -> int:
-        """How many exits there were, other than by a kick or tick."""
-        interrupted = int(self.native.exits[lib.RINGLET_EXIT_INTERRUPTED])
-        return int(sum(self.native.exits)) - interrupted
 
     def get_state(self, state: int) -> bytes:
         """A structure of KVM's, by a RINGLET_STATE_ constant of the core."""
@@ -161,9 +163,10 @@ class Vcpu:
 
     def close(self) -> None:
         """Ends the vCPU, which may not be running. Again is harmless."""
-        if self._open:
-            self._open = False
-            lib.ringlet_vcpu_destroy(self.native)
+        with self._lock:
+            if self._open:
+                self._open = False
+                lib.ringlet_vcpu_destroy(self.native)
 
     def __enter__(self) -> "Vcpu":
         return self
