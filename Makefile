@@ -12,6 +12,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+DIST ?= dist
 GUESTS := $(CURDIR)/src/ringlet/_guests
 
 build: $(READY)
@@ -39,20 +40,19 @@ bench: $(READY)
 	build/bench/bin/python benchmarks/run.py $(BENCH)
 
 dist: $(READY)
-	$(BIN)/pip install --quiet '.[dist]'
-	rm -rf build/wheel
+	@rm -rf build/wheel $(DIST)
 	$(BIN)/python -m build --outdir build/wheel
-	$(BIN)/auditwheel repair --wheel-dir dist build/wheel/*.whl
-	cp build/wheel/*.tar.gz dist
+	PATH="$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir $(DIST) build/wheel/*.whl
+	cp build/wheel/*.tar.gz $(DIST)
 
 clean:
-	rm -rf build dist .venv src/*.egg-info src/ringlet/_core.* $(GUESTS)
+	rm -rf build dist $(VENV) src/*.egg-info src/ringlet/_core.* $(GUESTS)
 	git checkout --quiet src/ringlet/_core.pyi
 
 $(READY): pyproject.toml Makefile
 	@PYTHON=$(PYTHON) sh .ci/prerequisites
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[test,lint]'
+	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
 .PHONY: build demo test lint bench dist clean
