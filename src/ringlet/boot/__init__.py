@@ -1,0 +1,54 @@
+"""Boot protocols: from an image to what the first vCPU starts with. A file for each protocol."""
+
+from collections.abc import Sequence
+
+from ringlet.board.layout import FLAT_LOAD
+from ringlet.boot import elf64, flat, pvh
+from ringlet.boot.detect import detect
+from ringlet.boot.entry import Entry
+from ringlet.boot.image import Image, open_image
+from ringlet.errors import ConfigError
+from ringlet.kvm.memory import GuestMemory
+
+__all__ = ["PROTOCOLS", "Entry", "Image", "detect", "load", "open_image"]
+
+# Protocols that hand the guest a command line and modules.
+_KERNELS = {"pvh": pvh.load, "elf64": elf64.load}
+PROTOCOLS = ("flat", *_KERNELS)
+
+
+def load(
+    image: Image,
+    memory: GuestMemory,
+    *,
+    protocol: str | None = None,
+    command_line: bytes = b"",
+    modules: Sequence[tuple[Image, bytes]] = (),
+    load_address: int | None = None,
+) -> Entry:
+    """Put the image, and what the guest is told, into fresh `memory`.
+
+    `protocol` is one of `PROTOCOLS`, None to look at the image. Each module comes with its
+    command line. `load_address` is for flat images. Raises `ImageError`, or `ConfigError` for
+    an option that doesn't fit; then memory may be written in part, though only where a guest's
+    image, its modules and the boot data belong.
+    """
+    if protocol is None:
+        protocol = detect(image)
+    if protocol == "flat":
+        if command_line or modules:
+            raise ConfigError(
+                f"{image.name} is a flat image: it takes no command line and no modules",
+                "leave --cmdline, --initrd and --module out",
+            )
+        return flat.load(image, memory, FLAT_LOAD if load_address is None else load_address)
+    if protocol not in _KERNELS:
+        raise ConfigError(
+            f"there is no boot protocol {protocol!r}", f"choose one of {', '.join(PROTOCOLS)}"
+        )
+    if load_address is not None:
+        raise ConfigError(
+            f"{image.name} is loaded where its ELF header says, not at a load address",
+            "leave --load-address out; it is for --protocol flat",
+        )
+    return _KERNELS[protocol](image, memory, command_line, modules)

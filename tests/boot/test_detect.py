@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from ringlet.boot import detect, open_image
+from ringlet.errors import ImageError
+
+from .elf_builder import Part, build, note, notes, pvh_note
+
+CODE = Part(0x100000, b"\xf4" * 64)
+BOOT_SECTOR = bytes(510) + b"\x55\xaa"
+
+
+def detected(data: bytes | bytearray) -> str:
+    with open_image(bytes(data)) as image:
+        return detect(image)
+
+
+def refused(data: bytes | bytearray, message: str) -> None:
+    with pytest.raises(ImageError, match=message) as caught:
+        detected(data)
+    assert "\n" not in caught.value.message + caught.value.hint
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("size", [4, 8])
+def test_an_elf_with_the_note_is_pvh(bits: int, size: int) -> None:
+    assert detected(build(bits, [CODE, pvh_note(0x100000, size)])) == "pvh"
+
+
+def test_a_64_bit_elf_without_the_note_is_elf64() -> None:
+    assert detected(build(64, [CODE])) == "elf64"
+    assert detected(build(64, [CODE, notes(note(b"1234", kind=17))])) == "elf64"
+
+
+def test_a_boot_signature_is_flat() -> None:
+    assert detected(BOOT_SECTOR) == "flat"
+    assert detected(BOOT_SECTOR + b"more") == "flat"
+
+
+@pytest.mark.parametrize("data", [b"\xf4", b"text", bytes(1000)])
+def test_the_name_bin_is_flat_whatever_is_in_it(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "guest.bin"
+    path.write_bytes(data)
+    with open_image(path) as image:
+        assert detect(image) == "flat"
+
+
+def test_an_elf_is_an_elf_whatever_its_name_and_boot_signature(tmp_path: Path) -> None:
+    path = tmp_path / "guest.bin"
+    path.write_bytes(build(64, [Part(0x100000, bytes(1000))]))
+    with path.open("r+b") as file:
+        file.seek(510)
+        file.write(b"\x55\xaa")
+    with open_image(path) as image:
+        assert detect(image) == "elf64"
+
+
+def test_a_bzimage_is_named_though_it_has_a_boot_signature() -> None:
+    refused(b"MZ" + BOOT_SECTOR[2:] + bytes(2) + b"HdrS" + bytes(1000), "is a Linux bzImage")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"#!/bin/sh\necho hello\n", "text"),
+        ("Grüße\n".encode() * 100, "text"),
+        (b"\x1f\x8b\x08" + bytes(100), "gzip-compressed data"),
+        (b"\xfd7zXZ\0" + bytes(100), "xz-compressed data"),
+        (b"\x28\xb5\x2f\xfd" + bytes(100), "zstd-compressed data"),
+        (b"BZh91AY", "bzip2-compressed data"),
+        (b"070701" + b"0" * 100, "a cpio archive"),
+        (b"QFI\xfb" + bytes(100), "a qcow2 disk image"),
+        (b"MZ\x90\0" + bytes(100), "a DOS, Windows or EFI program"),
+        (bytes(1000), "nothing that ringlet can boot"),
+        (b"\xf4", "text"),
+        (b"\xfa\xf4\0", "nothing that ringlet can boot"),
+    ],
+)
+def test_an_unknown_file_is_not_code_to_run(data: bytes, what: str) -> None:
+    refused(data, f"is no kernel: it looks like {what}$")
+
+
+def test_an_elf_that_cannot_be_booted_is_refused_by_what_it_is() -> None:
+    refused(build(64, [CODE], machine=183), "is a 64-bit ELF for AArch64")
+    refused(build(64, [CODE], kind=3), "is a shared object")
+    refused(build(32, [CODE]), "is a 32-bit ELF with no PVH note$")
+    refused(b"\x7fELF", "is cut short")
+
+
+def test_a_multiboot_header_is_named() -> None:
+    multiboot = b"\0" * 12 + (0x1BADB002).to_bytes(4, "little")
+    refused(build(32, [Part(0x100000, multiboot)]), "but a Multiboot header")
+    refused(build(32, [Part(0x100000, b"\0" + multiboot)]), "no PVH note$")  # not aligned
+    refused(build(32, [Part(0x100000, bytes(8192) + multiboot)]), "no PVH note$")  # too far

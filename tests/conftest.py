@@ -1,0 +1,70 @@
+"""What a test needs of the machine it runs on, and a check that nothing stays open.
+
+A machine that lacks it skips the test, with the reason; CI (`CI=true`) fails instead.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# marker: (what it needs, whether it's there)
+NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
+    "needs_kvm": (
+        "a /dev/kvm that this user may open",
+        lambda: os.access("/dev/kvm", os.R_OK | os.W_OK),
+    ),
+    "needs_root": ("root", lambda: os.geteuid() == 0),
+    "needs_gcc": ("gcc", lambda: shutil.which("gcc") is not None),
+    "needs_qemu": ("QEMU", lambda: shutil.which("qemu-system-x86_64") is not None),
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker, (what, _) in NEEDS.items():
+        config.addinivalue_line("markers", f"{marker}: the test needs {what}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, (what, is_there) in NEEDS.items():
+        if item.get_closest_marker(marker) is not None and not is_there():
+            if os.environ.get("CI") == "true":
+                pytest.fail(f"needs {what}, and CI has to have it", pytrace=False)
+            pytest.skip(f"needs {what}")
+
+
+class Held:
+    """What this process holds of the system's: descriptors, threads, mappings and their bytes."""
+
+    def __init__(self) -> None:
+        self.descriptors = sorted(_links("/proc/self/fd"))
+        self.threads = len(os.listdir("/proc/self/task"))
+        self.mappings = Path("/proc/self/maps").read_text().count("\n")
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        self.mapped = pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _links(folder: str) -> Iterator[tuple[str, str]]:
+    for name in os.listdir(folder):
+        try:
+            yield name, os.readlink(f"{folder}/{name}")
+        except FileNotFoundError:  # the one that listdir had open
+            continue
+
+
+@pytest.fixture
+def held() -> type[Held]:
+    """Compare `held().descriptors` before and after."""
+    return Held
+
+
+@pytest.fixture
+def no_leak() -> Iterator[None]:
+    """The test leaves no descriptor and no thread behind."""
+    before = Held()
+    yield
+    after = Held()
+    assert after.descriptors == before.descriptors
+    assert after.threads == before.threads
