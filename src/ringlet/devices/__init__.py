@@ -1,0 +1,1 @@
+"""Devices: each knows its registers and its IRQ line, and nothing else."""

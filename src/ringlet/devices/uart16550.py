@@ -1,0 +1,321 @@
+"""The 16550A serial port.
+
+Source: National Semiconductor PC16550D data sheet (June 1995), section 8, "Registers".
+
+        DLAB = 0                       DLAB = 1
+    0   RBR (read), THR (write)        DLL
+    1   IER                            DLM
+    2   IIR (read), FCR (write)
+    3   LCR, bit 7 is DLAB
+    4   MCR
+    5   LSR
+    6   MSR
+    7   SCR
+
+Where this one differs from the chip, on purpose:
+- The line has no speed. A byte written to THR is on the host's side before the write is
+  over, so THR and the transmit FIFO are always empty. The divisor and the frame in LCR
+  (word length, parity, stop bits) are kept and do nothing: many small kernels never set them.
+- The character timeout, 4 character times on the chip, is over at once.
+- On a PC's card OUT2 gates the interrupt. Not here, as in QEMU: small kernels forget to set it.
+- The far end of the line is always there: CTS, DSR and DCD are asserted, RI never is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+
+from ringlet.board.device import IrqLine
+
+# Registers: one number, several names by direction and DLAB.
+RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR = range(8)
+THR, FCR, DLL, DLM = RBR, IIR, RBR, IER
+
+IER_RX, IER_THRE, IER_LINE, IER_MODEM = 0x01, 0x02, 0x04, 0x08
+
+IIR_NONE = 0x01
+IIR_LINE, IIR_RX, IIR_TIMEOUT, IIR_THRE, IIR_MODEM = 0x06, 0x04, 0x0C, 0x02, 0x00
+IIR_FIFO = 0xC0  # both bits: FIFOs enabled
+
+FCR_ENABLE, FCR_CLEAR_RX, FCR_CLEAR_TX, FCR_TRIGGER = 0x01, 0x02, 0x04, 0xC0
+TRIGGER_LEVELS = (1, 4, 8, 14)  # by FCR bits 7:6
+FIFO_SIZE = 16
+
+LCR_DLAB = 0x80
+
+MCR_DTR, MCR_RTS, MCR_OUT1, MCR_OUT2, MCR_LOOP = 0x01, 0x02, 0x04, 0x08, 0x10
+
+LSR_DR, LSR_OE, LSR_PE, LSR_FE, LSR_BI = 0x01, 0x02, 0x04, 0x08, 0x10
+LSR_THRE, LSR_TEMT, LSR_FIFO_ERROR = 0x20, 0x40, 0x80
+LSR_CHARACTER_ERRORS = LSR_PE | LSR_FE | LSR_BI
+
+MSR_DELTAS, MSR_TERI = 0x0F, 0x04
+MSR_CTS, MSR_DSR, MSR_RI, MSR_DCD = 0x10, 0x20, 0x40, 0x80
+
+_BYTES = tuple(bytes((value,)) for value in range(256))
+
+
+@dataclass(slots=True)
+class UartState:
+    """All of the UART that changes; the defaults are its state after a reset."""
+
+    ier: int = 0
+    fcr: int = 0  # the bits that stay: FCR_ENABLE and FCR_TRIGGER, 0 if not enabled
+    lcr: int = 0
+    mcr: int = 0
+    lsr: int = 0  # the error bits, OE to BI; the others follow from what is below
+    msr: int = MSR_CTS | MSR_DSR | MSR_DCD
+    scr: int = 0
+    divisor: int = 12  # 9600 baud
+    # The receive FIFO; RBR is its first entry. Bits 7:0 are the character, the bits above
+    # the LSR errors that belong to it: they show in LSR once the character is the first.
+    rx: list[int] = field(default_factory=list)
+    thre_pending: bool = False  # THR became empty; only ever set with IER_THRE
+    irq: bool = False  # the level of the IRQ line
+
+
+class Uart16550:
+    """A 16550A; `transmit` is given what the guest sends, a byte at a time.
+
+    `transmit` may block: it is called on the vCPU's thread with no lock held. What it raises
+    comes out of `write`.
+    """
+
+    def __init__(self, irq: IrqLine, transmit: Callable[[bytes], object]) -> None:
+        self.state = UartState()
+        # Called, with no lock held, when `room` was 0 and is no longer.
+        self.on_room: Callable[[], None] = lambda: None
+        self._irq = irq
+        self.transmit = transmit
+        self._lock = Lock()  # over `state` and the IRQ line
+
+    # The host's side.
+
+    @property
+    def room(self) -> int:
+        """How many bytes `receive` would take: 0 in loopback, where the line is cut off."""
+        state = self.state
+        if state.mcr & MCR_LOOP:
+            return 0
+        return self._capacity() - len(state.rx)
+
+    def receive(self, data: bytes) -> int:
+        """Receives the beginning of `data`, as much as there is room for; how many bytes."""
+        with self._lock:
+            taken = min(self.room, len(data))
+            self.state.rx.extend(data[:taken])
+            self._update_irq()
+        return taken
+
+    def receive_break(self) -> None:
+        """Receives a break: a zero with LSR_BI. With no room it is an overrun, as on the chip."""
+        with self._lock:
+            if not self.state.mcr & MCR_LOOP:
+                self._push(LSR_BI << 8)
+                self._update_irq()
+
+    # The guest's side.
+
+    def read(self, offset: int, size: int) -> int:
+        """Reads `size` registers from `offset` on, as an ISA bus splits a wider access."""
+        state = self.state
+        if size != 1:
+            return sum(self.read(offset + i, 1) << 8 * i for i in range(size))
+        if offset == LSR:
+            return self._read_lsr()
+        if offset == RBR:
+            return state.divisor & 0xFF if state.lcr & LCR_DLAB else self._read_rbr()
+        if offset == IER:
+            return state.divisor >> 8 if state.lcr & LCR_DLAB else state.ier
+        if offset == IIR:
+            return self._read_iir()
+        if offset == LCR:
+            return state.lcr
+        if offset == MCR:
+            return state.mcr
+        if offset == MSR:
+            return self._read_msr()
+        if offset == SCR:
+            return state.scr
+        return 0xFF
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Writes `size` registers from `offset` on, lowest first; raises what `transmit` raises."""
+        # What only the guest changes is looked at, and SCR written, without the lock.
+        state = self.state
+        if size != 1:
+            for i in range(size):
+                self.write(offset + i, 1, value >> 8 * i & 0xFF)
+        elif offset == SCR:
+            state.scr = value
+        elif offset == THR:
+            if state.lcr & LCR_DLAB:
+                state.divisor = state.divisor & 0xFF00 | value
+            elif state.mcr & MCR_LOOP or state.ier & IER_THRE:
+                self._write_thr(value)
+            else:  # polled output: nothing else changes
+                self.transmit(_BYTES[value])
+        elif offset == IER:
+            if state.lcr & LCR_DLAB:
+                state.divisor = value << 8 | state.divisor & 0xFF
+            else:
+                self._write_ier(value)
+        elif offset == FCR:
+            self._write_fcr(value)
+        elif offset == LCR:
+            state.lcr = value
+        elif offset == MCR:
+            self._write_mcr(value)
+        # LSR and MSR are read-only: the chip keeps writing to LSR for factory tests.
+
+    def _read_rbr(self) -> int:
+        state = self.state
+        with self._lock:
+            if not state.rx:
+                return 0
+            full = self.room == 0
+            character = state.rx.pop(0) & 0xFF
+            if state.rx:
+                state.lsr |= state.rx[0] >> 8
+            self._update_irq()
+            gained = full and self.room > 0
+        if gained:
+            self.on_room()
+        return character
+
+    def _write_thr(self, value: int) -> None:
+        state = self.state
+        with self._lock:
+            state.thre_pending = False
+            self._update_irq()  # an edge for the interrupt controller, even if it comes back
+            loop = state.mcr & MCR_LOOP
+            if loop:
+                self._push(value)
+        if not loop:
+            self.transmit(_BYTES[value])
+        with self._lock:
+            state.thre_pending = state.ier & IER_THRE != 0
+            self._update_irq()
+
+    def _write_ier(self, value: int) -> None:
+        state = self.state
+        with self._lock:
+            enabled = value & ~state.ier
+            state.ier = value & 0x0F
+            if enabled & IER_THRE:
+                state.thre_pending = True  # THR is empty already
+            elif not value & IER_THRE:
+                state.thre_pending = False
+            self._update_irq()
+
+    def _read_iir(self) -> int:
+        with self._lock:
+            source = self._interrupt()
+            if source == IIR_THRE:
+                self.state.thre_pending = False
+                self._update_irq()
+            return source | (IIR_FIFO if self.state.fcr & FCR_ENABLE else 0)
+
+    def _write_fcr(self, value: int) -> None:
+        # A transmit FIFO to clear there is not; DMA mode (bit 3) moves pins that no PC uses.
+        state = self.state
+        with self._lock:
+            before = self.room
+            # Unless it enables the FIFOs, a write programs nothing else.
+            fcr = value & (FCR_ENABLE | FCR_TRIGGER) if value & FCR_ENABLE else 0
+            switched = (fcr ^ state.fcr) & FCR_ENABLE
+            state.fcr = fcr
+            if switched or (fcr and value & FCR_CLEAR_RX):
+                state.rx.clear()
+            self._update_irq()
+            gained = before == 0 and self.room > 0
+        if gained:
+            self.on_room()
+
+    def _write_mcr(self, value: int) -> None:
+        state = self.state
+        with self._lock:
+            before = self.room
+            state.mcr = value & 0x1F
+            lines = MSR_CTS | MSR_DSR | MSR_DCD
+            if value & MCR_LOOP:
+                lines = (
+                    (MSR_CTS if value & MCR_RTS else 0)
+                    | (MSR_DSR if value & MCR_DTR else 0)
+                    | (MSR_RI if value & MCR_OUT1 else 0)
+                    | (MSR_DCD if value & MCR_OUT2 else 0)
+                )
+            deltas = (state.msr ^ lines) >> 4
+            if lines & MSR_RI:
+                deltas &= ~MSR_TERI  # the trailing edge alone counts
+            state.msr = lines | state.msr & MSR_DELTAS | deltas
+            self._update_irq()
+            gained = before == 0 and self.room > 0
+        if gained:
+            self.on_room()
+
+    def _read_lsr(self) -> int:
+        state = self.state
+        # Hot, guests poll it: with no error and nothing received there is nothing to clear.
+        if not state.rx and not state.lsr:
+            return LSR_TEMT | LSR_THRE
+        with self._lock:
+            lsr = LSR_TEMT | LSR_THRE | state.lsr
+            if state.rx:
+                lsr |= LSR_DR
+            if state.fcr & FCR_ENABLE and (
+                state.lsr & LSR_CHARACTER_ERRORS or any(entry >> 8 for entry in state.rx)
+            ):
+                lsr |= LSR_FIFO_ERROR
+            state.lsr = 0
+            if state.rx:
+                state.rx[0] &= 0xFF
+            self._update_irq()
+            return lsr
+
+    def _read_msr(self) -> int:
+        state = self.state
+        with self._lock:
+            msr = state.msr
+            state.msr &= ~MSR_DELTAS
+            self._update_irq()
+            return msr
+
+    # Inside, with the lock held.
+
+    def _capacity(self) -> int:
+        return FIFO_SIZE if self.state.fcr & FCR_ENABLE else 1
+
+    def _push(self, entry: int) -> None:
+        """Moves a character from the receive shift register to the FIFO."""
+        state = self.state
+        if len(state.rx) == self._capacity():
+            state.lsr |= LSR_OE
+            if state.fcr & FCR_ENABLE:
+                return  # the FIFO keeps what it has; RBR alone is overwritten
+            state.rx.clear()
+        state.rx.append(entry)
+        if len(state.rx) == 1:
+            state.lsr |= entry >> 8
+
+    def _interrupt(self) -> int:
+        """The pending interrupt of the highest priority, as IIR names it."""
+        state = self.state
+        ier = state.ier
+        if ier & IER_LINE and state.lsr:
+            return IIR_LINE
+        if ier & IER_RX and state.rx:
+            if state.fcr and len(state.rx) < TRIGGER_LEVELS[state.fcr >> 6]:
+                return IIR_TIMEOUT
+            return IIR_RX
+        if state.thre_pending:
+            return IIR_THRE
+        if ier & IER_MODEM and state.msr & MSR_DELTAS:
+            return IIR_MODEM
+        return IIR_NONE
+
+    def _update_irq(self) -> None:
+        level = self._interrupt() != IIR_NONE
+        if level != self.state.irq:
+            self.state.irq = level
+            self._irq.set(level)

@@ -1,0 +1,1 @@
+"""The host: its terminal, and the far end of the guest's serial line."""

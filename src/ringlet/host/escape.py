@@ -1,0 +1,54 @@
+"""The escape key of the terminal: Ctrl-A and one more key is for ringlet, all else the guest's.
+
+The keys are QEMU's and minicom's, where ringlet does the same thing.
+"""
+
+from enum import Enum
+
+ESCAPE = b"\x01"  # Ctrl-A
+
+
+class Command(Enum):
+    """What the key after Ctrl-A asks for."""
+
+    QUIT = b"x"
+    BREAK = b"b"
+    SUSPEND = b"z"
+    HELP = b"h"
+
+
+COMMANDS = {command.value: command for command in Command}
+
+HELP_TEXT = (
+    b"\r\n"
+    b"Ctrl-A x       end the run\r\n"
+    b"Ctrl-A b       send a break\r\n"
+    b"Ctrl-A z       suspend ringlet\r\n"
+    b"Ctrl-A Ctrl-A  send Ctrl-A\r\n"
+    b"Ctrl-A h       this help\r\n"
+)
+
+
+class EscapeFilter:
+    """Tells the guest's bytes from commands, wherever a read has cut them."""
+
+    def __init__(self) -> None:
+        self._escaped = False
+
+    def feed(self, data: bytes) -> list[bytes | Command]:
+        """`data` as the guest's bytes and commands, in order. An unknown key is dropped."""
+        parts: list[bytes | Command] = []
+        while data:
+            if self._escaped:
+                self._escaped = False
+                key, data = data[:1], data[1:]
+                if key == ESCAPE:
+                    parts.append(key)
+                elif key in COMMANDS:
+                    parts.append(COMMANDS[key])
+            else:
+                plain, escape, data = data.partition(ESCAPE)
+                self._escaped = escape != b""
+                if plain:
+                    parts.append(plain)
+        return parts

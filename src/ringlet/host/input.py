@@ -1,0 +1,155 @@
+"""Input: what the host sends down the guest's serial line.
+
+A thread reads the host's descriptor and feeds the UART, never faster than the guest takes it:
+while the receive FIFO is full the host isn't read, and its own flow control holds the sender.
+
+A terminal is read a little ahead, up to READ_AHEAD bytes, or Ctrl-A x would not work on a
+guest that doesn't listen.
+"""
+
+import errno
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from ringlet.host.descriptor import own_descriptor
+from ringlet.host.escape import HELP_TEXT, Command, EscapeFilter
+
+if TYPE_CHECKING:
+    from ringlet.host.terminal import Terminal
+
+READ_AHEAD = 4096  # what the kernel keeps for a terminal, too
+
+# A shell says nothing when it brings a running job to the foreground, so we look.
+_FOREGROUND_MS = 500
+
+# A blocked fault ends the process past every handler, and so past the terminal's.
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
+
+
+class Receiver(Protocol):
+    """What input needs of a UART."""
+
+    on_room: Callable[[], None]  # called when `room` was 0 and is no longer
+
+    @property
+    def room(self) -> int:
+        """How many bytes `receive` would take."""
+
+    def receive(self, data: bytes) -> int:
+        """Takes the beginning of `data`; how many bytes."""
+
+    def receive_break(self) -> None:
+        """Takes a break."""
+
+
+class InputPump:
+    """A thread that moves bytes from the file of `fd` to `receiver`, until closed.
+
+    `fd` stays the caller's. With a terminal, the escape key works, and `on_quit` is called
+    on the pump's thread. The end of input ends the thread and nothing else.
+    """
+
+    def __init__(
+        self,
+        fd: int,
+        receiver: Receiver,
+        on_quit: Callable[[], None],
+        terminal: "Terminal | None" = None,
+    ) -> None:
+        self._fd, _ = own_descriptor(fd, os.O_RDONLY)
+        self._receiver = receiver
+        self._on_quit = on_quit
+        self._terminal = terminal
+        self._escape = EscapeFilter()
+        self._background = terminal is not None and not terminal.in_foreground()
+        self._pending = b""  # read and not yet received
+        self._stopping = False
+        self._wake_fd = os.eventfd(0)
+        self._wake_lock = threading.Lock()  # `wake` may come from a vCPU while we close
+        receiver.on_room = self._wake
+        self._thread = threading.Thread(target=self._run, name="ringlet-input", daemon=True)
+        # The thread is born with this mask. Python's handlers run on the main thread, which a
+        # signal taken here would not wake; and with SIGTTIN blocked, a read from a terminal in
+        # the background fails and doesn't stop the process.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def close(self) -> None:
+        """Stops the thread and waits for its end."""
+        self._stopping = True
+        self._wake()
+        self._thread.join()
+        with self._wake_lock:
+            os.close(self._wake_fd)
+            self._wake_fd = -1
+        os.close(self._fd)
+
+    def _wake(self) -> None:
+        with self._wake_lock:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
+
+    def _run(self) -> None:
+        wake = select.poll()
+        wake.register(self._wake_fd, select.POLLIN)
+        both = select.poll()
+        both.register(self._wake_fd, select.POLLIN)
+        both.register(self._fd, select.POLLIN)
+        open_ = True
+        while not self._stopping and (open_ or self._pending):
+            if self._pending:
+                self._pending = self._pending[self._receiver.receive(self._pending) :]
+            if self._background and self._terminal is not None:
+                self._background = not self._terminal.make_raw()
+            limit = self._limit()
+            poll = both if open_ and limit > 0 and not self._background else wake
+            for fd, _ in poll.poll(_FOREGROUND_MS if self._background else None):
+                if fd == self._wake_fd:
+                    os.eventfd_read(fd)
+                else:
+                    open_ = self._read(limit)
+
+    def _limit(self) -> int:
+        """How much may be read now."""
+        if self._terminal is not None:
+            return READ_AHEAD - len(self._pending)
+        return 0 if self._pending else self._receiver.room
+
+    def _read(self, limit: int) -> bool:
+        """Reads once; false at the end of input."""
+        try:
+            data = os.read(self._fd, limit)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            # A terminal answers EIO once it has hung up, and to one in the background.
+            if self._terminal is None or error.errno != errno.EIO:
+                return False
+            self._background = not self._terminal.in_foreground()
+            return self._background
+        if self._terminal is None:
+            self._pending += data
+        else:
+            for part in self._escape.feed(data):
+                if isinstance(part, Command):
+                    self._obey(part)
+                else:
+                    self._pending += part
+        return data != b""
+
+    def _obey(self, command: Command) -> None:
+        if command is Command.QUIT:
+            self._on_quit()
+        elif command is Command.BREAK:
+            self._receiver.receive_break()  # overtakes what is read ahead: it calls for attention
+        elif command is Command.HELP and self._terminal is not None:
+            self._terminal.show(HELP_TEXT)
+        elif command is Command.SUSPEND and self._terminal is not None:
+            self._terminal.suspend()

@@ -1,0 +1,165 @@
+"""The host's end of the guest's serial line: what `--serial` and the Python interface name.
+
+stdio        standard input and output; a terminal is set to raw mode
+pty          a pseudo-terminal of its own, for `screen` and the like
+none         nobody: output is dropped
+FILE         output to a file, created or emptied
+(in, out)    two descriptors of the caller's
+an object    whose write(bytes) is called
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from ringlet.errors import RingletError
+from ringlet.host.input import InputPump, Receiver
+from ringlet.host.output import FdOutput
+
+if TYPE_CHECKING:
+    from ringlet.host.terminal import Terminal
+
+
+class Writer(Protocol):
+    """A Python object as the far end of the line; called on the vCPU's thread."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes all of `data`; what it raises ends the run."""
+
+
+SerialTarget = str | os.PathLike[str] | tuple[int, int] | Writer
+
+
+class SerialHost:
+    """The open far end. `transmit` is for the UART, whose input begins with `start`.
+
+    `path` is where another program finds a pseudo-terminal, else None.
+    """
+
+    def __init__(self, transmit: Callable[[bytes], object]) -> None:
+        self.transmit = transmit
+        self.path: str | None = None
+        self._input_fd: int | None = None
+        self._on_quit: Callable[[], None] = lambda: None
+        self._terminal: Terminal | None = None
+        self._resources = ExitStack()
+
+    def start(self, uart: Receiver) -> None:
+        """Sets the terminal, if there is one, to raw mode, and begins to read."""
+        if self._terminal is not None:
+            self._resources.enter_context(self._terminal)
+        if self._input_fd is not None:
+            pump = InputPump(self._input_fd, uart, self._on_quit, self._terminal)
+            self._resources.callback(pump.close)
+
+    def close(self) -> None:
+        """Stops reading, restores the terminal, closes what was opened. No `transmit` after it."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write_to(self, fd: int, stop_fd: int) -> None:
+        output = FdOutput(fd, stop_fd)
+        self._resources.callback(output.close)
+        self.transmit = output.write
+
+    def _read_from(self, fd: int, on_quit: Callable[[], None]) -> None:
+        self._input_fd, self._on_quit = fd, on_quit
+
+
+def open_serial(
+    target: SerialTarget, *, stop_fd: int, on_quit: Callable[[], None], output_fd: int = 1
+) -> SerialHost:
+    """Opens what `target` names (see the top of this file); raises `RingletError` if it can't.
+
+    Output that has to wait is dropped once `stop_fd`, an eventfd, is readable. `on_quit` is
+    called on the input thread when the person at the terminal ends the run. `output_fd` is
+    where stdio writes.
+    """
+    if target == "none":
+        return SerialHost(lambda data: None)
+    if not isinstance(target, str | os.PathLike | tuple):
+        return SerialHost(target.write)
+    host = SerialHost(lambda data: None)
+    try:
+        if isinstance(target, tuple):
+            host._write_to(target[1], stop_fd)
+            host._read_from(target[0], on_quit)
+        elif target == "stdio":
+            _open_stdio(host, stop_fd, on_quit, output_fd)
+        elif target == "pty":
+            _open_pty(host, stop_fd, on_quit)
+        else:
+            _open_file(host, os.fspath(target), stop_fd)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        host.close()
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RingletError(
+            f"can't open the serial line's end {str(target)!r}: {reason}",
+            "name a file that can be written, or one of stdio, pty, none",
+        ) from error
+    return host
+
+
+def _open_stdio(
+    host: SerialHost, stop_fd: int, on_quit: Callable[[], None], output_fd: int
+) -> None:
+    host._write_to(output_fd, stop_fd)
+    # If it was closed when Python started, descriptor 0 is something else by now.
+    if sys.__stdin__ is None:
+        return
+    host._read_from(0, on_quit)
+    if os.isatty(0):
+        from ringlet.host.terminal import Terminal
+
+        host._terminal = Terminal(0)
+
+
+def _open_pty(host: SerialHost, stop_fd: int, on_quit: Callable[[], None]) -> None:
+    import tty
+
+    # The slave stays open here: a master whose slave nobody has open answers EIO. So the
+    # guest's output waits, as far as it fits, for the first reader.
+    master, slave = os.openpty()
+    host._resources.callback(os.close, master)
+    host._resources.callback(os.close, slave)
+    host._resources.callback(_drain, slave)
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    host.path = os.ttyname(slave)
+    host._write_to(master, stop_fd)
+    host._read_from(master, on_quit)
+
+
+def _drain(slave: int) -> None:
+    """Lets a reader that is at work finish: what is unread is lost when the master closes."""
+    import fcntl
+    import termios
+    import time
+
+    unread = -1
+    for _ in range(20):
+        time.sleep(0.01)
+        left = int.from_bytes(fcntl.ioctl(slave, termios.FIONREAD, bytes(4)), sys.byteorder)
+        if left in (0, unread):
+            return
+        unread = left
+
+
+def _open_file(host: SerialHost, path: str, stop_fd: int) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_NOCTTY
+    fd = os.open(path, flags, 0o666)
+    host._resources.callback(os.close, fd)
+    host._write_to(fd, stop_fd)
