@@ -105,7 +105,9 @@ int ringlet_vcpu_kick(struct ringlet_vcpu *vcpu)
 {
 	int thread;
 
-	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	/* Set already: whoever set it sends the signal. A second one would queue, up to a limit. */
+	if (__atomic_exchange_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST))
+		return 0;
 	thread = __atomic_load_n(&vcpu->thread, __ATOMIC_SEQ_CST);
 	/* A thread that has ended runs nothing. */
 	if (thread && syscall(SYS_tgkill, getpid(), thread, kick_signal) < 0 && errno != ESRCH)

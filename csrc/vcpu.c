@@ -56,6 +56,10 @@ void ringlet_vcpu_destroy(struct ringlet_vcpu *vcpu)
 	ringlet_vcpu_tick(vcpu, 0);
 	munmap(vcpu->run, vcpu->run_size);
 	close(vcpu->fd);
+	/* Whoever still uses it gets -EBADF, and touches neither the mapping nor a reused fd. */
+	vcpu->fd = -1;
+	vcpu->run = NULL;
+	vcpu->data_size = vcpu->size = vcpu->count = 0;
 }
 
 int ringlet_vcpu_state_size(int state)

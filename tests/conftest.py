@@ -5,6 +5,7 @@ A machine that lacks it skips the test, with the reason; CI (`CI=true`) fails in
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,4 +68,9 @@ def no_leak() -> Iterator[None]:
     yield
     after = Held()
     assert after.descriptors == before.descriptors
-    assert after.threads == before.threads
+    for _ in range(500):  # the kernel's thread goes a moment after join() has returned
+        if after.threads <= before.threads:
+            break
+        time.sleep(0.01)
+        after = Held()
+    assert after.threads <= before.threads

@@ -44,14 +44,16 @@ class MachineConfig:
         _check_memory(self.memory)
         if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
             raise ConfigError(
-                f"timeout of {self.timeout} seconds",
-                f"give a number above 0, at most {threading.TIMEOUT_MAX:g}",
+                "the timeout is out of range",
+                f"give seconds above 0, at most {threading.TIMEOUT_MAX:g}",
             )
         if isinstance(self.serial, str) and not self.serial:
             raise ConfigError("the serial line's far end is empty", "name stdio, pty or a file")
 
 
 def _check_memory(memory: int) -> None:
+    if memory > MAX_MEMORY:  # it may have more digits than Python would print
+        raise ConfigError(f"memory of more than {MAX_MEMORY // GIB} GiB", "give the guest less")
     if memory <= 0 or memory % _PAGE:
         raise ConfigError(
             f"memory of {memory} bytes", "give a size above 0 in pages of 4K, such as 64M"
@@ -117,7 +119,8 @@ def read_toml(path: str) -> dict[str, Any]:
         if key in checked:
             checked[key] = _from_folder(folder, checked[key])
     if "modules" in checked:
-        checked["modules"] = tuple(_from_folder(folder, module) for module in checked["modules"])
+        files = [module.partition(",") for module in checked["modules"]]
+        checked["modules"] = tuple(_from_folder(folder, file) + c + line for file, c, line in files)
     return checked
 
 
@@ -127,11 +130,13 @@ def _check_key(path: str, key: str, value: Any) -> Any:
     kinds = _TYPES[key]
     if type(value) not in kinds:  # exactly: a bool is an int, too
         raise ConfigError(
-            f"{path}: {key} = {value!r} is of the wrong type",
+            f"{path}: {key} is of the wrong type",
             f"give {' or '.join(kind.__name__ for kind in kinds)}",
         )
     if key == "modules" and not all(isinstance(name, str) for name in value):
-        raise ConfigError(f"{path}: modules = {value!r}", 'give a list like ["FILE,COMMAND LINE"]')
+        raise ConfigError(
+            f"{path}: modules isn't text alone", 'give a list like ["FILE,COMMAND LINE"]'
+        )
     if isinstance(value, str) and key == "memory":
         return parse_size(value)
     if isinstance(value, str) and key == "load_address":
@@ -141,9 +146,8 @@ def _check_key(path: str, key: str, value: Any) -> Any:
 
 def _from_folder(folder: str, name: str) -> str:
     """`name` as seen from `folder`, where the file named there exists."""
-    file, comma, rest = name.partition(",")
-    path = os.path.join(folder, file)
-    return f"{path}{comma}{rest}" if os.path.exists(path) else name
+    path = os.path.join(folder, name)
+    return path if os.path.exists(path) else name
 
 
 def from_mapping(values: Mapping[str, Any]) -> MachineConfig:

@@ -10,13 +10,13 @@ guest that doesn't listen.
 import errno
 import os
 import select
-import signal
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ringlet.host.descriptor import own_descriptor
 from ringlet.host.escape import HELP_TEXT, Command, EscapeFilter
+from ringlet.host.thread import start_without_signals
 
 if TYPE_CHECKING:
     from ringlet.host.terminal import Terminal
@@ -25,9 +25,6 @@ READ_AHEAD = 4096  # what the kernel keeps for a terminal, too
 
 # A shell says nothing when it brings a running job to the foreground, so we look.
 _FOREGROUND_MS = 500
-
-# A blocked fault ends the process past every handler, and so past the terminal's.
-_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
 
 
 class Receiver(Protocol):
@@ -72,14 +69,7 @@ class InputPump:
         self._wake_lock = threading.Lock()  # `wake` may come from a vCPU while we close
         receiver.on_room = self._wake
         self._thread = threading.Thread(target=self._run, name="ringlet-input", daemon=True)
-        # The thread is born with this mask. Python's handlers run on the main thread, which a
-        # signal taken here would not wake; and with SIGTTIN blocked, a read from a terminal in
-        # the background fails and doesn't stop the process.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
-        try:
-            self._thread.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        start_without_signals(self._thread)
 
     def close(self) -> None:
         """Stops the thread and waits for its end."""

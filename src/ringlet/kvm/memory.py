@@ -34,11 +34,12 @@ class Region:
     __slots__ = ("address", "mapping", "size", "view")
 
     def __init__(self, address: int, mapping: mmap.mmap) -> None:
-        if address % PAGE or len(mapping) % PAGE or address + len(mapping) > 1 << 64:
-            raise GuestMemoryError(address, len(mapping))
+        size = len(mapping)
+        if address % PAGE or size % PAGE or not 0 <= address <= (1 << 64) - size:
+            raise GuestMemoryError(address, size)
         self.address = address
         self.mapping = mapping
-        self.size = len(mapping)
+        self.size = size
         self.view = memoryview(mapping)
 
     def close(self) -> None:

@@ -61,10 +61,12 @@ class Vm:
         slot = len(self._mapped)
         # Holds a view: the region can't be unmapped under the guest.
         host = ffi.from_buffer(region.mapping)
-        check(
-            lib.ringlet_vm_set_memory(self.fd, slot, readonly, region.address, region.size, host),
-            f"map memory at {region.address:#x}",
+        result = lib.ringlet_vm_set_memory(
+            self.fd, slot, readonly, region.address, region.size, host
         )
+        if result < 0:
+            ffi.release(host)
+        check(result, f"map memory at {region.address:#x}")
         self._mapped.append(host)
         return slot
 

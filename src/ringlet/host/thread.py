@@ -1,0 +1,21 @@
+"""Threads that leave the program's signals to its main thread."""
+
+import signal
+from threading import Thread
+
+# A blocked fault ends the process past every handler, and so past the terminal's.
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
+
+
+def start_without_signals(thread: Thread) -> None:
+    """Starts `thread` with all signals blocked, but those of a fault.
+
+    Python's handlers run on the main thread, which a signal taken elsewhere would not wake.
+    And with SIGTTIN blocked, a read from a terminal in the background fails and doesn't stop
+    the process. A thread is born with the mask of the one that starts it.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

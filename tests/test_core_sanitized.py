@@ -1,0 +1,78 @@
+"""The C core once more, with the compiler's checks in it: the tests of tests/kvm again.
+
+AddressSanitizer finds accesses outside of objects, UndefinedBehaviorSanitizer what the C
+standard leaves undefined; both end the process.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(command: list[str | Path], **environment: str) -> str:
+    result = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def build(folder: Path) -> Path:
+    """A copy of the package with a core of its own, in `folder`; returns the core."""
+    command = [sys.executable, "setup.py", "-q", "build_ext"]
+    run(
+        [*command, "--build-lib", folder, "--build-temp", folder / "temp"],
+        RINGLET_SANITIZE="1",
+    )
+    package = folder / "ringlet"
+    (core,) = package.glob("_core*.so")
+    shutil.copytree(
+        ROOT / "src" / "ringlet",
+        package,
+        ignore=shutil.ignore_patterns("*.so", "_guests", "__pycache__"),
+        dirs_exist_ok=True,
+    )
+    return core
+
+
+@pytest.mark.needs_gcc
+@pytest.mark.needs_kvm
+def test_the_core_does_nothing_undefined_in_its_tests(tmp_path: Path) -> None:
+    core = build(tmp_path)
+    for symbol in (b"__asan_init", b"__ubsan_handle"):
+        assert symbol in core.read_bytes()  # or this test would see nothing
+
+    report = tmp_path / "report.xml"
+    environment = {
+        "LD_PRELOAD": run(["gcc", "-print-file-name=libasan.so"]).strip(),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python's own are many
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "PYTHONPATH": str(tmp_path),
+    }
+    loaded = run(
+        [sys.executable, "-c", "from ringlet import _core; print(_core.__file__)"], **environment
+    )
+    assert Path(loaded.strip()) == core
+    run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"--junit-xml={report}",
+            "tests/kvm",
+        ],
+        **environment,
+    )
+    (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
+    assert int(suite.attrib["tests"]) > 100
+    assert int(suite.attrib["skipped"]) == 0
