@@ -8,7 +8,7 @@ from typing import Any
 
 from ringlet.board.layout import GIB, KIB, MIB
 from ringlet.errors import ConfigError
-from ringlet.host.serial import SerialTarget
+from ringlet.host.serial import SERIAL_WORDS, SerialTarget
 
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB}
 _PAGE = 4096
@@ -80,7 +80,10 @@ def parse_size(text: str) -> int:
 def parse_address(text: str) -> int:
     """An address as `0x7c00` or `31744`. Raises `ConfigError`."""
     try:
-        return int(text, 0)
+        address = int(text, 0)
+        if address < 0:
+            raise ValueError
+        return address
     except ValueError:
         raise ConfigError(f"{text!r} is not an address", "write it like 0x7c00") from None
 
@@ -102,7 +105,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 def read_toml(path: str) -> dict[str, Any]:
     """The keys of a TOML file, for `MachineConfig`. Raises `ConfigError`.
 
-    A relative path in it starts at the file's own folder.
+    A relative path in it starts at the file's own folder; an image that isn't found there may
+    also be the name of a guest.
     """
     import tomllib
 
@@ -115,12 +119,14 @@ def read_toml(path: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: not TOML: {error}", "see https://toml.io") from None
     checked: dict[str, Any] = {key: _check_key(path, key, value) for key, value in values.items()}
     folder = os.path.dirname(path)
-    for key in ("image", "initrd"):
-        if key in checked:
-            checked[key] = _from_folder(folder, checked[key])
+    if "image" in checked and os.path.exists(image := os.path.join(folder, checked["image"])):
+        checked["image"] = image
+    if "initrd" in checked:
+        checked["initrd"] = os.path.join(folder, checked["initrd"])
     if "modules" in checked:
-        files = [module.partition(",") for module in checked["modules"]]
-        checked["modules"] = tuple(_from_folder(folder, file) + c + line for file, c, line in files)
+        checked["modules"] = tuple(os.path.join(folder, module) for module in checked["modules"])
+    if checked.get("serial") not in (None, *SERIAL_WORDS):
+        checked["serial"] = os.path.join(folder, checked["serial"])
     return checked
 
 
@@ -142,12 +148,6 @@ def _check_key(path: str, key: str, value: Any) -> Any:
     if isinstance(value, str) and key == "load_address":
         return parse_address(value)
     return value
-
-
-def _from_folder(folder: str, name: str) -> str:
-    """`name` as seen from `folder`, where the file named there exists."""
-    path = os.path.join(folder, name)
-    return path if os.path.exists(path) else name
 
 
 def from_mapping(values: Mapping[str, Any]) -> MachineConfig:

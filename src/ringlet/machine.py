@@ -28,6 +28,7 @@ from ringlet.errors import ConfigError, RingletError
 from ringlet.guests import find_image
 from ringlet.host.output import OutputClosedError
 from ringlet.host.serial import open_serial
+from ringlet.host.thread import start_without_signals
 from ringlet.kvm.cpuid import for_vcpu
 from ringlet.kvm.memory import GuestMemory, anonymous
 from ringlet.kvm.system import System
@@ -120,6 +121,8 @@ class Machine:
         self.mmio = MmioBus(self.unclaimed)
         self.result: Result | None = None
         self._started = False
+        self._running = False  # once it is, `set_ended` is sure to come
+        self._closed = False
         self._thread: Thread | None = None
         self._stack = ExitStack()
         with ExitStack() as stack:
@@ -213,6 +216,10 @@ class Machine:
 
     def irq_line(self, number: int) -> IrqLine:
         """The interrupt line of this number, 0 to 23, for a device to raise."""
+        if not 0 <= number < layout.IRQ_LINES:
+            raise ConfigError(
+                f"there is no interrupt line {number}", f"use one of 0 to {layout.IRQ_LINES - 1}"
+            )
         return KvmIrqLine(self.vm, number)
 
     @property
@@ -244,8 +251,9 @@ class Machine:
     def start(self) -> None:
         """Runs on a thread of its own."""
         self._claim()
-        self._thread = Thread(target=self._run, name="ringlet-vcpu0", daemon=True)
-        self._thread.start()
+        thread = Thread(target=self._run, name="ringlet-vcpu0", daemon=True)
+        start_without_signals(thread)
+        self._thread = thread
 
     def wait(self, timeout: float | None = None) -> Result | None:
         """Waits for the end of a run; None if it hasn't come after `timeout` seconds.
@@ -272,8 +280,10 @@ class Machine:
         return self.control.ended_fd
 
     def _claim(self) -> None:
-        if self._started:
-            raise RingletError("this machine has run already", "make a new one for each run")
+        if self._started or self._closed:
+            raise RingletError(
+                "this machine has run already, or is closed", "make a new one for each run"
+            )
         self._started = True
 
     def _outcome(self) -> Result:
@@ -287,11 +297,12 @@ class Machine:
         loop = VcpuLoop(self.vcpu, self.ports, self.mmio, control)
         timer: Timer | None = None
         try:
+            self._running = True
             self._host.start(self.uart)
             if self.config.timeout is not None:
                 timer = Timer(self.config.timeout, control.finish, [TIMEOUT])
                 timer.daemon = True
-                timer.start()
+                start_without_signals(timer)
             with short_switch_interval():
                 loop.run(self._first_exit)
         except OutputClosedError:
@@ -328,11 +339,12 @@ class Machine:
 
     def close(self) -> None:
         """Ends a run that is under way, and closes all that was opened."""
-        if self._started:
-            self.control.finish(STOPPED)
-            self.control.wait()
+        self._closed = True
+        self.control.finish(STOPPED)
         if self._thread is not None:
             self._thread.join()
+        elif self._running:
+            self.control.wait()
         self._stack.close()
 
     def __enter__(self) -> "Machine":

@@ -134,7 +134,7 @@ class VcpuLoop:
         exit = self._vcpu.exit(code)
         match exit:
             case exits.MmioRead(address, size):
-                return self._mmio.read(address, size)
+                return int(self._mmio.read(address, size))  # a None would be the end
             case exits.MmioWrite(address, size, value):
                 self._mmio.write(address, size, value)
                 return 0

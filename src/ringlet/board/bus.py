@@ -112,7 +112,10 @@ class PortBus:
 
 
 class MmioBus:
-    """Guest-physical addresses where no memory is."""
+    """Guest-physical addresses where no memory is.
+
+    An access belongs to a device where all of it does, and else to nobody.
+    """
 
     def __init__(self, unclaimed: Unclaimed) -> None:
         self._unclaimed = unclaimed

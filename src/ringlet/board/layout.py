@@ -83,6 +83,7 @@ EXIT_PORT = 0xF4
 COM1_PORT = 0x3F8
 COM1_PORTS = 8
 COM1_IRQ = 4
+IRQ_LINES = 24  # inputs of the I/O APIC
 
 
 def ram_ranges(size: int) -> list[tuple[int, int]]:

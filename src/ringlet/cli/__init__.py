@@ -6,6 +6,7 @@ START_NS = time.monotonic_ns()  # before all else: the timings of --json start h
 
 import sys  # noqa: E402
 from importlib import import_module  # noqa: E402
+from typing import Any  # noqa: E402
 
 import click  # noqa: E402
 
@@ -36,6 +37,14 @@ class LateGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """The command; 141 where whoever read its output has gone, of which click makes a 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            sys.stdout = None  # nothing is left to say, at exit either
+            return 141
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table alone."""
         with formatter.section("Commands"):
@@ -58,8 +67,13 @@ def cli(ctx: click.Context) -> None:
 
 def report(message: str, hint: str) -> None:
     """The two lines of every failure, on standard error."""
-    click.echo(f"{click.style('ringlet:', fg='red', bold=True)} {message}", err=True)
-    click.echo(f"   {click.style('hint:', fg='cyan')} {hint}", err=True)
+    click.echo(f"{click.style('ringlet:', fg='red', bold=True)} {_one_line(message)}", err=True)
+    click.echo(f"   {click.style('hint:', fg='cyan')} {_one_line(hint)}", err=True)
+
+
+def _one_line(text: str) -> str:
+    """`text`, in which a name may have brought line breaks or a terminal's escape sequences."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def main() -> None:
@@ -81,8 +95,4 @@ def run(arguments: list[str]) -> int:
         report(error.format_message(), "`ringlet --help` shows what there is")
     except (click.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # Whoever read our own output has gone; nothing is left to say, at exit either.
-        sys.stdout = None
-        return 141
     return CANNOT

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -14,7 +14,8 @@ from ringlet.boot import PROTOCOLS
 from ringlet.cli import CANNOT, START_NS, report
 from ringlet.config import from_mapping, parse_address, parse_size, read_toml
 from ringlet.control import INTERNAL_ERROR, TIMEOUT, End
-from ringlet.errors import RingletError
+from ringlet.errors import ConfigError, RingletError
+from ringlet.host.output import FdOutput
 from ringlet.machine import Machine, Result
 
 EPILOG = """\b
@@ -97,16 +98,20 @@ def command(
 
 def _boot(values: dict[str, Any], as_json: bool, log_unclaimed: bool) -> int:
     config = from_mapping(values)
-    with _ending_signals() as ending, Machine(config, output_fd=2 if as_json else 1) as machine:
+    start = _start()
+    with _ending_signals() as ending, ExitStack() as stack:
+        machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1))
         ending.append(machine)
         if log_unclaimed:
-            machine.unclaimed.log = lambda line: print(f"ringlet: {line}\r", file=sys.stderr)
+            log = FdOutput(2, machine.control.stop_fd)  # a guest can flood it, too
+            stack.callback(log.close)
+            machine.unclaimed.log = lambda line: log.write(f"ringlet: {line}\r\n".encode())
         if machine.pty is not None:
             print(f"ringlet: serial line at {machine.pty}", file=sys.stderr)
         result = machine.run()
         # A signal from here on finds nothing to end; the process is about to.
     if as_json:
-        _print_json(_as_json(machine, result))
+        _print_json(_as_json(machine, result, start))
     _explain(config.timeout, result)
     return result.status
 
@@ -148,8 +153,18 @@ def _explain(timeout: float | None, result: Result) -> None:
         report("the reader of the guest's output has gone", "send it to a file with --serial FILE")
 
 
-def _as_json(machine: Machine, result: Result) -> dict[str, Any]:
-    start = int(os.environ.get("RINGLET_START_NS", START_NS))
+def _start() -> int:
+    """Where the timings start: CLOCK_MONOTONIC in nanoseconds."""
+    outer = os.environ.get("RINGLET_START_NS", str(START_NS))
+    try:
+        return int(outer)
+    except ValueError:
+        raise ConfigError(
+            f"RINGLET_START_NS={outer!r} is not a time", "give CLOCK_MONOTONIC in nanoseconds"
+        ) from None
+
+
+def _as_json(machine: Machine, result: Result, start: int) -> dict[str, Any]:
     timings = machine.timings
     steps = ("vm_created", "image_loaded", "first_exit", "first_output", "end")
     report: dict[str, Any] = {

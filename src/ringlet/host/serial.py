@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ringlet.host.terminal import Terminal
 
 
+# Targets that are words, not paths. "pipe" is the machine's: it makes a pair of descriptors of it.
+SERIAL_WORDS = ("stdio", "pty", "none", "pipe")
+
+
 class Writer(Protocol):
     """A Python object as the far end of the line; called on the vCPU's thread."""
 

@@ -1,0 +1,106 @@
+"""The command line as its users have it: a process of its own."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ringlet
+
+LONG = 60  # seconds: a command that hasn't ended by then hangs
+
+# The same ringlet as the tests', installed or not.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(ringlet.__file__).parent.parent)}
+SCRIPT = Path(sys.executable).with_name("ringlet")
+CODE = "from ringlet.cli import main; main()"
+RINGLET = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-c", CODE]
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def _default_signals() -> None:
+    """A test run in the background ignores some of these, and so would its children."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def run(
+    *arguments: str | Path, before: Sequence[str] = (), **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """`before ringlet ARGUMENTS`, to its end. Options are those of `subprocess.run`."""
+    options = {"stdin": subprocess.DEVNULL, "env": ENVIRONMENT, **options}
+    command = [*before, *RINGLET, *arguments]
+    return subprocess.run(
+        command, capture_output=True, check=False, encoding="utf-8", timeout=LONG, **options
+    )
+
+
+class Running:
+    """`ringlet ARGUMENTS` under way, with pipes; a context manager that kills it at the end."""
+
+    def __init__(self, *arguments: str | Path, **options: Any) -> None:
+        pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+            [*RINGLET, *arguments],
+            env=ENVIRONMENT,
+            bufsize=0,
+            preexec_fn=_default_signals,
+            **(pipes | options),
+        )
+
+    def read_until(self, end: bytes) -> bytes:
+        """What it writes to standard output up to and with `end`."""
+        return self._read_until(self.process.stdout, end)
+
+    def complain(self, end: bytes) -> bytes:
+        """What it writes to standard error up to and with `end`."""
+        return self._read_until(self.process.stderr, end)
+
+    def _read_until(self, pipe: Any, end: bytes) -> bytes:
+        data = b""
+        while not data.endswith(end):
+            assert select.select([pipe], [], [], LONG)[0], f"it says {data!r}"
+            byte = pipe.read(1)
+            assert byte, f"it ended after {data!r}"
+            data += byte
+        return data
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+
+    def status(self) -> int:
+        """Its status, negative for a signal that killed it."""
+        return self.process.wait(LONG)
+
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def refused(result: subprocess.CompletedProcess[str]) -> str:
+    """What went wrong, of a command that said so in the two lines that there should be."""
+    assert result.returncode == 125, result
+    what, hint = result.stderr.split("\n")[:-1]
+    assert what.startswith("ringlet: ")
+    assert hint.startswith("   hint: ")
+    assert len(hint) > len("   hint: ")
+    assert result.stdout == ""
+    return what.removeprefix("ringlet: ")
+
+
+def write_image(folder: Path, code: bytes | Sequence[int]) -> Path:
+    """A flat image of `code`, and its path."""
+    path = folder / "code.bin"
+    path.write_bytes(bytes(code))
+    return path

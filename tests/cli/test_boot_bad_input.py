@@ -1,0 +1,231 @@
+"""`ringlet boot` with what it can't use: two lines, no traceback, status 125."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringlet.guests import find_image
+
+from ..boot.elf_builder import Part, build, header_fields
+from .command import ENVIRONMENT, refused, run
+
+pytestmark = pytest.mark.needs_kvm
+
+MIB = 1 << 20
+CODE = Part(MIB, b"\xf4")
+HUGE = "9" * 5000  # more digits than int() takes
+
+
+def elf(*parts: Part, **options: int) -> bytes:
+    return bytes(build(64, parts or [CODE], **options))
+
+
+IMAGES = {
+    "empty": b"",
+    "text": b"#!/bin/sh\necho hello\n",
+    "zeros": bytes(4096),
+    "gzip": b"\x1f\x8b\x08" + bytes(100),
+    "magic alone": b"\x7fELF",
+    "cut in the header": elf()[:40],
+    "cut in the table": elf()[:100],
+    "cut in a segment": elf(Part(MIB, b"\xf4" * 100))[:-1],
+    "64-bit Arm": elf(machine=183),
+    "an object file": elf(kind=1),
+    "position-independent": elf(kind=3),
+    "a core dump": elf(kind=4),
+    "no segment": elf(Part(MIB, b"", 0)),
+    "outside memory": elf(Part(1 << 30, b"\xf4"), entry=1 << 30),
+    "in the hole": elf(Part(0xE000_0000, b"\xf4"), entry=0xE000_0000),
+    "wrapping around": elf(Part(2**64 - 1, b"\xf4", 2), entry=2**64 - 1),
+    "memory that wraps around": elf(Part(MIB, b"\xf4", 2**64 - 1)),
+    "overlapping": elf(CODE, Part(MIB - 1, b"\xf4\xf4")),
+    "over the boot data": elf(Part(0x7000, b"\xf4"), entry=0x7000),
+    "entry in no segment": elf(entry=2 * MIB),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_an_image_that_is_no_kernel_or_not_sound(name: str, tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(IMAGES[name])
+    assert "image" in refused(run("boot", "image", cwd=tmp_path))
+
+
+def test_a_guest_of_ours_cut_short(tmp_path: Path) -> None:
+    whole = Path(find_image("hello")).read_bytes()
+    (tmp_path / "image").write_bytes(whole[:256])
+    assert "cut short" in refused(run("boot", tmp_path / "image"))
+
+
+def test_an_unsound_field_of_a_header(tmp_path: Path) -> None:
+    image = bytearray(elf())
+    header_fields(64)["e_phnum"].put(image, 0xFFFF)
+    (tmp_path / "image").write_bytes(image)
+    assert "program headers" in refused(run("boot", tmp_path / "image"))
+
+
+def test_an_image_that_is_missing() -> None:
+    assert "no image nosuch" in refused(run("boot", "nosuch"))
+
+
+def test_an_image_that_is_a_directory(tmp_path: Path) -> None:
+    assert "directory" in refused(run("boot", tmp_path))
+
+
+def test_an_image_that_is_a_fifo_or_a_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert "regular file" in refused(run("boot", tmp_path / "fifo"))
+    assert "regular file" in refused(run("boot", "/dev/zero"))
+
+
+def test_an_image_whose_name_has_a_line_break() -> None:
+    refused(run("boot", "no\nsuch"))
+
+
+def test_a_flat_image_that_is_too_large(tmp_path: Path) -> None:
+    (tmp_path / "big.bin").write_bytes(bytes(MIB))
+    assert "too large" in refused(run("boot", tmp_path / "big.bin"))
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        "",
+        HUGE,
+        *["0", "-1M", "1", "4097", "64X", "M", "lots", "0x1000", "1.5G", "4K", "1M", "9999999G"],
+    ],
+    ids=lambda memory: memory[:10],
+)
+def test_memory_that_cannot_be(memory: str) -> None:
+    refused(run("boot", "hello", f"--memory={memory}"))
+
+
+def test_memory_too_small_for_the_image_says_how_much_is_needed() -> None:
+    result = run("boot", "hello", "--memory", "1M")
+    refused(result)
+    assert "--memory 2M" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--timeout", "0"],
+        ["--timeout", "-1"],
+        ["--timeout", "nan"],
+        ["--timeout", "inf"],
+        ["--timeout", "1e300"],
+        ["--load-address", "here"],
+        ["--load-address", "0x7c00"],
+        ["--load-address", HUGE],
+        ["--protocol", "elf64x"],
+        ["--protocol", "elf64"],
+        ["--serial", ""],
+        ["--serial", "/nonexistent/file"],
+        ["--serial", "/"],
+        ["--serial", "/non\nexistent/file"],
+        ["--module", "/nonexistent"],
+        ["--module", "/"],
+        ["--initrd", "/nonexistent"],
+        ["--cmdline", "x" * 5000],
+        ["--config", "/nonexistent.toml"],
+        ["--config", "/non\nexistent.toml"],
+        ["--config", "/"],
+    ],
+    ids=lambda options: " ".join(options)[:40],
+)
+def test_an_option_that_cannot_be(options: list[str]) -> None:
+    refused(run("boot", "longmode" if options[-1] != "elf64" else "hello16", *options))
+
+
+def test_a_flat_image_takes_no_command_line() -> None:
+    assert "flat" in refused(run("boot", "hello16", "--cmdline", "x"))
+
+
+def test_no_image_at_all() -> None:
+    assert "image" in refused(run("boot"))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("memry = 5", "memry"),
+        ("[machine]\nmemory = 5", "machine"),
+        ("memory = 1.5", "memory"),
+        ("memory = true", "memory"),
+        ("memory = -1", "memory"),
+        ('memory = "much"', "much"),
+        ("memory = 0x" + "f" * 5000, "memory"),
+        (f"memory = {HUGE}", "TOML"),
+        ("image = 5", "image"),
+        ('image = "a\\u0000b"', "a\\x00b"),
+        ('modules = "one"', "modules"),
+        ("modules = [1]", "modules"),
+        ('serial = ""', "serial"),
+        ('serial = "a\\u0000b"', "serial"),
+        ('serial = "two\\nlines/x"', "serial"),
+        ("timeout = true", "timeout"),
+        ("timeout = inf", "timeout"),
+        ('protocol = "nosuch"', "nosuch"),
+        ("load_address = -1", "address"),
+        ('cmdline = "a\\u0000b"', "NUL"),
+        ("pit = 1", "pit"),
+        ("this is not TOML", "TOML"),
+        ("image = " + "[" * 5000, "TOML"),
+        ('cmdline = "\udcff"', "TOML"),
+    ],
+)
+def test_a_configuration_file_that_cannot_be(text: str, what: str, tmp_path: Path) -> None:
+    image = "" if "image" in text or "[machine]" in text else 'image = "longmode"\n'
+    if "load_address" in text:
+        image = 'image = "hello16"\n'
+    (tmp_path / "vm.toml").write_bytes((image + text).encode(errors="surrogateescape"))
+    assert what in refused(run("boot", "--config", "vm.toml", cwd=tmp_path))
+
+
+def test_a_configuration_file_without_an_image(tmp_path: Path) -> None:
+    (tmp_path / "vm.toml").write_text('memory = "64M"\n')
+    assert "no image" in refused(run("boot", "--config", tmp_path / "vm.toml"))
+
+
+def test_an_outer_clock_that_is_not_a_number() -> None:
+    environment = ENVIRONMENT | {"RINGLET_START_NS": "noon"}
+    assert "RINGLET_START_NS" in refused(run("boot", "hello", env=environment))
+
+
+# No KVM.
+
+UNSHARE = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "-r"]
+
+
+def in_namespace(mount: str) -> list[str]:
+    """The start of a command for which `mount` has been done, alone."""
+    command = [*UNSHARE, "sh", "-ec", f'{mount}; exec "$@"', "sh"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs mount namespaces")
+    return command
+
+
+def test_no_kvm_at_all() -> None:
+    result = run("boot", "hello", before=in_namespace("mount -t tmpfs tmpfs /dev"))
+    assert "/dev/kvm" in refused(result)
+    assert "modprobe" in result.stderr
+
+
+def test_a_kvm_that_is_none() -> None:
+    before = in_namespace("mount --bind /dev/null /dev/kvm")
+    assert "isn't KVM" in refused(run("boot", "hello", before=before))
+
+
+@pytest.mark.needs_root
+def test_no_permission_for_kvm() -> None:
+    if os.stat("/dev/kvm").st_mode & stat.S_IROTH:
+        pytest.skip("everyone may open /dev/kvm here")
+    nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
+    if run("--version", **nobody).returncode:
+        pytest.skip("another user can't read this checkout")
+    result = run("boot", "hello", **nobody)
+    assert "Permission denied" in refused(result)
+    assert "usermod" in result.stderr

@@ -1,0 +1,238 @@
+"""`ringlet boot` on a terminal: the keys are the guest's, and the terminal is given back.
+
+tests/host/shell.py is the shell, which makes ringlet a job on a pseudo-terminal.
+"""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .command import CODE, ENVIRONMENT, LONG
+
+pytestmark = pytest.mark.needs_kvm
+
+SHELL = Path(__file__).parent.parent / "host" / "shell.py"
+BOOT = "import sys; del sys.argv[-1]\n" + CODE  # the shell's last argument isn't for ringlet
+BROKEN_DEVICE = """
+from ringlet import Machine, MachineConfig
+
+class Broken:
+    def read(self, offset, size):
+        raise ValueError("a bug in a device")
+
+with Machine(MachineConfig(image=bytes.fromhex("ba0005ec"), protocol="flat", serial="stdio")) as m:
+    m.add_port_device(0x500, 1, Broken())
+    m.run()
+"""
+ENDS = b"Ctrl-D ends."
+
+
+class Console:
+    """A terminal in which a shell runs Python with `arguments` as its job."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.master, self._slave = os.openpty()
+        self.cooked = self.mode()
+        reports, to_us = os.pipe()
+        to_shell, self._commands = os.pipe()
+        place = (os.ttyname(self._slave), str(to_shell), str(to_us), "foreground")
+        self._shell = subprocess.Popen(
+            [sys.executable, SHELL, *place, *arguments],
+            env=ENVIRONMENT,
+            start_new_session=True,
+            pass_fds=(to_shell, to_us),
+        )
+        os.close(to_shell)
+        os.close(to_us)
+        self._reports = os.fdopen(reports)
+        self.pid = int(self.report().removeprefix("pid "))
+
+    def report(self) -> str:
+        """The next thing that the shell has to say of its job."""
+        assert select.select([self._reports], [], [], LONG)[0]
+        return self._reports.readline().strip()
+
+    def tell(self, command: str) -> None:
+        os.write(self._commands, command.encode() + b"\n")
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+    def shown(self, text: bytes) -> bytes:
+        """What the terminal shows, up to and with `text`."""
+        data = b""
+        while text not in data:
+            assert select.select([self.master], [], [], LONG)[0], f"the terminal shows {data!r}"
+            data += os.read(self.master, 1 if data.endswith(text[:-1]) else 1024)
+        return data
+
+    def mode(self) -> list[Any]:
+        return termios.tcgetattr(self.master)
+
+    def is_raw(self) -> bool:
+        return not self.mode()[3] & (termios.ICANON | termios.ECHO | termios.ISIG)
+
+    def ended(self) -> int:
+        """The status of the job, which has ended and given the terminal back as it was."""
+        kind, status = self.report().split()
+        assert kind == "ended"
+        assert self.mode() == self.cooked
+        return int(status)
+
+    def close(self) -> None:
+        os.close(self._commands)  # the shell kills its job and ends
+        self._shell.wait(LONG)
+        self._reports.close()
+        os.close(self._slave)
+        os.close(self.master)
+
+
+@pytest.fixture
+def console() -> Iterator[Callable[..., Console]]:
+    with ExitStack() as stack:
+
+        def make(*arguments: str) -> Console:
+            made = Console("-c", *arguments)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def echo(console: Callable[..., Console]) -> Console:
+    """A console in which the echo guest runs and has said so."""
+    made = console(BOOT, "boot", "echo")
+    made.shown(ENDS)
+    return made
+
+
+@pytest.fixture
+def spin(console: Callable[..., Console]) -> Console:
+    """A console in which a guest runs that never listens."""
+    made = console(BOOT, "boot", "spin")
+    made.shown(b"off.")
+    return made
+
+
+# Keys.
+
+
+def test_the_terminal_is_raw_while_the_guest_runs(echo: Console) -> None:
+    assert echo.is_raw()
+
+
+def test_ctrl_c_ctrl_z_and_ctrl_backslash_are_the_guests(echo: Console) -> None:
+    for key in (b"\x03", b"\x1a", b"\x1c", b"\x13", b"\x11"):
+        echo.type(key)
+        assert echo.shown(key).endswith(key)
+
+
+def test_the_guest_ends_by_its_own_key(echo: Console) -> None:
+    echo.type(b"\x04")
+    assert echo.ended() == 0
+
+
+def test_ctrl_a_x_quits(echo: Console) -> None:
+    echo.type(b"\x01x")
+    assert echo.ended() == 130
+
+
+def test_ctrl_a_x_quits_a_guest_that_does_not_listen(spin: Console) -> None:
+    spin.type(b"so many keys that no FIFO holds them" * 10 + b"\x01x")
+    assert spin.ended() == 130
+
+
+def test_ctrl_a_x_quits_a_guest_whose_output_waits(console: Callable[..., Console]) -> None:
+    made = console(BOOT, "boot", "flood")
+    made.shown(b"xyz")
+    made.type(b"\x01x")
+    assert made.ended() == 130
+
+
+def test_ctrl_a_twice_sends_one(echo: Console) -> None:
+    echo.type(b"a\x01\x01z")
+    assert echo.shown(b"z").endswith(b"a\x01z")
+
+
+def test_ctrl_a_h_helps_and_tells_the_guest_nothing(echo: Console) -> None:
+    echo.type(b"\x01h")
+    shown = echo.shown(b"this help")
+    assert b"Ctrl-A x" in shown
+    echo.type(b"z")
+    assert echo.shown(b"z").strip() == b"z"
+
+
+# The terminal is given back.
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"])
+@pytest.mark.parametrize("guest", ["echo", "spin"])
+def test_a_signal_restores_the_terminal(
+    number: str, guest: str, request: pytest.FixtureRequest
+) -> None:
+    made: Console = request.getfixturevalue(guest)
+    signum = signal.Signals[number]
+    os.kill(made.pid, signum)
+    assert made.ended() == 128 + signum
+
+
+@pytest.mark.parametrize("number", ["SIGSEGV", "SIGABRT", "SIGBUS"])
+def test_a_fault_restores_the_terminal(number: str, spin: Console) -> None:
+    signum = signal.Signals[number]
+    os.kill(spin.pid, signum)
+    assert spin.ended() == -signum
+
+
+def test_a_crash_of_the_guest_restores_the_terminal(console: Callable[..., Console]) -> None:
+    assert console(BOOT, "boot", "crash").ended() == 70
+
+
+def test_a_timeout_restores_the_terminal(console: Callable[..., Console]) -> None:
+    assert console(BOOT, "boot", "spin", "--timeout", "0.5").ended() == 124
+
+
+def test_an_exception_of_a_device_restores_the_terminal(console: Callable[..., Console]) -> None:
+    made = console(BROKEN_DEVICE)
+    assert made.ended() == 1
+    assert b"Traceback" in made.shown(b"a bug in a device")
+
+
+@pytest.mark.parametrize("guest", ["echo", "spin"])
+def test_suspended_the_terminal_is_restored_and_raw_again_afterwards(
+    guest: str, request: pytest.FixtureRequest
+) -> None:
+    made: Console = request.getfixturevalue(guest)
+    for key in (False, True):
+        if key:
+            made.type(b"\x01z")
+        else:
+            os.kill(made.pid, signal.SIGTSTP)
+        assert made.report() == "stopped"
+        assert made.mode() == made.cooked
+        made.tell("fg")
+        while not made.is_raw():
+            select.select([], [], [], 0.01)
+    made.type(b"\x01x")
+    assert made.ended() == 130
+
+
+def test_a_guest_goes_on_after_it_was_suspended(echo: Console) -> None:
+    os.kill(echo.pid, signal.SIGTSTP)
+    assert echo.report() == "stopped"
+    echo.tell("fg")
+    while not echo.is_raw():
+        select.select([], [], [], 0.01)
+    echo.type(b"still here")
+    echo.shown(b"still here")
+    echo.type(b"\x04")
+    assert echo.ended() == 0
