@@ -92,7 +92,8 @@ static int this_thread(void)
 
 void ringlet_kick_enter(struct ringlet_vcpu *vcpu)
 {
-	__atomic_store_n(&vcpu->thread, this_thread(), __ATOMIC_RELAXED);
+	/* Before KVM_RUN looks at immediate_exit: who sets that, then sees the thread. */
+	__atomic_store_n(&vcpu->thread, this_thread(), __ATOMIC_SEQ_CST);
 	current_run = vcpu->run;
 }
 

@@ -6,7 +6,7 @@ for the host meanwhile, such as slow output, is woken by `stop_fd`.
 """
 
 import os
-from threading import Event
+from threading import Event, RLock
 from typing import NamedTuple
 
 from ringlet.kvm.vcpu import Vcpu
@@ -44,6 +44,7 @@ class RunControl:
         self.error: BaseException | None = None
         self._vcpus: list[Vcpu] = []
         self._ends: list[End] = []  # append is atomic, also against a signal handler
+        self._lock = RLock()  # over `_closed`: the descriptors' numbers may be others' afterwards
         self._ended = Event()
         self._closed = False
 
@@ -58,10 +59,11 @@ class RunControl:
 
     def finish(self, end: End) -> None:
         """The run is to end. The first call decides how; after `close` it does nothing."""
-        if self._closed:
-            return
-        self._ends.append(end)
-        os.eventfd_write(self.stop_fd, 1)
+        with self._lock:
+            if self._closed:
+                return
+            self._ends.append(end)
+            os.eventfd_write(self.stop_fd, 1)
         for vcpu in self._vcpus:
             vcpu.kick()
 
@@ -82,6 +84,7 @@ class RunControl:
 
     def close(self) -> None:
         """Closes the descriptors."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         for fd in (self.stop_fd, self.ended_fd):
             os.close(fd)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,8 @@ def test_all_is_fine_where_guests_boot() -> None:
 @pytest.mark.needs_kvm
 def test_kind_of_kvm_is_what_the_processor_says() -> None:
     found = json.loads(doctor("--json").stdout)
-    flags = next(line for line in open("/proc/cpuinfo") if line.startswith("flags")).split()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next(line for line in lines if line.startswith("flags")).split()
     kind = "hardware KVM" if {"vmx", "svm"} & set(flags) else "software KVM"
     assert sum(finding["what"].startswith(kind) for finding in found) == 1
     assert all(finding["fine"] for finding in found)

@@ -99,6 +99,8 @@ def command(
 def _boot(values: dict[str, Any], as_json: bool, log_unclaimed: bool) -> int:
     config = from_mapping(values)
     start = _start()
+    if config.serial == "pipe":
+        raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
     with _ending_signals() as ending, ExitStack() as stack:
         machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1))
         ending.append(machine)
@@ -109,7 +111,7 @@ def _boot(values: dict[str, Any], as_json: bool, log_unclaimed: bool) -> int:
         if machine.pty is not None:
             print(f"ringlet: serial line at {machine.pty}", file=sys.stderr)
         result = machine.run()
-        # A signal from here on finds nothing to end; the process is about to.
+    # All is closed. A signal from here on is the process's, also while it waits to report.
     if as_json:
         _print_json(_as_json(machine, result, start))
     _explain(config.timeout, result)

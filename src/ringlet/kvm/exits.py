@@ -141,22 +141,6 @@ Exit = (
 
 EMULATION_FAILURE = 1  # KVM_INTERNAL_ERROR_EMULATION
 
-# By enum ringlet_exit_kind.
-KIND_NAMES = (
-    "port",
-    "port-string",
-    "mmio",
-    "halt",
-    "shutdown",
-    "system-event",
-    "internal-error",
-    "debug",
-    "fail-entry",
-    "interrupted",
-    "unknown",
-    "error",
-)
-
 
 def decode(native: Any, code: int) -> Exit:
     """The last exit of `native`, for which ringlet_vcpu_run returned `code`."""

@@ -31,6 +31,23 @@ KEY_SIZE_SHIFT = 16
 VALUE_MASK = 0xFFFF_FFFF
 
 
+# By enum ringlet_exit_kind.
+KIND_NAMES = (
+    "port",
+    "port-string",
+    "mmio",
+    "halt",
+    "shutdown",
+    "system-event",
+    "internal-error",
+    "debug",
+    "fail-entry",
+    "interrupted",
+    "unknown",
+    "error",
+)
+
+
 class Vcpu:
     """A vCPU, made by `Vm.create_vcpu`. All but `kick` belongs to the thread that runs it."""
 
@@ -80,8 +97,6 @@ class Vcpu:
     @property
     def exits(self) -> dict[str, int]:
         """How many exits there were of each kind, the ones that happened."""
-        from ringlet.kvm.exits import KIND_NAMES
-
         counts = zip(KIND_NAMES, self.native.exits, strict=True)
         return {name: count for name, count in counts if count}
 
