@@ -2,8 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ringlet.board.layout import GIB, KIB, MIB
@@ -15,32 +14,47 @@ _PAGE = 4096
 MAX_MEMORY = 1 << 46  # bytes; KVM's slots and a 64-bit process's address space end beyond
 
 
-@dataclass(frozen=True, kw_only=True)
 class MachineConfig:
-    """A machine. Raises `ConfigError` for a value that can't be used."""
+    """What a machine is to be. Raises `ConfigError` for a value that can't be used.
 
-    image: str | os.PathLike[str] | bytes
-    """A path, the name of a guest that comes with ringlet, or the image's own bytes."""
-    memory: int = 64 * MIB
-    """Bytes of RAM, a multiple of 4096."""
-    cmdline: str = ""
-    """The guest's command line."""
-    initrd: str | os.PathLike[str] | None = None
-    """The first module."""
-    modules: tuple[str, ...] = ()
-    """More modules, each `FILE` or `FILE,COMMAND LINE`."""
-    protocol: str | None = None
-    """`flat`, `pvh` or `elf64`; None to look at the image."""
-    load_address: int | None = None
-    """Of a flat image; None for 0x7c00."""
-    serial: SerialTarget = "pipe"
-    """The far end of the serial line: see `ringlet.host.serial`."""
-    timeout: float | None = None
-    """Seconds after which the run ends with status 124."""
-    pit: bool = False
-    """An i8254 timer. A machine that has one takes 10 ms longer to close."""
+    image         a path, the name of a guest that comes with ringlet, or the image's own bytes
+    memory        bytes of RAM, a multiple of 4096
+    cmdline       the guest's command line
+    initrd        the first module, a path
+    modules       more modules, each `FILE` or `FILE,COMMAND LINE`
+    protocol      `flat`, `pvh` or `elf64`; None to look at the image
+    load_address  of a flat image; None for 0x7c00
+    serial        the far end of the serial line, as `ringlet.host.serial` says, or `pipe`, whose
+                  end is `Machine.serial`
+    timeout       seconds after which the run ends with status 124
+    pit           whether there is an i8254 timer; a machine with one takes 10 ms longer to close
+    """
 
-    def __post_init__(self) -> None:
+    # Not a dataclass: importing those takes longer than running a small guest.
+    def __init__(
+        self,
+        *,
+        image: str | os.PathLike[str] | bytes,
+        memory: int = 64 * MIB,
+        cmdline: str = "",
+        initrd: str | os.PathLike[str] | None = None,
+        modules: Sequence[str] = (),
+        protocol: str | None = None,
+        load_address: int | None = None,
+        serial: SerialTarget = "pipe",
+        timeout: float | None = None,
+        pit: bool = False,
+    ) -> None:
+        self.image = image
+        self.memory = memory
+        self.cmdline = cmdline
+        self.initrd = initrd
+        self.modules = tuple(modules)
+        self.protocol = protocol
+        self.load_address = load_address
+        self.serial = serial
+        self.timeout = timeout
+        self.pit = pit
         _check_memory(self.memory)
         if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
             raise ConfigError(

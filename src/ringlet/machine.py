@@ -29,6 +29,7 @@ from ringlet.guests import find_image
 from ringlet.host.output import OutputClosedError
 from ringlet.host.serial import open_serial
 from ringlet.host.thread import start_without_signals
+from ringlet.kvm import ahead
 from ringlet.kvm.cpuid import for_vcpu
 from ringlet.kvm.memory import GuestMemory, anonymous
 from ringlet.kvm.system import System
@@ -156,10 +157,12 @@ class Machine:
         self.memory = _memory(config.memory)
         stack.callback(self.memory.close)
         with System() as system:
-            self.vm = stack.enter_context(Vm(system))
+            vm = ahead.take()
+            self.vm = stack.enter_context(vm or Vm(system))
             self.vm.set_tss_address(layout.TSS)
             self.vm.map_memory(self.memory)
-            self.vm.create_irqchip()
+            if vm is None:
+                self.vm.create_irqchip()
             if config.pit:
                 self.vm.create_pit()
             self.vcpu = self.vm.create_vcpu()

@@ -9,20 +9,58 @@ from .command import CODE, ENVIRONMENT, LONG
 
 REPORT = """
 import atexit, sys
-import click
+{first}
 before = set(sys.modules)
 atexit.register(lambda: print(*(set(sys.modules) - before), file=sys.stderr))
 """
 
-# What ringlet needs beyond what `import click` brings; anything more wants a reason.
-NEEDED = {
+# What the standard library is needed for in `ringlet boot hello`; anything more wants a reason.
+STANDARD = {
+    "_bisect",
+    "_cffi_backend",
+    "_collections",
+    "_functools",
+    "_operator",
+    "_sre",
+    "_struct",
+    "_typing",
+    "_weakrefset",
+    "bisect",
+    "collections",
+    "collections.abc",
+    "contextlib",
+    "copyreg",
+    "enum",
+    "errno",
+    "functools",
+    "itertools",
+    "keyword",
+    "mmap",
+    "operator",
+    "re",
+    "re._casefix",
+    "re._compiler",
+    "re._constants",
+    "re._parser",
+    "reprlib",
+    "select",
+    "signal",
+    "struct",
+    "threading",
+    "types",
+    "typing",
+    "typing.io",
+    "typing.re",
+    "warnings",
+    "weakref",
+}
+# With an option, what ringlet needs beyond what `import click` brings.
+BEYOND_CLICK = {
     "_bisect",
     "_cffi_backend",
     "_locale",  # click's translations
     "_struct",
     "bisect",
-    "copy",  # dataclasses
-    "dataclasses",
     "locale",
     "mmap",
     "select",
@@ -46,10 +84,10 @@ HEAVY = {
 }
 
 
-def imported(*arguments: str) -> set[str]:
-    """The modules that `ringlet ARGUMENTS` imports, less what click brings."""
+def imported(*arguments: str, first: str = "") -> set[str]:
+    """The modules that `ringlet ARGUMENTS` imports, less what the statement `first` brings."""
     result = subprocess.run(
-        [sys.executable, "-c", REPORT + CODE, *arguments],
+        [sys.executable, "-c", REPORT.format(first=first) + CODE, *arguments],
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -62,23 +100,34 @@ def imported(*arguments: str) -> set[str]:
     return modules
 
 
+def others(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.split(".")[0] != "ringlet"}
+
+
 @pytest.mark.needs_kvm
-def test_boot_imports_ringlets_own_and_hardly_anything_else() -> None:
+def test_boot_without_an_option_does_without_click_and_imports_hardly_anything() -> None:
     modules = imported("boot", "hello")
-    assert not modules & HEAVY
-    others = {name for name in modules if not name.startswith("ringlet")}
-    assert not others - NEEDED
     assert "ringlet.machine" in modules
+    assert not others(modules) - STANDARD
+
+
+@pytest.mark.needs_kvm
+def test_boot_with_an_option_imports_click_and_nothing_else_heavy() -> None:
+    modules = imported("boot", "hello", "--memory", "64M", first="import click")
+    assert "ringlet.machine" in modules
+    assert not others(modules) - BEYOND_CLICK
+    assert not modules & HEAVY
 
 
 @pytest.mark.needs_kvm
 def test_boot_of_a_short_guest_imports_nothing_of_what_it_does_not_use() -> None:
     modules = imported("boot", "hello")
-    assert not modules & {"ringlet.crash", "ringlet.host.terminal", "ringlet.cli.doctor"}
+    unused = {"ringlet.crash", "ringlet.host.terminal", "ringlet.cli.doctor", "ringlet.cli.group"}
+    assert not modules & unused
 
 
 def test_help_imports_no_kvm() -> None:
-    modules = imported("--help")
+    modules = imported("--help", first="import click")
     assert not any(name.startswith("ringlet.kvm") for name in modules)
     assert not modules & HEAVY
 

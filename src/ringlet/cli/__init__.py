@@ -1,79 +1,12 @@
-"""The command line: `ringlet COMMAND`. Each command is a module of its own, imported when used."""
+"""The command line: `ringlet COMMAND`."""
 
 import time
 
 START_NS = time.monotonic_ns()  # before all else: the timings of --json start here
 
 import sys  # noqa: E402
-from importlib import import_module  # noqa: E402
-from typing import Any  # noqa: E402
 
-import click  # noqa: E402
-
-from ringlet.errors import RingletError  # noqa: E402
-
-CANNOT = 125
-
-# Name and, so that `ringlet --help` imports none of them, what the command does.
-COMMANDS = {
-    "boot": "Boot a guest kernel.",
-    "doctor": "Say what this host's KVM can do, and how to mend what it can't.",
-    "guests": "List the guest kernels that come with ringlet.",
-}
-
-
-class LateGroup(click.Group):
-    """A group whose commands are imported when they are called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All of them, in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The function `command` of the module of that name."""
-        if cmd_name not in COMMANDS:
-            return None
-        command = import_module(f"ringlet.cli.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """The command; 141 where whoever read its output has gone, of which click makes a 1."""
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            sys.stdout = None  # nothing is left to say, at exit either
-            return 141
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """From the table alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(
-    cls=LateGroup,
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Begin with: ringlet doctor, then: ringlet boot hello",
-)
-@click.version_option(package_name="ringlet", message="%(prog)s %(version)s")
-@click.pass_context
-def cli(ctx: click.Context) -> None:
-    """A KVM micro-hypervisor in Python: boots tiny guest kernels."""
-    if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help())
-
-
-def report(message: str, hint: str) -> None:
-    """The two lines of every failure, on standard error."""
-    click.echo(f"{click.style('ringlet:', fg='red', bold=True)} {_one_line(message)}", err=True)
-    click.echo(f"   {click.style('hint:', fg='cyan')} {_one_line(hint)}", err=True)
-
-
-def _one_line(text: str) -> str:
-    """`text`, in which a name may have brought line breaks or a terminal's escape sequences."""
-    return text if text.isprintable() else ascii(text)[1:-1]
+from ringlet.cli.report import answer  # noqa: E402
 
 
 def main() -> None:
@@ -83,16 +16,26 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """The status of `ringlet ARGUMENTS`."""
-    try:
-        result = cli.main(arguments, prog_name="ringlet", standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except RingletError as error:
-        report(error.message, error.hint)
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "ringlet"
-        report(error.format_message(), f"`{path} --help` shows what there is")
-    except click.ClickException as error:
-        report(error.format_message(), "`ringlet --help` shows what there is")
-    except (click.Abort, KeyboardInterrupt):
-        return 130
-    return CANNOT
+    return answer(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["boot"]:
+        from ringlet.kvm import ahead
+
+        with ahead.vm():
+            return _boot(arguments)
+    from ringlet.cli.group import run_group
+
+    return run_group(arguments)
+
+
+def _boot(arguments: list[str]) -> int:
+    # With no option there is nothing to parse, and click's import takes longer than all the rest.
+    if len(arguments) == 2 and not arguments[1].startswith("-"):
+        from ringlet.cli.foreground import boot
+
+        return boot({"image": arguments[1]})
+    from ringlet.cli.group import run_group
+
+    return run_group(arguments)

@@ -1,22 +1,14 @@
 """`ringlet boot`: a guest kernel from the command line."""
 
-import os
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from types import FrameType
 from typing import Any
 
 import click
 
 from ringlet.boot import PROTOCOLS
-from ringlet.cli import CANNOT, START_NS, report
-from ringlet.config import from_mapping, parse_address, parse_size, read_toml
-from ringlet.control import INTERNAL_ERROR, TIMEOUT, End
-from ringlet.errors import ConfigError, RingletError
-from ringlet.host.output import FdOutput
-from ringlet.machine import Machine, Result
+from ringlet.cli.foreground import boot, print_json
+from ringlet.cli.report import CANNOT
+from ringlet.config import parse_address, parse_size, read_toml
+from ringlet.errors import RingletError
 
 EPILOG = """\b
 Examples:
@@ -81,7 +73,7 @@ def command(
     command's. An image is an ELF with a PVH note, a 64-bit ELF, or flat 16-bit code.
     """
     try:
-        values = {"serial": "stdio"} | (read_toml(config) if config else {})
+        values = read_toml(config) if config else {}
         values |= {key: value for key, value in options.items() if value is not None}
         if memory is not None:
             values["memory"] = parse_size(memory)
@@ -89,101 +81,8 @@ def command(
             values["load_address"] = parse_address(load_address)
         if modules:
             values["modules"] = modules
-        return _boot(values, as_json, log_unclaimed)
+        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed)
     except RingletError as error:
         if as_json:
-            _print_json({"exit": {"reason": "error", "status": CANNOT}, "error": error.message})
+            print_json({"exit": {"reason": "error", "status": CANNOT}, "error": error.message})
         raise
-
-
-def _boot(values: dict[str, Any], as_json: bool, log_unclaimed: bool) -> int:
-    config = from_mapping(values)
-    start = _start()
-    if config.serial == "pipe":
-        raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
-    with _ending_signals() as ending, ExitStack() as stack:
-        machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1))
-        ending.append(machine)
-        if log_unclaimed:
-            log = FdOutput(2, machine.control.stop_fd)  # a guest can flood it, too
-            stack.callback(log.close)
-            machine.unclaimed.log = lambda line: log.write(f"ringlet: {line}\r\n".encode())
-        if machine.pty is not None:
-            print(f"ringlet: serial line at {machine.pty}", file=sys.stderr)
-        result = machine.run()
-    # All is closed. A signal from here on is the process's, also while it waits to report.
-    if as_json:
-        _print_json(_as_json(machine, result, start))
-    _explain(config.timeout, result)
-    return result.status
-
-
-@contextmanager
-def _ending_signals() -> Iterator[list[Machine]]:
-    """SIGTERM and its like end the run of the machine in this list, or else the process."""
-    machines: list[Machine] = []
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if not machines:
-            sys.exit(128 + number)
-        machines[0].control.finish(End("signal", 128 + number))
-
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        # What our parent ignores, as nohup does, stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, on_signal)
-    try:
-        yield machines
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _explain(timeout: float | None, result: Result) -> None:
-    """On standard error, for an end that a person would wonder at."""
-    if result.crash is not None:
-        what = f"the guest crashed: {result.reason}"
-        if result.reason == INTERNAL_ERROR.reason:
-            what = f"this host's KVM can't run `{result.crash.instruction}` of the guest"
-        report(what, "its last state is below")
-        for line in result.crash.lines():
-            click.echo(f"  {line}", err=True)
-    elif result.reason == TIMEOUT.reason:
-        report(f"stopped after {timeout:g} seconds", "give it longer with --timeout")
-    elif result.reason == "output-closed":
-        report("the reader of the guest's output has gone", "send it to a file with --serial FILE")
-
-
-def _start() -> int:
-    """Where the timings start: CLOCK_MONOTONIC in nanoseconds."""
-    outer = os.environ.get("RINGLET_START_NS", str(START_NS))
-    try:
-        return int(outer)
-    except ValueError:
-        raise ConfigError(
-            f"RINGLET_START_NS={outer!r} is not a time", "give CLOCK_MONOTONIC in nanoseconds"
-        ) from None
-
-
-def _as_json(machine: Machine, result: Result, start: int) -> dict[str, Any]:
-    timings = machine.timings
-    steps = ("vm_created", "image_loaded", "first_exit", "first_output", "end")
-    report: dict[str, Any] = {
-        "exit": {"reason": result.reason, "status": result.status},
-        "exits": result.exits,
-        "unclaimed": result.unclaimed,
-        "timings": {
-            step: None if (at := getattr(timings, step)) is None else (at - start) / 1e9
-            for step in steps
-        },
-    }
-    if result.crash is not None:
-        report["crash"] = result.crash.as_json()
-    return report
-
-
-def _print_json(report: dict[str, Any]) -> None:
-    import json
-
-    click.echo(json.dumps(report, indent=2))

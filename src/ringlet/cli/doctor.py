@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import click
 
-from ringlet.cli import CANNOT
+from ringlet.cli.report import CANNOT
 from ringlet.errors import RingletError
 
 # Capabilities that ringlet uses: KVM_CAP_ and what they are to a person.

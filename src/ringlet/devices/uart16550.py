@@ -22,7 +22,6 @@ Where this one differs from the chip, on purpose:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from threading import Lock
 
 from ringlet.board.device import IrqLine
@@ -55,23 +54,37 @@ MSR_CTS, MSR_DSR, MSR_RI, MSR_DCD = 0x10, 0x20, 0x40, 0x80
 _BYTES = tuple(bytes((value,)) for value in range(256))
 
 
-@dataclass(slots=True)
 class UartState:
-    """All of the UART that changes; the defaults are its state after a reset."""
+    """All of the UART that changes, as it is after a reset."""
 
-    ier: int = 0
-    fcr: int = 0  # the bits that stay: FCR_ENABLE and FCR_TRIGGER, 0 if not enabled
-    lcr: int = 0
-    mcr: int = 0
-    lsr: int = 0  # the error bits, OE to BI; the others follow from what is below
-    msr: int = MSR_CTS | MSR_DSR | MSR_DCD
-    scr: int = 0
-    divisor: int = 12  # 9600 baud
-    # The receive FIFO; RBR is its first entry. Bits 7:0 are the character, the bits above
-    # the LSR errors that belong to it: they show in LSR once the character is the first.
-    rx: list[int] = field(default_factory=list)
-    thre_pending: bool = False  # THR became empty; only ever set with IER_THRE
-    irq: bool = False  # the level of the IRQ line
+    __slots__ = (
+        "divisor",
+        "fcr",
+        "ier",
+        "irq",
+        "lcr",
+        "lsr",
+        "mcr",
+        "msr",
+        "rx",
+        "scr",
+        "thre_pending",
+    )
+
+    def __init__(self) -> None:
+        self.ier = 0
+        self.fcr = 0  # the bits that stay: FCR_ENABLE and FCR_TRIGGER, 0 if not enabled
+        self.lcr = 0
+        self.mcr = 0
+        self.lsr = 0  # the error bits, OE to BI; the others follow from what is below
+        self.msr = MSR_CTS | MSR_DSR | MSR_DCD
+        self.scr = 0
+        self.divisor = 12  # 9600 baud
+        # The receive FIFO; RBR is its first entry. Bits 7:0 are the character, the bits above
+        # the LSR errors that belong to it: they show in LSR once the character is the first.
+        self.rx: list[int] = []
+        self.thre_pending = False  # THR became empty; only ever set with IER_THRE
+        self.irq = False  # the level of the IRQ line
 
 
 class Uart16550:

@@ -1,0 +1,74 @@
+"""The group of commands. Each command is a module of its own, imported when used."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from ringlet.cli.report import CANNOT, INTERRUPTED, report
+
+# Name and, so that `ringlet --help` imports none of them, what the command does.
+COMMANDS = {
+    "boot": "Boot a guest kernel.",
+    "doctor": "Say what this host's KVM can do, and how to mend what it can't.",
+    "guests": "List the guest kernels that come with ringlet.",
+}
+
+
+class LateGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The function `command` of the module of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"ringlet.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """The command; 141 where whoever read its output has gone, of which click makes a 1."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            sys.stdout = None  # nothing is left to say, at exit either
+            return 141
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """From the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LateGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with: ringlet doctor, then: ringlet boot hello",
+)
+@click.version_option(package_name="ringlet", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """A KVM micro-hypervisor in Python: boots tiny guest kernels."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run_group(arguments: list[str]) -> int:
+    """The status of a command that click parses."""
+    try:
+        result = cli.main(arguments, prog_name="ringlet", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "ringlet"
+        report(error.format_message(), f"`{path} --help` shows what there is")
+    except click.ClickException as error:
+        report(error.format_message(), "`ringlet --help` shows what there is")
+    except click.Abort:
+        return INTERRUPTED
+    return CANNOT
