@@ -92,6 +92,10 @@ static void create(struct machine *m) {
     if (ioctl(m->kvm, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
         die("an API version other than 12");
     m->vm = check(ioctl(m->kvm, KVM_CREATE_VM, 0), "KVM_CREATE_VM");
+    struct kvm_enable_cap quirks = {.cap = KVM_CAP_DISABLE_QUIRKS2};
+    quirks.args[0] = KVM_X86_QUIRK_FIX_HYPERCALL_INSN;
+    if (ioctl(m->vm, KVM_CHECK_EXTENSION, quirks.cap) & KVM_X86_QUIRK_FIX_HYPERCALL_INSN)
+        check(ioctl(m->vm, KVM_ENABLE_CAP, &quirks), "KVM_ENABLE_CAP");
     check(ioctl(m->vm, KVM_SET_TSS_ADDR, TSS), "KVM_SET_TSS_ADDR");
 
     m->memory = mmap(NULL, m->memory_size, PROT_READ | PROT_WRITE,
@@ -111,11 +115,14 @@ static void create(struct machine *m) {
     if (m->run == MAP_FAILED)
         die("kvm_run");
 
-    struct {
+    static struct { /* the host's: asked once, as ringlet does */
         struct kvm_cpuid2 head;
         struct kvm_cpuid_entry2 entries[256];
-    } cpuid = {.head.nent = 256};
-    check(ioctl(m->kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), "KVM_GET_SUPPORTED_CPUID");
+    } cpuid;
+    if (cpuid.head.nent == 0) {
+        cpuid.head.nent = 256;
+        check(ioctl(m->kvm, KVM_GET_SUPPORTED_CPUID, &cpuid), "KVM_GET_SUPPORTED_CPUID");
+    }
     check(ioctl(m->vcpu, KVM_SET_CPUID2, &cpuid), "KVM_SET_CPUID2");
 }
 
