@@ -79,7 +79,7 @@ def test_an_exception_in_the_callers_code_ends_the_run() -> None:
         ({"image": "/nonexistent"}, ImageError),
         ({"image": "hello", "memory": 1 << 20}, ConfigError),
         ({"image": "hello", "modules": ("/nonexistent",)}, ImageError),
-        ({"image": "hello", "modules": (sys.executable,), "memory": 3 << 20}, ConfigError),
+        ({"image": "hello", "modules": (sys.executable,), "memory": (1 << 20) + 8192}, ConfigError),
         ({"image": "hello", "cmdline": "x" * 5000}, ConfigError),
         ({"image": "hello", "protocol": "nosuch"}, ConfigError),
         ({"image": "hello16", "load_address": 1 << 20}, ConfigError),

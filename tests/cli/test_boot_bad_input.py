@@ -3,15 +3,16 @@
 import os
 import stat
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ringlet.guests import find_image
 
 from ..boot.elf_builder import Part, build, header_fields
-from .command import ENVIRONMENT, refused, run
+from .command import ENVIRONMENT, LONG, refused, run
 
 pytestmark = pytest.mark.needs_kvm
 
@@ -219,13 +220,32 @@ def test_a_kvm_that_is_none() -> None:
     assert "isn't KVM" in refused(run("boot", "hello", before=before))
 
 
+AS_NOBODY = """
+import os, sys
+import ringlet.cli.foreground, ringlet.cli.group, ringlet.kvm.ahead
+from ringlet.cli import run
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+raise SystemExit(run(sys.argv[1:]))
+"""
+
+
 @pytest.mark.needs_root
 def test_no_permission_for_kvm() -> None:
     if os.stat("/dev/kvm").st_mode & stat.S_IROTH:
         pytest.skip("everyone may open /dev/kvm here")
-    nobody: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
-    if run("--version", **nobody).returncode:
-        pytest.skip("another user can't read this checkout")
-    result = run("boot", "hello", **nobody)
+    # In /tmp, and all is imported first: another user may not be able to read this checkout.
+    with tempfile.NamedTemporaryFile(suffix=".bin") as image:
+        image.write(b"\xf4")
+        image.flush()
+        os.chmod(image.name, 0o644)
+        result = subprocess.run(
+            [sys.executable, "-c", AS_NOBODY, "boot", image.name],
+            env=ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            encoding="utf-8",
+            timeout=LONG,
+        )
     assert "Permission denied" in refused(result)
     assert "usermod" in result.stderr

@@ -57,7 +57,7 @@ def test_kvm_that_is_no_kvm_is_named_with_what_to_do(before: str, what: str, hin
 # All is imported first: the other user may not be able to read this checkout.
 AS_NOBODY = """
 import os
-import ringlet.cli.doctor, ringlet.kvm.system
+import ringlet.cli.doctor, ringlet.cli.group, ringlet.kvm.system
 from ringlet.cli import run
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 raise SystemExit(run(["doctor"]))
