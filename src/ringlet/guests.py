@@ -35,12 +35,12 @@ def guests() -> list[Guest]:
 
 def find_image(name: str) -> str:
     """The path of an image: `name` itself where there is such a file, else the guest's."""
-    if os.path.exists(name) or os.sep in name:
+    if os.sep in name or os.path.exists(name):
         return name
     packaged = _packaged(name)
     return packaged if os.path.exists(packaged) else name
 
 
 def _packaged(name: str) -> str:
-    flat = os.path.join(FOLDER, name + ".bin")
-    return flat if os.path.exists(flat) else os.path.join(FOLDER, name + ".elf")
+    path = os.path.join(FOLDER, name)
+    return path + ".elf" if os.path.exists(path + ".elf") else path + ".bin"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ringlet import boot
 from ringlet.board import layout
 from ringlet.board.bus import MmioBus, PortBus, Unclaimed
-from ringlet.board.device import Device, InKernel, IrqLine
+from ringlet.board.device import Device, IrqLine
 from ringlet.board.irq import KvmIrqLine
 from ringlet.config import MachineConfig
 from ringlet.control import KILLED, OUTPUT_CLOSED, QUIT, RESET, STOPPED, TIMEOUT, End, RunControl
@@ -118,8 +118,9 @@ class Machine:
         self.config = config
         self.timings = Timings()
         self.unclaimed = Unclaimed()
-        self.ports = PortBus(self.unclaimed)
-        self.mmio = MmioBus(self.unclaimed)
+        in_kernel = layout.IN_KERNEL_PORTS + layout.PIT_PORTS * config.pit
+        self.ports = PortBus(self.unclaimed, in_kernel)
+        self.mmio = MmioBus(self.unclaimed, layout.IN_KERNEL_MMIO)
         self.result: Result | None = None
         self._started = False
         self._running = False  # once it is, `set_ended` is sure to come
@@ -185,10 +186,6 @@ class Machine:
 
     def _add_devices(self) -> None:
         control = self.control
-        for address, size in layout.IN_KERNEL_MMIO:
-            self.mmio.add(address, size, InKernel())
-        for first, count in layout.IN_KERNEL_PORTS + layout.PIT_PORTS * self.config.pit:
-            self.ports.add(first, count, InKernel())
         self.uart = Uart16550(self.irq_line(layout.COM1_IRQ), self._first_output)
         self.ports.add(layout.COM1_PORT, layout.COM1_PORTS, self.uart)
         exit_port = ExitPort(lambda status: control.finish(End("exit-port", status)))

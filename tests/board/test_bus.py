@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.board.bus import PORTS, MmioBus, PortBus, Unclaimed
-from ringlet.board.device import InKernel
 from ringlet.errors import ConfigError
 from ringlet.kvm.vcpu import KEY_SIZE_SHIFT, KEY_WRITE
 
@@ -287,9 +286,11 @@ def test_a_guest_that_tries_every_port_makes_nothing_grow(board: Board) -> None:
     assert len(board.ports.handlers) <= claimed * 3 * 2
 
 
-def test_what_the_kernel_has_keeps_others_away() -> None:
-    for bus in (PortBus(Unclaimed()), MmioBus(Unclaimed())):
-        bus.add(0x20, 2, InKernel())
+@pytest.mark.parametrize("bus_type", [PortBus, MmioBus])
+def test_what_the_kernel_has_keeps_others_away(bus_type: type[PortBus] | type[MmioBus]) -> None:
+    bus = bus_type(Unclaimed(), [(0x20, 2)])
+    for first, count in ((0x20, 1), (0x21, 1), (0x1F, 2), (0x21, 8), (0x10, 0x40)):
         with pytest.raises(ConfigError):
-            bus.add(0x21, 1, Recorder(1, []))
-    assert InKernel().read(0, 4) == 0xFFFFFFFF
+            bus.add(first, count, Recorder(1, []))
+    bus.add(0x1F, 1, Recorder(1, []))
+    bus.add(0x22, 1, Recorder(2, []))

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.board import layout
-from ringlet.board.bus import MmioBus, PortBus, Unclaimed
-from ringlet.board.device import InKernel
+from ringlet.board.bus import PortBus, Unclaimed
+from ringlet.devices.exit_port import ExitPort
 
 PAGE = 4096
 
@@ -46,17 +46,13 @@ def test_what_kvm_needs_lies_in_the_hole_of_every_memory() -> None:
 
 
 def test_the_devices_places_can_all_be_had_at_once() -> None:
-    ports, mmio = PortBus(Unclaimed()), MmioBus(Unclaimed())
+    ports = PortBus(Unclaimed(), layout.IN_KERNEL_PORTS + layout.PIT_PORTS)
     for first, count in (
-        *layout.IN_KERNEL_PORTS,
-        *layout.PIT_PORTS,
         (layout.COM1_PORT, layout.COM1_PORTS),
         (layout.EXIT_PORT, 1),
         (layout.KEYBOARD_CONTROLLER_PORT, 1),
     ):
-        ports.add(first, count, InKernel())
-    for first, count in layout.IN_KERNEL_MMIO:
-        mmio.add(first, count, InKernel())
+        ports.add(first, count, ExitPort(lambda status: None))
 
 
 @pytest.mark.parametrize(

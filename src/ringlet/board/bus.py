@@ -5,7 +5,7 @@ claims reads as all ones, and a write there is dropped, as on a PC with nothing 
 """
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,8 @@ from ringlet.errors import ConfigError
 from ringlet.kvm.vcpu import KEY_SIZE_SHIFT, KEY_WRITE
 
 PORTS = 1 << 16
+
+Ranges = Sequence[tuple[int, int]]  # first and how many, of ports or addresses
 
 
 def _overlap(what: str, first: int, count: int) -> ConfigError:
@@ -25,6 +27,10 @@ def _overlap(what: str, first: int, count: int) -> ConfigError:
 
 def _outside(what: str, first: int, count: int) -> ConfigError:
     return ConfigError(f"{what} {first:#x}, {count} of them: no such range", "look at the numbers")
+
+
+def _touches(ranges: Ranges, first: int, count: int) -> bool:
+    return any(first < start + size and start < first + count for start, size in ranges)
 
 
 class Unclaimed:
@@ -52,10 +58,11 @@ class Unclaimed:
 
 
 class PortBus:
-    """The 65,536 ports of port I/O."""
+    """The 65,536 ports of port I/O, of which those of `in_kernel` make no exit."""
 
-    def __init__(self, unclaimed: Unclaimed) -> None:
+    def __init__(self, unclaimed: Unclaimed, in_kernel: Ranges = ()) -> None:
         self._unclaimed = unclaimed
+        self._in_kernel = in_kernel
         self._claims: dict[int, tuple[int, Device]] = {}  # port: first port of its device
         # By the key of an access (kvm/vcpu.py). Filled as a guest uses them, for claimed ports
         # only: a guest can't make it grow beyond a few entries for each port of a device.
@@ -66,7 +73,7 @@ class PortBus:
         if count < 1 or first < 0 or first + count > PORTS:
             raise _outside("ports from", first, count)
         ports = range(first, first + count)
-        if any(port in self._claims for port in ports):
+        if _touches(self._in_kernel, first, count) or any(port in self._claims for port in ports):
             raise _overlap("ports", first, count)
         self._claims.update(dict.fromkeys(ports, (first, device)))
 
@@ -112,13 +119,14 @@ class PortBus:
 
 
 class MmioBus:
-    """Guest-physical addresses where no memory is.
+    """Guest-physical addresses where no memory is; those of `in_kernel` make no exit.
 
     An access belongs to a device where all of it does, and else to nobody.
     """
 
-    def __init__(self, unclaimed: Unclaimed) -> None:
+    def __init__(self, unclaimed: Unclaimed, in_kernel: Ranges = ()) -> None:
         self._unclaimed = unclaimed
+        self._in_kernel = in_kernel
         self._starts: list[int] = []
         self._claims: list[tuple[int, Device]] = []  # one past its last address, and the device
 
@@ -129,7 +137,7 @@ class MmioBus:
         index = bisect_right(self._starts, address)
         below = index > 0 and self._claims[index - 1][0] > address
         above = index < len(self._starts) and self._starts[index] < address + size
-        if below or above:
+        if below or above or _touches(self._in_kernel, address, size):
             raise _overlap("addresses", address, size)
         self._starts.insert(index, address)
         self._claims.insert(index, (address + size, device))

@@ -19,20 +19,6 @@ class Device(Protocol):
         ...
 
 
-class InKernel:
-    """Stands on a bus where KVM's own interrupt controllers and timer answer.
-
-    An access there makes no exit; this keeps another device from being put in its shadow.
-    """
-
-    def read(self, offset: int, size: int) -> int:
-        """All ones."""
-        return (1 << 8 * size) - 1
-
-    def write(self, offset: int, size: int, value: int) -> None:
-        """Dropped."""
-
-
 class IrqLine(Protocol):
     """A wire from a device to an interrupt controller. `set` may be called from any thread."""
 

@@ -10,6 +10,7 @@ tables of its own, and Linux has a segment at virtual address 0.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from struct import Struct
 
 from ringlet.board import layout
@@ -87,6 +88,7 @@ def inconsistent(image: Image, what: str) -> ImageError:
     )
 
 
+@lru_cache(maxsize=1)  # who looks at an image and who loads it see the same headers
 def parse(image: Image) -> Elf:
     """Read the headers of an ELF executable for x86.
 

@@ -6,6 +6,7 @@ brings its own stack, GDT and IDT.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ringlet.board.layout import START_INFO
 from ringlet.boot import elf
@@ -44,6 +45,7 @@ _SPECIAL = SpecialRegisters(
 )
 
 
+@lru_cache(maxsize=1)
 def entry_point(image: Image, executable: elf.Elf) -> int | None:
     """The physical address in the note, or None where there is no such note.
 

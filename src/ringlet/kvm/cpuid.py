@@ -3,6 +3,7 @@
 Source: Linux, arch/x86/include/uapi/asm/kvm.h; Intel SDM volume 2, CPUID.
 """
 
+from functools import cache
 from struct import Struct
 
 _ENTRY = Struct("<7I12x")  # function, index, flags, eax, ebx, ecx, edx
@@ -10,6 +11,7 @@ ENTRY_SIZE = _ENTRY.size
 MAX_ENTRIES = 256
 
 
+@cache  # the host has one, and a vCPU one of a few numbers
 def for_vcpu(entries: bytes, apic_id: int) -> bytes:
     """`entries` as one vCPU sees them: KVM fills in the APIC ID of the host's processor.
 
