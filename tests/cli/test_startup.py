@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from .command import CODE, ENVIRONMENT, LONG
+from .command import ENVIRONMENT, LONG
 
+RUN = "from ringlet.cli import run; run(sys.argv[1:])"
 REPORT = """
 import atexit, sys
 {first}
@@ -87,7 +88,7 @@ HEAVY = {
 def imported(*arguments: str, first: str = "") -> set[str]:
     """The modules that `ringlet ARGUMENTS` imports, less what the statement `first` brings."""
     result = subprocess.run(
-        [sys.executable, "-c", REPORT.format(first=first) + CODE, *arguments],
+        [sys.executable, "-c", REPORT.format(first=first) + RUN, *arguments],
         env=ENVIRONMENT,
         stdin=subprocess.DEVNULL,
         capture_output=True,
