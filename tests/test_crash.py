@@ -94,7 +94,8 @@ def test_an_internal_error_names_kvms_word_for_it_and_the_instruction() -> None:
     code = b"\xf3\x0f\xb8\x05\x00\x00\x0a\x00"
     exit, crash = crash_of(32, code)
     assert isinstance(exit, InternalError)
-    assert crash.kvm == "KVM: internal error, suberror 1"
+    assert crash.kvm.startswith("KVM: InternalError(suberror=1, ")
+    assert crash.not_emulated
     assert crash.code.startswith(code)
     assert crash.instruction == "popcnt eax, dword ptr [0xa0000]"
     assert crash.lines()[-1] == crash.kvm

@@ -1,10 +1,11 @@
 """A program's own devices in a machine: ports, MMIO, interrupts, and what nobody claims."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from ringlet import ConfigError, Machine, MachineConfig
+from ringlet import ConfigError, Machine, MachineConfig, RingletError
 from ringlet.board import layout
 from ringlet.board.device import IrqLine
 
@@ -325,3 +326,28 @@ def test_a_device_can_end_the_run() -> None:
     with machine(READ_FOR_EVER) as made:
         made.add_port_device(PORT, 1, Switch())
         assert made.run().reason == "killed"
+
+
+class Waiter:
+    """A device that tries to wait for the end of the run that it is a part of."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self._ask = ask
+
+    def read(self, offset: int, size: int) -> int:
+        self._ask()
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self._ask()
+
+
+@pytest.mark.parametrize("method", ["stop", "wait", "close"])
+@pytest.mark.parametrize("background", [False, True])
+def test_a_device_that_waits_for_its_own_run_is_told_so(method: str, background: bool) -> None:
+    with machine(READ_AND_EXIT) as vm:
+        vm.add_port_device(PORT, 1, Waiter(getattr(vm, method)))
+        if background:
+            vm.start()
+        with pytest.raises(RingletError, match="can't wait for itself"):
+            vm.wait(60) if background else vm.run()

@@ -53,6 +53,11 @@ class RunControl:
         """How it ended or is about to, None while it goes on."""
         return self._ends[0] if self._ends else None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run is over and all its output written."""
+        return self._ended.is_set()
+
     def attach(self, vcpu: Vcpu) -> None:
         """A vCPU to kick at the end."""
         self._vcpus.append(vcpu)
@@ -76,7 +81,9 @@ class RunControl:
     def set_ended(self) -> None:
         """The last vCPU has left its loop."""
         self._ended.set()
-        os.eventfd_write(self.ended_fd, 1)
+        with self._lock:
+            if not self._closed:
+                os.eventfd_write(self.ended_fd, 1)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Waits for the end, at most `timeout` seconds. Whether it came."""
@@ -86,5 +93,7 @@ class RunControl:
         """Closes the descriptors."""
         with self._lock:
             self._closed = True
-        for fd in (self.stop_fd, self.ended_fd):
+            fds = self.stop_fd, self.ended_fd
+            self.stop_fd = self.ended_fd = -1  # the numbers may be others' from now on
+        for fd in fds:
             os.close(fd)

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ringlet.kvm.exits import Exit, InternalError
+from ringlet.kvm.exits import EMULATION_FAILURE, Exit, InternalError, Shutdown
 from ringlet.kvm.memory import GuestMemory, GuestMemoryError
 from ringlet.kvm.registers import Registers, Segment, SpecialRegisters
 from ringlet.kvm.vcpu import Vcpu
@@ -13,13 +13,18 @@ EFER_LMA = 1 << 10
 
 
 class Crash(NamedTuple):
-    """A guest's last state. `code` are the bytes at RIP, empty where they can't be read."""
+    """A guest's last state. `code` are the bytes at RIP, empty where they can't be read.
+
+    `kvm` is what KVM said, if it said more than that there was a triple fault; `not_emulated`
+    that it can't run `instruction`.
+    """
 
     registers: Registers
     special: SpecialRegisters
     code: bytes
     instruction: str
     kvm: str
+    not_emulated: bool
 
     @property
     def linear_rip(self) -> int:
@@ -69,12 +74,12 @@ def _linear_rip(registers: Registers, special: SpecialRegisters) -> int:
 def examine(vcpu: Vcpu, memory: GuestMemory, exit: Exit) -> Crash:
     """What there is to know of a vCPU that left the guest by `exit` for good."""
     registers, special = vcpu.registers, vcpu.special_registers
-    kvm, code = "", b""
-    if isinstance(exit, InternalError):
-        kvm = f"KVM: internal error, suberror {exit.suberror}"
-        code = exit.instruction
+    code = exit.instruction if isinstance(exit, InternalError) else b""
     code = code or _read_linear(vcpu, memory, _linear_rip(registers, special))
-    return Crash(registers, special, code, _disassemble(code, registers, special), kvm)
+    kvm = "" if isinstance(exit, Shutdown) else f"KVM: {exit}"
+    not_emulated = isinstance(exit, InternalError) and exit.suberror == EMULATION_FAILURE
+    instruction = _disassemble(code, registers, special)
+    return Crash(registers, special, code, instruction, kvm, not_emulated)
 
 
 def _read_linear(vcpu: Vcpu, memory: GuestMemory, address: int) -> bytes:

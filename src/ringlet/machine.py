@@ -10,7 +10,7 @@ at. `run` runs it on the caller's thread, `start` on a thread of its own.
 import os
 import time
 from contextlib import ExitStack
-from threading import Thread, Timer
+from threading import Thread, Timer, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -103,8 +103,10 @@ class SerialPort:
     def close(self) -> None:
         """Close both pipes."""
         self.hang_up()
-        os.close(self._to_guest)
-        os.close(self._from_guest)
+        fds = self._to_guest, self._from_guest
+        self._to_guest = self._from_guest = -1  # the numbers may be others' from now on
+        for fd in fds:
+            os.close(fd)
 
 
 class Machine:
@@ -126,6 +128,7 @@ class Machine:
         self._running = False  # once it is, `set_ended` is sure to come
         self._closed = False
         self._thread: Thread | None = None
+        self._runner = 0  # the thread that runs it
         self._stack = ExitStack()
         with ExitStack() as stack:
             self._open(stack, output_fd)
@@ -252,7 +255,11 @@ class Machine:
         """Runs on a thread of its own."""
         self._claim()
         thread = Thread(target=self._run, name="ringlet-vcpu0", daemon=True)
-        start_without_signals(thread)
+        try:
+            start_without_signals(thread)
+        except RuntimeError as error:
+            self._started = False
+            raise RingletError(f"no thread for the vCPU: {error}", "look at `ulimit -u`") from error
         self._thread = thread
 
     def wait(self, timeout: float | None = None) -> Result | None:
@@ -262,12 +269,14 @@ class Machine:
         """
         if not self._started:
             raise RingletError("this machine was never started", "call start() or run() first")
+        self._not_from_within()
         if not self.control.wait(timeout):
             return None
         return self._outcome()
 
     def stop(self, timeout: float | None = None) -> Result | None:
-        """Ends the run and waits, as `wait` does."""
+        """Ends the run and waits, as `wait` does. A device calls `kill`, which doesn't wait."""
+        self._not_from_within()
         self.control.finish(STOPPED)
         return self.wait(timeout)
 
@@ -278,6 +287,12 @@ class Machine:
     def fileno(self) -> int:
         """Readable once the run has ended: for select, poll and asyncio."""
         return self.control.ended_fd
+
+    def _not_from_within(self) -> None:
+        if self._runner == get_ident() and not self.control.has_ended:
+            raise RingletError(
+                "the run can't wait for itself: this is its own thread", "call kill() instead"
+            )
 
     def _claim(self) -> None:
         if self._started or self._closed:
@@ -293,11 +308,18 @@ class Machine:
         return self.result
 
     def _run(self) -> None:
+        self._runner = get_ident()
+        self._running = True
+        try:
+            self._run_and_finish()
+        finally:
+            self.control.set_ended()
+
+    def _run_and_finish(self) -> None:
         control = self.control
         loop = VcpuLoop(self.vcpu, self.ports, self.mmio, control)
         timer: Timer | None = None
         try:
-            self._running = True
             self._host.start(self.uart)
             if self.config.timeout is not None:
                 timer = Timer(self.config.timeout, control.finish, [TIMEOUT])
@@ -320,8 +342,6 @@ class Machine:
             self._finish(loop)
         except BaseException as error:
             control.fail(error)
-        finally:
-            control.set_ended()
 
     def _first_exit(self) -> None:
         self.timings.first_exit = time.monotonic_ns()
@@ -339,6 +359,7 @@ class Machine:
 
     def close(self) -> None:
         """Ends a run that is under way, and closes all that was opened."""
+        self._not_from_within()
         self._closed = True
         self.control.finish(STOPPED)
         if self._thread is not None:

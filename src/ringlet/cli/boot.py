@@ -73,7 +73,7 @@ def command(
     command's. An image is an ELF with a PVH note, a 64-bit ELF, or flat 16-bit code.
     """
     try:
-        values = read_toml(config) if config else {}
+        values = {} if config is None else read_toml(config)
         values |= {key: value for key, value in options.items() if value is not None}
         if memory is not None:
             values["memory"] = parse_size(memory)

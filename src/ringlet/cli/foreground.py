@@ -11,7 +11,7 @@ from typing import Any
 from ringlet.cli import START_NS
 from ringlet.cli.report import report
 from ringlet.config import from_mapping
-from ringlet.control import INTERNAL_ERROR, TIMEOUT, End
+from ringlet.control import PANIC, TIMEOUT, End
 from ringlet.errors import ConfigError
 from ringlet.host.output import FdOutput
 from ringlet.machine import Machine, Result
@@ -69,11 +69,12 @@ def _explain(timeout: float | None, result: Result) -> None:
     """On standard error, for an end that a person would wonder at."""
     if result.crash is not None:
         what = f"the guest crashed: {result.reason}"
-        if result.reason == INTERNAL_ERROR.reason:
+        if result.crash.not_emulated:
             what = f"this host's KVM can't run `{result.crash.instruction}` of the guest"
-        report(what, "its last state is below")
-        for line in result.crash.lines():
-            print(f"  {line}", file=sys.stderr)
+        details = [f"  {line}" for line in result.crash.lines()]
+        report(what, "its last state is below", details)
+    elif result.reason == PANIC.reason:
+        report("the guest reported a crash to KVM", "look at what it printed before")
     elif result.reason == TIMEOUT.reason:
         report(f"stopped after {timeout:g} seconds", "give it longer with --timeout")
     elif result.reason == "output-closed":
@@ -83,12 +84,11 @@ def _explain(timeout: float | None, result: Result) -> None:
 def _start() -> int:
     """Where the timings start: CLOCK_MONOTONIC in nanoseconds."""
     outer = os.environ.get("RINGLET_START_NS", str(START_NS))
-    try:
-        return int(outer)
-    except ValueError:
+    if not (outer.isascii() and outer.isdigit() and len(outer) < 20):
         raise ConfigError(
-            f"RINGLET_START_NS={outer!r} is not a time", "give CLOCK_MONOTONIC in nanoseconds"
-        ) from None
+            f"RINGLET_START_NS={outer[:40]!r} is not a time", "give CLOCK_MONOTONIC in nanoseconds"
+        )
+    return int(outer)
 
 
 def _as_json(machine: Machine, result: Result, start: int) -> dict[str, Any]:
@@ -112,4 +112,4 @@ def print_json(report: dict[str, Any]) -> None:
     """For programs, on standard output."""
     import json
 
-    print(json.dumps(report, indent=2))
+    print(json.dumps(report, indent=2), flush=True)

@@ -1,12 +1,12 @@
 """The group of commands. Each command is a module of its own, imported when used."""
 
-import sys
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import click
 
-from ringlet.cli.report import CANNOT, INTERRUPTED, report
+from ringlet.cli.report import CANNOT, INTERRUPTED, answer, report
 
 # Name and, so that `ringlet --help` imports none of them, what the command does.
 COMMANDS = {
@@ -32,17 +32,20 @@ class LateGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """The command; 141 where whoever read its output has gone, of which click makes a 1."""
+        """The command; a broken pipe as `answer` has it, not click, which makes a 1 of it."""
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:
-            sys.stdout = None  # nothing is left to say, at exit either
-            return 141
+        except OSError as error:
+            return answer(partial(_again, error))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table alone."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _again(error: OSError) -> int:
+    raise error
 
 
 @click.group(

@@ -1,20 +1,30 @@
 """How the command line says what went wrong: two lines on standard error, and a status."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from ringlet.errors import RingletError
 
 CANNOT = 125
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141
 
 
-def report(message: str, hint: str) -> None:
-    """What happened, and what to do."""
+def report(message: str, hint: str, details: Iterable[str] = ()) -> None:
+    """What happened, what to do, and then what else there is to know.
+
+    Where nobody can read it, the status has to do.
+    """
     import click  # a command that goes well may have done without
 
     name = click.style("ringlet:", fg="red", bold=True)
-    click.echo(f"{name} {_one_line(message)}", err=True)
-    click.echo(f"   {click.style('hint:', fg='cyan')} {_one_line(hint)}", err=True)
+    lines = [
+        f"{name} {_one_line(message)}",
+        f"   {click.style('hint:', fg='cyan')} {_one_line(hint)}",
+    ]
+    with suppress(OSError):
+        click.echo("\n".join([*lines, *details]), err=True)
 
 
 def _one_line(text: str) -> str:
@@ -28,6 +38,11 @@ def answer(command: Callable[[], int]) -> int:
         return command()
     except RingletError as error:
         report(error.message, error.hint)
-        return CANNOT
+    except BrokenPipeError:
+        sys.stdout = None  # who read our own output has gone: nothing is left to say
+        return OUTPUT_CLOSED
+    except OSError as error:
+        report(f"the system refused: {error}", "look at `ulimit -n`, memory and disk space")
     except KeyboardInterrupt:
         return INTERRUPTED
+    return CANNOT
