@@ -57,8 +57,9 @@ def _main() -> None:
     """In a process of its own: no memory that was freed before may hide what stays behind."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    _one_after_another(ALIVE)  # a round to warm up
-    _at_once(ALIVE)
+    for _ in range(3):  # to warm up: the allocators map their arenas for the most there was
+        _one_after_another(ALIVE)
+        _at_once(ALIVE)
     before = _in_use()
     took = [_one_after_another(SEQUENTIAL), _at_once(ALIVE)]
     after = _in_use()
