@@ -5,6 +5,7 @@ A machine that lacks it skips the test, with the reason; CI (`CI=true`) fails in
 
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,13 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
         lambda: os.access("/dev/kvm", os.R_OK | os.W_OK),
     ),
     "needs_root": ("root", lambda: os.geteuid() == 0),
+    "needs_mount_namespace": (
+        "root and mount namespaces",
+        lambda: (
+            os.geteuid() == 0
+            and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0
+        ),
+    ),
     "needs_gcc": ("gcc", lambda: shutil.which("gcc") is not None),
     "needs_qemu": ("QEMU", lambda: shutil.which("qemu-system-x86_64") is not None),
 }

@@ -11,7 +11,6 @@ import os
 import time
 from contextlib import ExitStack
 from threading import Thread, Timer, get_ident
-from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ringlet import boot
@@ -19,6 +18,7 @@ from ringlet.board import layout
 from ringlet.board.bus import MmioBus, PortBus, Unclaimed
 from ringlet.board.device import Device, IrqLine
 from ringlet.board.irq import KvmIrqLine
+from ringlet.closing import Closing
 from ringlet.config import MachineConfig
 from ringlet.control import KILLED, OUTPUT_CLOSED, QUIT, RESET, STOPPED, TIMEOUT, End, RunControl
 from ringlet.devices.exit_port import ExitPort
@@ -28,6 +28,7 @@ from ringlet.errors import ConfigError, RingletError
 from ringlet.guests import find_image
 from ringlet.host.output import OutputClosedError
 from ringlet.host.serial import open_serial
+from ringlet.host.serial_port import SerialPort
 from ringlet.host.thread import start_without_signals
 from ringlet.kvm import ahead
 from ringlet.kvm.cpuid import for_vcpu
@@ -63,53 +64,7 @@ class Result(NamedTuple):
     crash: "Crash | None"
 
 
-class SerialPort:
-    """A program's end of the serial line, two pipes: what a machine whose serial is `pipe` has.
-
-    The pipes bound what waits in them: a guest that floods one is held until it is read.
-    """
-
-    def __init__(self) -> None:
-        guest_in, self._to_guest = os.pipe()
-        self._from_guest, guest_out = os.pipe()
-        self.guest_end: tuple[int, ...] = (guest_in, guest_out)
-
-    def write(self, data: bytes) -> None:
-        """Send `data` to the guest. Waits while the guest's FIFO and the pipe are full."""
-        while data:
-            data = data[os.write(self._to_guest, data) :]
-
-    def read(self, size: int = 65536) -> bytes:
-        """What the guest sent, at most `size` bytes. Waits for the first; empty at the end."""
-        return os.read(self._from_guest, size)
-
-    def read_until(self, end: bytes) -> bytes:
-        """What the guest sent up to and with `end`, or up to the end of the run."""
-        data = b""
-        while not data.endswith(end) and (byte := self.read(1)):
-            data += byte
-        return data
-
-    def fileno(self) -> int:
-        """Readable when there is something to read."""
-        return self._from_guest
-
-    def hang_up(self) -> None:
-        """The guest's end of both pipes goes: readers see the end, writers a broken pipe."""
-        ends, self.guest_end = self.guest_end, ()
-        for fd in ends:
-            os.close(fd)
-
-    def close(self) -> None:
-        """Close both pipes."""
-        self.hang_up()
-        fds = self._to_guest, self._from_guest
-        self._to_guest = self._from_guest = -1  # the numbers may be others' from now on
-        for fd in fds:
-            os.close(fd)
-
-
-class Machine:
+class Machine(Closing):
     """A machine that has been opened and not yet run: a context manager, for one run.
 
     Raises `RingletError` where something that `config` names can't be had. `output_fd` is
@@ -367,17 +322,6 @@ class Machine:
         elif self._running:
             self.control.wait()
         self._stack.close()
-
-    def __enter__(self) -> "Machine":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _open_image(image: str | os.PathLike[str] | bytes) -> boot.Image:

@@ -39,6 +39,41 @@ def run(
     )
 
 
+# What a mount namespace of its own makes of /dev/kvm: nothing, another file, or root's alone.
+NO_KVM = "mount -t tmpfs none /dev"
+NOT_KVM = "mount --bind /dev/null /dev/kvm"
+KVM_OF_ROOT = "mount -t tmpfs none /dev; mknod -m 600 /dev/kvm c 10 232"
+
+
+def with_mount(mount: str) -> list[str]:
+    """The start of a command for which, alone, `mount` has been done."""
+    return ["unshare", "--mount", "sh", "-ec", f'{mount}; exec "$@"', "sh"]
+
+
+# All is imported first: another user may not be able to read this checkout.
+AS_NOBODY = """
+import os, sys
+import ringlet.cli.doctor, ringlet.cli.foreground, ringlet.cli.group, ringlet.kvm.ahead
+from ringlet.cli import run
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+raise SystemExit(run(sys.argv[1:]))
+"""
+
+
+def run_as_nobody(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`ringlet ARGUMENTS` as a user who may not open /dev/kvm."""
+    command = [*with_mount(KVM_OF_ROOT), sys.executable, "-c", AS_NOBODY, *arguments]
+    return subprocess.run(
+        command,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        timeout=LONG,
+    )
+
+
 class Running:
     """`ringlet ARGUMENTS` under way, with pipes; a context manager that kills it at the end."""
 

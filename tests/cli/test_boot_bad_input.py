@@ -1,9 +1,6 @@
 """`ringlet boot` with what it can't use: two lines, no traceback, status 125."""
 
 import os
-import stat
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,7 +9,7 @@ import pytest
 from ringlet.guests import find_image
 
 from ..boot.elf_builder import Part, build, header_fields
-from .command import ENVIRONMENT, LONG, refused, run
+from .command import ENVIRONMENT, NO_KVM, NOT_KVM, refused, run, run_as_nobody, with_mount
 
 pytestmark = pytest.mark.needs_kvm
 
@@ -198,54 +195,26 @@ def test_an_outer_clock_that_is_not_a_number() -> None:
 
 # No KVM.
 
-UNSHARE = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "-r"]
 
-
-def in_namespace(mount: str) -> list[str]:
-    """The start of a command for which `mount` has been done, alone."""
-    command = [*UNSHARE, "sh", "-ec", f'{mount}; exec "$@"', "sh"]
-    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("needs mount namespaces")
-    return command
-
-
+@pytest.mark.needs_mount_namespace
 def test_no_kvm_at_all() -> None:
-    result = run("boot", "hello", before=in_namespace("mount -t tmpfs tmpfs /dev"))
+    result = run("boot", "hello", before=with_mount(NO_KVM))
     assert "/dev/kvm" in refused(result)
     assert "modprobe" in result.stderr
 
 
+@pytest.mark.needs_mount_namespace
 def test_a_kvm_that_is_none() -> None:
-    before = in_namespace("mount --bind /dev/null /dev/kvm")
-    assert "isn't KVM" in refused(run("boot", "hello", before=before))
+    result = run("boot", "hello", before=with_mount(NOT_KVM))
+    assert "isn't KVM" in refused(result)
 
 
-AS_NOBODY = """
-import os, sys
-import ringlet.cli.foreground, ringlet.cli.group, ringlet.kvm.ahead
-from ringlet.cli import run
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
-raise SystemExit(run(sys.argv[1:]))
-"""
-
-
-@pytest.mark.needs_root
+@pytest.mark.needs_mount_namespace
 def test_no_permission_for_kvm() -> None:
-    if os.stat("/dev/kvm").st_mode & stat.S_IROTH:
-        pytest.skip("everyone may open /dev/kvm here")
-    # In /tmp, and all is imported first: another user may not be able to read this checkout.
-    with tempfile.NamedTemporaryFile(suffix=".bin") as image:
+    with tempfile.NamedTemporaryFile(suffix=".bin") as image:  # where nobody can read it, too
         image.write(b"\xf4")
         image.flush()
         os.chmod(image.name, 0o644)
-        result = subprocess.run(
-            [sys.executable, "-c", AS_NOBODY, "boot", image.name],
-            env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            encoding="utf-8",
-            timeout=LONG,
-        )
+        result = run_as_nobody("boot", image.name)
     assert "Permission denied" in refused(result)
     assert "usermod" in result.stderr

@@ -8,16 +8,16 @@ cut short meanwhile ends in an error, not in a signal.
 import errno
 import os
 import stat
-from types import TracebackType
 
 from ringlet.board.layout import MIB
+from ringlet.closing import Closing
 from ringlet.errors import ConfigError, ImageError
 from ringlet.kvm.memory import GuestMemory
 
 _AGAIN = "build or download it again"
 
 
-class Image:
+class Image(Closing):
     """`size` bytes behind a descriptor that this object owns; `name` is for messages."""
 
     __slots__ = ("_fd", "name", "size")
@@ -73,17 +73,6 @@ class Image:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> "Image":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def open_image(source: str | bytes | os.PathLike[str]) -> Image:

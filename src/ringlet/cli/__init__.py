@@ -40,22 +40,21 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments[:1] == ["boot"]:
-        from ringlet.kvm import ahead
+    if arguments[:1] != ["boot"]:
+        return _parse(arguments)
+    from ringlet.kvm import ahead
 
-        with ahead.vm():
-            return _boot(arguments)
-    from ringlet.cli.group import run_group
+    with ahead.vm():
+        # With no option there is nothing to parse, and click's import takes longer than all the
+        # rest.
+        if len(arguments) == 2 and not arguments[1].startswith("-"):
+            from ringlet.cli.foreground import boot
 
-    return run_group(arguments)
+            return boot({"image": arguments[1]})
+        return _parse(arguments)
 
 
-def _boot(arguments: list[str]) -> int:
-    # With no option there is nothing to parse, and click's import takes longer than all the rest.
-    if len(arguments) == 2 and not arguments[1].startswith("-"):
-        from ringlet.cli.foreground import boot
-
-        return boot({"image": arguments[1]})
+def _parse(arguments: list[str]) -> int:
     from ringlet.cli.group import run_group
 
     return run_group(arguments)

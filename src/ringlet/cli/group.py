@@ -1,12 +1,11 @@
 """The group of commands. Each command is a module of its own, imported when used."""
 
-from functools import partial
 from importlib import import_module
 from typing import Any
 
 import click
 
-from ringlet.cli.report import CANNOT, INTERRUPTED, answer, report
+from ringlet.cli.report import CANNOT, INTERRUPTED, output_closed, report
 
 # Name and, so that `ringlet --help` imports none of them, what the command does.
 COMMANDS = {
@@ -32,20 +31,16 @@ class LateGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """The command; a broken pipe as `answer` has it, not click, which makes a 1 of it."""
+        """The command. A broken pipe is answered before click makes a status of 1 of it."""
         try:
             return super().invoke(ctx)
-        except OSError as error:
-            return answer(partial(_again, error))
+        except BrokenPipeError:
+            return output_closed()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """From the table alone."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-
-
-def _again(error: OSError) -> int:
-    raise error
 
 
 @click.group(

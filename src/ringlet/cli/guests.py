@@ -13,7 +13,7 @@ def command(as_json: bool) -> None:
     if as_json:
         import json
 
-        rows = [{"name": g.name, "path": str(g.path), "summary": g.summary} for g in found]
+        rows = [{"name": g.name, "path": g.path, "summary": g.summary} for g in found]
         click.echo(json.dumps(rows, indent=2))
         return
     width = max(len(guest.name) for guest in found)

@@ -39,10 +39,15 @@ def answer(command: Callable[[], int]) -> int:
     except RingletError as error:
         report(error.message, error.hint)
     except BrokenPipeError:
-        sys.stdout = None  # who read our own output has gone: nothing is left to say
-        return OUTPUT_CLOSED
+        return output_closed()
     except OSError as error:
         report(f"the system refused: {error}", "look at `ulimit -n`, memory and disk space")
     except KeyboardInterrupt:
         return INTERRUPTED
     return CANNOT
+
+
+def output_closed() -> int:
+    """The status where whoever read our own output has gone: nothing is left to say."""
+    sys.stdout = None
+    return OUTPUT_CLOSED

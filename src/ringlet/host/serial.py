@@ -12,9 +12,9 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
+from ringlet.closing import Closing
 from ringlet.errors import RingletError
 from ringlet.host.input import InputPump, Receiver
 from ringlet.host.output import FdOutput
@@ -37,7 +37,7 @@ class Writer(Protocol):
 SerialTarget = str | os.PathLike[str] | tuple[int, int] | Writer
 
 
-class SerialHost:
+class SerialHost(Closing):
     """The open far end. `transmit` is for the UART, whose input begins with `start`.
 
     `path` is where another program finds a pseudo-terminal, else None.
@@ -62,17 +62,6 @@ class SerialHost:
     def close(self) -> None:
         """Stops reading, restores the terminal, closes what was opened. No `transmit` after it."""
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _write_to(self, fd: int, stop_fd: int) -> None:
         output = FdOutput(fd, stop_fd)

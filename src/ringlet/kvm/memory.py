@@ -7,8 +7,8 @@ is checked against them; an address outside raises, whatever the guest says.
 import mmap
 import os
 from collections.abc import Iterable
-from types import TracebackType
 
+from ringlet.closing import Closing
 from ringlet.errors import RingletError
 
 PAGE = mmap.PAGESIZE
@@ -61,7 +61,7 @@ def anonymous(address: int, size: int) -> Region:
     return Region(address, mmap.mmap(-1, size, flags=flags))
 
 
-class GuestMemory:
+class GuestMemory(Closing):
     """All of a guest's memory: regions that don't overlap, in the order of their addresses."""
 
     __slots__ = ("regions",)
@@ -116,14 +116,3 @@ class GuestMemory:
         """Unmap every region. Raises `BufferError` while a view of one lives."""
         for region in self.regions:
             region.close()
-
-    def __enter__(self) -> "GuestMemory":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -5,15 +5,15 @@ Source: Linux, Documentation/virt/kvm/api.rst, 4 ("system ioctl").
 
 import errno
 import os
-from types import TracebackType
 
+from ringlet.closing import Closing
 from ringlet.kvm.core import KvmError, check, ffi, lib
 from ringlet.kvm.cpuid import ENTRY_SIZE, MAX_ENTRIES
 
 API_VERSION = 12  # the only one since Linux 2.6.22
 
 
-class System:
+class System(Closing):
     """The open /dev/kvm, a context manager.
 
     Raises `KvmError` where it is missing, may not be opened, or speaks another API.
@@ -61,17 +61,6 @@ class System:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
-
-    def __enter__(self) -> "System":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _open_hint(error: int, path: str) -> str:

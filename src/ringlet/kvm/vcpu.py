@@ -7,9 +7,9 @@ import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 from threading import RLock
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ringlet.closing import Closing
 from ringlet.kvm.core import check, ffi, lib
 from ringlet.kvm.cpuid import ENTRY_SIZE, MAX_ENTRIES
 from ringlet.kvm.registers import Registers, SpecialRegisters
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # KVM_GET_MP_STATE on x86.
 MP_RUNNABLE = 0
 MP_UNINITIALIZED = 1
-MP_INIT_RECEIVED = 2
 MP_HALTED = 3
 
 # The number that `enter` returns: see ringlet_vcpu_run in csrc/ringlet.h.
@@ -48,7 +47,7 @@ KIND_NAMES = (
 )
 
 
-class Vcpu:
+class Vcpu(Closing):
     """A vCPU, made by `Vm.create_vcpu`. All but `kick` belongs to the thread that runs it."""
 
     def __init__(self, vm: int, number: int, run_size: int) -> None:
@@ -182,14 +181,3 @@ class Vcpu:
             if self._open:
                 self._open = False
                 lib.ringlet_vcpu_destroy(self.native)
-
-    def __enter__(self) -> "Vcpu":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

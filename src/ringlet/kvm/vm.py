@@ -4,9 +4,9 @@ Source: Linux, Documentation/virt/kvm/api.rst, 4 ("vm ioctl").
 """
 
 import os
-from types import TracebackType
 from typing import Any
 
+from ringlet.closing import Closing
 from ringlet.kvm.core import check, ffi, lib
 from ringlet.kvm.memory import GuestMemory, Region
 from ringlet.kvm.system import System
@@ -16,7 +16,7 @@ CAP_DISABLE_QUIRKS2 = 213
 QUIRK_FIX_HYPERCALL_INSN = 1 << 5
 
 
-class Vm:
+class Vm(Closing):
     """A virtual machine with nothing in it, a context manager.
 
     Order matters for speed: memory, then the irqchip, then vCPUs (with the irqchip first,
@@ -123,14 +123,3 @@ class Vm:
         for host in self._mapped:
             ffi.release(host)
         self._mapped.clear()
-
-    def __enter__(self) -> "Vm":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
