@@ -145,7 +145,7 @@ class Machine(Closing):
     def _add_devices(self) -> None:
         control = self.control
         self.uart = Uart16550(self.irq_line(layout.COM1_IRQ), self._first_output)
-        self.ports.add(layout.COM1_PORT, layout.COM1_PORTS, self.uart)
+        self.ports.add(layout.COM1_PORT, layout.UART_PORTS, self.uart)
         exit_port = ExitPort(lambda status: control.finish(End("exit-port", status)))
         self.ports.add(layout.EXIT_PORT, 1, exit_port)
         keyboard = KeyboardController(lambda: control.finish(RESET))

@@ -15,16 +15,20 @@ Guest-physical memory, not to scale:
                          |   ...                     |
                          |   kernel, by its ELF      |
     0x0010_0000 (1 MiB)  +---------------------------+
+                         | ACPI tables               |  not for a flat image
+    0x000e_0000          +---------------------------+
                          | reserved (firmware, VGA)  |
     0x0009_fc00          +---------------------------+
                          | RAM                       |
+    0x0001_0000          +---------------------------+
+                         | setup data: random seed   |  linux only
     0x0000_f000          +---------------------------+
-                         | page tables, 6 pages      |  elf64 only
+                         | page tables, 6 pages      |  elf64 and linux
     0x0000_9000          +---------------------------+
                          | command line, 4 KiB       |
     0x0000_8000          +---------------------------+
-                         | start info, memory map,   |  a flat image has 0x7c00 instead
-                         | module list               |
+                         | start info, memory map,   |  linux: the zero page; multiboot: its
+                         | module list               |  information; a flat image: 0x7c00
     0x0000_7000          +---------------------------+
                          | GDT                       |
     0x0000_6000          +---------------------------+
@@ -54,8 +58,14 @@ COMMAND_LINE = 0x8000
 COMMAND_LINE_SIZE = 0x1000
 PAGE_TABLES = 0x9000
 BOOT_DATA_END = 0xF000
+SETUP_DATA = 0xF000
+SETUP_DATA_SIZE = 0x1000
 STACK_TOP = 0x6000
 FLAT_LOAD = 0x7C00  # where a PC's firmware puts a boot sector
+
+# The ACPI tables, where a PC's firmware has them: the RSDP first (ACPI 6.5, 5.2.5.1).
+RSDP = 0xE0000
+ACPI_SIZE = 0x20000
 
 # KVM wants three pages for the TSS and one for the identity map, outside RAM (kvm-intel).
 IDENTITY_MAP = 0xFFFB_C000
@@ -78,11 +88,25 @@ PIT_PORTS = (
 )
 
 # Port I/O: first port and number of ports.
+KEYBOARD_DATA_PORT = 0x60
 KEYBOARD_CONTROLLER_PORT = 0x64
+CMOS_PORT = 0x70
+CMOS_PORTS = 2
 EXIT_PORT = 0xF4
+PVPANIC_PORT = 0x505
+PM1_EVENT_PORT = 0x600  # ACPI's status, then its enable register, of two bytes each
+PM1_EVENT_PORTS = 4
+PM1_CONTROL_PORT = 0x604
+PM1_CONTROL_PORTS = 2
+UART_PORTS = 8
 COM1_PORT = 0x3F8
-COM1_PORTS = 8
 COM1_IRQ = 4
+COM2_PORT = 0x2F8
+COM2_IRQ = 3
+COM3_PORT = 0x3E8
+COM3_IRQ = 5  # not COM1's, as on a PC: edges can't be shared
+RTC_IRQ = 8
+SCI_IRQ = 9  # ACPI's interrupt
 IRQ_LINES = 24  # inputs of the I/O APIC
 
 
