@@ -48,7 +48,7 @@ def test_what_kvm_needs_lies_in_the_hole_of_every_memory() -> None:
 def test_the_devices_places_can_all_be_had_at_once() -> None:
     ports = PortBus(Unclaimed(), layout.IN_KERNEL_PORTS + layout.PIT_PORTS)
     for first, count in (
-        (layout.COM1_PORT, layout.COM1_PORTS),
+        (layout.COM1_PORT, layout.UART_PORTS),
         (layout.EXIT_PORT, 1),
         (layout.KEYBOARD_CONTROLLER_PORT, 1),
     ):
