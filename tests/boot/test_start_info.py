@@ -37,11 +37,17 @@ def test_it_has_magic_version_and_command_line() -> None:
     with guest_memory(4 << 20) as memory:
         write_start_info(memory, KERNEL, b"console=ttyS0 quiet", [])
         info = read_start_info(memory)
-        assert info[:5] == (0x336EC578, 1, 0, 0, 0)
+        assert info[:5] == (0x336EC578, 1, 0, 0, layout.RSDP)
         assert info.command_line == b"console=ttyS0 quiet"
         assert info.modules == []
         boot_data = layout.BOOT_DATA_END - layout.BOOT_DATA
         assert not written_outside(memory, [(layout.BOOT_DATA, boot_data)])
+
+
+def test_it_names_no_acpi_tables_where_they_would_lie_outside_the_memory() -> None:
+    with guest_memory(0xA0000) as memory:
+        write_start_info(memory, [], b"", [])
+        assert read_start_info(memory).rsdp == 0
 
 
 def test_no_command_line_is_an_empty_one() -> None:

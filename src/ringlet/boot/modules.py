@@ -1,0 +1,38 @@
+"""Where a guest's modules lie: at the end of its RAM, the first one highest, around its kernel."""
+
+from collections.abc import Sequence
+
+from ringlet.board.layout import HIGH_MEMORY, MMIO_HOLE
+from ringlet.boot.image import Image
+from ringlet.errors import ConfigError
+from ringlet.kvm.memory import PAGE, GuestMemory
+
+
+def module_addresses(
+    memory: GuestMemory,
+    kernel: Sequence[tuple[int, int]],
+    modules: Sequence[Image],
+    *,
+    limit: int = MMIO_HOLE,
+) -> list[int]:
+    """A page-aligned address for each module, below `limit` and around the kernel.
+
+    `kernel` are the ranges it takes, first address and one past the last, in ascending order.
+    Raises `ConfigError` where one doesn't fit.
+    """
+    addresses = []
+    end = min(memory.regions[0].size, limit)
+    for image in modules:
+        address = (end - image.size) & -PAGE
+        for first, past in reversed(kernel):  # downwards, as the address goes
+            if address < past and first < address + image.size:
+                address = (first - image.size) & -PAGE
+        if address < HIGH_MEMORY:
+            raise ConfigError(
+                f"module {image.name}, {image.size} bytes, doesn't fit into the guest's memory "
+                f"of {memory.size} bytes beside the kernel",
+                "give the guest more memory: --memory",
+            )
+        addresses.append(address)
+        end = address
+    return addresses
