@@ -37,7 +37,7 @@ def test_it_has_magic_version_and_command_line() -> None:
     with guest_memory(4 << 20) as memory:
         write_start_info(memory, KERNEL, b"console=ttyS0 quiet", [])
         info = read_start_info(memory)
-        assert info[:5] == (0x336EC578, 1, 0, 0, layout.RSDP)
+        assert info[:5] == (0x336EC578, 1, 0, layout.RSDP, 0)
         assert info.command_line == b"console=ttyS0 quiet"
         assert info.modules == []
         boot_data = layout.BOOT_DATA_END - layout.BOOT_DATA
