@@ -103,7 +103,7 @@ def test_all_but_the_image_has_a_default() -> None:
     config = MachineConfig(image="hello")
     assert (config.memory, config.cmdline, config.serial) == (64 * MIB, "", "pipe")
     assert (config.initrd, config.modules, config.protocol) == (None, (), None)
-    assert (config.load_address, config.timeout, config.pit) == (None, None, False)
+    assert (config.load_address, config.timeout, config.pit) == (None, None, None)
 
 
 @pytest.mark.parametrize("memory", [0, -4096, 1, 4095, 4097, 64 * MIB + 1])

@@ -94,7 +94,7 @@ def test_kicks_at_any_moment_lose_no_access_and_end_no_run(counter: Counter) -> 
         made.add_port_device(PORT, 1, counter)
         made.start()
         while made.control.end is None:
-            made.vcpu.kick()
+            made.vm.vcpus[0].kick()
         result = made.wait(30)
     assert result is not None
     assert counter.reads == 3000

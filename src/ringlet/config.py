@@ -11,6 +11,7 @@ from ringlet.host.serial import SERIAL_WORDS, SerialTarget
 
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB}
 _PAGE = 4096
+DECOMPRESSORS = ("host", "guest")
 MAX_MEMORY = 1 << 46  # bytes; KVM's slots and a 64-bit process's address space end beyond
 
 
@@ -19,15 +20,20 @@ class MachineConfig:
 
     image         a path, the name of a guest that comes with ringlet, or the image's own bytes
     memory        bytes of RAM, a multiple of 4096
+    cpus          how many vCPUs; the guest starts all but the first
     cmdline       the guest's command line
-    initrd        the first module, a path
+    initrd        the first module, a path or its bytes
     modules       more modules, each `FILE` or `FILE,COMMAND LINE`
-    protocol      `flat`, `pvh` or `elf64`; None to look at the image
+    protocol      one of `ringlet.boot.PROTOCOLS`; None to look at the image
+    decompress    who decompresses a bzImage: `host` or `guest`; None for who is faster
+    force         try a Linux kernel even where this host's KVM can't run one
     load_address  of a flat image; None for 0x7c00
     serial        the far end of the serial line, as `ringlet.host.serial` says, or `pipe`, whose
                   end is `Machine.serial`
+    com2, com3    further serial lines, the same; None for no such device
     timeout       seconds after which the run ends with status 124
-    pit           whether there is an i8254 timer; a machine with one takes 10 ms longer to close
+    pit           whether there is an i8254 timer; None for what the boot protocol asks for. A
+                  machine with one takes 10 ms longer to close
     """
 
     # Not a dataclass: importing those takes longer than running a small guest.
@@ -36,33 +42,50 @@ class MachineConfig:
         *,
         image: str | os.PathLike[str] | bytes,
         memory: int = 64 * MIB,
+        cpus: int = 1,
         cmdline: str = "",
-        initrd: str | os.PathLike[str] | None = None,
+        initrd: str | os.PathLike[str] | bytes | None = None,
         modules: Sequence[str] = (),
         protocol: str | None = None,
+        decompress: str | None = None,
+        force: bool = False,
         load_address: int | None = None,
         serial: SerialTarget = "pipe",
+        com2: SerialTarget | None = None,
+        com3: SerialTarget | None = None,
         timeout: float | None = None,
-        pit: bool = False,
+        pit: bool | None = None,
     ) -> None:
         self.image = image
         self.memory = memory
+        self.cpus = cpus
         self.cmdline = cmdline
         self.initrd = initrd
         self.modules = tuple(modules)
         self.protocol = protocol
+        self.decompress = decompress
+        self.force = force
         self.load_address = load_address
         self.serial = serial
+        self.com2 = com2
+        self.com3 = com3
         self.timeout = timeout
         self.pit = pit
         _check_memory(self.memory)
+        if self.cpus < 1:
+            raise ConfigError(f"{self.cpus} vCPUs", "give the guest at least one")
+        if self.decompress not in (None, *DECOMPRESSORS):
+            raise ConfigError(
+                f"nobody called {self.decompress!r} decompresses a kernel",
+                f"choose one of {', '.join(DECOMPRESSORS)}, or leave it out",
+            )
         if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
             raise ConfigError(
                 "the timeout is out of range",
                 f"give seconds above 0, at most {threading.TIMEOUT_MAX:g}",
             )
-        if isinstance(self.serial, str) and not self.serial:
-            raise ConfigError("the serial line's far end is empty", "name stdio, pty or a file")
+        if "" in (self.serial, self.com2, self.com3):
+            raise ConfigError("a serial line's far end is empty", "name stdio, pty or a file")
 
 
 def _check_memory(memory: int) -> None:
@@ -105,12 +128,17 @@ def parse_address(text: str) -> int:
 _TYPES: dict[str, tuple[type, ...]] = {
     "image": (str,),
     "memory": (int, str),
+    "cpus": (int,),
     "cmdline": (str,),
     "initrd": (str,),
     "modules": (list,),
     "protocol": (str,),
+    "decompress": (str,),
+    "force": (bool,),
     "load_address": (int, str),
     "serial": (str,),
+    "com2": (str,),
+    "com3": (str,),
     "timeout": (int, float),
     "pit": (bool,),
 }
@@ -139,8 +167,9 @@ def read_toml(path: str) -> dict[str, Any]:
         checked["initrd"] = os.path.join(folder, checked["initrd"])
     if "modules" in checked:
         checked["modules"] = tuple(os.path.join(folder, module) for module in checked["modules"])
-    if checked.get("serial") not in (None, *SERIAL_WORDS):
-        checked["serial"] = os.path.join(folder, checked["serial"])
+    for line in ("serial", "com2", "com3"):
+        if checked.get(line) not in (None, *SERIAL_WORDS):
+            checked[line] = os.path.join(folder, checked[line])
     return checked
 
 

@@ -20,14 +20,12 @@ from ringlet.board.device import Device, IrqLine
 from ringlet.board.irq import KvmIrqLine
 from ringlet.closing import Closing
 from ringlet.config import MachineConfig
-from ringlet.control import KILLED, OUTPUT_CLOSED, QUIT, RESET, STOPPED, TIMEOUT, End, RunControl
+from ringlet.control import KILLED, OUTPUT_CLOSED, PANIC, RESET, STOPPED, TIMEOUT, End, RunControl
 from ringlet.devices.exit_port import ExitPort
 from ringlet.devices.keyboard_controller import KeyboardController
-from ringlet.devices.uart16550 import Uart16550
 from ringlet.errors import ConfigError, RingletError
 from ringlet.guests import find_image
 from ringlet.host.output import OutputClosedError
-from ringlet.host.serial import open_serial
 from ringlet.host.serial_port import SerialPort
 from ringlet.host.thread import start_without_signals
 from ringlet.kvm import ahead
@@ -36,9 +34,15 @@ from ringlet.kvm.memory import GuestMemory, anonymous
 from ringlet.kvm.system import System
 from ringlet.kvm.vm import Vm
 from ringlet.runloop import VcpuLoop, short_switch_interval
+from ringlet.serial_line import SerialLine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ringlet.crash import Crash
+    from ringlet.host.console_log import ConsoleLog
+
+KVM_CAP_MAX_VCPUS = 66
 
 
 class Timings:
@@ -75,15 +79,14 @@ class Machine(Closing):
         self.config = config
         self.timings = Timings()
         self.unclaimed = Unclaimed()
-        in_kernel = layout.IN_KERNEL_PORTS + layout.PIT_PORTS * config.pit
-        self.ports = PortBus(self.unclaimed, in_kernel)
         self.mmio = MmioBus(self.unclaimed, layout.IN_KERNEL_MMIO)
         self.result: Result | None = None
+        self.console_log: ConsoleLog | None = None  # of a Linux kernel
         self._started = False
         self._running = False  # once it is, `set_ended` is sure to come
         self._closed = False
         self._thread: Thread | None = None
-        self._runner = 0  # the thread that runs it
+        self._runners: set[int] = set()  # the threads that run vCPUs
         self._stack = ExitStack()
         with ExitStack() as stack:
             self._open(stack, output_fd)
@@ -93,68 +96,84 @@ class Machine(Closing):
         config = self.config
         image = stack.enter_context(_open_image(config.image))
         modules = [
-            (stack.enter_context(boot.open_image(path)), os.fsencode(arguments))
-            for path, arguments in _modules(config)
+            (stack.enter_context(boot.open_image(source)), os.fsencode(arguments))
+            for source, arguments in _modules(config)
         ]
+        protocol = config.protocol or boot.detect(image)
+        pit = protocol in ("linux", "multiboot") if config.pit is None else config.pit
+        in_kernel = layout.IN_KERNEL_PORTS + layout.PIT_PORTS * pit
+        self.ports = PortBus(self.unclaimed, in_kernel)
         self.control = RunControl()
         stack.callback(self.control.close)
-        target = config.serial
-        self._serial_port: SerialPort | None = None
-        if target == "pipe":
-            self._serial_port = SerialPort()
-            stack.callback(self._serial_port.close)
-            guest_in, guest_out = self._serial_port.guest_end
-            target = (guest_in, guest_out)
-        self._host = open_serial(
-            target,
-            stop_fd=self.control.stop_fd,
-            on_quit=lambda: self.control.finish(QUIT),
-            output_fd=output_fd,
-        )
-        stack.callback(self._host.close)
+        console = SerialLine(config.serial, self.control, output_fd=output_fd)
+        self._lines = [stack.enter_context(console)]
+        for target in (config.com2, config.com3):
+            if target is not None:
+                line = SerialLine(target, self.control, output_fd=output_fd)
+                self._lines.append(stack.enter_context(line))
+        if protocol == "linux":
+            from ringlet.host.console_log import ConsoleLog
+
+            self.console_log = ConsoleLog(console.transmit)
+            console.transmit = self.console_log.transmit
 
         self.memory = _memory(config.memory)
         stack.callback(self.memory.close)
         with System() as system:
-            vm = ahead.take()
-            self.vm = stack.enter_context(vm or Vm(system))
-            self.vm.set_tss_address(layout.TSS)
-            self.vm.map_memory(self.memory)
-            if vm is None:
-                self.vm.create_irqchip()
-            if config.pit:
-                self.vm.create_pit()
-            self.vcpu = self.vm.create_vcpu()
-            self.vcpu.cpuid = for_vcpu(system.supported_cpuid, self.vcpu.number)
-        self.control.attach(self.vcpu)
+            if protocol == "linux" and not config.force:
+                _require_hardware_kvm(system, image)
+            self._make_vm(stack, system, pit=pit)
         self._add_devices()
         self.timings.vm_created = time.monotonic_ns()
 
         entry = boot.load(
             image,
             self.memory,
-            protocol=config.protocol,
+            protocol=protocol,
             command_line=os.fsencode(config.cmdline),
             modules=modules,
             load_address=config.load_address,
         )
-        self.vcpu.special_registers = entry.special
-        self.vcpu.registers = entry.registers
+        self.vm.vcpus[0].special_registers = entry.special
+        self.vm.vcpus[0].registers = entry.registers
         self.timings.image_loaded = time.monotonic_ns()
+
+    def _make_vm(self, stack: ExitStack, system: System, *, pit: bool) -> None:
+        cpus = self.config.cpus
+        most = system.check_extension(KVM_CAP_MAX_VCPUS)
+        if cpus > most:
+            raise ConfigError(f"{cpus} vCPUs are too many", f"this host's KVM can do {most}")
+        vm = ahead.take()
+        self.vm = stack.enter_context(vm or Vm(system))
+        self.vm.set_tss_address(layout.TSS)
+        self.vm.map_memory(self.memory)
+        if vm is None:
+            self.vm.create_irqchip()
+        if pit:
+            self.vm.create_pit()
+        for number in range(cpus):
+            vcpu = self.vm.create_vcpu()
+            vcpu.cpuid = for_vcpu(system.supported_cpuid, number)
+            self.control.attach(vcpu)
 
     def _add_devices(self) -> None:
         control = self.control
-        self.uart = Uart16550(self.irq_line(layout.COM1_IRQ), self._first_output)
-        self.ports.add(layout.COM1_PORT, layout.UART_PORTS, self.uart)
+        places = (
+            (layout.COM1_PORT, layout.COM1_IRQ),
+            (layout.COM2_PORT, layout.COM2_IRQ),
+            (layout.COM3_PORT, layout.COM3_IRQ),
+        )
+        for line, (port, irq) in zip(self._lines, places, strict=False):
+            self.ports.add(port, layout.UART_PORTS, line.connect(self.irq_line(irq)))
         exit_port = ExitPort(lambda status: control.finish(End("exit-port", status)))
         self.ports.add(layout.EXIT_PORT, 1, exit_port)
-        keyboard = KeyboardController(lambda: control.finish(RESET))
+        keyboard = KeyboardController(self._on_reset)
         self.ports.add(layout.KEYBOARD_CONTROLLER_PORT, 1, keyboard)
 
-    def _first_output(self, data: bytes) -> None:
-        self.timings.first_output = time.monotonic_ns()
-        self.uart.transmit = self._host.transmit
-        self._host.transmit(data)
+    def _on_reset(self) -> None:
+        # A kernel that has panicked and has no device to say so on resets.
+        panicked = self.console_log is not None and self.console_log.tells_of_panic
+        self.control.finish(PANIC if panicked else RESET)
 
     # A program's own devices, before the run.
 
@@ -183,17 +202,18 @@ class Machine(Closing):
     @property
     def serial(self) -> SerialPort:
         """The program's end of the serial line, where the configuration's serial is `pipe`."""
-        if self._serial_port is None:
+        port = self._lines[0].port
+        if port is None:
             raise ConfigError(
                 f"the serial line ends at {self.config.serial!r}, not here",
                 'leave serial out of the configuration, or make it "pipe"',
             )
-        return self._serial_port
+        return port
 
     @property
     def pty(self) -> str | None:
         """The path of the pseudo-terminal, where the configuration's serial is `pty`."""
-        return self._host.path
+        return self._lines[0].host.path
 
     # The run.
 
@@ -212,9 +232,9 @@ class Machine(Closing):
         thread = Thread(target=self._run, name="ringlet-vcpu0", daemon=True)
         try:
             start_without_signals(thread)
-        except RuntimeError as error:
+        except RingletError:
             self._started = False
-            raise RingletError(f"no thread for the vCPU: {error}", "look at `ulimit -u`") from error
+            raise
         self._thread = thread
 
     def wait(self, timeout: float | None = None) -> Result | None:
@@ -244,7 +264,7 @@ class Machine(Closing):
         return self.control.ended_fd
 
     def _not_from_within(self) -> None:
-        if self._runner == get_ident() and not self.control.has_ended:
+        if get_ident() in self._runners and not self.control.has_ended:
             raise RingletError(
                 "the run can't wait for itself: this is its own thread", "call kill() instead"
             )
@@ -263,7 +283,6 @@ class Machine(Closing):
         return self.result
 
     def _run(self) -> None:
-        self._runner = get_ident()
         self._running = True
         try:
             self._run_and_finish()
@@ -272,45 +291,68 @@ class Machine(Closing):
 
     def _run_and_finish(self) -> None:
         control = self.control
-        loop = VcpuLoop(self.vcpu, self.ports, self.mmio, control)
-        timer: Timer | None = None
+        loops: list[VcpuLoop] = []
+        for vcpu in self.vm.vcpus:
+            loops.append(VcpuLoop(vcpu, self.ports, self.mmio, control, loops))
+        threads: list[Thread] = []
         try:
-            self._host.start(self.uart)
+            for line in self._lines:
+                line.start()
             if self.config.timeout is not None:
                 timer = Timer(self.config.timeout, control.finish, [TIMEOUT])
-                timer.daemon = True
-                start_without_signals(timer)
+                threads.append(timer)
+            for loop in loops[1:]:
+                name = f"ringlet-vcpu{loop.vcpu.number}"
+                threads.append(Thread(target=self._run_vcpu, args=(loop, _nothing), name=name))
+            for thread in threads:
+                thread.daemon = True
+                start_without_signals(thread)
             with short_switch_interval():
-                loop.run(self._first_exit)
-        except OutputClosedError:
-            control.finish(OUTPUT_CLOSED)
+                self._run_vcpu(loops[0], self._first_exit)
         except BaseException as error:
             control.fail(error)
         try:
             self.timings.end = time.monotonic_ns()
-            if timer is not None:
-                timer.cancel()
-                timer.join()
-            self._host.close()
-            if self._serial_port is not None:
-                self._serial_port.hang_up()
-            self._finish(loop)
+            self.timings.first_output = self._lines[0].first_output
+            for thread in threads:
+                if isinstance(thread, Timer):
+                    thread.cancel()
+                if thread.ident is not None:
+                    thread.join()
+            for line in self._lines:
+                line.stop()
+            self._finish(loops)
         except BaseException as error:
             control.fail(error)
+
+    def _run_vcpu(self, loop: VcpuLoop, on_first_exit: "Callable[[], None]") -> None:
+        self._runners.add(get_ident())
+        try:
+            loop.run(on_first_exit)
+        except OutputClosedError:
+            self.control.finish(OUTPUT_CLOSED)
+        except BaseException as error:
+            self.control.fail(error)
 
     def _first_exit(self) -> None:
         self.timings.first_exit = time.monotonic_ns()
 
-    def _finish(self, loop: VcpuLoop) -> None:
+    def _finish(self, loops: list[VcpuLoop]) -> None:
         end = self.control.end
         assert end is not None
         crash = None
-        if loop.fatal_exit is not None:
-            from ringlet.crash import examine
+        for loop in loops:
+            if loop.fatal_exit is not None:
+                from ringlet.crash import examine
 
-            crash = examine(self.vcpu, self.memory, loop.fatal_exit)
+                crash = examine(loop.vcpu, self.memory, loop.fatal_exit)
+                break
+        exits: dict[str, int] = {}
+        for loop in loops:
+            for kind, count in loop.vcpu.exits.items():
+                exits[kind] = exits.get(kind, 0) + count
         unclaimed = {"reads": self.unclaimed.reads, "writes": self.unclaimed.writes}
-        self.result = Result(end.reason, end.status, self.vcpu.exits, unclaimed, crash)
+        self.result = Result(end.reason, end.status, exits, unclaimed, crash)
 
     def close(self) -> None:
         """Ends a run that is under way, and closes all that was opened."""
@@ -324,13 +366,32 @@ class Machine(Closing):
         self._stack.close()
 
 
+def _require_hardware_kvm(system: System, image: boot.Image) -> None:
+    from ringlet.probe import unsupported_instruction
+
+    instruction = unsupported_instruction(system)
+    if instruction is not None:
+        raise RingletError(
+            f"this host's KVM emulates ring 0 and can't run `{instruction}`, which "
+            f"{image.name} needs as every Linux kernel does",
+            "boot it inside an emulated machine: `ringlet nested -- ringlet boot ...`; --force "
+            "tries here anyway",
+        )
+
+
+def _nothing() -> None:
+    pass
+
+
 def _open_image(image: str | os.PathLike[str] | bytes) -> boot.Image:
     return boot.open_image(image if isinstance(image, bytes) else find_image(os.fspath(image)))
 
 
-def _modules(config: MachineConfig) -> list[tuple[str, str]]:
-    """Path and command line of each module; the initrd is the first."""
-    found = [] if config.initrd is None else [(os.fspath(config.initrd), "")]
+def _modules(config: MachineConfig) -> list[tuple[str | os.PathLike[str] | bytes, str]]:
+    """Path or bytes, and command line, of each module; the initrd is the first."""
+    found: list[tuple[str | os.PathLike[str] | bytes, str]] = []
+    if config.initrd is not None:
+        found.append((config.initrd, ""))
     for module in config.modules:
         path, _, arguments = module.partition(",")
         found.append((path, arguments))

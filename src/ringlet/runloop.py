@@ -5,6 +5,7 @@ returns is looked up, and its handler called. All else goes through `_other` and
 """
 
 import sys
+import time
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ from ringlet.kvm.vcpu import (
     KEY_WRITE,
     KIND_SHIFT,
     MP_HALTED,
+    MP_INIT_RECEIVED,
+    MP_UNINITIALIZED,
     VALUE_MASK,
     Vcpu,
 )
@@ -71,20 +74,34 @@ def short_switch_interval() -> "Iterator[None]":
 
 
 class VcpuLoop:
-    """Runs one vCPU on the thread that calls `run`."""
+    """Runs one vCPU on the thread that calls `run`.
 
-    def __init__(self, vcpu: Vcpu, ports: PortBus, mmio: MmioBus, control: RunControl) -> None:
-        self._vcpu = vcpu
+    `peers` are the loops of all the guest's vCPUs, this one too.
+    """
+
+    def __init__(
+        self,
+        vcpu: Vcpu,
+        ports: PortBus,
+        mmio: MmioBus,
+        control: RunControl,
+        peers: "list[VcpuLoop]",
+    ) -> None:
+        self.vcpu = vcpu
         self._ports = ports
         self._mmio = mmio
         self._control = control
+        self._peers = peers
         self.fatal_exit: Exit | None = None  # by which the guest crashed
+        # CLOCK_MONOTONIC in seconds of the first and the last look that saw it halted for good.
+        self.halted_from: float | None = None
+        self.halted_at = 0.0
 
     def run(self, on_first_exit: "Callable[[], None]") -> None:
         """To the end of the run. What a device raises comes out of here."""
-        enter = self._vcpu.enter
+        vcpu = self.vcpu
+        enter = vcpu.enter
         handlers = self._ports.handlers
-        vcpu = self._vcpu
         vcpu.tick(LOOK_INTERVAL)
         try:
             while (code := enter(0)) >> KIND_SHIFT == _INTERRUPTED:
@@ -123,15 +140,32 @@ class VcpuLoop:
 
     def _look(self) -> bool:
         """After a kick, a tick or a signal: whether the run is to end."""
-        if self._control.end is None and self._halted_for_good():
-            self._control.finish(HALT)
+        if self._control.end is None:
+            self._look_for_halt()
         return self._control.end is not None
+
+    def _look_for_halt(self) -> None:
+        """Ends the run once no vCPU will ever run again. KVM alone never says so.
+
+        Only a vCPU's own thread can ask for its state. So each notes what it saw, and the end is
+        when the last to halt had done so before the others were seen halted still.
+        """
+        if not self._halted_for_good():
+            self.halted_from = None
+            return
+        self.halted_at = time.monotonic()
+        if self.halted_from is None:
+            self.halted_from = self.halted_at
+        halted_from = [peer.halted_from for peer in self._peers]
+        halted_at = min(peer.halted_at for peer in self._peers)
+        if all(since is not None and since <= halted_at for since in halted_from):
+            self._control.finish(HALT)
 
     def _rare(self, code: int) -> int | None:
         from ringlet.kvm import exits
 
         control = self._control
-        exit = self._vcpu.exit(code)
+        exit = self.vcpu.exit(code)
         match exit:
             case exits.MmioRead(address, size):
                 return int(self._mmio.read(address, size))  # a None would be the end
@@ -142,7 +176,7 @@ class VcpuLoop:
                 handler = self._ports.handler(port | size << KEY_SIZE_SHIFT)
                 mask = (1 << 8 * size) - 1
                 items = ((handler() & mask).to_bytes(size, "little") for _ in range(count))
-                self._vcpu.reply_string(b"".join(items))
+                self.vcpu.reply_string(b"".join(items))
                 return 0
             case exits.PortStringWrite(port, size, count, data):
                 handler = self._ports.handler(port | size << KEY_SIZE_SHIFT | KEY_WRITE)
@@ -161,6 +195,8 @@ class VcpuLoop:
         return None
 
     def _halted_for_good(self) -> bool:
-        """Halted with interrupts off. KVM alone never says so."""
-        vcpu = self._vcpu
-        return vcpu.mp_state == MP_HALTED and not vcpu.registers.rflags & RFLAGS_IF
+        """Halted with interrupts off, or not yet started by another vCPU."""
+        state = self.vcpu.mp_state
+        if state == MP_HALTED:
+            return not self.vcpu.registers.rflags & RFLAGS_IF
+        return state in (MP_UNINITIALIZED, MP_INIT_RECEIVED)

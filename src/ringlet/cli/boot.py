@@ -7,7 +7,7 @@ import click
 from ringlet.boot import PROTOCOLS
 from ringlet.cli.foreground import boot, print_json
 from ringlet.cli.report import CANNOT
-from ringlet.config import parse_address, parse_size, read_toml
+from ringlet.config import DECOMPRESSORS, parse_address, parse_size, read_toml
 from ringlet.errors import RingletError
 
 EPILOG = """\b
@@ -37,6 +37,7 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.command("boot", epilog=EPILOG)
 @click.argument("image", required=False, shell_complete=_complete_image)
 @click.option("--memory", metavar="SIZE", help="RAM of the guest, such as 64M (the default).")
+@click.option("--cpus", type=int, metavar="N", help="How many vCPUs; 1 if not given.")
 @click.option("--cmdline", metavar="TEXT", help="Command line for the guest.")
 @click.option("--initrd", metavar="FILE", type=click.Path(), help="The first module.")
 @click.option(
@@ -47,14 +48,22 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
     help="A module, and its command line. May be given again.",
 )
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Don't look at the image, use this.")
+@click.option(
+    "--decompress",
+    type=click.Choice(DECOMPRESSORS),
+    help="Who decompresses a bzImage; if not given, who is faster.",
+)
+@click.option("--force", is_flag=True, default=None, help="Try Linux on a KVM that can't run it.")
 @click.option("--load-address", metavar="ADDRESS", help="Of a flat image; 0x7c00 if not given.")
 @click.option(
     "--serial",
     metavar="WHERE",
     help="The guest's serial line: stdio (the default), pty, none, or a file for its output.",
 )
+@click.option("--com2", metavar="WHERE", help="A second serial line, the same way.")
+@click.option("--com3", metavar="WHERE", help="A third one.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
-@click.option("--pit/--no-pit", default=None, help="An i8254 timer for the guest.")
+@click.option("--pit/--no-pit", default=None, help="An i8254 timer, or none.")
 @click.option("--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here.")
 @click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
 @click.option("--log-unclaimed", is_flag=True, help="Log accesses that no device claims.")

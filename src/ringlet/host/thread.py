@@ -3,6 +3,8 @@
 import signal
 from threading import Thread
 
+from ringlet.errors import RingletError
+
 # A blocked fault ends the process past every handler, and so past the terminal's.
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
 
@@ -13,9 +15,15 @@ def start_without_signals(thread: Thread) -> None:
     Python's handlers run on the main thread, which a signal taken elsewhere would not wake.
     And with SIGTTIN blocked, a read from a terminal in the background fails and doesn't stop
     the process. A thread is born with the mask of the one that starts it.
+
+    Raises `RingletError` where there can't be one more thread.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
     try:
         thread.start()
+    except RuntimeError as error:
+        raise RingletError(
+            f"{thread.name}: the system has no more threads: {error}", "look at `ulimit -u`"
+        ) from error
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # KVM_GET_MP_STATE on x86.
 MP_RUNNABLE = 0
 MP_UNINITIALIZED = 1
+MP_INIT_RECEIVED = 2
 MP_HALTED = 3
 
 # The number that `enter` returns: see ringlet_vcpu_run in csrc/ringlet.h.
