@@ -18,6 +18,7 @@ from ringlet.devices.uart16550 import (
     LSR_DR,
     MCR,
     MCR_LOOP,
+    MCR_RTS,
     RBR,
 )
 
@@ -52,6 +53,25 @@ def test_on_room_comes_when_loopback_ends(bench: Bench) -> None:
     assert bench.rooms == 0
     bench[MCR] = 0
     assert bench.rooms == 1
+
+
+def test_the_guest_holds_the_sender_by_rts(fifo: Bench) -> None:
+    fifo[MCR] = MCR_RTS
+    assert fifo.uart.receive(b"a") == 1
+    fifo[MCR] = 0
+    assert fifo.uart.room == 0
+    assert fifo.uart.receive(b"b") == 0
+    rooms = fifo.rooms
+    fifo[MCR] = MCR_RTS
+    assert fifo.rooms == rooms + 1
+    assert fifo.uart.receive(b"b") == 1
+    assert [fifo[RBR], fifo[RBR]] == [ord("a"), ord("b")]
+
+
+def test_a_guest_that_never_uses_rts_hears_all_the_same(fifo: Bench) -> None:
+    fifo[MCR] = MCR_LOOP | MCR_RTS  # the pin stays off in loopback
+    fifo[MCR] = 0
+    assert fifo.uart.receive(b"a") == 1
 
 
 def test_on_room_may_receive_at_once(bench: Bench) -> None:

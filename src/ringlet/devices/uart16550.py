@@ -18,7 +18,8 @@ Where this one differs from the chip, on purpose:
   (word length, parity, stop bits) are kept and do nothing: many small kernels never set them.
 - The character timeout, 4 character times on the chip, is over at once.
 - On a PC's card OUT2 gates the interrupt. Not here, as in QEMU: small kernels forget to set it.
-- The far end of the line is always there: CTS, DSR and DCD are asserted, RI never is.
+- The far end of the line is always there: CTS, DSR and DCD are asserted, RI never is. It sends
+  nothing while RTS is off, once the guest has had it on.
 """
 
 from collections.abc import Callable
@@ -66,6 +67,7 @@ class UartState:
         "lsr",
         "mcr",
         "msr",
+        "rts_used",
         "rx",
         "scr",
         "thre_pending",
@@ -78,6 +80,7 @@ class UartState:
         self.mcr = 0
         self.lsr = 0  # the error bits, OE to BI; the others follow from what is below
         self.msr = MSR_CTS | MSR_DSR | MSR_DCD
+        self.rts_used = False  # RTS has been asserted: a guest that never does hears all the same
         self.scr = 0
         self.divisor = 12  # 9600 baud
         # The receive FIFO; RBR is its first entry. Bits 7:0 are the character, the bits above
@@ -106,9 +109,12 @@ class Uart16550:
 
     @property
     def room(self) -> int:
-        """How many bytes `receive` would take: 0 in loopback, where the line is cut off."""
+        """How many bytes `receive` would take.
+
+        0 in loopback, where the line is cut off, and while the guest holds the sender by RTS.
+        """
         state = self.state
-        if state.mcr & MCR_LOOP:
+        if state.mcr & MCR_LOOP or (state.rts_used and not state.mcr & MCR_RTS):
             return 0
         return self._capacity() - len(state.rx)
 
@@ -250,6 +256,7 @@ class Uart16550:
         with self._lock:
             before = self.room
             state.mcr = value & 0x1F
+            state.rts_used |= value & (MCR_RTS | MCR_LOOP) == MCR_RTS
             lines = MSR_CTS | MSR_DSR | MSR_DCD
             if value & MCR_LOOP:
                 lines = (

@@ -47,7 +47,8 @@ class InputPump:
     """A thread that moves bytes from the file of `fd` to `receiver`, until closed.
 
     `fd` stays the caller's. With a terminal, the escape key works, and `on_quit` is called
-    on the pump's thread. The end of input ends the thread and nothing else.
+    on the pump's thread. The end of input ends the thread and nothing else. With `encode`,
+    what it makes of the bytes goes to the guest, also of none, at the end of input.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class InputPump:
         receiver: Receiver,
         on_quit: Callable[[], None],
         terminal: "Terminal | None" = None,
+        encode: "Callable[[bytes], bytes] | None" = None,
     ) -> None:
         self._fd, _ = own_descriptor(fd, os.O_RDONLY)
         self._receiver = receiver
         self._on_quit = on_quit
         self._terminal = terminal
+        self._encode = encode or _as_it_is
         self._escape = EscapeFilter()
         self._background = terminal is not None and not terminal.in_foreground()
         self._pending = b""  # read and not yet received
@@ -121,17 +124,18 @@ class InputPump:
         except OSError as error:
             # A terminal answers EIO once it has hung up, and to one in the background.
             if self._terminal is None or error.errno != errno.EIO:
+                self._pending += self._encode(b"")
                 return False
             self._background = not self._terminal.in_foreground()
             return self._background
         if self._terminal is None:
-            self._pending += data
+            self._pending += self._encode(data)
         else:
             for part in self._escape.feed(data):
                 if isinstance(part, Command):
                     self._obey(part)
                 else:
-                    self._pending += part
+                    self._pending += self._encode(part)
         return data != b""
 
     def _obey(self, command: Command) -> None:
@@ -143,3 +147,7 @@ class InputPump:
             self._terminal.show(HELP_TEXT)
         elif command is Command.SUSPEND and self._terminal is not None:
             self._terminal.suspend()
+
+
+def _as_it_is(data: bytes) -> bytes:
+    return data

@@ -49,6 +49,7 @@ class SerialHost(Closing):
         self._input_fd: int | None = None
         self._on_quit: Callable[[], None] = lambda: None
         self._terminal: Terminal | None = None
+        self.encode: Callable[[bytes], bytes] | None = None  # of what the host sends
         self._resources = ExitStack()
 
     def start(self, uart: Receiver) -> None:
@@ -56,7 +57,9 @@ class SerialHost(Closing):
         if self._terminal is not None:
             self._resources.enter_context(self._terminal)
         if self._input_fd is not None:
-            pump = InputPump(self._input_fd, uart, self._on_quit, self._terminal)
+            pump = InputPump(
+                self._input_fd, uart, self._on_quit, self._terminal, encode=self.encode
+            )
             self._resources.callback(pump.close)
 
     def close(self) -> None:
