@@ -101,7 +101,7 @@ def test_any_text_is_an_address_or_is_refused(text: str) -> None:
 
 def test_all_but_the_image_has_a_default() -> None:
     config = MachineConfig(image="hello")
-    assert (config.memory, config.cmdline, config.serial) == (64 * MIB, "", "pipe")
+    assert (config.memory, config.cmdline, config.serial) == (None, "", "pipe")
     assert (config.initrd, config.modules, config.protocol) == (None, (), None)
     assert (config.load_address, config.timeout, config.pit) == (None, None, None)
 

@@ -19,7 +19,7 @@ class MachineConfig:
     """What a machine is to be. Raises `ConfigError` for a value that can't be used.
 
     image         a path, the name of a guest that comes with ringlet, or the image's own bytes
-    memory        bytes of RAM, a multiple of 4096
+    memory        bytes of RAM, a multiple of 4096; None for 64 MiB, for Linux 256 MiB
     cpus          how many vCPUs; the guest starts all but the first
     cmdline       the guest's command line
     initrd        the first module, a path or its bytes
@@ -41,7 +41,7 @@ class MachineConfig:
         self,
         *,
         image: str | os.PathLike[str] | bytes,
-        memory: int = 64 * MIB,
+        memory: int | None = None,
         cpus: int = 1,
         cmdline: str = "",
         initrd: str | os.PathLike[str] | bytes | None = None,
@@ -71,7 +71,8 @@ class MachineConfig:
         self.com3 = com3
         self.timeout = timeout
         self.pit = pit
-        _check_memory(self.memory)
+        if self.memory is not None:
+            _check_memory(self.memory)
         if self.cpus < 1:
             raise ConfigError(f"{self.cpus} vCPUs", "give the guest at least one")
         if self.decompress not in (None, *DECOMPRESSORS):

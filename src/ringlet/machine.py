@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ringlet.host.console_log import ConsoleLog
 
 KVM_CAP_MAX_VCPUS = 66
+DEFAULT_MEMORY = 64 * layout.MIB
+LINUX_MEMORY = 256 * layout.MIB
 
 
 class Timings:
@@ -106,18 +108,19 @@ class Machine(Closing):
         self.control = RunControl()
         stack.callback(self.control.close)
         console = SerialLine(config.serial, self.control, output_fd=output_fd)
-        self._lines = [stack.enter_context(console)]
+        self.lines = [stack.enter_context(console)]
         for target in (config.com2, config.com3):
             if target is not None:
                 line = SerialLine(target, self.control, output_fd=output_fd)
-                self._lines.append(stack.enter_context(line))
+                self.lines.append(stack.enter_context(line))
         if protocol == "linux":
             from ringlet.host.console_log import ConsoleLog
 
             self.console_log = ConsoleLog(console.transmit)
             console.transmit = self.console_log.transmit
 
-        self.memory = _memory(config.memory)
+        memory = config.memory or (LINUX_MEMORY if protocol == "linux" else DEFAULT_MEMORY)
+        self.memory = _memory(memory)
         stack.callback(self.memory.close)
         with System() as system:
             if protocol == "linux" and not config.force:
@@ -163,7 +166,7 @@ class Machine(Closing):
             (layout.COM2_PORT, layout.COM2_IRQ),
             (layout.COM3_PORT, layout.COM3_IRQ),
         )
-        for line, (port, irq) in zip(self._lines, places, strict=False):
+        for line, (port, irq) in zip(self.lines, places, strict=False):
             self.ports.add(port, layout.UART_PORTS, line.connect(self.irq_line(irq)))
         exit_port = ExitPort(lambda status: control.finish(End("exit-port", status)))
         self.ports.add(layout.EXIT_PORT, 1, exit_port)
@@ -202,7 +205,7 @@ class Machine(Closing):
     @property
     def serial(self) -> SerialPort:
         """The program's end of the serial line, where the configuration's serial is `pipe`."""
-        port = self._lines[0].port
+        port = self.lines[0].port
         if port is None:
             raise ConfigError(
                 f"the serial line ends at {self.config.serial!r}, not here",
@@ -213,7 +216,7 @@ class Machine(Closing):
     @property
     def pty(self) -> str | None:
         """The path of the pseudo-terminal, where the configuration's serial is `pty`."""
-        return self._lines[0].host.path
+        return self.lines[0].host.path
 
     # The run.
 
@@ -296,7 +299,7 @@ class Machine(Closing):
             loops.append(VcpuLoop(vcpu, self.ports, self.mmio, control, loops))
         threads: list[Thread] = []
         try:
-            for line in self._lines:
+            for line in self.lines:
                 line.start()
             if self.config.timeout is not None:
                 timer = Timer(self.config.timeout, control.finish, [TIMEOUT])
@@ -313,13 +316,13 @@ class Machine(Closing):
             control.fail(error)
         try:
             self.timings.end = time.monotonic_ns()
-            self.timings.first_output = self._lines[0].first_output
+            self.timings.first_output = self.lines[0].first_output
             for thread in threads:
                 if isinstance(thread, Timer):
                     thread.cancel()
                 if thread.ident is not None:
                     thread.join()
-            for line in self._lines:
+            for line in self.lines:
                 line.stop()
             self._finish(loops)
         except BaseException as error:

@@ -36,7 +36,7 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 @click.command("boot", epilog=EPILOG)
 @click.argument("image", required=False, shell_complete=_complete_image)
-@click.option("--memory", metavar="SIZE", help="RAM of the guest, such as 64M (the default).")
+@click.option("--memory", metavar="SIZE", help="RAM of the guest: 64M if not given, for Linux 256M.")
 @click.option("--cpus", type=int, metavar="N", help="How many vCPUs; 1 if not given.")
 @click.option("--cmdline", metavar="TEXT", help="Command line for the guest.")
 @click.option("--initrd", metavar="FILE", type=click.Path(), help="The first module.")

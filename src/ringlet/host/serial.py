@@ -4,7 +4,7 @@ stdio        standard input and output; a terminal is set to raw mode
 pty          a pseudo-terminal of its own, for `screen` and the like
 none         nobody: output is dropped
 FILE         output to a file, created or emptied
-(in, out)    two descriptors of the caller's
+(in, out)    two descriptors of the caller's; an `in` of None is no input
 an object    whose write(bytes) is called
 """
 
@@ -34,7 +34,7 @@ class Writer(Protocol):
         """Takes all of `data`; what it raises ends the run."""
 
 
-SerialTarget = str | os.PathLike[str] | tuple[int, int] | Writer
+SerialTarget = str | os.PathLike[str] | tuple[int | None, int] | Writer
 
 
 class SerialHost(Closing):
@@ -92,7 +92,8 @@ def open_serial(
     try:
         if isinstance(target, tuple):
             host._write_to(target[1], stop_fd)
-            host._read_from(target[0], on_quit)
+            if target[0] is not None:
+                host._read_from(target[0], on_quit)
         elif target == "stdio":
             _open_stdio(host, stop_fd, on_quit, output_fd)
         elif target == "pty":
