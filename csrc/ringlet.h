@@ -41,6 +41,9 @@ int ringlet_vm_irqfd(int vm, int fd, uint32_t gsi, int deassign);
 /* A guest's write of `length` bytes at `address` signals `fd` and makes no exit. */
 int ringlet_vm_ioeventfd(int vm, int fd, uint64_t address, uint32_t length, int port, int match,
 			 uint64_t value, int deassign);
+/* A guest's writes of one byte to `port` make no exit: see ringlet_vcpu_run. For a VM with one
+   vCPU: with more, their order would be lost. */
+int ringlet_vm_coalesce_port(int vm, uint16_t port);
 
 /* --- vCPUs (vcpu.c) ------------------------------------------------------------------ */
 
@@ -61,12 +64,15 @@ enum ringlet_exit_kind {
 };
 
 struct kvm_run;
+struct kvm_coalesced_mmio_ring;
 
 struct ringlet_vcpu {
 	int fd;
 	int thread; /* that runs it or ran it last, as gettid() says; 0 before */
 	struct kvm_run *run;
 	size_t run_size;
+	struct kvm_coalesced_mmio_ring *ring; /* writes that made no exit, or NULL */
+	uint64_t delayed;		      /* the exit that comes after those writes, or 0 */
 	void *timer;   /* of the tick */
 	int has_timer;
 
@@ -117,6 +123,8 @@ int ringlet_vcpu_single_step(struct ringlet_vcpu *vcpu, int on);
  *   59..56 kind | 51 write | 50..48 size | 47..32 port | 31..0 value written
  *
  * of which all but the kind is for RINGLET_EXIT_PORT; for the others see struct ringlet_vcpu.
+ * Writes that were coalesced before an exit are returned first, one a call, as if each had made
+ * an exit of its own.
  */
 uint64_t ringlet_vcpu_run(struct ringlet_vcpu *vcpu, uint64_t reply);
 

@@ -9,6 +9,8 @@
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
 #define MAX_CPUID 256
 #define MAX_MSRS 256
+#define PAGE 4096
+#define MAX_RING ((PAGE - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
 
 _Static_assert(ARRAY_SIZE(((struct ringlet_vcpu *)0)->exits) == RINGLET_EXIT_KINDS,
 	       "a counter for each kind of exit");
@@ -48,6 +50,8 @@ int ringlet_vcpu_create(int vm, int id, int run_size, struct ringlet_vcpu *vcpu)
 	}
 	vcpu->run = run;
 	vcpu->run_size = (size_t)run_size;
+	if (vcpu->run_size >= (KVM_COALESCED_MMIO_PAGE_OFFSET + 1) * PAGE)
+		vcpu->ring = (void *)((char *)run + KVM_COALESCED_MMIO_PAGE_OFFSET * PAGE);
 	return 0;
 }
 
@@ -59,6 +63,7 @@ void ringlet_vcpu_destroy(struct ringlet_vcpu *vcpu)
 	/* Whoever still uses it gets -EBADF, and touches neither the mapping nor a reused fd. */
 	vcpu->fd = -1;
 	vcpu->run = NULL;
+	vcpu->ring = NULL;
 	vcpu->data_size = vcpu->size = vcpu->count = 0;
 }
 
@@ -199,6 +204,12 @@ static uint64_t finish_with(struct ringlet_vcpu *vcpu, enum ringlet_exit_kind ki
 	return finish(vcpu, kind);
 }
 
+static uint64_t port_exit(int write, uint32_t size, uint64_t port, uint32_t value)
+{
+	return (uint64_t)RINGLET_EXIT_PORT << 56 | (uint64_t)write << 51 | (uint64_t)size << 48 |
+	       (port & 0xffff) << 32 | value;
+}
+
 static uint64_t finish_port(struct ringlet_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
@@ -216,8 +227,8 @@ static uint64_t finish_port(struct ringlet_vcpu *vcpu)
 		memcpy(&value, vcpu->data, vcpu->size);
 	else
 		vcpu->data_size = vcpu->size;
-	return finish(vcpu, RINGLET_EXIT_PORT) | (uint64_t)write << 51 |
-	       (uint64_t)vcpu->size << 48 | (uint64_t)run->io.port << 32 | value;
+	finish(vcpu, RINGLET_EXIT_PORT);
+	return port_exit(write, vcpu->size, run->io.port, value);
 }
 
 static uint64_t finish_mmio(struct ringlet_vcpu *vcpu)
@@ -264,15 +275,29 @@ static uint64_t finish_debug(struct ringlet_vcpu *vcpu)
 	return finish_with(vcpu, RINGLET_EXIT_DEBUG, arch->exception, more, ARRAY_SIZE(more));
 }
 
-uint64_t ringlet_vcpu_run(struct ringlet_vcpu *vcpu, uint64_t reply)
+/* The ring is the kernel's: a producer of `last`, while we consume `first`. */
+static int has_coalesced(const struct ringlet_vcpu *vcpu)
+{
+	return vcpu->ring &&
+	       vcpu->ring->first != __atomic_load_n(&vcpu->ring->last, __ATOMIC_ACQUIRE);
+}
+
+static uint64_t next_coalesced(struct ringlet_vcpu *vcpu)
+{
+	struct kvm_coalesced_mmio_ring *ring = vcpu->ring;
+	uint32_t first = ring->first % MAX_RING;
+	const struct kvm_coalesced_mmio *write = &ring->coalesced_mmio[first];
+	uint64_t code = port_exit(1, 1, write->phys_addr, write->data[0]);
+
+	__atomic_store_n(&ring->first, (first + 1) % MAX_RING, __ATOMIC_RELEASE);
+	return code;
+}
+
+static uint64_t enter(struct ringlet_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
 	int result;
 
-	if (vcpu->data_size) {
-		memcpy(vcpu->data, &reply, vcpu->data_size);
-		vcpu->data_size = 0;
-	}
 	ringlet_kick_enter(vcpu);
 	/* EAGAIN: a vCPU that waited to be started has been, and wants to be run again. */
 	do
@@ -314,4 +339,25 @@ uint64_t ringlet_vcpu_run(struct ringlet_vcpu *vcpu, uint64_t reply)
 	default:
 		return finish_with(vcpu, RINGLET_EXIT_UNKNOWN, run->exit_reason, NULL, 0);
 	}
+}
+
+uint64_t ringlet_vcpu_run(struct ringlet_vcpu *vcpu, uint64_t reply)
+{
+	uint64_t code;
+
+	if (!vcpu->delayed) {
+		if (vcpu->data_size) {
+			memcpy(vcpu->data, &reply, vcpu->data_size);
+			vcpu->data_size = 0;
+		}
+		code = enter(vcpu);
+		if (!has_coalesced(vcpu))
+			return code;
+		vcpu->delayed = code;
+	}
+	if (has_coalesced(vcpu))
+		return next_coalesced(vcpu);
+	code = vcpu->delayed;
+	vcpu->delayed = 0;
+	return code;
 }

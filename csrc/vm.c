@@ -124,3 +124,10 @@ int ringlet_vm_ioeventfd(int vm, int fd, uint64_t address, uint32_t length, int 
 
 	return ringlet_ioctl(vm, KVM_IOEVENTFD, &ioeventfd);
 }
+
+int ringlet_vm_coalesce_port(int vm, uint16_t port)
+{
+	struct kvm_coalesced_mmio_zone zone = { .addr = port, .size = 1, .pio = 1 };
+
+	return ringlet_ioctl(vm, KVM_REGISTER_COALESCED_MMIO, &zone);
+}

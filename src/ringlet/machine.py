@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ringlet.host.console_log import ConsoleLog
 
 KVM_CAP_MAX_VCPUS = 66
+KVM_CAP_COALESCED_PIO = 162
 DEFAULT_MEMORY = 64 * layout.MIB
 LINUX_MEMORY = 256 * layout.MIB
 
@@ -126,6 +127,8 @@ class Machine(Closing):
             if protocol == "linux" and not config.force:
                 _require_hardware_kvm(system, image)
             self._make_vm(stack, system, pit=pit)
+            coalesce = protocol == "linux" and config.cpus == 1
+            self._coalesces = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
         self._add_devices()
         self.timings.vm_created = time.monotonic_ns()
 
@@ -168,6 +171,10 @@ class Machine(Closing):
         )
         for line, (port, irq) in zip(self.lines, places, strict=False):
             self.ports.add(port, layout.UART_PORTS, line.connect(self.irq_line(irq)))
+            if self._coalesces:
+                # Linux looks at LSR or IIR before it goes on: a byte doesn't wait for long, and
+                # the console takes one exit for each instead of two.
+                self.vm.coalesce_port(port)
         exit_port = ExitPort(lambda status: control.finish(End("exit-port", status)))
         self.ports.add(layout.EXIT_PORT, 1, exit_port)
         keyboard = KeyboardController(self._on_reset)

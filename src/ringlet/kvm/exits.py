@@ -146,9 +146,8 @@ def decode(native: Any, code: int) -> Exit:
     """The last exit of `native`, for which ringlet_vcpu_run returned `code`."""
     kind = code >> 56
     if kind == lib.RINGLET_EXIT_PORT:
-        if native.write:
-            return PortWrite(native.address, native.size, code & 0xFFFF_FFFF)
-        return PortRead(native.address, native.size)
+        port, size = code >> 32 & 0xFFFF, code >> 48 & 7
+        return PortWrite(port, size, code & 0xFFFF_FFFF) if code >> 51 & 1 else PortRead(port, size)
     if kind == lib.RINGLET_EXIT_MMIO:
         if native.write:
             value = int.from_bytes(ffi.buffer(native.data, native.size), "little")

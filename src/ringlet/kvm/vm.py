@@ -107,6 +107,13 @@ class Vm(Closing):
             f"ioeventfd at {address:#x}",
         )
 
+    def coalesce_port(self, port: int) -> None:
+        """A guest's writes of a byte to `port` come with the next exit, each as a port write.
+
+        For a VM with one vCPU: between several, their order would be lost.
+        """
+        check(lib.ringlet_vm_coalesce_port(self.fd, port), f"coalesce writes to port {port:#x}")
+
     def create_vcpu(self) -> Vcpu:
         """One more vCPU; its number is its APIC ID. Closed with the VM."""
         vcpu = Vcpu(self.fd, len(self.vcpus), self._run_size)
