@@ -10,7 +10,7 @@ from ringlet import Machine, MachineConfig, Result
 
 from .boot.elf_builder import Part, build, pvh_note
 
-PORT = 0x500  # no device of ringlet's is there
+PORT = 0x700  # no device of ringlet's is there
 
 MOV_DX_PORT = b"\xba" + PORT.to_bytes(2, "little")
 IN_AL_DX, IN_AX_DX, IN_EAX_DX = b"\xec", b"\xed", b"\x66\xed"

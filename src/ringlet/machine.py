@@ -15,14 +15,28 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ringlet import boot
 from ringlet.board import layout
+from ringlet.board.acpi import PVPANIC, RTC, AcpiDevice, write_tables
 from ringlet.board.bus import MmioBus, PortBus, Unclaimed
 from ringlet.board.device import Device, IrqLine
 from ringlet.board.irq import KvmIrqLine
 from ringlet.closing import Closing
 from ringlet.config import MachineConfig
-from ringlet.control import KILLED, OUTPUT_CLOSED, PANIC, RESET, STOPPED, TIMEOUT, End, RunControl
+from ringlet.control import (
+    KILLED,
+    OUTPUT_CLOSED,
+    PANIC,
+    POWER_OFF,
+    RESET,
+    STOPPED,
+    TIMEOUT,
+    End,
+    RunControl,
+)
+from ringlet.devices.acpi_pm import Pm1Control, Pm1Event
+from ringlet.devices.cmos import Cmos
 from ringlet.devices.exit_port import ExitPort
 from ringlet.devices.keyboard_controller import KeyboardController
+from ringlet.devices.pvpanic import Pvpanic
 from ringlet.errors import ConfigError, RingletError
 from ringlet.guests import find_image
 from ringlet.host.output import OutputClosedError
@@ -31,6 +45,7 @@ from ringlet.host.thread import start_without_signals
 from ringlet.kvm import ahead
 from ringlet.kvm.cpuid import for_vcpu
 from ringlet.kvm.memory import GuestMemory, anonymous
+from ringlet.kvm.msrs import FIRMWARE
 from ringlet.kvm.system import System
 from ringlet.kvm.vm import Vm
 from ringlet.runloop import VcpuLoop, short_switch_interval
@@ -44,6 +59,11 @@ if TYPE_CHECKING:
 
 KVM_CAP_MAX_VCPUS = 66
 KVM_CAP_COALESCED_PIO = 162
+UARTS = (
+    (layout.COM1_PORT, layout.COM1_IRQ),
+    (layout.COM2_PORT, layout.COM2_IRQ),
+    (layout.COM3_PORT, layout.COM3_IRQ),
+)
 DEFAULT_MEMORY = 64 * layout.MIB
 LINUX_MEMORY = 256 * layout.MIB
 
@@ -130,6 +150,8 @@ class Machine(Closing):
             coalesce = protocol == "linux" and config.cpus == 1
             self._coalesces = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
         self._add_devices()
+        if protocol != "flat":
+            write_tables(self.memory, cpus=config.cpus, devices=self._acpi_devices)
         self.timings.vm_created = time.monotonic_ns()
 
         entry = boot.load(
@@ -139,6 +161,7 @@ class Machine(Closing):
             command_line=os.fsencode(config.cmdline),
             modules=modules,
             load_address=config.load_address,
+            decompress=None if config.decompress is None else config.decompress == "host",
         )
         self.vm.vcpus[0].special_registers = entry.special
         self.vm.vcpus[0].registers = entry.registers
@@ -159,17 +182,16 @@ class Machine(Closing):
             self.vm.create_pit()
         for number in range(cpus):
             vcpu = self.vm.create_vcpu()
-            vcpu.cpuid = for_vcpu(system.supported_cpuid, number)
+            vcpu.cpuid = for_vcpu(system.supported_cpuid, number, cpus)
+            vcpu.set_msrs(FIRMWARE)
             self.control.attach(vcpu)
 
     def _add_devices(self) -> None:
         control = self.control
-        places = (
-            (layout.COM1_PORT, layout.COM1_IRQ),
-            (layout.COM2_PORT, layout.COM2_IRQ),
-            (layout.COM3_PORT, layout.COM3_IRQ),
-        )
-        for line, (port, irq) in zip(self.lines, places, strict=False):
+        self._acpi_devices = [RTC, PVPANIC]
+        for number, (line, (port, irq)) in enumerate(zip(self.lines, UARTS, strict=False), 1):
+            ports = (port, layout.UART_PORTS)
+            self._acpi_devices.append(AcpiDevice(f"COM{number}", "PNP0501", number, ports, irq))
             self.ports.add(port, layout.UART_PORTS, line.connect(self.irq_line(irq)))
             if self._coalesces:
                 # Linux looks at LSR or IIR before it goes on: a byte doesn't wait for long, and
@@ -179,6 +201,13 @@ class Machine(Closing):
         self.ports.add(layout.EXIT_PORT, 1, exit_port)
         keyboard = KeyboardController(self._on_reset)
         self.ports.add(layout.KEYBOARD_CONTROLLER_PORT, 1, keyboard)
+        self.ports.add(layout.KEYBOARD_DATA_PORT, 1, keyboard.data)
+        cmos = Cmos(*(region.size for region in self.memory.regions))
+        self.ports.add(layout.CMOS_PORT, layout.CMOS_PORTS, cmos)
+        self.ports.add(layout.PVPANIC_PORT, 1, Pvpanic(lambda: control.finish(PANIC)))
+        self.ports.add(layout.PM1_EVENT_PORT, layout.PM1_EVENT_PORTS, Pm1Event())
+        power = Pm1Control(lambda: control.finish(POWER_OFF))
+        self.ports.add(layout.PM1_CONTROL_PORT, layout.PM1_CONTROL_PORTS, power)
 
     def _on_reset(self) -> None:
         # A kernel that has panicked and has no device to say so on resets.
