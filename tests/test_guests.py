@@ -67,6 +67,31 @@ def test_longmode_shows_the_contents_of_its_modules_in_order(tmp_path: Path) -> 
     assert shown == ["10 bytes: the initrd", "15 bytes: a second module", "8 bytes: .binary."]
 
 
+def test_multiboot_shows_what_its_loader_tells(tmp_path: Path) -> None:
+    (tmp_path / "a module").write_bytes(b"first\0")
+    (tmp_path / "initrd").write_bytes(b"x" * 5000)
+    result, output = boot(
+        "multiboot",
+        cmdline="one two=3",
+        initrd=tmp_path / "initrd",
+        modules=(f"{tmp_path / 'a module'},with arguments",),
+        memory=64 << 20,
+    )
+    assert (result.reason, result.status) == ("exit-port", 0)
+    assert output.splitlines() == [
+        "booted by ringlet",
+        "command line: multiboot.elf one two=3",
+        "modules: 2",
+        f"  0000000003ffe000, 5000 bytes, initrd: {'x' * 32}",
+        "  0000000003ffd000, 6 bytes, a_module with arguments: first.",
+        "memory: 639 KiB, and 64512 KiB from 1 MiB on",
+        "memory map:",
+        "  0000000000000000, 654336 bytes: RAM",
+        "  000000000009fc00, 394240 bytes: reserved",
+        "  0000000000100000, 66060288 bytes: RAM",
+    ]
+
+
 @pytest.mark.parametrize("mebibytes", [8, 64, 100])
 def test_longmode_shows_all_of_its_memory(mebibytes: int) -> None:
     _, output = boot("longmode", memory=mebibytes << 20)

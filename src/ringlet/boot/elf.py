@@ -53,10 +53,16 @@ _MAX_NOTES = 64 * layout.KIB
 class ProgramHeader:
     """A segment: `file_size` bytes at `offset` of the image, and where they go."""
 
-    __slots__ = ("address", "align", "end", "file_size", "memory_size", "offset")
+    __slots__ = ("address", "align", "end", "file_size", "memory_size", "offset", "virtual")
 
     def __init__(
-        self, offset: int, address: int, file_size: int, memory_size: int, align: int
+        self,
+        offset: int,
+        address: int,
+        file_size: int,
+        memory_size: int,
+        align: int,
+        virtual: int | None = None,
     ) -> None:
         self.offset = offset
         self.address = address  # physical: p_paddr
@@ -64,6 +70,7 @@ class ProgramHeader:
         self.memory_size = memory_size  # what lies beyond file_size is zero (bss)
         self.end = address + memory_size
         self.align = align
+        self.virtual = address if virtual is None else virtual  # p_vaddr
 
 
 class Elf:
@@ -148,10 +155,10 @@ def _program_headers(
     segments, notes = [], []
     for fields in program_header.iter_unpack(image.read(table, count * entry_size)):
         if bits == 32:
-            kind, offset, _, address, file_size, memory_size, _, align = fields
+            kind, offset, virtual, address, file_size, memory_size, _, align = fields
         else:
-            kind, _, offset, _, address, file_size, memory_size, align = fields
-        header = ProgramHeader(offset, address, file_size, memory_size, align)
+            kind, _, offset, virtual, address, file_size, memory_size, align = fields
+        header = ProgramHeader(offset, address, file_size, memory_size, align, virtual)
         if kind == _PT_LOAD and memory_size:
             segments.append(header)
         elif kind == _PT_NOTE:

@@ -12,37 +12,14 @@ from ringlet.board.layout import START_INFO
 from ringlet.boot import elf
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image
+from ringlet.boot.protected_mode import PROTECTED_MODE
 from ringlet.boot.start_info import write_start_info
 from ringlet.errors import ImageError
 from ringlet.kvm.memory import GuestMemory
-from ringlet.kvm.registers import (
-    DescriptorTable,
-    Registers,
-    Segment,
-    SpecialRegisters,
-    code_segment,
-    data_segment,
-)
+from ringlet.kvm.registers import Registers
 
 _NOTE_NAME = b"Xen\0"
 _PHYS32_ENTRY = 18  # XEN_ELFNOTE_PHYS32_ENTRY
-
-_CODE = code_segment(0x8, bits=32)
-_DATA = data_segment(0x10, bits=32)
-_NO_TABLE = DescriptorTable()
-_SPECIAL = SpecialRegisters(
-    cs=_CODE,
-    ds=_DATA,
-    es=_DATA,
-    fs=_DATA,
-    gs=_DATA,
-    ss=_DATA,
-    tr=Segment(limit=0x67, type=0xB, present=1),  # a busy 32-bit TSS
-    ldt=Segment(type=2, unusable=1),
-    gdt=_NO_TABLE,
-    idt=_NO_TABLE,
-    cr0=0x11,  # PE, and ET, which is always set
-)
 
 
 @lru_cache(maxsize=1)
@@ -78,4 +55,4 @@ def load(
     elf.check_segments(image, executable, memory, entry)
     write_start_info(memory, executable.segments, command_line, modules)
     elf.load_segments(image, executable, memory)
-    return Entry(Registers(rbx=START_INFO, rip=entry), _SPECIAL)
+    return Entry(Registers(rbx=START_INFO, rip=entry), PROTECTED_MODE)

@@ -9,12 +9,12 @@ from struct import Struct
 
 from ringlet.board.layout import (
     COMMAND_LINE,
-    COMMAND_LINE_SIZE,
     HIGH_MEMORY,
     RSDP,
     START_INFO,
     START_INFO_SIZE,
 )
+from ringlet.boot.command_lines import command_line_addresses
 from ringlet.boot.elf import ProgramHeader
 from ringlet.boot.image import Image
 from ringlet.boot.memory_map import memory_map
@@ -44,7 +44,7 @@ def write_start_info(
     something doesn't fit.
     """
     lines = [command_line, *(line for _, line in modules)]
-    line_addresses = _line_addresses(lines)
+    line_addresses = command_line_addresses(lines)
     ranges = memory_map(memory)
     memory_map_address = START_INFO + START.size
     module_list_address = memory_map_address + len(ranges) * MEMORY_MAP_ENTRY.size
@@ -74,20 +74,3 @@ def write_start_info(
         image.load(memory, 0, address, image.size)
     memory.write(START_INFO, info)
     memory.write(COMMAND_LINE, b"".join(line + b"\0" for line in lines))
-
-
-def _line_addresses(lines: Sequence[bytes]) -> list[int]:
-    addresses = []
-    address = COMMAND_LINE
-    for line in lines:
-        if b"\0" in line:
-            raise ConfigError("a command line has a NUL byte in it", "leave it out: it is the end")
-        addresses.append(address)
-        address += len(line) + 1
-    if address > COMMAND_LINE + COMMAND_LINE_SIZE:
-        raise ConfigError(
-            f"the command lines of kernel and modules take {address - COMMAND_LINE} bytes, "
-            f"{COMMAND_LINE_SIZE} fit",
-            "shorten them",
-        )
-    return addresses

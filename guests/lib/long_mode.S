@@ -1,0 +1,75 @@
+// From a loader's 32-bit entry to C: a kernel's first steps from protected mode into long mode.
+//
+// It comes in with paging off, flat segments, interrupts off and EBX = what the loader tells. It
+// leaves for start() as our 64-bit protocol would: RDI = what the loader tells, RSP = 8 modulo
+// 16, the first 4 GiB identity-mapped. The steps are those of the Intel SDM, volume 3,
+// "Initializing IA-32e mode".
+
+#include "x86.h"
+
+    .text
+    .code32
+    .globl enter_long_mode
+enter_long_mode:
+    cld
+    mov $CR4_PAE, %eax
+    mov %eax, %cr4
+    mov $page_map_level_4, %eax
+    mov %eax, %cr3
+    mov $MSR_EFER, %ecx
+    rdmsr
+    or $EFER_LME, %eax
+    wrmsr
+    mov %cr0, %eax
+    or $CR0_PG, %eax
+    mov %eax, %cr0                  // long mode, but the code segment is still a 32-bit one
+    lgdt gdt_register
+    ljmp $KERNEL_CODE, $1f
+
+    .code64
+1:  mov $KERNEL_DATA, %eax
+    mov %eax, %ds
+    mov %eax, %es
+    mov %eax, %ss
+    mov $stack_top, %esp
+    mov %ebx, %edi
+    call start                      // never returns
+
+    .section .rodata
+    .balign 8
+gdt:
+    .quad 0
+    .quad DESCRIPTOR_CODE           // KERNEL_CODE
+    .quad DESCRIPTOR_DATA           // KERNEL_DATA
+gdt_register:
+    .word gdt_register - gdt - 1
+    .long gdt
+
+// The assembler fills the tables: the guest would take milliseconds where ring 0 is emulated.
+#define TABLE (PAGE_PRESENT | PAGE_WRITABLE)
+
+    .data
+    .balign PAGE_SIZE
+    .globl page_map_level_4, page_directory_pointers, page_directories
+page_map_level_4:
+    .quad page_directory_pointers + TABLE
+    .fill 511, 8, 0
+page_directory_pointers:
+    .quad page_directories + 0 * PAGE_SIZE + TABLE
+    .quad page_directories + 1 * PAGE_SIZE + TABLE
+    .quad page_directories + 2 * PAGE_SIZE + TABLE
+    .quad page_directories + 3 * PAGE_SIZE + TABLE
+    .fill 508, 8, 0
+page_directories:                   // four in a row, 1 GiB each
+    .set address, 0
+    .rept 4 * 512
+    .quad address + (PAGE_LARGE | PAGE_WRITABLE | PAGE_PRESENT)
+    .set address, address + LARGE_PAGE_SIZE
+    .endr
+
+    .bss
+    .balign 16
+    .skip 16 * 1024
+stack_top:
+
+    .section .note.GNU-stack, "", @progbits

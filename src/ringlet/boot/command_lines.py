@@ -1,0 +1,27 @@
+"""Where the command lines of the kernel and its modules lie: one behind the other in a page."""
+
+from collections.abc import Sequence
+
+from ringlet.board.layout import COMMAND_LINE, COMMAND_LINE_SIZE
+from ringlet.errors import ConfigError
+
+
+def command_line_addresses(lines: Sequence[bytes]) -> list[int]:
+    """The address of each line in the page at `COMMAND_LINE`, where a NUL ends each.
+
+    Raises `ConfigError` for lines that don't fit, and for one with a NUL in it.
+    """
+    addresses = []
+    address = COMMAND_LINE
+    for line in lines:
+        if b"\0" in line:
+            raise ConfigError("a command line has a NUL byte in it", "leave it out: it is the end")
+        addresses.append(address)
+        address += len(line) + 1
+    if address > COMMAND_LINE + COMMAND_LINE_SIZE:
+        raise ConfigError(
+            f"the command lines of kernel and modules take {address - COMMAND_LINE} bytes, "
+            f"{COMMAND_LINE_SIZE} fit",
+            "shorten them",
+        )
+    return addresses

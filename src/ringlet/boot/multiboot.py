@@ -1,0 +1,168 @@
+"""Multiboot 1: a kernel with a header near its start, as GRUB and `qemu -kernel` boot it.
+
+Source: Multiboot specification 0.6.96: 3.1 (OS image format), 3.2 (machine state). The kernel
+starts in protected mode without paging, interrupts off, EAX a magic number and EBX the address
+of its Multiboot information. It brings its own stack, GDT and IDT.
+
+Where the header has address fields, they say what goes where, whatever the file is besides.
+Without them the file is a 32-bit ELF: the specification knows no other, and QEMU takes no other
+(GRUB 2 does).
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from struct import Struct
+from typing import NamedTuple
+
+from ringlet.board.layout import START_INFO
+from ringlet.boot import elf
+from ringlet.boot.entry import Entry
+from ringlet.boot.image import Image
+from ringlet.boot.multiboot_info import write_multiboot_info
+from ringlet.boot.protected_mode import PROTECTED_MODE
+from ringlet.errors import ImageError
+from ringlet.kvm.memory import GuestMemory
+from ringlet.kvm.registers import Registers
+
+_HEADER_MAGIC = 0x1BADB002.to_bytes(4, "little")
+_LOADER_MAGIC = 0x2BADB002  # in EAX
+_SEARCH = 8192  # the header lies within these first bytes, 4-byte aligned
+
+_HEADER = Struct("<3I")  # magic, flags, checksum
+_ADDRESSES = Struct("<5I")
+
+# Bits of flags. The lower half are requirements: one that can't be met is a kernel that can't boot.
+_REQUIREMENTS = 0xFFFF
+_PAGE_ALIGNED_MODULES = 1 << 0
+_MEMORY_INFORMATION = 1 << 1
+_VIDEO_MODE = 1 << 2
+_HAS_ADDRESSES = 1 << 16
+
+
+class Addresses(NamedTuple):
+    """The address fields: where a file that needn't be an ELF goes. All are physical."""
+
+    header_addr: int
+    load_addr: int
+    load_end_addr: int  # 0: to the end of the file
+    bss_end_addr: int  # 0: no bss
+    entry_addr: int
+
+
+class Header(NamedTuple):
+    """A Multiboot header, and at which offset of the image it stands."""
+
+    offset: int
+    flags: int
+    addresses: Addresses | None
+
+
+@lru_cache(maxsize=1)  # who looks at an image and who loads it see the same header
+def find_header(image: Image) -> Header | None:
+    """The image's Multiboot header, None where it has none.
+
+    Raises `ImageError` for one that ends beyond the image, or beyond where a header may be.
+    """
+    start = image.read(0, min(image.size, _SEARCH))
+    offset = start.find(_HEADER_MAGIC)
+    while offset >= 0 and not _is_header(start, offset):
+        offset = start.find(_HEADER_MAGIC, offset + 1)
+    if offset < 0:
+        return None
+    _, flags, _ = _HEADER.unpack_from(start, offset)
+    if not flags & _HAS_ADDRESSES:
+        return Header(offset, flags, None)
+    if offset + _HEADER.size + _ADDRESSES.size > len(start):
+        raise _inconsistent(image, f"it is cut short, at {offset:#x} of {len(start):#x} bytes")
+    fields = _ADDRESSES.unpack_from(start, offset + _HEADER.size)
+    return Header(offset, flags, Addresses._make(fields))
+
+
+def _is_header(start: bytes, offset: int) -> bool:
+    if offset % 4 or offset + _HEADER.size > len(start):
+        return False
+    magic, flags, checksum = _HEADER.unpack_from(start, offset)
+    return bool((magic + flags + checksum) & 0xFFFF_FFFF == 0)
+
+
+def _inconsistent(image: Image, what: str) -> ImageError:
+    return ImageError(
+        f"{image.name} has no sound Multiboot header: {what}",
+        "look at the Multiboot specification, 3.1 (OS image format)",
+    )
+
+
+def load(
+    image: Image,
+    memory: GuestMemory,
+    command_line: bytes,
+    modules: Sequence[tuple[Image, bytes]],
+) -> Entry:
+    """Load kernel and modules. Raises `ImageError`, or `ConfigError` for what doesn't fit."""
+    header = find_header(image)
+    if header is None:
+        raise ImageError(
+            f"{image.name} has no Multiboot header in its first {_SEARCH} bytes",
+            "build it with one, or choose another --protocol",
+        )
+    _check_requirements(image, header.flags)
+    if header.addresses:
+        executable = _from_addresses(image, header.offset, header.addresses)
+    else:
+        executable = _from_elf(image)
+    elf.check_segments(image, executable, memory, executable.entry)
+    write_multiboot_info(memory, executable.segments, (image, command_line), modules)
+    elf.load_segments(image, executable, memory)
+    return Entry(Registers(rax=_LOADER_MAGIC, rbx=START_INFO, rip=executable.entry), PROTECTED_MODE)
+
+
+def _check_requirements(image: Image, flags: int) -> None:
+    if flags & _VIDEO_MODE:
+        raise ImageError(
+            f"{image.name} requires a video mode, and the machine has no display",
+            "build it without bit 2 of the flags in its Multiboot header",
+        )
+    unknown = flags & _REQUIREMENTS & ~(_PAGE_ALIGNED_MODULES | _MEMORY_INFORMATION)
+    if unknown:
+        raise ImageError(
+            f"{image.name} requires what Multiboot 0.6.96 doesn't have: flags {unknown:#x}",
+            "build it without them: bits 3 to 15 of the flags in its Multiboot header are zero",
+        )
+
+
+def _from_addresses(image: Image, offset: int, addresses: Addresses) -> elf.Elf:
+    """One segment. What is wrong with it in memory is found where an ELF's segments are judged."""
+    header, load, load_end, bss_end, entry = addresses
+    start = offset - (header - load)
+    if load > header:
+        raise _inconsistent(image, f"load_addr {load:#x} is beyond header_addr {header:#x}")
+    if start < 0:
+        raise _inconsistent(
+            image, f"load_addr {load:#x} is more than {offset:#x} bytes before header_addr"
+        )
+    end = load_end or load + image.size - start
+    bss_end = bss_end or end
+    if not load < end <= bss_end:
+        raise _inconsistent(
+            image, f"load_addr, load_end_addr, bss_end_addr are {load:#x}, {end:#x}, {bss_end:#x}"
+        )
+    if not load <= entry < bss_end:
+        raise _inconsistent(image, f"entry_addr {entry:#x} is not within {load:#x} to {bss_end:#x}")
+    return elf.Elf(32, entry, [elf.ProgramHeader(start, load, end - load, bss_end - load, 4)], [])
+
+
+def _from_elf(image: Image) -> elf.Elf:
+    executable = elf.parse(image)
+    if executable.bits != 32:
+        raise ImageError(
+            f"{image.name} is a 64-bit ELF; Multiboot takes one only by address fields",
+            "make a 32-bit ELF of it: objcopy -O elf32-i386",
+        )
+    # The specification doesn't say whether the entry point is a physical address. It is taken as
+    # GRUB takes it, on which kernels linked to the upper half rely.
+    entry = executable.entry
+    for segment in executable.segments:
+        if segment.virtual <= entry < segment.virtual + segment.memory_size:
+            entry = entry - segment.virtual + segment.address
+            break
+    return elf.Elf(32, entry, executable.segments, executable.notes)

@@ -1,0 +1,470 @@
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ringlet.board import layout
+from ringlet.boot import Entry, Image, open_image
+from ringlet.boot.multiboot import Header, find_header, load
+from ringlet.errors import ConfigError, ImageError, RingletError
+from ringlet.kvm.memory import GuestMemory
+
+from .elf_builder import Part, build, header_fields, loads, program_header_fields
+from .guest import guest_memory, written_outside
+from .multiboot_builder import ADDRESSES, flat, header, read_information
+
+BOOT_DATA = (layout.BOOT_DATA, layout.BOOT_DATA_END - layout.BOOT_DATA)
+CODE = Part(0x100000, header() + b"\xf4" * 52)
+
+
+def boot(
+    image: bytes | bytearray,
+    memory: GuestMemory,
+    command_line: bytes = b"",
+    modules: Sequence[tuple[Image, bytes]] = (),
+) -> Entry:
+    with open_image(bytes(image)) as opened:
+        return load(opened, memory, command_line, modules)
+
+
+def refused(
+    image: bytes | bytearray,
+    message: str,
+    *,
+    error: type[RingletError] = ImageError,
+    memory: int = 4 << 20,
+) -> None:
+    with guest_memory(memory) as guest:
+        with pytest.raises(error, match=re.escape(message)) as caught:
+            boot(image, guest)
+        assert not written_outside(guest, [])
+    assert "\n" not in caught.value.message + caught.value.hint
+    assert caught.value.hint
+
+
+def found(data: bytes) -> Header | None:
+    with open_image(data) as image:
+        return find_header(image)
+
+
+# The header.
+
+
+@pytest.mark.parametrize("offset", [0, 4, 100, 8180])
+def test_the_header_is_found_4_byte_aligned_in_the_first_8192_bytes(offset: int) -> None:
+    assert found(bytes(offset) + header(3)) == (offset, 3, None)
+    assert found(bytes(offset) + header(3) + bytes(10000)) == (offset, 3, None)
+
+
+@pytest.mark.parametrize("offset", [1, 2, 3, 8181, 8184, 8192, 9000])
+def test_a_header_elsewhere_is_none(offset: int) -> None:
+    assert found(bytes(offset) + header(3) + bytes(10000)) is None
+
+
+def test_a_header_with_a_wrong_checksum_is_none_and_the_next_one_counts() -> None:
+    wrong = header(3, checksum=1)
+    assert found(wrong) is None
+    assert found(wrong + header(2)) == (12, 2, None)
+    assert found(header()[:4] + header(2)) == (4, 2, None)  # the magic number twice in a row
+
+
+def test_a_header_that_the_file_cuts_short_is_none() -> None:
+    for size in range(1, 12):
+        assert found(header()[:size]) is None
+
+
+def test_the_first_header_counts() -> None:
+    assert found(header(1) + header(2)) == (0, 1, None)
+
+
+def test_address_fields_belong_to_the_header_when_bit_16_says_so() -> None:
+    assert found(header(ADDRESSES | 3, 1, 2, 3, 4, 5)) == (0, ADDRESSES | 3, (1, 2, 3, 4, 5))
+    assert found(header(3, 1, 2, 3, 4, 5)) == (0, 3, None)
+
+
+def test_address_fields_beyond_the_file_or_the_first_8192_bytes_are_refused() -> None:
+    whole = header(ADDRESSES, 1, 2, 3, 4, 5)
+    for size in range(12, 32):
+        refused(whole[:size], "it is cut short")
+    assert found(bytes(8160) + whole) is not None
+    refused(bytes(8164) + whole, "it is cut short, at 0x1fe4 of 0x2000 bytes")
+
+
+@given(st.lists(st.sampled_from([b"\0", header(3), header(3)[:4], header(3)[:8], b"\x02\xb0"])))
+def test_the_header_found_is_the_first_of_all_that_are_right(pieces: list[bytes]) -> None:
+    image = b"x" + b"".join(pieces)
+    right = [at for at in range(0, len(image), 4) if image[at : at + 12] == header(3)]
+    assert found(image) == ((right[0], 3, None) if right else None)
+
+
+@pytest.mark.parametrize("bit", range(3, 16))
+def test_an_unknown_requirement_is_refused(bit: int) -> None:
+    refused(build(32, [Part(0x100000, header(1 << bit | 3))]), f"flags {1 << bit:#x}")
+
+
+def test_a_required_video_mode_is_refused() -> None:
+    refused(build(32, [Part(0x100000, header(7))]), "requires a video mode")
+
+
+@pytest.mark.parametrize("flags", [0, 1, 2, 3, 0xFFFE0003])
+def test_what_is_known_or_optional_is_taken(flags: int) -> None:
+    with guest_memory(4 << 20) as memory:
+        assert boot(build(32, [Part(0x100000, header(flags))]), memory)
+
+
+def test_an_image_without_a_header_is_refused() -> None:
+    refused(build(32, [Part(0x100000, bytes(64))]), "has no Multiboot header")
+    refused(b"x", "has no Multiboot header")
+
+
+# The state at entry.
+
+
+@pytest.mark.parametrize("image", [build(32, [CODE], entry=0x100010), flat(entry_addr=0x100010)])
+def test_the_state_is_that_of_the_specification(image: bytes) -> None:
+    with guest_memory(4 << 20) as memory:
+        registers, special = boot(image, memory)
+    assert (registers.rip, registers.rax, registers.rbx) == (0x100010, 0x2BADB002, 0x7000)
+    assert registers.rflags == 2  # interrupts off
+    assert (special.cr0, special.cr3, special.cr4, special.efer) == (0x11, 0, 0, 0)
+    code = special.cs
+    assert (code.base, code.limit, code.type, code.present) == (0, 0xFFFFFFFF, 0xB, 1)
+    assert (code.s, code.dpl, code.db, code.l, code.g) == (1, 0, 1, 0, 1)
+    for data in (special.ds, special.es, special.fs, special.gs, special.ss):
+        assert (data.base, data.limit, data.type, data.present) == (0, 0xFFFFFFFF, 3, 1)
+        assert (data.s, data.dpl, data.db, data.g) == (1, 0, 1, 1)
+
+
+# ELF.
+
+
+def test_an_elf_goes_to_its_physical_addresses() -> None:
+    data = Part(0x200000, b"data", 0x3000, virtual=0xC0200000)
+    with guest_memory(4 << 20) as memory:
+        boot(build(32, [CODE, data]), memory)
+        assert memory.read(0x100000, len(CODE.data)) == CODE.data
+        assert memory.read(0x200000, 5) == b"data\0"
+        ranges = [BOOT_DATA, (0x100000, len(CODE.data)), (0x200000, 4)]
+        assert not written_outside(memory, ranges)
+
+
+@pytest.mark.parametrize("entry", [0x100010, 0xC0100010])
+def test_the_entry_point_of_an_upper_half_kernel_may_be_physical_or_virtual(entry: int) -> None:
+    with guest_memory(4 << 20) as memory:
+        image = build(32, [CODE._replace(virtual=0xC0100000)], entry=entry)
+        assert boot(image, memory).registers.rip == 0x100010
+
+
+def test_an_entry_point_in_no_segment_is_refused() -> None:
+    refused(build(32, [CODE], entry=0x100040), "entry point 0x100040 is in no segment")
+    high = CODE._replace(virtual=0xC0100000)
+    refused(build(32, [high], entry=0xC0100040), "entry point 0xc0100040 is in no segment")
+
+
+def test_a_64_bit_elf_is_refused_without_address_fields_and_taken_with_them() -> None:
+    refused(build(64, [CODE]), "is a 64-bit ELF")
+    at = len(build(64, [Part(0, b"")]))
+    fields = header(ADDRESSES, 0x100000 + at, 0x100000, 0, 0x101000, 0x100000 + at + 32)
+    image = build(64, [Part(0x300000, fields + b"\xf4")])
+    with guest_memory(4 << 20) as memory:
+        assert boot(image, memory).registers.rip == 0x100000 + at + 32
+        assert memory.read(0x100000, len(image)) == image
+        assert not written_outside(memory, [BOOT_DATA, (0x100000, len(image))])
+
+
+def test_what_is_neither_an_elf_nor_has_address_fields_is_refused() -> None:
+    refused(header(3) + b"\xf4", "is not an ELF")
+
+
+def test_a_kernel_over_the_boot_data_or_beyond_the_memory_is_refused() -> None:
+    image = build(32, [CODE, Part(layout.START_INFO, b"x")])
+    refused(image, "lies over the boot data")
+    image = build(32, [CODE, Part(0x500000, b"x")])
+    refused(image, "needs 6 MiB of memory", error=ConfigError)
+
+
+@pytest.mark.needs_gcc
+def test_the_elf_of_a_real_linker_with_the_layout_of_an_upper_half_kernel_boots(
+    tmp_path: Path,
+) -> None:
+    source, script, kernel = (tmp_path / name for name in ("k.S", "k.ld", "kernel"))
+    source.write_text(
+        """
+        .section .multiboot, "a"
+        .long 0x1badb002, 3, -(0x1badb002 + 3)
+        .text
+        nop
+        .globl _start
+        _start: hlt
+        .data
+        .ascii "data"
+        .bss
+        .skip 0x5000
+        """
+    )
+    script.write_text(
+        """
+        ENTRY(_start)
+        SECTIONS {
+            . = 0xc0100000;
+            .multiboot : AT(ADDR(.multiboot) - 0xc0000000) { *(.multiboot) }
+            .text : AT(ADDR(.text) - 0xc0000000) { *(.text) }
+            . = ALIGN(0x1000);
+            .data : AT(ADDR(.data) - 0xc0000000) { *(.data) }
+            .bss : AT(ADDR(.bss) - 0xc0000000) { *(.bss) }
+            /DISCARD/ : { *(.note.gnu*) }
+        }
+        """
+    )
+    subprocess.run(
+        [
+            *("gcc", "-m32", "-nostdlib", "-static", "-no-pie", "-Wl,--build-id=none"),
+            *("-T", script, "-o", kernel, source),
+        ],
+        check=True,
+    )
+    with open_image(kernel) as image, guest_memory(4 << 20) as memory:
+        entry = load(image, memory, b"", [])
+        assert entry.registers.rip == 0x10000D
+        assert memory.read(0x10000C, 2) == b"\x90\xf4"
+        assert memory.read(0x101000, 5) == b"data\0"
+
+
+# Address fields.
+
+
+def loaded_at(image: bytes, address: int, start: int, size: int, memory_size: int = 0) -> None:
+    """These bytes of it go to the address, and no others."""
+    with guest_memory(4 << 20) as memory:
+        boot(image, memory)
+        after = bytes(max(0, memory_size - size))
+        assert memory.read(address, size + len(after)) == image[start : start + size] + after
+        assert not written_outside(memory, [BOOT_DATA, (address, size)])
+
+
+def test_without_an_end_the_whole_rest_of_the_file_is_loaded() -> None:
+    loaded_at(flat(), 0x100000, 0, 0x100)
+    loaded_at(flat(load_addr=0x100020), 0x100020, 0x20, 0xE0)
+    loaded_at(flat(load_addr=0x100040), 0x100040, 0x40, 0xC0)
+
+
+def test_with_an_end_no_more_than_up_to_it_is_loaded() -> None:
+    loaded_at(flat(load_end_addr=0x100061), 0x100000, 0, 0x61)
+    loaded_at(flat(load_end_addr=0x100100), 0x100000, 0, 0x100)
+
+
+def test_bss_is_zero_and_no_module_lies_in_it() -> None:
+    image = flat(load_end_addr=0x100080, bss_end_addr=0x3FF001)
+    loaded_at(image, 0x100000, 0, 0x80, 0x2FF001)
+    with open_image(b"m") as module, guest_memory(4 << 20) as memory:
+        with pytest.raises(ConfigError, match="doesn't fit"):
+            boot(image, memory, modules=[(module, b"")])
+        boot(flat(bss_end_addr=0x3FF000), memory, modules=[(module, b"")])
+        assert read_information(memory).modules[0][:2] == (0x3FF000, 0x3FF001)
+
+
+def test_the_entry_may_lie_in_bss() -> None:
+    with guest_memory(4 << 20) as memory:
+        image = flat(bss_end_addr=0x102000, entry_addr=0x101FFF)
+        assert boot(image, memory).registers.rip == 0x101FFF
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"load_addr": 0x100041}, "load_addr 0x100041 is beyond header_addr 0x100040"),
+        ({"load_addr": 0xFFFFFFFF}, "is beyond header_addr"),
+        ({"load_addr": 0xFFFFF}, "load_addr 0xfffff is more than 0x40 bytes before header_addr"),
+        ({"header_addr": 0xFFFFFFFF}, "is more than 0x40 bytes before header_addr"),
+        ({"header_addr": 0, "load_addr": 0}, "is not within"),
+        ({"load_end_addr": 0x100000}, "are 0x100000, 0x100000, 0x100000"),
+        ({"load_end_addr": 0xFFFFF}, "are 0x100000, 0xfffff, 0xfffff"),
+        ({"load_end_addr": 1}, "are 0x100000, 0x1, 0x1"),
+        ({"bss_end_addr": 0x1000FF}, "are 0x100000, 0x100100, 0x1000ff"),
+        ({"bss_end_addr": 1}, "are 0x100000, 0x100100, 0x1"),
+        ({"load_end_addr": 0x100101}, "is cut short"),
+        ({"load_end_addr": 0xFFFFFFFF}, "is cut short"),
+        ({"entry_addr": 0xFFFFF}, "entry_addr 0xfffff is not within 0x100000 to 0x100100"),
+        ({"entry_addr": 0x100100}, "is not within"),
+        ({"entry_addr": 0}, "is not within"),
+    ],
+)
+def test_contradictory_address_fields_are_refused(fields: dict[str, int], message: str) -> None:
+    refused(flat(**fields), message)
+
+
+def moved(address: int, **fields: int) -> bytes:
+    return flat(header_addr=address + 0x40, load_addr=address, entry_addr=address, **fields)
+
+
+def test_address_fields_over_the_boot_data_or_beyond_the_memory_are_refused() -> None:
+    for address in (0x5F01, 0x6000, layout.START_INFO, 0xEFFF):
+        refused(moved(address), "lies over the boot data")
+    refused(moved(0x1000, bss_end_addr=0x100000), "lies over the boot data")
+    refused(moved(0x3FFF01), "needs 5 MiB of memory", error=ConfigError)
+    refused(moved(0x100000, bss_end_addr=0x400001), "needs 5 MiB", error=ConfigError)
+    for address in (layout.MMIO_HOLE - 1, layout.MMIO_HOLE, 0xFEE00000, 0xFFFFFFBF):
+        refused(moved(address), "outside the guest's memory")
+    for address in (0x5F00, layout.BOOT_DATA_END, 0x3FFF00):
+        with guest_memory(4 << 20) as memory:
+            assert boot(moved(address), memory).registers.rip == address
+
+
+# Property tests: kernels with one or more things wrong with them.
+
+MEMORY = 0x20000  # little, so that looking at all of it is quick
+ELF = build(
+    32,
+    [
+        Part(0x10000, header(3) + b"\xf4" * 52, virtual=0xC0010000),
+        Part(0x18000, b"data" * 16, 0x2000, virtual=0xC0018000),
+    ],
+    entry=0xC0010010,
+)
+FLAT_FIELDS = {
+    "header_addr": 0x10040,
+    "load_addr": 0x10000,
+    "load_end_addr": 0,
+    "bss_end_addr": 0x12000,
+    "entry_addr": 0x10060,
+}
+EXTREMES = sorted(
+    {base + delta for base in (0, 1 << 16, 1 << 32) for delta in (-1, 0, 1) if base + delta >= 0}
+    | {0x40, 0x100, 0x6000, 0xF000, 0x10040, 0x10100, 0x12000, 0x18000, 0xC0010000}
+    | {MEMORY - 1, MEMORY, MEMORY + 1, 1 << 31, 3 << 30}
+)
+values = st.sampled_from(EXTREMES) | st.integers(0, 0xFFFFFFFF)
+flips = st.lists(st.tuples(st.integers(0, 511), st.integers(0, 255)), min_size=1, max_size=6)
+
+
+def entry_or_none(image: bytes, memory: GuestMemory) -> Entry | None:
+    """Load it; a refusal leaves the memory as it was."""
+    try:
+        return boot(image, memory)
+    except RingletError:
+        assert not written_outside(memory, [])
+        return None
+
+
+def check_elf(image: bytearray) -> bool:
+    """Whether it is loaded: then memory holds what the ELF says, and no more."""
+    with guest_memory(MEMORY) as memory:
+        entry = entry_or_none(bytes(image), memory)
+        if entry is None:
+            return False
+        segments = list(loads(image))
+        assert any(a <= entry.registers.rip < a + len(data) for a, data in segments)
+        for address, data in segments:
+            assert memory.read(address, len(data)) == data
+        ranges = [(address, len(data)) for address, data in segments]
+        assert not written_outside(memory, [BOOT_DATA, *ranges])
+        return True
+
+
+def check_flat(image: bytes, at: int, fields: dict[str, int]) -> bool:
+    """Whether it is loaded: then the file lies where header_addr says, and nowhere else."""
+    with guest_memory(MEMORY) as memory:
+        entry = entry_or_none(image, memory)
+        if entry is None:
+            return False
+        load_addr, displacement = fields["load_addr"], fields["header_addr"] - at
+        end = fields["load_end_addr"] or displacement + len(image)
+        bss_end = fields["bss_end_addr"] or end
+        assert fields["load_addr"] <= fields["header_addr"]
+        assert entry.registers.rip == fields["entry_addr"]
+        assert load_addr <= entry.registers.rip < bss_end
+        expected = image[load_addr - displacement : end - displacement]
+        assert memory.read(load_addr, bss_end - load_addr) == expected.ljust(
+            bss_end - load_addr, b"\0"
+        )
+        assert not written_outside(memory, [BOOT_DATA, (load_addr, end - load_addr)])
+        return True
+
+
+def test_the_kernels_below_load_before_they_are_broken() -> None:
+    assert check_elf(bytearray(ELF))
+    assert check_flat(flat(**FLAT_FIELDS), 0x40, FLAT_FIELDS)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(flips)
+def test_an_elf_of_flipped_bytes_is_loaded_or_refused(flips: list[tuple[int, int]]) -> None:
+    image = bytearray(ELF)
+    for offset, value in flips:
+        image[offset % len(image)] = value
+    check_elf(image)
+
+
+ELF_FIELDS = [
+    *header_fields(32).values(),
+    *(field for i in range(2) for field in program_header_fields(32, i).values()),
+]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(ELF_FIELDS), values), min_size=1, max_size=4))
+def test_an_elf_of_extreme_fields_is_loaded_or_refused(changes) -> None:  # type: ignore[no-untyped-def]
+    image = bytearray(ELF)
+    for field, value in changes:
+        field.put(image, value)
+    check_elf(image)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(FLAT_FIELDS)), values.map(lambda value: value & 0xFFFFFFFF)
+    )
+)
+def test_extreme_address_fields_are_loaded_or_refused(changes: dict[str, int]) -> None:
+    fields = FLAT_FIELDS | changes
+    check_flat(flat(**fields), 0x40, fields)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    at=st.integers(0, 60).map(lambda words: 4 * words),
+    load=st.integers(0xEF00, 0x20100),
+    before=st.integers(-8, 300),
+    size=st.integers(0, 600),
+    bss=st.integers(0, 600),
+    entry=st.integers(0, 600),
+)
+def test_address_fields_that_nearly_fit_are_loaded_or_refused(
+    at: int, load: int, before: int, size: int, bss: int, entry: int
+) -> None:
+    fields = {
+        "header_addr": load + before,
+        "load_addr": load,
+        "load_end_addr": load + size if size else 0,
+        "bss_end_addr": load + bss if bss else 0,
+        "entry_addr": load + entry,
+    }
+    check_flat(flat(at=at, size=400, **fields), at, fields)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, 0xFFFFFFFF), st.binary(max_size=200))
+def test_a_header_followed_by_noise_is_loaded_or_refused(flags: int, noise: bytes) -> None:
+    with guest_memory(MEMORY) as memory:
+        entry_or_none(header(flags) + noise, memory)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(min_size=1, max_size=600))
+def test_noise_is_refused(noise: bytes) -> None:
+    with guest_memory(MEMORY) as memory:
+        assert entry_or_none(noise, memory) is None
+
+
+def test_every_truncation_is_refused() -> None:
+    for size in range(1, len(ELF)):
+        assert not check_elf(ELF[:size])
+    whole = flat(load_end_addr=0x100100)
+    for size in range(1, len(whole)):
+        with guest_memory(0x110000) as memory:
+            assert entry_or_none(whole[:size], memory) is None
