@@ -1,4 +1,4 @@
-"""What pyproject.toml can't say: the compiled core and the guests."""
+"""What pyproject.toml can't say: the compiled core, the guests, and the init of Linux guests."""
 
 import os
 import subprocess
@@ -9,16 +9,18 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithGuests(build_py):
-    """Also builds the guest kernels, and ships them as data of the package."""
+    """Also builds the guest kernels and the init, and ships them as data of the package."""
 
     def run(self) -> None:
         """Python first, then make."""
         super().run()
         package = "src" if self.editable_mode else self.build_lib
         images = Path(package, "ringlet", "_guests").absolute()
+        init = Path(package, "ringlet", "_init").absolute()
         objects = Path("build", "guests").absolute()
         make = ["make", "--silent", "-C", "guests", f"-j{os.cpu_count()}"]
         subprocess.run([*make, f"OUT={images}", f"OBJ={objects}"], check=True)
+        subprocess.run(["make", "--silent", "-C", "csrc/init", f"OUT={init}"], check=True)
 
 
 setup(

@@ -12,6 +12,18 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.errors import RingletError
+from ringlet.nested.kernel import find_kernel
+
+
+def _has_nested_kernel() -> bool:
+    try:
+        find_kernel()
+    except RingletError:
+        return False
+    return True
+
+
 # marker: (what it needs, whether it's there)
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "needs_kvm": (
@@ -28,12 +40,15 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     ),
     "needs_gcc": ("gcc", lambda: shutil.which("gcc") is not None),
     "needs_qemu": ("QEMU", lambda: shutil.which("qemu-system-x86_64") is not None),
+    "needs_nested_kernel": ("`ringlet nested --setup`, run before", _has_nested_kernel),
 }
 
 
 def pytest_configure(config: pytest.Config) -> None:
     for marker, (what, _) in NEEDS.items():
         config.addinivalue_line("markers", f"{marker}: the test needs {what}")
+    config.addinivalue_line("markers", "nested: the test runs inside `ringlet nested`")
+    config.addinivalue_line("markers", "nested_host: the test runs `ringlet nested`, for seconds")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,6 +8,7 @@ from ringlet.board import layout
 from ringlet.boot import PROTOCOLS, Entry, load, open_image
 from ringlet.errors import ConfigError, ImageError, RingletError
 
+from .bzimage_builder import VMLINUX, bzimage
 from .elf_builder import (
     HEADER_SIZE,
     PROGRAM_HEADER_SIZE,
@@ -20,13 +21,14 @@ from .elf_builder import (
     program_header_fields,
 )
 from .guest import guest_memory, written_outside
+from .multiboot_builder import header
 
 CODE = Part(0x100000, b"\xf4" * 64)
 PVH = (0x100000).to_bytes(4, "little")
 
 
 def test_the_protocols_have_names() -> None:
-    assert PROTOCOLS == ("flat", "pvh", "elf64")
+    assert PROTOCOLS == ("flat", "linux", "multiboot", "pvh", "elf64")
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,9 @@ def test_the_protocols_have_names() -> None:
         (bytes(510) + b"\x55\xaa", 0x10),
         (build(32, [CODE, notes(note(PVH))]), 0x11),
         (build(64, [CODE]), 0x80000011),
+        (build(32, [Part(0x100000, header())]), 0x11),
+        (bzimage(), 0x80000011),
+        (VMLINUX, 0x80000011),
     ],
 )
 def test_the_image_chooses_the_protocol(image: bytes, cr0: int) -> None:
@@ -44,9 +49,12 @@ def test_the_image_chooses_the_protocol(image: bytes, cr0: int) -> None:
 
 def test_an_option_chooses_the_protocol() -> None:
     image = bytes(build(64, [CODE, notes(note(PVH))]))
+    names = ("flat", "pvh", "elf64", "linux")
     with open_image(image) as opened, guest_memory(4 << 20) as memory:
-        states = {name: load(opened, memory, protocol=name).special.cr0 for name in PROTOCOLS}
-    assert states == {"flat": 0x10, "pvh": 0x11, "elf64": 0x80000011}
+        entries = {name: load(opened, memory, protocol=name) for name in names}
+    states = {name: entry.special.cr0 for name, entry in entries.items()}
+    assert states == {"flat": 0x10, "pvh": 0x11, "elf64": 0x80000011, "linux": 0x80000011}
+    assert entries["linux"].registers.rsi == layout.ZERO_PAGE
 
 
 def refused(image: bytes | bytearray, error: type[RingletError], message: str, **options) -> None:  # type: ignore[no-untyped-def]
@@ -58,7 +66,7 @@ def refused(image: bytes | bytearray, error: type[RingletError], message: str, *
 
 
 def test_an_unknown_protocol_is_refused() -> None:
-    refused(b"x", ConfigError, "there is no boot protocol 'multiboot'", protocol="multiboot")
+    refused(b"x", ConfigError, "there is no boot protocol 'multiboot2'", protocol="multiboot2")
 
 
 def test_a_flat_image_takes_an_address_and_no_command_line_or_modules() -> None:
@@ -70,8 +78,8 @@ def test_a_flat_image_takes_an_address_and_no_command_line_or_modules() -> None:
             refused(b"x", ConfigError, "is a flat image", protocol="flat", **options)
 
 
-@pytest.mark.parametrize("protocol", ["pvh", "elf64"])
-def test_an_elf_takes_no_load_address(protocol: str) -> None:
+@pytest.mark.parametrize("protocol", ["pvh", "elf64", "linux", "multiboot"])
+def test_a_kernel_takes_no_load_address(protocol: str) -> None:
     image = build(64, [CODE, notes(note(PVH))])
     refused(image, ConfigError, "not at a load address", protocol=protocol, load_address=0)
 

@@ -5,7 +5,9 @@ import pytest
 from ringlet.boot import detect, open_image
 from ringlet.errors import ImageError
 
+from .bzimage_builder import LINUX_NOTE, VMLINUX, bzimage
 from .elf_builder import Part, build, note, notes, pvh_note
+from .multiboot_builder import header
 
 CODE = Part(0x100000, b"\xf4" * 64)
 BOOT_SECTOR = bytes(510) + b"\x55\xaa"
@@ -27,6 +29,13 @@ def refused(data: bytes | bytearray, message: str) -> None:
 @pytest.mark.parametrize("size", [4, 8])
 def test_an_elf_with_the_note_is_pvh(bits: int, size: int) -> None:
     assert detected(build(bits, [CODE, pvh_note(0x100000, size)])) == "pvh"
+
+
+def test_a_64_bit_elf_with_a_note_of_linux_is_linux() -> None:
+    assert detected(VMLINUX) == "linux"
+    both = notes(pvh_note(0x100000).data + LINUX_NOTE.data)
+    assert detected(build(64, [CODE, both])) == "linux"
+    assert detected(build(32, [CODE, both])) == "pvh"
 
 
 def test_a_64_bit_elf_without_the_note_is_elf64() -> None:
@@ -57,8 +66,12 @@ def test_an_elf_is_an_elf_whatever_its_name_and_boot_signature(tmp_path: Path) -
         assert detect(image) == "elf64"
 
 
-def test_a_bzimage_is_named_though_it_has_a_boot_signature() -> None:
-    refused(b"MZ" + BOOT_SECTOR[2:] + bytes(2) + b"HdrS" + bytes(1000), "is a Linux bzImage")
+def test_a_bzimage_is_linux_though_it_has_a_boot_signature(tmp_path: Path) -> None:
+    path = tmp_path / "vmlinuz.bin"
+    path.write_bytes(bzimage())
+    with open_image(path) as image:
+        assert detect(image) == "linux"
+    assert detected(BOOT_SECTOR + bytes(2) + b"HdrS") == "linux"  # that it can't boot is told then
 
 
 @pytest.mark.parametrize(
@@ -85,12 +98,15 @@ def test_an_unknown_file_is_not_code_to_run(data: bytes, what: str) -> None:
 def test_an_elf_that_cannot_be_booted_is_refused_by_what_it_is() -> None:
     refused(build(64, [CODE], machine=183), "is a 64-bit ELF for AArch64")
     refused(build(64, [CODE], kind=3), "is a shared object")
-    refused(build(32, [CODE]), "is a 32-bit ELF with no PVH note$")
+    refused(build(32, [CODE]), "is a 32-bit ELF with no PVH note and no Multiboot header$")
     refused(b"\x7fELF", "is cut short")
 
 
-def test_a_multiboot_header_is_named() -> None:
-    multiboot = b"\0" * 12 + (0x1BADB002).to_bytes(4, "little")
-    refused(build(32, [Part(0x100000, multiboot)]), "but a Multiboot header")
-    refused(build(32, [Part(0x100000, b"\0" + multiboot)]), "no PVH note$")  # not aligned
-    refused(build(32, [Part(0x100000, bytes(8192) + multiboot)]), "no PVH note$")  # too far
+def test_a_multiboot_header_is_multiboot_unless_there_is_a_note() -> None:
+    multiboot = Part(0x100000, header())
+    assert detected(build(32, [multiboot])) == "multiboot"
+    assert detected(build(64, [multiboot])) == "multiboot"
+    assert detected(header() + BOOT_SECTOR[len(header()) :]) == "multiboot"
+    assert detected(build(32, [multiboot, pvh_note(0x100000)])) == "pvh"
+    assert detected(build(64, [multiboot, LINUX_NOTE])) == "linux"
+    refused(build(32, [Part(0x100000, b"\0" + header())]), "no Multiboot header$")  # not aligned

@@ -9,7 +9,7 @@ import pytest
 
 from .command import ENVIRONMENT, Running, refused, run
 
-COMMANDS = ["boot", "doctor", "guests"]
+COMMANDS = ["boot", "doctor", "guests", "nested"]
 
 
 def test_version_is_the_packages() -> None:

@@ -12,9 +12,7 @@ from ringlet.kvm.memory import GuestMemory
 
 __all__ = ["PROTOCOLS", "Entry", "Image", "detect", "load", "open_image"]
 
-# Protocols that hand the guest a command line and modules.
-_KERNELS = {"pvh": pvh.load, "elf64": elf64.load}
-PROTOCOLS = ("flat", *_KERNELS)
+PROTOCOLS = ("flat", "linux", "multiboot", "pvh", "elf64")
 
 
 def load(
@@ -25,11 +23,13 @@ def load(
     command_line: bytes = b"",
     modules: Sequence[tuple[Image, bytes]] = (),
     load_address: int | None = None,
+    decompress: bool | None = None,
 ) -> Entry:
     """Put the image, and what the guest is told, into fresh `memory`.
 
     `protocol` is one of `PROTOCOLS`, None to look at the image. Each module comes with its
-    command line. `load_address` is for flat images. Raises `ImageError`, or `ConfigError` for
+    command line. `load_address` is for flat images, `decompress` for a bzImage: whether the host
+    decompresses it or the guest, None for what is faster. Raises `ImageError`, or `ConfigError` for
     an option that doesn't fit; then memory may be written in part, though only where a guest's
     image, its modules and the boot data belong.
     """
@@ -42,13 +42,22 @@ def load(
                 "leave --cmdline, --initrd and --module out",
             )
         return flat.load(image, memory, FLAT_LOAD if load_address is None else load_address)
-    if protocol not in _KERNELS:
+    if protocol not in PROTOCOLS:
         raise ConfigError(
             f"there is no boot protocol {protocol!r}", f"choose one of {', '.join(PROTOCOLS)}"
         )
     if load_address is not None:
         raise ConfigError(
-            f"{image.name} is loaded where its ELF header says, not at a load address",
+            f"{image.name} is loaded where its header says, not at a load address",
             "leave --load-address out; it is for --protocol flat",
         )
-    return _KERNELS[protocol](image, memory, command_line, modules)
+    if protocol == "linux":
+        from ringlet.boot import linux
+
+        return linux.load(image, memory, command_line, modules, decompress=decompress)
+    if protocol == "multiboot":
+        from ringlet.boot import multiboot
+
+        return multiboot.load(image, memory, command_line, modules)
+    load_elf = pvh.load if protocol == "pvh" else elf64.load
+    return load_elf(image, memory, command_line, modules)

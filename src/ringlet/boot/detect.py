@@ -8,8 +8,7 @@ _BOOT_SIGNATURE = 510, b"\x55\xaa"
 _BZIMAGE = 0x202, b"HdrS"  # Linux, Documentation/arch/x86/boot.rst
 _HEAD_SIZE = 0x206
 
-_MULTIBOOT_MAGIC = 0x1BADB002.to_bytes(4, "little")
-_MULTIBOOT_SEARCH = 8192  # Multiboot specification 0.6.96, 3.1: there, 4-byte aligned
+_LINUX_NOTE = b"Linux\0"  # owner of a vmlinux's own notes (linux/elfnote-lto.h, build-salt.h)
 
 _FORMATS = (
     (b"\x1f\x8b", "gzip-compressed data"),
@@ -31,11 +30,10 @@ def detect(image: Image) -> str:
     head = image.read(0, min(image.size, _HEAD_SIZE))
     if head.startswith(elf.MAGIC):
         return _detect_elf(image)
-    if _has(head, *_BZIMAGE):  # first: it has a boot signature, too
-        raise ImageError(
-            f"{image.name} is a Linux bzImage, which ringlet can't boot yet",
-            "boot its vmlinux; Linux's scripts/extract-vmlinux takes it out",
-        )
+    if _has_multiboot_header(image):
+        return "multiboot"
+    if _has(head, *_BZIMAGE):  # before flat: it has a boot signature, too
+        return "linux"
     if image.name.endswith(".bin") or _has(head, *_BOOT_SIGNATURE):
         return "flat"
     raise _unknown(image, head)
@@ -45,17 +43,26 @@ def _has(head: bytes, offset: int, magic: bytes) -> bool:
     return head[offset : offset + len(magic)] == magic
 
 
+def _has_multiboot_header(image: Image) -> bool:
+    from ringlet.boot import multiboot  # few images get here
+
+    return multiboot.find_header(image) is not None
+
+
 def _detect_elf(image: Image) -> str:
     executable = elf.parse(image)
+    if executable.bits == 64 and any(
+        name == _LINUX_NOTE for name, _, _ in elf.notes(image, executable)
+    ):
+        return "linux"
     if pvh.entry_point(image, executable) is not None:
         return "pvh"
+    if _has_multiboot_header(image):
+        return "multiboot"
     if executable.bits == 64:
         return "elf64"
-    start = image.read(0, min(image.size, _MULTIBOOT_SEARCH))
-    found = any(_has(start, offset, _MULTIBOOT_MAGIC) for offset in range(0, len(start), 4))
     raise ImageError(
-        f"{image.name} is a 32-bit ELF with no PVH note"
-        + (", but a Multiboot header, which ringlet can't boot yet" if found else ""),
+        f"{image.name} is a 32-bit ELF with no PVH note and no Multiboot header",
         "give it a PVH note (XEN_ELFNOTE_PHYS32_ENTRY), or build it as a 64-bit ELF",
     )
 

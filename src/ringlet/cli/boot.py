@@ -8,7 +8,7 @@ from ringlet.boot import PROTOCOLS
 from ringlet.cli.foreground import boot, print_json
 from ringlet.cli.report import CANNOT
 from ringlet.config import DECOMPRESSORS, parse_address, parse_size, read_toml
-from ringlet.errors import RingletError
+from ringlet.errors import ConfigError, RingletError
 
 EPILOG = """\b
 Examples:
@@ -17,6 +17,8 @@ Examples:
   ringlet boot kernel.elf --memory 256M --cmdline 'verbose'
   ringlet boot boot.bin --load-address 0x7c00
   ringlet boot --config vm.toml --timeout 5 --json
+  ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
+  ringlet boot vmlinuz --initrd initrd.img --cmdline 'root=/dev/vda'
 
 \b
 Status: what the guest wrote to port 0xf4; 0 if it halted for good or reset; 70 if it
@@ -36,7 +38,9 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 
 @click.command("boot", epilog=EPILOG)
 @click.argument("image", required=False, shell_complete=_complete_image)
-@click.option("--memory", metavar="SIZE", help="RAM of the guest: 64M if not given, for Linux 256M.")
+@click.option(
+    "--memory", metavar="SIZE", help="RAM of the guest: 64M if not given, for Linux 256M."
+)
 @click.option("--cpus", type=int, metavar="N", help="How many vCPUs; 1 if not given.")
 @click.option("--cmdline", metavar="TEXT", help="Command line for the guest.")
 @click.option("--initrd", metavar="FILE", type=click.Path(), help="The first module.")
@@ -62,6 +66,19 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 )
 @click.option("--com2", metavar="WHERE", help="A second serial line, the same way.")
 @click.option("--com3", metavar="WHERE", help="A third one.")
+@click.option(
+    "--exec",
+    "execute",
+    metavar="COMMAND",
+    help="Run COMMAND in a Linux guest, as `sh -c` would, and end with its status.",
+)
+@click.option(
+    "--kernel-modules",
+    metavar="FOLDER",
+    type=click.Path(),
+    help="For --exec: the kernel's /lib/modules/RELEASE, if it isn't found beside it.",
+)
+@click.option("--verbose", is_flag=True, help="With --exec: the kernel's log on standard error.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
 @click.option("--pit/--no-pit", default=None, help="An i8254 timer, or none.")
 @click.option("--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here.")
@@ -74,12 +91,16 @@ def command(
     memory: str | None,
     load_address: str | None,
     modules: tuple[str, ...],
+    execute: str | None,
+    kernel_modules: str | None,
+    verbose: bool,
     **options: Any,
 ) -> int:
     """Boot IMAGE: a file, or the name of a guest that comes with ringlet.
 
     What the guest writes to its serial port is shown, and the status that it chooses is the
-    command's. An image is an ELF with a PVH note, a 64-bit ELF, or flat 16-bit code.
+    command's. An image is a Linux kernel (bzImage or vmlinux), a Multiboot kernel, an ELF with
+    a PVH note, another 64-bit ELF, or flat 16-bit code.
     """
     try:
         values = {} if config is None else read_toml(config)
@@ -90,8 +111,45 @@ def command(
             values["load_address"] = parse_address(load_address)
         if modules:
             values["modules"] = modules
-        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed)
+        if execute is not None:
+            values |= _to_execute(values, execute, kernel_modules, verbose)
+        elif verbose or kernel_modules is not None:
+            raise ConfigError("--verbose and --kernel-modules go with --exec", "leave them out")
+        return boot(
+            values,
+            as_json=as_json,
+            log_unclaimed=log_unclaimed,
+            execute=execute is not None,
+            verbose=verbose,
+        )
     except RingletError as error:
         if as_json:
             print_json({"exit": {"reason": "error", "status": CANNOT}, "error": error.message})
         raise
+
+
+def _to_execute(
+    values: dict[str, Any], execute: str, kernel_modules: str | None, verbose: bool
+) -> dict[str, Any]:
+    import os
+    from pathlib import Path
+
+    from ringlet.guest_command import configure
+
+    for taken in ("initrd", "modules", "serial", "com2", "com3"):
+        if values.get(taken):
+            raise ConfigError(
+                f"--exec makes the initrd and uses the serial lines itself: {taken} is taken",
+                "leave it out; `ringlet initramfs` makes an initrd with files of yours",
+            )
+    if "image" not in values:
+        raise ConfigError("no kernel is named", "name one: /boot/vmlinuz")
+    terminal = os.isatty(0) and os.isatty(1)
+    return configure(
+        values["image"],
+        execute,
+        cmdline=values.get("cmdline", ""),
+        modules=None if kernel_modules is None else Path(kernel_modules),
+        window=os.get_terminal_size(0) if terminal else None,
+        verbose=verbose,
+    )

@@ -1,11 +1,14 @@
 """`ringlet doctor`: what this host can do, and the command that mends what it can't."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from ringlet.cli.report import CANNOT
 from ringlet.errors import RingletError
+
+if TYPE_CHECKING:
+    from ringlet.kvm.system import System
 
 # Capabilities that ringlet uses: KVM_CAP_ and what they are to a person.
 _CAPABILITIES = {
@@ -71,31 +74,25 @@ def examine() -> list[Finding]:
                 else Finding(f"capability: {what}", False, "use a newer kernel on this host")
                 for capability, what in _CAPABILITIES.items()
             ]
-        findings.append(_probe())
+            findings.append(_probe(system))
     except RingletError as error:
         return [Finding(error.message, False, error.hint)]
     return findings
 
 
-def _probe() -> Finding:
+def _probe(system: "System") -> Finding:
     """Which kind of KVM it is, by a guest of a few ring-0 instructions."""
-    from ringlet.config import MachineConfig
-    from ringlet.control import INTERNAL_ERROR
-    from ringlet.machine import Machine
+    from ringlet.probe import unsupported_instruction
 
-    with Machine(MachineConfig(image="probe", serial="none", timeout=10)) as machine:
-        result = machine.run()
-    if result.reason == "exit-port":
+    try:
+        instruction = unsupported_instruction(system)
+    except RingletError as error:
+        return Finding(error.message, False, error.hint)
+    if instruction is None:
         return Finding("hardware KVM: ring 0 of a guest runs on the processor", True)
-    if result.reason == INTERNAL_ERROR.reason and result.crash is not None:
-        return Finding(
-            f"software KVM: it emulates ring 0 of a guest, and doesn't know "
-            f"`{result.crash.instruction}`",
-            True,
-            "tiny guests run; a stock Linux kernel needs a host with hardware KVM",
-        )
     return Finding(
-        f"a guest of a few instructions ended with {result.reason}",
-        False,
-        "guests may fail here; look at the kernel's log with `dmesg`",
+        f"software KVM: it emulates ring 0 of a guest, and doesn't know `{instruction}`",
+        True,
+        "tiny guests run; for a stock Linux kernel use a host with hardware KVM, or "
+        "`ringlet nested`",
     )

@@ -17,10 +17,17 @@ from ringlet.host.output import FdOutput
 from ringlet.machine import Machine, Result
 
 
-def boot(values: dict[str, Any], *, as_json: bool = False, log_unclaimed: bool = False) -> int:
+def boot(
+    values: dict[str, Any],
+    *,
+    as_json: bool = False,
+    log_unclaimed: bool = False,
+    execute: bool = False,
+    verbose: bool = False,
+) -> int:
     """Boot what `values`, for `MachineConfig`, say, and return the command's status.
 
-    Raises `RingletError`.
+    With `execute` they are those of guest_command.py. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
     start = _start()
@@ -35,7 +42,16 @@ def boot(values: dict[str, Any], *, as_json: bool = False, log_unclaimed: bool =
             machine.unclaimed.log = lambda line: log.write(f"ringlet: {line}\r\n".encode())
         if machine.pty is not None:
             print(f"ringlet: serial line at {machine.pty}", file=sys.stderr)
+        if execute:
+            from ringlet import guest_command
+
+            guest_command.prepare(machine)
         result = machine.run()
+    if execute:
+        result = guest_command.judge(result)
+        if result.reason != "exit-port" and not verbose and machine.console_log is not None:
+            sys.stdout.flush()
+            os.write(2, machine.console_log.tail)
     # All is closed. A signal from here on is the process's, also while it waits to report.
     if as_json:
         print_json(_as_json(machine, result, start))
@@ -74,7 +90,12 @@ def _explain(timeout: float | None, result: Result) -> None:
         details = [f"  {line}" for line in result.crash.lines()]
         report(what, "its last state is below", details)
     elif result.reason == PANIC.reason:
-        report("the guest reported a crash to KVM", "look at what it printed before")
+        report("the guest's kernel panicked", "look at what it printed before")
+    elif result.reason == "no-status":
+        report(
+            "the guest ended before its command did",
+            "look at what its kernel said before; --verbose shows all of it",
+        )
     elif result.reason == TIMEOUT.reason:
         report(f"stopped after {timeout:g} seconds", "give it longer with --timeout")
     elif result.reason == "output-closed":

@@ -12,6 +12,8 @@ COMMANDS = {
     "boot": "Boot a guest kernel.",
     "doctor": "Say what this host's KVM can do, and how to mend what it can't.",
     "guests": "List the guest kernels that come with ringlet.",
+    "initramfs": "Make the small system that a Linux kernel starts with.",
+    "nested": "Run a command in an emulated machine that has a hardware KVM.",
 }
 
 

@@ -1,6 +1,8 @@
-"""CPUID as KVM hands it over: struct kvm_cpuid_entry2, one after the other.
+"""CPUID for a guest: what KVM supports, with the topology of one socket of single-thread cores.
 
-Source: Linux, arch/x86/include/uapi/asm/kvm.h; Intel SDM volume 2, CPUID.
+`entries` is what KVM hands over: struct kvm_cpuid_entry2, one after the other. KVM fills in the
+topology of the host's processor, or none. Source: Linux, arch/x86/include/uapi/asm/kvm.h and
+Documentation/virt/kvm/x86/cpuid.rst; Intel SDM volume 2, CPUID; AMD64 APM volume 3, appendix E.
 """
 
 from functools import cache
@@ -10,21 +12,64 @@ _ENTRY = Struct("<7I12x")  # function, index, flags, eax, ebx, ecx, edx
 ENTRY_SIZE = _ENTRY.size
 MAX_ENTRIES = 256
 
+_INDEXED = 1  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX
+
+_AMD = (b"AuthenticAMD", b"HygonGenuine")
+# Leaf 1 ECX: KVM's local APIC has the one, and a guest is a guest; KVM's list may say neither.
+_TSC_DEADLINE, _HYPERVISOR = 1 << 24, 1 << 31
+_HTT = 1 << 28  # leaf 1 EDX: more than one logical processor in the package
+_CMP_LEGACY = 1 << 1  # 0x80000001 ECX, AMD: and they are cores
+_SMT, _CORE = 1 << 8, 2 << 8  # level types of leaf 0xB
+
+# KVM_FEATURE_ bits of leaf 0x40000001 EAX that make a guest use hypercalls. Not every KVM can
+# do those: PV_UNHALT, PV_SEND_IPI, PV_SCHED_YIELD, HC_MAP_GPA_RANGE, MIGRATION_CONTROL.
+_HYPERCALL_FEATURES = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16 | 1 << 17
+
+_TOPOLOGY = (0xB, 0x1F)
+
 
 @cache  # the host has one, and a vCPU one of a few numbers
-def for_vcpu(entries: bytes, apic_id: int) -> bytes:
-    """`entries` as one vCPU sees them: KVM fills in the APIC ID of the host's processor.
-
-    Leaf 1 has it in EBX 31..24, leaves 0xB and 0x1F in EDX.
-    """
-    out = bytearray(entries)
-    for offset in range(0, len(out), ENTRY_SIZE):
-        function, index, flags, eax, ebx, ecx, edx = _ENTRY.unpack_from(out, offset)
-        if function == 1:
-            ebx = ebx & 0x00FF_FFFF | apic_id << 24
-        elif function in (0xB, 0x1F):
-            edx = apic_id
-        else:
-            continue
-        _ENTRY.pack_into(out, offset, function, index, flags, eax, ebx, ecx, edx)
+def for_vcpu(entries: bytes, apic_id: int, count: int = 1) -> bytes:
+    """`entries` as the vCPU with this APIC ID sees them, one of `count`."""
+    out = bytearray()
+    vendor = b""
+    for function, index, flags, eax, ebx, ecx, edx in _ENTRY.iter_unpack(entries):
+        width = (count - 1).bit_length()  # of the part of the APIC ID that tells the cores apart
+        ids = 1 << width
+        if function == 0:
+            vendor = Struct("<3I").pack(ebx, edx, ecx)
+        elif function == 1:
+            ebx = ebx & 0xFFFF | min(ids, 255) << 16 | (apic_id & 0xFF) << 24
+            ecx |= _TSC_DEADLINE | _HYPERVISOR
+            edx = edx | _HTT if count > 1 else edx & ~_HTT
+        elif function == 4 and eax & 0x1F:  # a cache of Intel's: sharers, and cores in the socket
+            eax = eax & 0x3FFF | _sharers(eax, ids) << 14 | min(ids - 1, 63) << 26
+        elif function == 0xA:  # no performance counters
+            eax = ebx = ecx = edx = 0
+        elif function in _TOPOLOGY:
+            if index:
+                continue  # the first stands for all
+            flags |= _INDEXED
+            out += _ENTRY.pack(function, 0, flags, 0, 1, _SMT, apic_id)
+            out += _ENTRY.pack(function, 1, flags, width, count, 1 | _CORE, apic_id)
+            index, eax, ebx, ecx, edx = 2, 0, 0, 2, apic_id
+        elif function == 0x4000_0001:
+            eax &= ~_HYPERCALL_FEATURES
+        elif function == 0x8000_0001 and vendor in _AMD:
+            ecx = ecx | _CMP_LEGACY if count > 1 else ecx & ~_CMP_LEGACY
+        elif function == 0x8000_0008 and vendor in _AMD:
+            ecx = min(count - 1, 255) | width << 12
+        elif function == 0x8000_001D and eax & 0x1F:
+            eax = eax & 0x3FFF | _sharers(eax, count) << 14
+        elif function == 0x8000_001E:  # core ID, one thread each; one node
+            eax, ebx, ecx, edx = apic_id, apic_id & 0xFF, 0, 0
+        elif function == 0x8000_0026:  # the new form of 0x8000001E: none is fine
+            eax = ebx = ecx = edx = 0
+        out += _ENTRY.pack(function, index, flags, eax, ebx, ecx, edx)
     return bytes(out)
+
+
+def _sharers(cache: int, ids: int) -> int:
+    """Bits 25..14 of a cache's EAX: the last level is the socket's, the others are a core's."""
+    level = cache >> 5 & 7
+    return min(ids - 1, 0xFFF) if level >= 3 else 0

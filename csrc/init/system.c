@@ -1,0 +1,32 @@
+/*
+ * system.c: what else programs expect of a running system.
+ *
+ * Source: sethostname(2), netdevice(7).
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "init.h"
+
+void system_name(const char *hostname)
+{
+	if (sethostname(hostname, strlen(hostname)) < 0)
+		die("hostname %s: %s", hostname, strerror(errno));
+}
+
+/* A kernel without a network has no loopback interface either. */
+void system_loopback(void)
+{
+	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return;
+	if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
+		say("the loopback interface: %s", strerror(errno));
+	close(fd);
+}

@@ -1,0 +1,62 @@
+"""Long mode at entry: flat segments, a GDT that says the same, the first 4 GiB identity-mapped.
+
+Source: Intel SDM volume 3, 3.4.5 (segment descriptors), 4.5 (4-level paging) and 10.8.5
+(initializing IA-32e mode).
+"""
+
+from functools import cache
+from struct import pack
+
+from ringlet.board.layout import GDT, GIB, MIB, PAGE_TABLES
+from ringlet.kvm.memory import PAGE, GuestMemory
+from ringlet.kvm.registers import (
+    DescriptorTable,
+    Segment,
+    SpecialRegisters,
+    code_segment,
+    data_segment,
+)
+
+MAPPED = 4 * GIB
+_CODE = 0x00AF_9B00_0000_FFFF  # 64-bit code, execute and read, ring 0
+_DATA = 0x00CF_9300_0000_FFFF  # data, read and write, ring 0
+_ENTRY = 0x3  # present, writable
+_PAGE_ENTRY = 0x83  # the same, and it is a large page
+
+
+@cache
+def _page_tables() -> bytes:
+    """A page-map level 4, a page-directory-pointer table and four page directories."""
+    directories = range(PAGE_TABLES + 2 * PAGE | _ENTRY, PAGE_TABLES + 6 * PAGE, PAGE)
+    return (
+        pack("<Q", PAGE_TABLES + PAGE | _ENTRY).ljust(PAGE, b"\0")
+        + pack("<4Q", *directories).ljust(PAGE, b"\0")
+        + pack("<2048Q", *range(_PAGE_ENTRY, MAPPED, 2 * MIB))
+    )
+
+
+def prepare(memory: GuestMemory, code: int) -> SpecialRegisters:
+    """Write GDT and page tables into the boot data; the registers that make use of them.
+
+    `code` is the selector of the code segment; the data segment is the next one.
+    """
+    table = bytes(code) + pack("<2Q", _CODE, _DATA)
+    memory.write(GDT, table)
+    memory.write(PAGE_TABLES, _page_tables())
+    data = data_segment(code + 8, bits=64)
+    return SpecialRegisters(
+        cs=code_segment(code, bits=64),
+        ds=data,
+        es=data,
+        fs=data,
+        gs=data,
+        ss=data,
+        tr=Segment(limit=0x67, type=0xB, present=1),  # a busy 64-bit TSS: VM entry asks for one
+        ldt=Segment(type=2, unusable=1),
+        gdt=DescriptorTable(GDT, len(table) - 1),
+        idt=DescriptorTable(),
+        cr0=0x8000_0011,  # PG, ET, PE
+        cr3=PAGE_TABLES,
+        cr4=0x20,  # PAE
+        efer=0x500,  # LMA, LME
+    )

@@ -1,0 +1,136 @@
+"""`ringlet initramfs`: the small system that a Linux kernel starts with, from the command line."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import click
+
+from ringlet.errors import ConfigError
+
+EPILOG = """\b
+Examples:
+  ringlet initramfs shell.img                          busybox, and a shell on the console
+  ringlet initramfs --exec 'uname -a; cat /etc/motd' --file motd:/etc/motd guest.img
+  ringlet initramfs --folder rootfs --exec ./test.sh --compress gzip guest.img
+  ringlet initramfs --modules /lib/modules/6.1.0-56-amd64 --module virtio_net net.img
+  ringlet boot /boot/vmlinuz-6.1.0-56-amd64 --initrd guest.img
+
+\b
+The command's status becomes the machine's. The same content gives the same image, to the byte.
+"""
+
+# Of a terminal on a serial line, which doesn't say.
+ROWS, COLUMNS = 24, 80
+
+
+@click.command("initramfs", epilog=EPILOG)
+@click.option(
+    "--folder",
+    "folders",
+    metavar="DIR[:AT]",
+    multiple=True,
+    help="Copy what is in it to the path AT, / if not given. May be given again.",
+)
+@click.option(
+    "--file",
+    "files",
+    metavar="FILE[:AT]",
+    multiple=True,
+    help="Copy it to the path AT, into / if not given. May be given again.",
+)
+@click.option("--exec", "command_line", metavar="CMD", help="What to run; a shell if not given.")
+@click.option(
+    "--busybox/--no-busybox",
+    default=None,
+    help="Put in this host's busybox; if not given, unless a folder is copied to /.",
+)
+@click.option("--modules", metavar="DIR", help="The kernel's /lib/modules/RELEASE.")
+@click.option(
+    "--module",
+    "module_names",
+    metavar="NAME",
+    multiple=True,
+    help="Load this one, and what it depends on. May be given again.",
+)
+@click.option("--compress", type=click.Choice(("none", "gzip")), default="none", show_default=True)
+@click.argument("out", type=click.Path())
+def command(
+    folders: tuple[str, ...],
+    files: tuple[str, ...],
+    command_line: str | None,
+    busybox: bool | None,
+    modules: str | None,
+    module_names: tuple[str, ...],
+    compress: str,
+    out: str,
+) -> None:
+    """Make an initramfs, OUT, for a Linux kernel, which runs one command."""
+    from ringlet.images.initramfs import build, find_busybox, plan_line, shell
+
+    copies = [_split(folder, "/") for folder in folders]
+    for folder, _ in copies:
+        if not os.path.isdir(folder):
+            raise ConfigError(f"{folder} isn't a folder", "for a file there is --file")
+    if busybox is None:
+        busybox = all(at.strip("/") for _, at in copies)
+    for file in files:
+        path, at = _split(file, "/")
+        copies.append((path, at if at != "/" else os.path.basename(path)))
+    if command_line is None:
+        run = [plan_line("arg", "sh"), plan_line("tty", ROWS, COLUMNS)]
+    else:
+        run = shell(command_line)
+    with _replaced(out) as target, _compressed(target, compress) as image:
+        build(
+            image,
+            plan=[plan_line("env", "HOME=/root"), plan_line("status", "port"), *run],
+            copies=copies,
+            modules=None if modules is None else Path(modules),
+            module_names=module_names,
+            busybox=find_busybox() if busybox else None,
+        )
+
+
+def _split(text: str, default: str) -> tuple[str, str]:
+    """The path on the host, and that in the guest: PATH[:AT]."""
+    path, colon, at = text.rpartition(":")
+    if not colon:
+        path, at = text, default
+    if not (path and at):
+        raise ConfigError(f"not PATH[:AT]: {text!r}", "leave the colon out, or say a path there")
+    return path, at
+
+
+@contextmanager
+def _replaced(path: str) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when it is complete, and not before."""
+    path = os.path.realpath(path)
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):  # a pipe, /dev/stdout
+            with open(path, "wb") as file:
+                yield file
+            return
+        new = f"{path}.{os.getpid()}.new"
+        try:
+            with open(new, "xb") as file:
+                yield file
+            os.replace(new, path)
+        finally:
+            if os.path.exists(new):
+                os.unlink(new)
+    except OSError as error:
+        raise ConfigError(f"can't write {path}: {error.strerror}", "write it elsewhere") from error
+
+
+@contextmanager
+def _compressed(file: BinaryIO, how: str) -> Iterator[BinaryIO]:
+    if how == "none":
+        yield file
+        return
+    from gzip import GzipFile
+
+    with GzipFile("", "wb", fileobj=file, mtime=0) as compressed:
+        yield cast(BinaryIO, compressed)  # all that is asked of it is write()

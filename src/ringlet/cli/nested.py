@@ -1,0 +1,87 @@
+"""`ringlet nested`: a command where KVM is real, on a host where it isn't."""
+
+from typing import Any
+
+import click
+
+from ringlet.cli.report import report
+from ringlet.errors import ConfigError
+
+EPILOG = """\b
+Examples:
+  ringlet nested --setup                         once: fetch a kernel, and QEMU if you are root
+  ringlet nested -- ringlet doctor               a hardware KVM
+  ringlet nested -- ringlet boot vmlinuz --initrd initrd.img
+  ringlet nested --share results -- make -C tests REPORT=results/report.xml
+  ringlet nested --memory 4G -- bash
+
+\b
+The command sees this host's files, in the same folder, with the same environment and as the
+same user. What it writes is gone afterwards, but for the folder of --share. It has no network.
+On a terminal, Ctrl-A x ends the machine and Ctrl-A h helps.
+
+\b
+Status: the command's, 128 + n if signal n ended it; 70 if the machine crashed; 124 at the
+timeout; 125 if ringlet could not do it; 126 or 127 if the command can't be run or isn't found.
+"""
+
+
+@click.command(
+    "nested",
+    epilog=EPILOG,
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+)
+@click.argument("command_", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED)
+@click.option("--cpus", type=int, metavar="N", help="How many CPUs; 2 if the host has them.")
+@click.option("--memory", metavar="SIZE", help="RAM of the machine; 2G if not given.")
+@click.option("--share", metavar="DIR", help="A folder whose writes reach this host.")
+@click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
+@click.option("--kernel", metavar="FILE", help="A kernel of yours for the machine.")
+@click.option("--modules", metavar="DIR", help="Its modules, such as /lib/modules/RELEASE.")
+@click.option("--qemu", metavar="FILE", help="Not the qemu-system-x86_64 on PATH.")
+@click.option("--setup", is_flag=True, help="Fetch what is missing: a kernel, and QEMU if root.")
+@click.option(
+    "--package",
+    "packages",
+    metavar="NAME",
+    multiple=True,
+    help="With --setup: also the kernel of this package. May be given again.",
+)
+def command(
+    command_: tuple[str, ...], setup: bool, packages: tuple[str, ...], **options: Any
+) -> int:
+    """Run COMMAND in a machine that QEMU emulates, with a real /dev/kvm and this host's files.
+
+    For hosts without a KVM, or whose KVM can't run stock kernels. It is slow: some 6 seconds to
+    come up, and programs start about twenty times slower than outside.
+    """
+    if setup or packages:
+        if command_ or not setup:
+            raise ConfigError(
+                "--setup takes no command, only --package", "run the command afterwards"
+            )
+        return _set_up(packages)
+    from ringlet.config import parse_size
+    from ringlet.nested.config import NestedConfig
+    from ringlet.nested.machine import MachineError, run
+
+    if options["memory"] is None:
+        del options["memory"]
+    else:
+        options["memory"] = parse_size(options["memory"])
+    try:
+        return run(NestedConfig(command_, **options))
+    except MachineError as error:
+        report(error.message, error.hint, [f"  {line}" for line in error.log])
+        return error.status
+
+
+def _set_up(packages: tuple[str, ...]) -> int:
+    from ringlet.nested.kernel import cache
+    from ringlet.nested.packages import default_package, fetch_kernel, install_qemu
+
+    install_qemu()
+    for package in dict.fromkeys((default_package(), *packages)):
+        kernel = fetch_kernel(package, cache())
+        click.echo(f"{package}: {kernel.vmlinuz}")
+    return 0

@@ -1,0 +1,98 @@
+"""A command in a stock Linux guest: `ringlet boot vmlinuz --exec 'uname -a'`.
+
+The kernel boots with an initramfs of ours, whose init runs the command (csrc/init/). Its streams
+have serial lines of their own beside the console: standard input and output COM2, standard
+error COM3. Its status comes through the exit port.
+"""
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ringlet.control import HALT, POWER_OFF, RESET, End
+from ringlet.host.serial import SerialTarget
+
+if TYPE_CHECKING:
+    from ringlet.machine import Machine, Result
+
+NO_STATUS = End("no-status", 70)
+
+# A serial line has no end of input, so DLE begins what isn't data: DLE EOT is the end, DLE DLE
+# a DLE.
+_DLE, _EOT = b"\x10", b"\x04"
+
+_MODULES = ("pvpanic-mmio",)  # for what our machine has and a stock kernel has as modules
+
+
+def stuff(data: bytes) -> bytes:
+    """`data` as it goes down the line; of none, the end of input."""
+    return data.replace(_DLE, _DLE + _DLE) if data else _DLE + _EOT
+
+
+def configure(
+    kernel: str,
+    command: str,
+    *,
+    cmdline: str = "",
+    modules: Path | None = None,
+    window: os.terminal_size | None = None,
+    verbose: bool = False,
+    output: SerialTarget = "stdio",
+    errors: SerialTarget = (None, 2),
+) -> dict[str, Any]:
+    """What `MachineConfig` needs so that `kernel` runs `command`, as `sh -c` would.
+
+    `modules` is the kernel's /lib/modules/RELEASE; None to look beside the kernel. With
+    `window`, the command has a terminal of that size. Raises `RingletError`.
+    """
+    return {
+        "image": kernel,
+        "cmdline": f"{'' if verbose else 'quiet '}{cmdline}",
+        "initrd": _initramfs(command, modules or _modules_of(kernel), window),
+        "serial": (None, 2) if verbose else "none",
+        "com2": output,
+        "com3": errors,
+    }
+
+
+def prepare(machine: "Machine") -> None:
+    """Before the run of a machine so configured."""
+    machine.lines[1].host.encode = stuff
+
+
+def judge(result: "Result") -> "Result":
+    """Only the status that init reports counts: an end without one is no good end."""
+    if End(result.reason, result.status) in (HALT, POWER_OFF, RESET):
+        return result._replace(reason=NO_STATUS.reason, status=NO_STATUS.status)
+    return result
+
+
+def _initramfs(command: str, modules: Path | None, window: os.terminal_size | None) -> bytes:
+    from ringlet.images.initramfs import build, find_busybox, plan_line, shell
+
+    plan = [plan_line("stdio", "uart"), plan_line("status", "port")]
+    plan += [plan_line("env", f"{name}={value}") for name, value in _environment().items()]
+    if window is not None:
+        plan.append(plan_line("tty", str(window.lines), str(window.columns)))
+    archive = io.BytesIO()
+    build(
+        archive,
+        plan=[*plan, *shell(command)],
+        modules=modules,
+        module_names=_MODULES if modules else (),
+        busybox=find_busybox(),
+    )
+    return archive.getvalue()
+
+
+def _environment() -> dict[str, str]:
+    return {"HOME": "/root", "TERM": os.environ.get("TERM", "linux")}
+
+
+def _modules_of(kernel: str) -> Path | None:
+    """Its modules where a distribution puts them: /boot/vmlinuz-R has /lib/modules/R."""
+    release = os.path.basename(kernel).partition("-")[2]
+    root = os.path.dirname(os.path.dirname(os.path.realpath(kernel)))
+    folder = Path(root, "lib", "modules", release)
+    return folder if release and (folder / "modules.order").is_file() else None

@@ -1,0 +1,1 @@
+"""The images that ringlet makes: an initramfs for a Linux guest."""

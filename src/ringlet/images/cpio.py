@@ -1,0 +1,114 @@
+"""Writes cpio archives in the format "newc", which an initramfs is.
+
+An archive depends on what is in it alone: entries are in the order of their names, owned by root,
+of time 0, and numbered in that order.
+
+Source: Linux, Documentation/driver-api/early-userspace/buffer-format.rst; init/initramfs.c (names
+and links of up to 4096 bytes; a folder comes before what is in it).
+"""
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from typing import BinaryIO, NamedTuple
+
+from ringlet.errors import ConfigError
+
+_CHUNK = 1 << 20
+_PATH_MAX = 4096  # with the zero byte
+_SIZE_MAX = (1 << 32) - 1
+_TRAILER = "TRAILER!!!"
+
+# A file's bytes, or what opens it.
+Content = bytes | Callable[[], BinaryIO]
+
+
+class Entry(NamedTuple):
+    """What there is at a name: `mode` as in `st_mode`, `device` the numbers of a device node.
+
+    The content of a symbolic link is its target.
+    """
+
+    mode: int
+    content: Content = b""
+    device: tuple[int, int] = (0, 0)
+
+
+FOLDER = Entry(stat.S_IFDIR | 0o755)
+
+
+def link(target: str) -> Entry:
+    """A symbolic link."""
+    return Entry(stat.S_IFLNK | 0o777, os.fsencode(target))
+
+
+def write(out: BinaryIO, entries: Mapping[str, Entry]) -> None:
+    """Write an archive of `entries`, by name: relative paths. Missing folders are added.
+
+    Raises `ConfigError` for what an archive can't hold.
+    """
+    entries = _with_folders(entries)
+    number = 0
+    for number, name in enumerate(sorted(entries, key=lambda name: name.split("/")), 1):
+        entry = entries[name]
+        if isinstance(entry.content, bytes):
+            _header(out, number, name, entry, len(entry.content))
+            out.write(entry.content)
+            _pad(out, len(entry.content))
+            continue
+        with entry.content() as file:
+            size = os.fstat(file.fileno()).st_size
+            _header(out, number, name, entry, size)
+            _copy(file, out, name, size)
+            _pad(out, size)
+    _header(out, 0, _TRAILER, Entry(0), 0)
+
+
+def _with_folders(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """`entries`, all of whose names can be made, after the folders they are in."""
+    found = dict(entries)
+    for name, entry in entries.items():
+        if name == _TRAILER or any(part in ("", ".", "..") for part in name.split("/")):
+            raise ConfigError(f"an archive can't hold the name {name!r}", "rename it")
+        target = entry.content if stat.S_ISLNK(entry.mode) else b""
+        assert isinstance(target, bytes)
+        for path in (os.fsencode(name), target):
+            if b"\0" in path or len(path) >= _PATH_MAX:
+                raise ConfigError(
+                    f"an archive can't hold a path of {len(path)} bytes, or with a zero byte: "
+                    f"{os.fsdecode(path[:40])!r}...",
+                    "leave it out",
+                )
+        folder = name
+        while folder := folder.rpartition("/")[0]:
+            if not stat.S_ISDIR(found.setdefault(folder, FOLDER).mode):
+                raise ConfigError(
+                    f"{name} can't be put into {folder}, which isn't a folder",
+                    "copy it to another place",
+                )
+    return found
+
+
+def _header(out: BinaryIO, number: int, name: str, entry: Entry, size: int) -> None:
+    if size > _SIZE_MAX:
+        raise ConfigError(f"{name} has more than 4 GiB", "an archive can't hold it; leave it out")
+    path = os.fsencode(name) + b"\0"
+    # Inode, mode, uid, gid, links, time, size, the file's device, the node's, name's size, check.
+    fields = (number, entry.mode, 0, 0, 1, 0, size, 0, 0, *entry.device, len(path), 0)
+    header = b"070701" + b"".join(b"%08x" % field for field in fields) + path
+    out.write(header)
+    _pad(out, len(header))
+
+
+def _pad(out: BinaryIO, size: int) -> None:
+    """Header with name and content each end at a multiple of 4."""
+    out.write(bytes(-size % 4))
+
+
+def _copy(file: BinaryIO, out: BinaryIO, name: str, size: int) -> None:
+    while size:
+        data = file.read(min(size, _CHUNK))
+        if not data:
+            raise ConfigError(f"{name} became shorter while it was read", "try again")
+        out.write(data)
+        size -= len(data)

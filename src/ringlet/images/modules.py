@@ -1,0 +1,163 @@
+"""Finds a kernel's modules and what they depend on, in /lib/modules/RELEASE.
+
+A module says itself which others it needs, so that modules.dep, which is made when a kernel is
+installed, isn't needed: the kernel may have been unpacked somewhere.
+
+Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin); modpost.c
+(`depends=` in .modinfo); System V ABI, "Sections".
+"""
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ringlet.errors import ImageError
+
+_SIZE_MAX = 256 << 20  # bytes of a module; the largest have 100 MiB, with debug information
+_MEMORY_MAX = 128 << 20  # that a decompressor may take
+_SUFFIXES = ("", ".xz", ".zst", ".gz")
+
+_E_SHOFF = 40  # where an ELF's header has its section headers' place
+_E_SHENTSIZE = 58  # and their size, how many there are, and which one has their names
+
+
+class Module(NamedTuple):
+    """A module: its name, with underscores, and its ELF."""
+
+    name: str
+    data: bytes
+
+
+def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
+    """The modules `names` and those they depend on, in the order in which they can be loaded.
+
+    `folder` is the kernel's /lib/modules/RELEASE. What is built into the kernel is left out. Raises
+    `ImageError` where one isn't there or can't be read.
+    """
+    builtin = _index(folder, "modules.builtin")
+    paths = _index(folder, "modules.order")
+    found: dict[str, Module] = {}
+
+    def find(name: str, above: tuple[str, ...]) -> None:
+        name = _canonical(name)
+        if name in found or name in builtin:
+            return
+        if name in above:
+            raise ImageError(f"module {name} depends on itself", "install the kernel again")
+        if name not in paths:
+            raise ImageError(
+                f"{folder} has no module {name}", "is it the folder of this kernel's release?"
+            )
+        data = _read(folder / paths[name])
+        for needed in _dependencies(name, data):
+            find(needed, (*above, name))
+        found[name] = Module(name, data)
+
+    for name in names:
+        find(name, ())
+    return list(found.values())
+
+
+def _canonical(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _index(folder: Path, file: str) -> dict[str, str]:
+    """The path of each module that is listed, by its name."""
+    try:
+        lines = (folder / file).read_text("utf-8", "surrogateescape").splitlines()
+    except OSError as error:
+        raise ImageError(
+            f"{folder} isn't a kernel's modules: {file}: {error.strerror}",
+            "it is a folder /lib/modules/RELEASE that is wanted",
+        ) from None
+    paths = (Path(line) for line in lines)
+    return {
+        _canonical(path.stem): str(path)
+        for path in paths
+        if not path.is_absolute() and ".." not in path.parts
+    }
+
+
+def _read(path: Path) -> bytes:
+    """The module at `path`, or at that with the suffix of a compression."""
+    for suffix in _SUFFIXES:
+        file = path.with_name(path.name + suffix)
+        if not file.is_file():
+            continue
+        try:
+            with file.open("rb") as source:
+                data = source.read(_SIZE_MAX + 1)
+            data = _decompress(suffix, data)
+        except (OSError, EOFError, ValueError) as error:
+            raise ImageError(f"{file}: {error}", "install the kernel again") from error
+        except ImportError as error:
+            raise ImageError(
+                f"{file} is compressed, and {error.name} can't be imported",
+                f"install it: pip install {error.name}",
+            ) from error
+        if len(data) > _SIZE_MAX:
+            raise ImageError(f"{file} has more than {_SIZE_MAX} bytes", "is it a module?")
+        return data
+    raise ImageError(f"there is no {path}", "install the kernel again")
+
+
+def _decompress(suffix: str, data: bytes) -> bytes:
+    """What `data` becomes, at most a byte more than a module may have. Raises `ValueError`."""
+    limit = _SIZE_MAX + 1
+    if suffix == ".xz":
+        import lzma
+
+        try:
+            return lzma.LZMADecompressor(memlimit=_MEMORY_MAX).decompress(data, limit)
+        except lzma.LZMAError as error:
+            raise ValueError(error) from error
+    if suffix == ".zst":
+        import zstandard
+
+        try:
+            decoder = zstandard.ZstdDecompressor(max_window_size=_MEMORY_MAX)
+            return decoder.stream_reader(data).read(limit)
+        except zstandard.ZstdError as error:
+            raise ValueError(error) from error
+    if suffix == ".gz":
+        import zlib
+
+        try:
+            return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, limit)
+        except zlib.error as error:
+            raise ValueError(error) from error
+    return data
+
+
+def _dependencies(name: str, data: bytes) -> list[str]:
+    """The modules that this one says it needs."""
+    try:
+        for field in _section(data, b".modinfo").split(b"\0"):
+            if field.startswith(b"depends="):
+                return [needed for needed in field[8:].decode().split(",") if needed]
+    except (struct.error, ValueError) as error:
+        raise ImageError(f"{name} is no kernel module: {error}", "install the kernel again") from (
+            error
+        )
+    return []
+
+
+def _section(data: bytes, wanted: bytes) -> bytes:
+    """The section of that name, of a 64-bit ELF. Raises `ValueError`, `struct.error` for others."""
+    if not data.startswith(b"\x7fELF\x02\x01"):
+        raise ValueError("it isn't a 64-bit ELF")
+    (table,) = struct.unpack_from("<Q", data, _E_SHOFF)
+    size, count, names = struct.unpack_from("<3H", data, _E_SHENTSIZE)
+
+    def section(index: int) -> tuple[int, bytes]:
+        name, _, _, _, offset, length = struct.unpack_from("<2I4Q", data, table + index * size)
+        return name, data[offset : offset + length]
+
+    _, text = section(names)
+    for index in range(count):
+        name, content = section(index)
+        if text[name : name + len(wanted) + 1] == wanted + b"\0":
+            return content
+    raise ValueError(f"it has no section {wanted.decode()}")

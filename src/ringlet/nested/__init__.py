@@ -1,0 +1,13 @@
+"""A command in a machine that QEMU emulates, with AMD's SVM, a real kvm-amd and the host's files.
+
+Where the host has no /dev/kvm, or only one that can't run stock kernels, this is one that can.
+QEMU's emulator is slow (a process starts some twenty times slower), but it is exact.
+
+    machine.py   a run from start to end
+    config.py    what a run is to be
+    kernel.py    a Linux kernel with the modules that it takes
+    packages.py  fetching such a kernel from the distribution
+    qemu.py      QEMU's command line and process
+    plan.py      what the init in there is told
+    relay.py     bytes between the host's descriptors and the machine's ports
+"""

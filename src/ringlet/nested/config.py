@@ -1,0 +1,65 @@
+"""What a nested run is to be, as data. Checked here, once."""
+
+import os
+import threading
+from collections.abc import Sequence
+
+from ringlet.errors import ConfigError
+
+MIB = 1 << 20
+GIB = 1 << 30
+_LEAST_MEMORY = 512 * MIB  # the machine's kernel and a little Python
+
+
+class NestedConfig:
+    """A command and the machine it is to run in. Raises `ConfigError`.
+
+    command   the program and its arguments
+    cpus      how many CPUs; None for 2, or the host's count if that is less
+    memory    bytes of RAM; the files that are written in there come out of it
+    share     a folder whose writes reach the host; None for none
+    kernel    of the machine's Linux, with `modules` its folder; None to look for one
+    qemu      QEMU's program; None for the one on PATH
+    timeout   seconds after which the run ends with status 124
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        cpus: int | None = None,
+        memory: int = 2 * GIB,
+        share: str | None = None,
+        kernel: str | None = None,
+        modules: str | None = None,
+        qemu: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        host_cpus = len(os.sched_getaffinity(0))
+        self.command = tuple(command)
+        self.cpus = min(2, host_cpus) if cpus is None else cpus
+        self.memory = memory
+        self.share = None if share is None else os.path.realpath(share)
+        self.kernel = kernel
+        self.modules = modules
+        self.qemu = qemu
+        self.timeout = timeout
+        if not self.command:
+            raise ConfigError("no command is named", "name one: `ringlet nested -- COMMAND`")
+        if not 1 <= self.cpus <= 255:
+            raise ConfigError(f"{self.cpus} CPUs", "give the machine from 1 to 255")
+        host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if not _LEAST_MEMORY <= memory <= host or memory % MIB:
+            raise ConfigError(
+                f"the machine's memory is out of range (this host has {host // MIB} MiB)",
+                f"give whole MiB, at least {_LEAST_MEMORY // MIB}M, such as 2G",
+            )
+        if self.share is not None and not os.path.isdir(self.share):
+            raise ConfigError(f"{share}: no such folder", "make it first, then share it")
+        if modules is not None and kernel is None:
+            raise ConfigError("--modules without --kernel", "name the kernel they belong to")
+        if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
+            raise ConfigError(
+                "the timeout is out of range",
+                f"give seconds above 0, at most {threading.TIMEOUT_MAX:g}",
+            )

@@ -1,0 +1,92 @@
+"""Bytes on their way between the host's descriptors and a machine's ports.
+
+Each relay holds a bounded number of bytes: a slow reader holds the writer back through it, as a
+pipe would. Nothing here waits; whoever owns the relays polls for all of them at once.
+
+Source: poll(2); pipe(7), PIPE_BUF.
+"""
+
+import os
+import select
+from collections.abc import Callable
+
+from ringlet.closing import Closing
+from ringlet.host.descriptor import own_descriptor
+
+LIMIT = 256 << 10  # bytes that a relay holds
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+_WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR
+
+
+class Relay(Closing):
+    """Moves what can be read from `source` to `sink`, through `edit`. Both stay the caller's.
+
+    `read` and `written` count bytes, `at_end` says that the source has no more. `paused` keeps
+    it from reading.
+    """
+
+    def __init__(
+        self, source: int, sink: int, edit: Callable[[bytes], bytes] = lambda data: data
+    ) -> None:
+        self._source, _ = own_descriptor(source, os.O_RDONLY)
+        try:
+            self._sink, self._may_block = own_descriptor(sink, os.O_WRONLY)
+        except OSError:
+            os.close(self._source)
+            raise
+        self._edit = edit
+        self._held = bytearray()
+        self.paused = False
+        self.at_end = False
+        self.read = 0
+        self.written = 0
+
+    def close(self) -> None:
+        """Closes our own descriptors."""
+        os.close(self._source)
+        os.close(self._sink)
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was read is written."""
+        return not self._held
+
+    def watch(self) -> list[tuple[int, int]]:
+        """Descriptors to poll, with the events that make `step` worth while."""
+        watched = []
+        if not (self.at_end or self.paused) and len(self._held) < LIMIT:
+            watched.append((self._source, select.POLLIN))
+        if self._held:
+            watched.append((self._sink, select.POLLOUT))
+        return watched
+
+    def step(self, ready: dict[int, int]) -> None:
+        """Does what can be done without waiting. Raises OSError where the sink takes no more."""
+        if ready.get(self._source, 0) & _READABLE:
+            self._read()
+        if self._held and ready.get(self._sink, 0) & _WRITABLE:
+            # A blocking pipe that polls as writable takes this much without blocking.
+            size = select.PIPE_BUF if self._may_block else LIMIT
+            try:
+                written = os.write(self._sink, self._held[:size])
+            except BlockingIOError:
+                return
+            del self._held[:written]
+            self.written += written
+
+    def drop(self) -> None:
+        """Gives up on the sink."""
+        self._held.clear()
+        self.at_end = True
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._source, LIMIT - len(self._held))
+        except BlockingIOError:
+            return
+        except OSError:  # a terminal that hung up, a connection that was reset
+            data = b""
+        self.at_end = not data
+        data = self._edit(data)
+        self._held += data
+        self.read += len(data)

@@ -1,0 +1,98 @@
+import pytest
+
+from ringlet.boot import open_image
+from ringlet.boot.bzimage import BzImage, parse
+from ringlet.errors import ImageError
+
+from .bzimage_builder import (
+    END,
+    INIT_SIZE,
+    LOAD_ADDRESS,
+    OFFSET,
+    bzimage,
+    payload,
+)
+
+
+def parsed(data: bytes | bytearray) -> BzImage:
+    with open_image(bytes(data)) as image:
+        return parse(image)
+
+
+def refused(data: bytes | bytearray, message: str) -> None:
+    with pytest.raises(ImageError, match=message) as caught:
+        parsed(data)
+    assert "\n" not in caught.value.message + caught.value.hint
+    assert caught.value.hint
+
+
+def test_the_header_says_where_everything_is() -> None:
+    compressed = payload("gzip")
+    image = bzimage(compressed)
+    kernel = parsed(image)
+    assert kernel.setup_header == image[0x1F1:0x26C]
+    assert image[kernel.offset :][: kernel.size] == image[OFFSET:]
+    assert image[kernel.payload_offset :][: kernel.payload_size] == compressed
+    assert (kernel.load_address, kernel.init_size, kernel.end) == (LOAD_ADDRESS, INIT_SIZE, END)
+    assert kernel.entry == LOAD_ADDRESS + 0x200
+    assert kernel.command_line_size == 2047
+    assert kernel.initrd_limit == 0x80000000
+
+
+def test_no_setup_sectors_mean_four() -> None:
+    image = bzimage(setup_sects=0)
+    assert parsed(image[:OFFSET] + bytes(5 * 512 - OFFSET) + image[OFFSET:]).offset == 5 * 512
+
+
+def test_what_follows_the_code_such_as_a_signature_does_not_matter() -> None:
+    image = bzimage()
+    assert parsed(image + b"signature") == parsed(image)
+
+
+def test_an_initrd_stays_below_the_mmio_hole() -> None:
+    assert parsed(bzimage(initrd_addr_max=0xFFFFFFFF)).initrd_limit == 3 << 30
+
+
+@pytest.mark.parametrize("version", [0x20C, 0x20D, 0x20F, 0x300])
+def test_later_versions_of_the_protocol_are_spoken(version: int) -> None:
+    assert parsed(bzimage(version=version))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"header": 0}, "is not a Linux kernel$"),
+        ({"version": 0x20B}, r"speaks version 2\.11 of Linux's boot protocol, ringlet 2\.12"),
+        ({"version": 0}, r"speaks version 0\.00"),
+        ({"xloadflags": 0x7E}, "is a Linux kernel for 32 bits"),
+        ({"boot_flag": 0}, "its boot flag is 0x0"),
+        ({"loadflags": 0xFE}, "it is to be loaded below 1 MiB"),
+        ({"jump": 0x61}, "its setup header ends at 0x263"),
+        ({"jump": 0x8F}, "its setup header ends at 0x291"),
+        ({"syssize": 0}, "its code has 0x0 bytes"),
+        ({"syssize": 0x20}, "its code has 0x200 bytes"),
+        ({"syssize": 0xFFFF}, "is cut short|don't fit"),
+        ({"syssize": 0xFFFFFFFF}, "don't fit into the"),
+        ({"setup_sects": 255}, "is cut short"),
+        ({"payload_offset": 0xFFFFFFFF}, "its payload, .* isn't in its"),
+        ({"payload_length": 0xFFFFFFFF}, "its payload, .* isn't in its"),
+        ({"kernel_alignment": 0}, "isn't aligned to 0x0"),
+        ({"kernel_alignment": 0x300000}, "isn't aligned to 0x300000"),
+        ({"kernel_alignment": 0x400000}, "isn't aligned to 0x400000"),
+        ({"pref_address": 0}, "it is to lie at 0x0 to 0x100000, which is no memory"),
+        ({"pref_address": 0xBFE00000, "init_size": 0x200001}, "which is no memory"),
+        ({"pref_address": (1 << 64) - 0x200000}, "which is no memory"),
+        ({"init_size": 0}, "which is no memory"),
+        ({"init_size": 0x200}, "don't fit into the 0x200 it asks for"),
+        ({"cmdline_size": 0}, "it has no room for a command line"),
+    ],
+)
+def test_what_can_not_be_is_refused(fields: dict[str, int], message: str) -> None:
+    refused(bzimage(**fields), message)
+
+
+def test_every_truncation_is_refused() -> None:
+    image = bzimage()
+    for size in range(1, len(image)):
+        refused(image[:size], "is cut short" if size >= 0x206 else "is not a Linux kernel")
+    assert parsed(image)
