@@ -114,7 +114,12 @@ int ringlet_vcpu_get_cpuid(struct ringlet_vcpu *vcpu, void *entries, int count)
 	if (count < 0 || count > MAX_CPUID)
 		return -E2BIG;
 	memset(&cpuid, 0, sizeof(cpuid));
-	cpuid.head.nent = (uint32_t)count;
+	/* Before Linux 6.3, only the one that fails says how many there are. */
+	result = ringlet_ioctl(vcpu->fd, KVM_GET_CPUID2, &cpuid);
+	if (result != -E2BIG)
+		return result;
+	if (cpuid.head.nent > (uint32_t)count)
+		return -E2BIG;
 	result = ringlet_ioctl(vcpu->fd, KVM_GET_CPUID2, &cpuid);
 	if (result < 0)
 		return result;

@@ -17,11 +17,16 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "init.h"
+
+#ifndef TIOCM_OUT1 /* of the kernel's <asm/termios.h>, which the C library's can't stand beside */
+#define TIOCM_OUT1 0x2000
+#endif
 
 #define OPEN_FLAGS (O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC)
 
@@ -49,9 +54,14 @@ static void make_raw(int fd, tcflag_t control)
 static int open_uart(const char *path)
 {
 	int fd = open_device(path);
+	int out1 = TIOCM_OUT1;
 
 	/* With RTS, the kernel holds the host back while nobody reads here. */
 	make_raw(fd, CRTSCTS | CLOCAL);
+	/* By OUT1 the host knows that from now on nothing is lost or taken for a control character. */
+	tcflush(fd, TCIFLUSH);
+	if (ioctl(fd, TIOCMBIS, &out1) < 0)
+		die("%s: OUT1: %s", path, strerror(errno));
 	return fd;
 }
 

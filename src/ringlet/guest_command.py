@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ringlet.control import HALT, POWER_OFF, RESET, End
+from ringlet.devices.uart16550 import MCR_OUT1, MCR_RTS
 from ringlet.host.serial import SerialTarget
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def configure(
 
 def prepare(machine: "Machine") -> None:
     """Before the run of a machine so configured."""
-    machine.lines[1].host.encode = stuff
+    line = machine.lines[1]
+    line.host.encode = stuff
+    line.uart.state.gate = MCR_RTS | MCR_OUT1  # what comes before init listens would be lost
 
 
 def judge(result: "Result") -> "Result":

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from ringlet.host.console_log import ConsoleLog
 
 KVM_CAP_MAX_VCPUS = 66
+MAX_VCPUS = 255  # more have APIC IDs that KVM takes for the broadcast, or wants a capability for
 KVM_CAP_COALESCED_PIO = 162
 UARTS = (
     (layout.COM1_PORT, layout.COM1_IRQ),
@@ -169,7 +170,7 @@ class Machine(Closing):
 
     def _make_vm(self, stack: ExitStack, system: System, *, pit: bool) -> None:
         cpus = self.config.cpus
-        most = system.check_extension(KVM_CAP_MAX_VCPUS)
+        most = min(system.check_extension(KVM_CAP_MAX_VCPUS), MAX_VCPUS)
         if cpus > most:
             raise ConfigError(f"{cpus} vCPUs are too many", f"this host's KVM can do {most}")
         vm = ahead.take()

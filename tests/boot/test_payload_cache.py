@@ -59,7 +59,9 @@ def test_the_same_file_is_known_elsewhere(
     cache: Path, kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vmlinux(kernel)
-    other = Path(shutil.copy2(kernel, tmp_path / "other"))  # as another mount shows it: another inode
+    other = Path(
+        shutil.copy2(kernel, tmp_path / "other")
+    )  # as another mount shows it: another inode
     without_decoder(monkeypatch)
     assert vmlinux(other) == VMLINUX
 

@@ -141,7 +141,10 @@ def test_paravirtual_features_are_those_without_hypercalls() -> None:
 
 
 def test_there_are_no_performance_counters() -> None:
-    assert unpack(for_vcpu(pack((0xA, 0, 0, 1, 2, 3, 4)), 0))[0xA, 0] == (0, 0, 0, 0)
+    entries = pack((1, 0, 0, 0, 0, 0xFFFFFFFF, 0), (0xA, 0, 0, 1, 2, 3, 4))
+    found = unpack(for_vcpu(entries, 0))
+    assert found[0xA, 0] == (0, 0, 0, 0)
+    assert found[1, 0][2] == 0xFFFF7FFF, "nor the bit that says what they can do"
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from ringlet.errors import RingletError
-from ringlet.nested.kernel import kernels_under, package_kernel
+from ringlet.nested.kernel import cache, kernels_under
 from ringlet.nested.packages import default_package
 
 HERE = Path(__file__).parent
 CLOUD = "linux-image-cloud-amd64"
+CACHE = cache()  # before a test has a cache of its own
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at marks for -m
@@ -49,7 +50,7 @@ def _lacks(what: str) -> None:
 
 
 def _kernel_of(package: str) -> Path:
-    kernel = package_kernel(package)
+    kernel = next(kernels_under(CACHE / package), None)
     if kernel is None:
         _lacks(f"`ringlet nested --setup --package {package}`, run outside before")
     assert kernel is not None

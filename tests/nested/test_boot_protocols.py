@@ -10,7 +10,7 @@ from ringlet import Machine, MachineConfig, boot
 from ringlet.boot import bzimage, linux
 from ringlet.boot.payload_cache import open_vmlinux
 
-LONG = 240  # seconds, on a machine that is emulated and busy
+LONG = 120  # seconds, on a machine that is emulated and busy
 MEMORY = 256 << 20
 KERNELS = pytest.mark.parametrize("fixture", ["cloud_kernel", "generic_kernel"])
 
@@ -47,7 +47,8 @@ def test_a_stock_bzimage_boots_until_it_wants_a_root_file_system(
     said = run(kernel, tmp_path / "log")
     assert "Unable to mount root fs" in said
     assert "Command line: console=ttyS0 panic=-1\n" in said.replace("\r", "")
-    assert ("KASLR" in said or "Kernel Offset: 0x" in said) is not decompress
+    # Its own decompressor moves the kernel to a random address; the panic tells how far.
+    assert ("Kernel Offset: 0x" in said) is not decompress
 
 
 @KERNELS

@@ -92,7 +92,8 @@ def test_kvm_is_detected_and_its_clock_taken(report: Report) -> None:
 def test_the_kernel_finds_no_fault_with_the_tables(report: Report) -> None:
     warnings = report["warnings"]
     assert not re.findall(r"(?i)^.*(?:acpi|bios|mtrr|apic|firmware).*$", warnings, re.MULTILINE)
-    assert not re.findall(r"(?i)^.*acpi.*(?:error|warning|bug).*$", report["dmesg"], re.MULTILINE)
+    faults = r"^.*(?:ACPI (?:BIOS )?(?:Error|Warning)|Firmware (?:Bug|Warn)).*$"
+    assert not re.findall(faults, report["dmesg"], re.MULTILINE)
     assert "ACPI: PM: (supports S0 S5)" in report["dmesg"]
 
 

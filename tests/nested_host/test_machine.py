@@ -144,7 +144,10 @@ def test_slow_reader_loses_nothing_and_a_reader_that_goes_ends_the_run() -> None
 
 
 def test_a_terminal_is_the_commands_and_is_given_back() -> None:
-    script = "stty size; trap 'stty size' WINCH; read line; echo \"[$line]\"; read line; exit 5"
+    script = (
+        "sleep 1000 & trap 'stty size; kill $!' WINCH; stty size; wait $!; "
+        'read line; echo "[$line]"; read line; exit 5'
+    )
     master, slave = pty.openpty()
     before = termios.tcgetattr(slave)
     termios.tcsetwinsize(slave, (33, 77))

@@ -9,6 +9,7 @@ would move it to a random address (KASLR).
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from ringlet.board.layout import HIGH_MEMORY, MMIO_HOLE, ZERO_PAGE
 from ringlet.boot import bzimage, elf, elf64, long_mode, payload_cache
@@ -53,42 +54,67 @@ def load(
 ) -> Entry:
     """Load the kernel and its initrd; `line` gets the defaults of `command_line`.
 
-    `decompress` says whether the host decompresses a bzImage; None: if it can. Raises
-    `ImageError`, or `ConfigError` for what doesn't fit.
+    `decompress` says whether the host decompresses a bzImage, True, or the guest, False. None is
+    the host if it can: the first time that takes about as long as in the guest, and from then on
+    next to nothing. Raises `ImageError`, or `ConfigError` for what doesn't fit.
     """
     line = command_line(line)
     if image.read(0, min(image.size, len(elf.MAGIC))) == elf.MAGIC:
-        executable = _executable(image, memory)
-        kernel = [(segment.address, segment.end) for segment in executable.segments]
-        _write(memory, setup_header(), line, _COMMAND_LINE_SIZE, kernel, modules, MMIO_HOLE)
-        return _enter_vmlinux(image, executable, memory)
+        return _load_vmlinux(image, memory, line, modules)
+    return _load_bzimage(image, memory, line, modules, decompress)
 
+
+def _load_vmlinux(
+    image: Image, memory: GuestMemory, line: bytes, modules: Sequence[tuple[Image, bytes]]
+) -> Entry:
+    executable = _executable(image, memory)
+    _check_command_line(line, _COMMAND_LINE_SIZE)
+    kernel = [(segment.address, segment.end) for segment in executable.segments]
+    initrd = _load_initrd(memory, modules, kernel, MMIO_HOLE)
+    write_zero_page(memory, setup_header(), line, initrd)
+    return _enter_vmlinux(image, memory)
+
+
+def _load_bzimage(
+    image: Image,
+    memory: GuestMemory,
+    line: bytes,
+    modules: Sequence[tuple[Image, bytes]],
+    decompress: bool | None,
+) -> Entry:
     bz = bzimage.parse(image)
     require_memory(image, memory, bz.end)
+    _check_command_line(line, bz.command_line_size)
     vmlinux = None
     if decompress is not False:
         try:
-            vmlinux, executable = _decompressed(image, bz, memory)
+            vmlinux = _decompressed(image, bz, memory)
         except ImageError:
             if decompress:
                 raise
-    try:
-        _write(
-            memory,
-            bz.setup_header,
-            line,
-            bz.command_line_size,
-            [(bz.load_address, bz.end)],
-            modules,
-            bz.initrd_limit,
-        )
-        if vmlinux is not None:
-            return _enter_vmlinux(vmlinux, executable, memory)
-    finally:
-        if vmlinux is not None:
-            vmlinux.close()
+    with vmlinux or nullcontext():
+        initrd = _load_initrd(memory, modules, [(bz.load_address, bz.end)], bz.initrd_limit)
+        write_zero_page(memory, bz.setup_header, line, initrd)
+        if vmlinux:
+            return _enter_vmlinux(vmlinux, memory)
     image.load(memory, bz.offset, bz.load_address, bz.size)
     return _enter(memory, bz.entry)
+
+
+def _decompressed(image: Image, bz: BzImage, memory: GuestMemory) -> Image:
+    """The vmlinux in it, already judged. Raises `ImageError` alone, to let the guest try."""
+    vmlinux = payload_cache.open_vmlinux(image, bz)
+    try:
+        for segment in elf.parse(vmlinux).segments:
+            if not bz.load_address <= segment.address <= segment.end <= bz.end:
+                raise elf.inconsistent(
+                    vmlinux, f"a segment of it lies at {segment.address:#x} to {segment.end:#x}"
+                )
+        _executable(vmlinux, memory)
+    except BaseException:
+        vmlinux.close()
+        raise
+    return vmlinux
 
 
 def _executable(image: Image, memory: GuestMemory) -> elf.Elf:
@@ -99,52 +125,36 @@ def _executable(image: Image, memory: GuestMemory) -> elf.Elf:
     return executable
 
 
-def _decompressed(image: Image, bz: BzImage, memory: GuestMemory) -> tuple[Image, elf.Elf]:
-    """The vmlinux in it, already judged. Raises `ImageError` alone, to let the guest try."""
-    vmlinux = payload_cache.open_vmlinux(image, bz)
-    try:
-        for segment in elf.parse(vmlinux).segments:
-            if not bz.load_address <= segment.address <= segment.end <= bz.end:
-                raise elf.inconsistent(
-                    vmlinux, f"a segment of it lies at {segment.address:#x} to {segment.end:#x}"
-                )
-        return vmlinux, _executable(vmlinux, memory)
-    except BaseException:
-        vmlinux.close()
-        raise
+def _check_command_line(line: bytes, size: int) -> None:
+    command_line_addresses([line])
+    if len(line) > size:
+        raise ConfigError(
+            f"the command line has {len(line)} bytes, the kernel takes {size}", "shorten it"
+        )
 
 
-def _write(
+def _load_initrd(
     memory: GuestMemory,
-    header: bytes,
-    line: bytes,
-    line_size: int,
-    kernel: Sequence[tuple[int, int]],
     modules: Sequence[tuple[Image, bytes]],
+    kernel: Sequence[tuple[int, int]],
     limit: int,
-) -> None:
-    """Load the initrd, below `limit` and around the `kernel`, and write the zero page."""
-    if len(modules) > 1 or any(arguments for _, arguments in modules):
+) -> tuple[int, int]:
+    """Its address, below `limit` and around the `kernel`, and its size; both 0 for none."""
+    if not modules:
+        return 0, 0
+    if len(modules) > 1 or modules[0][1]:
         raise ConfigError(
             "Linux takes one module, its initrd, without a command line of its own",
             "put all files into one initrd: cpio archives may be joined with cat",
         )
-    command_line_addresses([line])
-    if len(line) > line_size:
-        raise ConfigError(
-            f"the command line has {len(line)} bytes, the kernel takes {line_size}", "shorten it"
-        )
-    initrd = (0, 0)
-    images = [image for image, _ in modules]
-    for image, address in zip(
-        images, module_addresses(memory, kernel, images, limit=limit), strict=True
-    ):
-        image.load(memory, 0, address, image.size)
-        initrd = (address, image.size)
-    write_zero_page(memory, header, line, initrd)
+    image, _ = modules[0]
+    (address,) = module_addresses(memory, kernel, [image], limit=limit)
+    image.load(memory, 0, address, image.size)
+    return address, image.size
 
 
-def _enter_vmlinux(image: Image, executable: elf.Elf, memory: GuestMemory) -> Entry:
+def _enter_vmlinux(image: Image, memory: GuestMemory) -> Entry:
+    executable = elf.parse(image)
     elf.load_segments(image, executable, memory)
     return _enter(memory, executable.entry)
 

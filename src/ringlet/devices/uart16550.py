@@ -61,13 +61,13 @@ class UartState:
     __slots__ = (
         "divisor",
         "fcr",
+        "gate",
         "ier",
         "irq",
         "lcr",
         "lsr",
         "mcr",
         "msr",
-        "rts_used",
         "rx",
         "scr",
         "thre_pending",
@@ -80,7 +80,9 @@ class UartState:
         self.mcr = 0
         self.lsr = 0  # the error bits, OE to BI; the others follow from what is below
         self.msr = MSR_CTS | MSR_DSR | MSR_DCD
-        self.rts_used = False  # RTS has been asserted: a guest that never does hears all the same
+        # MCR bits that have to be on for the far end to send. RTS is one of them once it has been
+        # on: a guest that never uses it hears all the same.
+        self.gate = 0
         self.scr = 0
         self.divisor = 12  # 9600 baud
         # The receive FIFO; RBR is its first entry. Bits 7:0 are the character, the bits above
@@ -114,7 +116,7 @@ class Uart16550:
         0 in loopback, where the line is cut off, and while the guest holds the sender by RTS.
         """
         state = self.state
-        if state.mcr & MCR_LOOP or (state.rts_used and not state.mcr & MCR_RTS):
+        if state.mcr & MCR_LOOP or state.gate & ~state.mcr:
             return 0
         return self._capacity() - len(state.rx)
 
@@ -256,7 +258,8 @@ class Uart16550:
         with self._lock:
             before = self.room
             state.mcr = value & 0x1F
-            state.rts_used |= value & (MCR_RTS | MCR_LOOP) == MCR_RTS
+            if not value & MCR_LOOP:
+                state.gate |= value & MCR_RTS
             lines = MSR_CTS | MSR_DSR | MSR_DCD
             if value & MCR_LOOP:
                 lines = (

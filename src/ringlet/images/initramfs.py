@@ -19,11 +19,11 @@ _PT_INTERP = 3
 _EHDR_SIZE, _PHDR_SIZE = 64, 56
 
 
-def plan_line(key: str, *words: str | bytes | int) -> bytes:
+def plan_line(key: str, *words: str | bytes | Path | int) -> bytes:
     """A line of a plan, with what has to be escaped in `words`."""
     line = key.encode()
     for word in words:
-        text = os.fsencode(word) if isinstance(word, str | bytes) else b"%d" % word
+        text = b"%d" % word if isinstance(word, int) else os.fsencode(word)
         if b"\0" in text:
             raise ConfigError(f"there is a zero byte in {text!r}", "no program can be given one")
         for byte in b"% \n":  # the percent sign first

@@ -17,6 +17,7 @@ _INDEXED = 1  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 _AMD = (b"AuthenticAMD", b"HygonGenuine")
 # Leaf 1 ECX: KVM's local APIC has the one, and a guest is a guest; KVM's list may say neither.
 _TSC_DEADLINE, _HYPERVISOR = 1 << 24, 1 << 31
+_PDCM = 1 << 15  # leaf 1 ECX: what performance counters can do
 _HTT = 1 << 28  # leaf 1 EDX: more than one logical processor in the package
 _CMP_LEGACY = 1 << 1  # 0x80000001 ECX, AMD: and they are cores
 _SMT, _CORE = 1 << 8, 2 << 8  # level types of leaf 0xB
@@ -31,16 +32,16 @@ _TOPOLOGY = (0xB, 0x1F)
 @cache  # the host has one, and a vCPU one of a few numbers
 def for_vcpu(entries: bytes, apic_id: int, count: int = 1) -> bytes:
     """`entries` as the vCPU with this APIC ID sees them, one of `count`."""
+    width = (count - 1).bit_length()  # of the part of the APIC ID that tells the cores apart
+    ids = 1 << width
     out = bytearray()
     vendor = b""
     for function, index, flags, eax, ebx, ecx, edx in _ENTRY.iter_unpack(entries):
-        width = (count - 1).bit_length()  # of the part of the APIC ID that tells the cores apart
-        ids = 1 << width
         if function == 0:
             vendor = Struct("<3I").pack(ebx, edx, ecx)
         elif function == 1:
             ebx = ebx & 0xFFFF | min(ids, 255) << 16 | (apic_id & 0xFF) << 24
-            ecx |= _TSC_DEADLINE | _HYPERVISOR
+            ecx = ecx & ~_PDCM | _TSC_DEADLINE | _HYPERVISOR
             edx = edx | _HTT if count > 1 else edx & ~_HTT
         elif function == 4 and eax & 0x1F:  # a cache of Intel's: sharers, and cores in the socket
             eax = eax & 0x3FFF | _sharers(eax, ids) << 14 | min(ids - 1, 63) << 26

@@ -36,16 +36,16 @@ def _plan(config: NestedConfig, size: os.terminal_size | None) -> Iterator[bytes
     yield plan_line("root9p", ROOT_TAG)
     yield plan_line("hostname", os.uname().nodename)
     if config.share is not None:
-        yield plan_line("share", SHARE_TAG, os.fsencode(config.share), "rw")
-    yield plan_line("cwd", os.fsencode(os.getcwd()))
+        yield plan_line("share", SHARE_TAG, config.share, "rw")
+    yield plan_line("cwd", os.getcwd())
     for name, value in os.environb.items():
         yield plan_line("env", name + b"=" + value)
     for word in config.command:
-        yield plan_line("arg", os.fsencode(word))
+        yield plan_line("arg", word)
     if os.geteuid() != 0:
         ids = (os.geteuid(), os.getegid(), *os.getgroups())
-        yield plan_line("user", *map(str, ids))
+        yield plan_line("user", *ids)
     yield plan_line("stdio", "ports")
     yield plan_line("status", "control")
     if size is not None:
-        yield plan_line("tty", str(size.lines), str(size.columns))
+        yield plan_line("tty", size.lines, size.columns)
