@@ -109,20 +109,19 @@ int ringlet_vcpu_get_cpuid(struct ringlet_vcpu *vcpu, void *entries, int count)
 		struct kvm_cpuid2 head;
 		struct kvm_cpuid_entry2 entries[MAX_CPUID];
 	} cpuid;
+	static const struct kvm_cpuid_entry2 none;
 	int result;
 
 	if (count < 0 || count > MAX_CPUID)
 		return -E2BIG;
 	memset(&cpuid, 0, sizeof(cpuid));
-	/* Before Linux 6.3, only the one that fails says how many there are. */
-	result = ringlet_ioctl(vcpu->fd, KVM_GET_CPUID2, &cpuid);
-	if (result != -E2BIG)
-		return result;
-	if (cpuid.head.nent > (uint32_t)count)
-		return -E2BIG;
+	cpuid.head.nent = (uint32_t)count;
 	result = ringlet_ioctl(vcpu->fd, KVM_GET_CPUID2, &cpuid);
 	if (result < 0)
 		return result;
+	/* Linux 6.1 doesn't say how many there are: no entry is all zeros. */
+	while (cpuid.head.nent && !memcmp(&cpuid.entries[cpuid.head.nent - 1], &none, sizeof(none)))
+		cpuid.head.nent--;
 	memcpy(entries, cpuid.entries, cpuid.head.nent * sizeof(cpuid.entries[0]));
 	return (int)cpuid.head.nent;
 }

@@ -298,6 +298,7 @@ HIGH = bytes(build(64, [CODE, Part(END, b"\xf4")], entry=LOAD_ADDRESS))
         (payload("gzip")[:-10] + payload("gzip")[-4:], "can't be decompressed"),
         (b"", "has no payload"),
     ],
+    ids=["lzo", "no-elf", "32-bit", "low", "high", "too-large", "cut-short", "none"],
 )
 def test_what_the_host_can_not_decompress_the_guest_does(compressed: bytes, message: str) -> None:
     image = bzimage(compressed)
