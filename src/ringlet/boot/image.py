@@ -68,6 +68,10 @@ class Image(Closing):
             return ImageError(f"{self.name} was cut short while it was read", _AGAIN)
         return ImageError(f"{self.name} can't be read: {error.strerror}", "look at its disk")
 
+    def fileno(self) -> int:
+        """The descriptor, still this object's."""
+        return self._fd
+
     def close(self) -> None:
         """Close the descriptor; the second time does nothing."""
         fd, self._fd = self._fd, -1

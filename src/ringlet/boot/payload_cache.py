@@ -49,7 +49,7 @@ def _key(image: Image) -> str | None:
     """
     from hashlib import blake2b
 
-    status = os.fstat(image._fd)
+    status = os.fstat(image.fileno())
     if status.st_nlink == 0:  # bytes in memory, which nobody meets again
         return None
     size = min(image.size, _SAMPLE)

@@ -55,7 +55,8 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option(
     "--decompress",
     type=click.Choice(DECOMPRESSORS),
-    help="Who decompresses a bzImage; if not given, who is faster.",
+    help="Who decompresses a bzImage: the host, which remembers it (the default), or the guest, "
+    "which lies at a random address then (KASLR).",
 )
 @click.option("--force", is_flag=True, default=None, help="Try Linux on a KVM that can't run it.")
 @click.option("--load-address", metavar="ADDRESS", help="Of a flat image; 0x7c00 if not given.")
