@@ -320,7 +320,7 @@ def test_the_command_has_a_terminal_of_that_size(init: Path, tmp_path: Path) -> 
 
 
 def test_keys_of_a_terminal_signal_the_command(init: Path, tmp_path: Path) -> None:
-    lines = [TTY, *shell("trap 'exit 5' INT; echo set; sleep 1000")]
+    lines = [TTY, *shell("trap 'exit 5' INT; echo set; while :; do sleep 0.01; done")]
     with start(init, tmp_path, lines) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -278,11 +278,11 @@ void relay_run(const struct host *host, const struct command *command, struct ou
 
 		if (poll(polled, POLLED, -1) < 0 && errno != EINTR)
 			die("poll: %s", strerror(errno));
+		if (polled[CONTROL].revents)
+			listen(&control, command);
 		move(&input, &polled[INPUT]);
 		move(&output, &polled[OUTPUT]);
 		move(&errors, &polled[ERRORS]);
-		if (polled[CONTROL].revents)
-			listen(&control, command);
 		has_ended = take_signals(signals, command->pid, &outcome->status);
 	}
 	drain(&output);

@@ -268,8 +268,8 @@ def test_log_unclaimed_names_each_access(tmp_path: Path) -> None:
     result = run("boot", image, "--log-unclaimed")
     assert result.returncode == 0xFF
     assert [line.split(": ", 1)[1] for line in result.stderr.splitlines()] == [
-        "write of 1 at unclaimed port 0x500: 0x0",
-        "read of 1 at unclaimed port 0x500",
+        "write of 1 at unclaimed port 0x700: 0x0",
+        "read of 1 at unclaimed port 0x700",
     ]
 
 

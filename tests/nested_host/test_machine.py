@@ -4,6 +4,7 @@ import hashlib
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,13 @@ import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import pytest
+
+from ringlet.images.initramfs import INIT
+from ringlet.nested.kernel import find_kernel
 
 from ..cli.command import ENVIRONMENT, RINGLET, Running, refused, run
 
@@ -219,8 +224,51 @@ def test_command_that_is_not_there_is_127() -> None:
 
 
 def test_what_is_no_kernel_is_qemus_to_say(tmp_path: Path) -> None:
-    modules = tmp_path / "lib" / "modules" / "1"
-    modules.mkdir(parents=True)
-    (tmp_path / "vmlinuz-1").write_bytes(b"no kernel" * 1000)
-    options = ["--kernel", tmp_path / "vmlinuz-1", "--modules", modules]
-    assert "1" in refused(run("nested", *options, "--", "true"))
+    junk = tmp_path / "vmlinuz"
+    junk.write_bytes(b"no kernel" * 1000)
+    options = ["--kernel", junk, "--modules", find_kernel().modules]
+    assert refused(run("nested", *options, "--", "true")).startswith("QEMU ended: ")
+
+
+# All is imported first: another user may not be able to read this checkout, or Python.
+AS_NOBODY = """
+import ctypes, lzma, os, sys
+import ringlet.cli.group, ringlet.cli.nested, ringlet.config, ringlet.nested.machine
+from ringlet.cli import run
+from ringlet.images import initramfs
+initramfs.INIT = sys.argv.pop(1)
+os.setgroups([1234]); os.setgid(65534); os.setuid(65534)
+raise SystemExit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.needs_root
+def test_another_user_is_that_user_in_there_and_may_use_kvm() -> None:
+    with TemporaryDirectory(prefix="ringlet-nested-") as name:
+        folder = Path(name)  # that of pytest is this user's alone
+        kernel = find_kernel()
+        shutil.copyfile(kernel.vmlinuz, folder / "vmlinuz")
+        shutil.copytree(kernel.modules, folder / "modules")
+        shutil.copy(INIT, folder / "init")
+        (folder / "shared").mkdir()
+        os.chown(folder / "shared", 65534, 65534)
+        folder.chmod(0o755)
+        script = "id; test -w /dev/kvm && echo may use KVM; touch shared/mine"
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", AS_NOBODY, folder / "init", "nested"),
+                *("--kernel", folder / "vmlinuz", "--modules", folder / "modules"),
+                *("--share", "shared", "--", "sh", "-c", script),
+            ],
+            cwd=folder,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONG,
+        )
+        identity, *rest = done.stdout.splitlines()
+        assert identity.startswith("uid=65534(")
+        assert identity.endswith("groups=65534(nogroup),1234")
+        assert rest == ["may use KVM"]
+        assert (folder / "shared" / "mine").owner() == "nobody"

@@ -26,7 +26,7 @@ from ringlet.nested.config import NestedConfig
 from ringlet.nested.kernel import find_kernel, named_kernel
 from ringlet.nested.parts import Control, Log, Part, Signals
 from ringlet.nested.plan import initramfs
-from ringlet.nested.qemu import INSTALL, Qemu, arguments, find_qemu
+from ringlet.nested.qemu import Qemu, arguments, find_qemu
 from ringlet.nested.relay import Relay
 from ringlet.nested.terminal import RawTerminal
 
@@ -39,6 +39,7 @@ _LOG_LINES = 20
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INSISTING = 3  # so many of these are meant for the machine
 _PASSED_ON = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_NOT_SEEN = "of this host's files it sees all but /dev, /proc, /run and /sys"
 _HELP = (
     b"\r\n"
     b"Ctrl-A x       end the machine\r\n"
@@ -207,7 +208,7 @@ class _Session:
         if word == "started":
             self._started = True
         elif word == "failed":
-            raise self._failure(f"the machine can't run the command: {rest}")
+            raise self._failure(f"the machine can't run the command: {rest}", _NOT_SEEN)
         elif word == "status" and self._status is None:
             numbers = rest.split()
             if len(numbers) != 3 or not all(n.isascii() and n.isdigit() for n in numbers):
@@ -228,9 +229,9 @@ class _Session:
             return self._failure("the machine ended before its command did")
         return self._failure("the machine ended before it was up")
 
-    def _failure(self, message: str) -> MachineError:
+    def _failure(self, message: str, hint: str = "") -> MachineError:
+        self._console.drain()
         log = self._console.last_lines(_LOG_LINES)
-        if self._started:
-            return MachineError(message, "look at what the machine's kernel says", CRASHED, log)
-        hint = "look at what the machine's kernel says, or try another one with --kernel"
-        return MachineError(message, hint if log else INSTALL, CANNOT, log)
+        if not hint:
+            hint = "the end of what it said is below" if log else "check QEMU and the kernel"
+        return MachineError(message, hint, CRASHED if self._started else CANNOT, log)
