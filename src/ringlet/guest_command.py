@@ -1,5 +1,10 @@
 """A command in a stock Linux guest: `ringlet boot vmlinuz --exec 'uname -a'`.
 
+From a program:
+
+    done = run("/boot/vmlinuz", "uname -a", cpus=2)
+    print(done.status, done.stdout)
+
 The kernel boots with an initramfs of ours, whose init runs the command (csrc/init/). Its streams
 have serial lines of their own beside the console: standard input and output COM2, standard
 error COM3. Its status comes through the exit port.
@@ -7,11 +12,15 @@ error COM3. Its status comes through the exit port.
 
 import io
 import os
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ringlet import boot
 from ringlet.control import HALT, POWER_OFF, RESET, End
 from ringlet.devices.uart16550 import MCR_OUT1, MCR_RTS
+from ringlet.errors import ConfigError
+from ringlet.guests import find_image
 from ringlet.host.serial import SerialTarget
 
 if TYPE_CHECKING:
@@ -24,6 +33,63 @@ NO_STATUS = End("no-status", 70)
 _DLE, _EOT = b"\x10", b"\x04"
 
 _MODULES = ("pvpanic-mmio",)  # for what our machine has and a stock kernel has as modules
+
+
+class Completed(NamedTuple):
+    """A command that was run: how it ended, and what it wrote. `console` is the kernel's log."""
+
+    reason: str
+    status: int
+    stdout: bytes
+    stderr: bytes
+    console: bytes
+
+
+def run(
+    kernel: str | os.PathLike[str],
+    command: str,
+    *,
+    input: bytes = b"",
+    cmdline: str = "",
+    modules: Path | None = None,
+    **options: Any,
+) -> Completed:
+    """Boots `kernel`, runs `command` as `sh -c` would, and waits for its end.
+
+    `options` are more of `MachineConfig`, such as `cpus` and `timeout`. What the command writes is
+    held in memory. Raises `RingletError` where ringlet could not do it; how the guest fared, the
+    answer says.
+    """
+    from ringlet.config import MachineConfig
+    from ringlet.machine import Machine
+
+    with ExitStack() as stack:
+        streams = [
+            stack.enter_context(os.fdopen(os.memfd_create(name), "w+b", buffering=0))
+            for name in ("stdin", "stdout", "stderr")
+        ]
+        stdin, stdout, stderr = streams
+        stdin.write(input)
+        stdin.seek(0)
+        config = MachineConfig(
+            **configure(
+                os.fspath(kernel),
+                command,
+                cmdline=cmdline,
+                modules=modules,
+                output=(stdin.fileno(), stdout.fileno()),
+                errors=(None, stderr.fileno()),
+            ),
+            **options,
+        )
+        machine = stack.enter_context(Machine(config))
+        prepare(machine)
+        result = judge(machine.run())
+        for stream in streams:
+            stream.seek(0)
+        assert machine.console_log is not None
+        console = machine.console_log.tail
+        return Completed(result.reason, result.status, stdout.read(), stderr.read(), console)
 
 
 def stuff(data: bytes) -> bytes:
@@ -47,6 +113,7 @@ def configure(
     `modules` is the kernel's /lib/modules/RELEASE; None to look beside the kernel. With
     `window`, the command has a terminal of that size. Raises `RingletError`.
     """
+    _require_linux(kernel)
     return {
         "image": kernel,
         "cmdline": f"{'' if verbose else 'quiet '}{cmdline}",
@@ -69,6 +136,15 @@ def judge(result: "Result") -> "Result":
     if End(result.reason, result.status) in (HALT, POWER_OFF, RESET):
         return result._replace(reason=NO_STATUS.reason, status=NO_STATUS.status)
     return result
+
+
+def _require_linux(kernel: str) -> None:
+    with boot.open_image(find_image(kernel)) as image:
+        if boot.detect(image) != "linux":
+            raise ConfigError(
+                f"a command runs in a Linux kernel, and {image.name} is none",
+                "name one, such as /boot/vmlinuz",
+            )
 
 
 def _initramfs(command: str, modules: Path | None, window: os.terminal_size | None) -> bytes:
@@ -94,8 +170,15 @@ def _environment() -> dict[str, str]:
 
 
 def _modules_of(kernel: str) -> Path | None:
-    """Its modules where a distribution puts them: /boot/vmlinuz-R has /lib/modules/R."""
-    release = os.path.basename(kernel).partition("-")[2]
-    root = os.path.dirname(os.path.dirname(os.path.realpath(kernel)))
-    folder = Path(root, "lib", "modules", release)
-    return folder if release and (folder / "modules.order").is_file() else None
+    """Its modules where a distribution puts them: /boot/vmlinuz-R has /lib/modules/R.
+
+    None also where they have nothing for us: a kernel may be built without.
+    """
+    path = os.path.realpath(kernel)
+    release = os.path.basename(path).partition("-")[2]
+    folder = Path(os.path.dirname(os.path.dirname(path)), "lib", "modules", release)
+    try:
+        listed = (folder / "modules.order").read_bytes()
+    except OSError:
+        return None
+    return folder if all(b"/%s.ko" % name.encode() in listed for name in _MODULES) else None
