@@ -113,7 +113,8 @@ def command(
         if modules:
             values["modules"] = modules
         if execute is not None:
-            values |= _to_execute(values, execute, kernel_modules, verbose)
+            output_fd = 2 if as_json else 1
+            values |= _to_execute(values, execute, kernel_modules, verbose, output_fd)
         elif verbose or kernel_modules is not None:
             raise ConfigError("--verbose and --kernel-modules go with --exec", "leave them out")
         return boot(
@@ -130,7 +131,11 @@ def command(
 
 
 def _to_execute(
-    values: dict[str, Any], execute: str, kernel_modules: str | None, verbose: bool
+    values: dict[str, Any],
+    execute: str,
+    kernel_modules: str | None,
+    verbose: bool,
+    output_fd: int,
 ) -> dict[str, Any]:
     import os
     from pathlib import Path
@@ -153,4 +158,6 @@ def _to_execute(
         modules=None if kernel_modules is None else Path(kernel_modules),
         window=os.get_terminal_size(0) if terminal else None,
         verbose=verbose,
+        # A terminal stays as it is where the command has none: Ctrl-D is for the host's to act on.
+        output="stdio" if terminal else (0, output_fd),
     )

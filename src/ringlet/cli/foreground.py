@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -15,6 +15,9 @@ from ringlet.control import PANIC, TIMEOUT, End
 from ringlet.errors import ConfigError
 from ringlet.host.output import FdOutput
 from ringlet.machine import Machine, Result
+
+# How a command in a guest ends by itself, or by who is there to see it.
+_EXPECTED = ("exit-port", "quit", "signal", "output-closed")
 
 
 def boot(
@@ -49,9 +52,9 @@ def boot(
         result = machine.run()
     if execute:
         result = guest_command.judge(result)
-        if result.reason != "exit-port" and not verbose and machine.console_log is not None:
-            sys.stdout.flush()
-            os.write(2, machine.console_log.tail)
+        if machine.console_log is not None and not verbose and result.reason not in _EXPECTED:
+            with suppress(OSError), open(2, "wb", closefd=False) as stderr:
+                stderr.write(machine.console_log.tail)
     # All is closed. A signal from here on is the process's, also while it waits to report.
     if as_json:
         print_json(_as_json(machine, result, start))
@@ -99,7 +102,7 @@ def _explain(timeout: float | None, result: Result) -> None:
     elif result.reason == TIMEOUT.reason:
         report(f"stopped after {timeout:g} seconds", "give it longer with --timeout")
     elif result.reason == "output-closed":
-        report("the reader of the guest's output has gone", "send it to a file with --serial FILE")
+        report("the reader of the guest's output has gone", "send it to a file")
 
 
 def _start() -> int:

@@ -10,7 +10,7 @@ Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin);
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ringlet.errors import ImageError
 
@@ -110,7 +110,7 @@ def _decompress(suffix: str, data: bytes) -> bytes:
         import lzma
 
         try:
-            return lzma.LZMADecompressor(memlimit=_MEMORY_MAX).decompress(data, limit)
+            return _whole(lzma.LZMADecompressor(memlimit=_MEMORY_MAX), data, limit)
         except lzma.LZMAError as error:
             raise ValueError(error) from error
     if suffix == ".zst":
@@ -118,17 +118,27 @@ def _decompress(suffix: str, data: bytes) -> bytes:
 
         try:
             decoder = zstandard.ZstdDecompressor(max_window_size=_MEMORY_MAX)
-            return decoder.stream_reader(data).read(limit)
+            out = decoder.stream_reader(data).read(limit)
+            if len(out) < min(zstandard.frame_content_size(data), limit):
+                raise ValueError("it is cut short")
+            return out
         except zstandard.ZstdError as error:
             raise ValueError(error) from error
     if suffix == ".gz":
         import zlib
 
         try:
-            return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, limit)
+            return _whole(zlib.decompressobj(zlib.MAX_WBITS | 16), data, limit)
         except zlib.error as error:
             raise ValueError(error) from error
     return data
+
+
+def _whole(decoder: Any, data: bytes, limit: int) -> bytes:
+    out: bytes = decoder.decompress(data, limit)
+    if not decoder.eof and len(out) < limit:
+        raise ValueError("it is cut short")
+    return out
 
 
 def _dependencies(name: str, data: bytes) -> list[str]:
@@ -137,7 +147,7 @@ def _dependencies(name: str, data: bytes) -> list[str]:
         for field in _section(data, b".modinfo").split(b"\0"):
             if field.startswith(b"depends="):
                 return [needed for needed in field[8:].decode().split(",") if needed]
-    except (struct.error, ValueError) as error:
+    except (struct.error, ValueError, OverflowError) as error:
         raise ImageError(f"{name} is no kernel module: {error}", "install the kernel again") from (
             error
         )

@@ -67,7 +67,8 @@ def _open_hint(error: int, path: str) -> str:
     if error == errno.ENOENT:
         return (
             "load KVM with `modprobe kvm_intel` or `modprobe kvm_amd`; virtualization may be "
-            "off in the firmware, or not nested in this VM"
+            "off in the firmware, or not nested in this VM. `ringlet nested` emulates a machine "
+            "that has it"
         )
     if error in (errno.EACCES, errno.EPERM):
         return f"join its group: `sudo usermod -aG kvm $USER`, log in again (now: ls -l {path})"
