@@ -28,18 +28,20 @@ demo: build
 	$(BIN)/ringlet boot hello
 
 test: build
+	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
 	$(BIN)/python -m pytest -m "not nested and not nested_host"
 
 # Those of the machine itself, from outside; then, in one machine, all that take a hardware KVM.
 # What is compiled beforehand starts faster in there.
 test-nested: build
+	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
 	$(BIN)/ringlet nested --setup --package linux-image-cloud-amd64
 	$(BIN)/python -m pytest -m nested_host
 	@mkdir -p build/nested
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/ringlet nested --memory $(NESTED_MEMORY) --share build/nested -- \
 	    $(BIN)/python -m pytest -m nested --junitxml build/nested/results.xml \
-	    -o cache_dir=build/nested/pytest $(NESTED)
+	    -o cache_dir=build/nested/pytest tests/nested
 
 lint: build
 	$(BIN)/ruff check

@@ -40,6 +40,10 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     ),
     "needs_gcc": ("gcc", lambda: shutil.which("gcc") is not None),
     "needs_qemu": ("QEMU", lambda: shutil.which("qemu-system-x86_64") is not None),
+    "needs_busybox": (
+        "busybox, a static one",
+        lambda: shutil.which("busybox") is not None,
+    ),
     "needs_nested_kernel": ("`ringlet nested --setup`, run before", _has_nested_kernel),
 }
 

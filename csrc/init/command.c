@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -57,6 +58,7 @@ static void become_user(const struct plan *plan)
 	for (int fd = 0; fd <= 2; fd++)
 		if (fchown(fd, plan->user, -1) < 0)
 			say("stream %d: %s", fd, strerror(errno));
+	chmod("/dev/kvm", 0666); /* where udev gives it to a group; there may be none */
 	if (setgroups(plan->group_count, plan->groups) < 0 || setgid(plan->group) < 0 ||
 	    setuid(plan->user) < 0) {
 		say("user %u: %s", plan->user, strerror(errno));

@@ -87,8 +87,7 @@ def run(
         result = judge(machine.run())
         for stream in streams:
             stream.seek(0)
-        assert machine.console_log is not None
-        console = machine.console_log.tail
+        console = b"" if machine.console_log is None else machine.console_log.tail
         return Completed(result.reason, result.status, stdout.read(), stderr.read(), console)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from .command import ENVIRONMENT, Running, refused, run
 
-COMMANDS = ["boot", "doctor", "guests", "nested"]
+COMMANDS = ["boot", "doctor", "guests", "initramfs", "nested"]
 
 
 def test_version_is_the_packages() -> None:
@@ -44,7 +44,7 @@ def test_each_commands_help_has_an_example(command: str) -> None:
         (["boot", "hello", "again"], "again"),
         (["boot", "hello", "--memory"], "--memory"),
         (["boot", "hello", "--timeout", "soon"], "soon"),
-        (["boot", "hello", "--protocol", "multiboot"], "multiboot"),
+        (["boot", "hello", "--protocol", "efi"], "efi"),
         (["guests", "extra"], "extra"),
     ],
 )

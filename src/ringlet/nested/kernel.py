@@ -48,11 +48,6 @@ def kernels_under(root: Path) -> Iterator[Kernel]:
             yield Kernel(vmlinuz, modules)
 
 
-def package_kernel(package: str) -> Kernel | None:
-    """The kernel of a distribution's package, if it was fetched."""
-    return next(kernels_under(cache() / package), None)
-
-
 def find_kernel() -> Kernel:
     """The host's newest kernel that fits, or else a fetched one. Raises `RingletError`."""
     unreadable = None
