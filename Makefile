@@ -14,7 +14,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DIST ?= dist
-NESTED_MEMORY ?= 6G
+NESTED_MEMORY ?= 8G
 GUESTS := $(CURDIR)/src/ringlet/_guests
 INIT := $(CURDIR)/src/ringlet/_init
 

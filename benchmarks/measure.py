@@ -72,16 +72,22 @@ def build_baseline() -> str:
 _folders: list["tempfile.TemporaryDirectory[str]"] = []
 
 
-def qemu(image: str, *options: str) -> list[str] | None:
+def qemu(
+    image: str,
+    *options: str,
+    machine: str = "microvm,pic=off,pit=off,rtc=off",
+    cpu: str = "qemu64",
+    memory: int = MEMORY_MIB,
+) -> list[str] | None:
     """The command that boots `image` in QEMU's microvm; None where QEMU isn't installed."""
     program = shutil.which("qemu-system-x86_64")
     if program is None:
         return None
     return [
         program,
-        *("-M", "microvm,pic=off,pit=off,rtc=off,isa-serial=on"),
-        *("-nodefaults", "-no-user-config", "-accel", "kvm", "-cpu", "qemu64"),
-        *("-m", str(MEMORY_MIB), "-display", "none", "-serial", "stdio", "-no-reboot"),
+        *("-M", f"{machine},isa-serial=on"),
+        *("-nodefaults", "-no-user-config", "-accel", "kvm", "-cpu", cpu),
+        *("-m", str(memory), "-display", "none", "-serial", "stdio", "-no-reboot"),
         *("-device", "isa-debug-exit,iobase=0xf4,iosize=1"),
         *("-kernel", image, *options),
     ]

@@ -1,10 +1,10 @@
 """The benchmarks: what docs/performance.md promises, measured on this host.
 
-    python benchmarks/run.py [--json] [NAME...]
+    python benchmarks/run.py [--json] [--kernel FILE] [NAME...]
 
 Run it with the Python into which ringlet is installed. A yardstick is measured in the same
 run, in turns with ringlet: bare C with the same ioctls (baseline.c, compiled here), and QEMU's
-microvm where it is installed.
+microvm where it is installed. `linux` runs only if it is named: it takes a hardware KVM.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import sys
 
 import exits
+import linux
 import many
 import memory
 import start
@@ -19,15 +20,17 @@ from measure import host_facts, table
 
 import boot
 
-BENCHMARKS = {module.__name__: module for module in (start, exits, boot, memory, many)}
+BENCHMARKS = {module.__name__: module for module in (start, exits, boot, memory, many, linux)}
+DEFAULT = [name for name in BENCHMARKS if name != "linux"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="ringlet's benchmarks")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--json", action="store_true", help="every sample, for programs")
+    parser.add_argument("--kernel", metavar="FILE", help="the bzImage of `linux`")
     arguments = parser.parse_args()
-    names = arguments.names or list(BENCHMARKS)
+    names = arguments.names or DEFAULT
     for name in names:
         if name not in BENCHMARKS:
             parser.error(f"no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}")
@@ -36,7 +39,8 @@ def main() -> None:
     sections = {}
     for name in names:
         print(f"{name}: {BENCHMARKS[name].measure.__doc__.splitlines()[0]}", file=sys.stderr)
-        sections[name] = BENCHMARKS[name].measure()
+        options = {"kernel": arguments.kernel} if name == "linux" else {}
+        sections[name] = BENCHMARKS[name].measure(**options)
     if arguments.json:
         rows = {
             name: [row._asdict() | {"verdict": row.verdict} for row in rows]

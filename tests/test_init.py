@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ringlet.images.initramfs import plan_line, shell
 
-LONG = 10  # seconds: what hasn't ended by then hangs
+LONG = 60  # seconds: what hasn't ended by then hangs
 CHECKS = {
     "ASAN_OPTIONS": "exitcode=99:detect_leaks=0",
     "UBSAN_OPTIONS": "exitcode=99:halt_on_error=1",
@@ -348,6 +348,7 @@ class Controlled:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[its.fileno()],
+            bufsize=0,
             env=os.environ | CHECKS,
         )
         its.close()
@@ -361,7 +362,10 @@ class Controlled:
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
         self.lines.close()
         self.control.close()
 
@@ -392,7 +396,6 @@ def test_input_ends_after_as_many_bytes(init: Path, tmp_path: Path, when: str) -
         if when == "before":
             running.send("stdin-end 5")
         running.process.stdin.write(b"12345")
-        running.process.stdin.flush()
         assert running.process.stdout.read(5) == b"12345"
         if when == "after":
             running.send("stdin-end 5")
@@ -413,7 +416,6 @@ def test_control_lines_signal_and_resize(init: Path, tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=25)
 @given(noise=st.binary(max_size=300))
 def test_nonsense_on_the_control_stream_does_no_harm(init: Path, noise: bytes) -> None:
-    noise = noise.replace(b"power-off", b"")
     with (
         tempfile.TemporaryDirectory() as folder,
         Controlled(init, Path(folder), [plan_line("arg", "cat")]) as running,
@@ -421,4 +423,4 @@ def test_nonsense_on_the_control_stream_does_no_harm(init: Path, noise: bytes) -
         assert running.process.stdin is not None
         running.control.sendall(noise)
         running.process.stdin.close()
-        assert running.process.wait(LONG) == 0 or running.lines.read().endswith(b"status 0 0 0\n")
+        assert [running.lines.readline() for _ in range(3)][2] == b"status 0 0 0\n"

@@ -45,13 +45,14 @@ def _run(arguments: list[str]) -> int:
     from ringlet.kvm import ahead
 
     with ahead.vm():
-        # With no option there is nothing to parse, and click's import takes longer than all the
-        # rest.
-        if len(arguments) == 2 and not arguments[1].startswith("-"):
-            from ringlet.cli.foreground import boot
+        from ringlet.cli import plain
 
-            return boot({"image": arguments[1]})
-        return _parse(arguments)
+        values = plain.parse(arguments[1:])
+        if values is None:
+            return _parse(arguments)
+        from ringlet.cli.foreground import boot
+
+        return boot(values)
 
 
 def _parse(arguments: list[str]) -> int:
