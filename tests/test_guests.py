@@ -92,6 +92,14 @@ def test_multiboot_shows_what_its_loader_tells(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("cpus", [1, 2, 3, 8])
+def test_smp_starts_all_the_other_cpus(cpus: int) -> None:
+    result, output = boot("smp", cpus=cpus)
+    assert (result.reason, result.status) == ("exit-port", 0)
+    others = [f"CPU {number} is up" for number in range(1, cpus)]
+    assert output.splitlines() == ["CPU 0 boots", *others, f"{cpus} in all"]
+
+
 @pytest.mark.parametrize("mebibytes", [8, 64, 100])
 def test_longmode_shows_all_of_its_memory(mebibytes: int) -> None:
     _, output = boot("longmode", memory=mebibytes << 20)

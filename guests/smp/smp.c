@@ -49,6 +49,7 @@ int main(const struct hvm_start_info *info) {
         print("no ACPI tables\n");
         return 1;
     }
+    apic_init();
     install_trampoline();
     print("CPU %lu boots\n", (uint64_t)own_id());
     for (const uint8_t *at = madt->entries, *end = (const uint8_t *)madt + madt->header.length;
