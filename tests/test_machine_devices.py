@@ -278,9 +278,9 @@ def test_accesses_that_nobody_claims_are_counted_and_logged() -> None:
         result = made.run()
     assert result.unclaimed == {"reads": 2, "writes": 3}
     assert lines == [
-        "write of 4 at unclaimed port 0x700: 0x1234",
-        "write of 1 at unclaimed port 0x700: 0x34",
-        "read of 1 at unclaimed port 0x700",
+        "write of 4 at unclaimed port 0x500: 0x1234",
+        "write of 1 at unclaimed port 0x500: 0x34",
+        "read of 1 at unclaimed port 0x500",
         "write of 4 at unclaimed address 0xd0000000: 0x12ff",
         "read of 1 at unclaimed address 0xd0000010",
     ]

@@ -174,13 +174,13 @@ def test_on_a_terminal_the_command_has_one(
 ) -> None:
     monkeypatch.setitem(ENVIRONMENT, "TERM", "vt100")
     made = console(SIZED, "boot", str(cloud_kernel), "--exec", ON_A_TERMINAL)
-    assert made.shown(b"vt100\r\n").split() == [b"/dev/pts/0", b"33", b"99", b"vt100"]
+    assert made.shown(b"vt100").split() == [b"/dev/pts/0", b"33", b"99", b"vt100"]
     assert made.is_raw()
     made.type(b"line\r")
-    made.shown(b"<line>\r\n")
-    made.shown(b"go\r\n")
+    made.shown(b"<line>")
+    made.shown(b"go")
     made.type(b"\x03")
-    made.shown(b"interrupted\r\n")
+    made.shown(b"interrupted")
     assert made.ended() == 9
 
 
@@ -188,7 +188,7 @@ def test_ctrl_a_x_quits_and_gives_the_terminal_back(
     cloud_kernel: Path, console: Callable[..., Console]
 ) -> None:
     made = console(BOOT, "boot", str(cloud_kernel), "--exec", "echo go; cat")
-    made.shown(b"go\r\n")
+    made.shown(b"go")
     made.type(b"\x01x")
     assert made.ended() == 130
 
