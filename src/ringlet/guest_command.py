@@ -127,6 +127,7 @@ def prepare(machine: "Machine") -> None:
     """Before the run of a machine so configured."""
     line = machine.lines[1]
     line.host.encode = stuff
+    line.host.raw_output = True  # where it is a terminal, the command has one
     line.uart.state.gate = MCR_RTS | MCR_OUT1  # what comes before init listens would be lost
 
 

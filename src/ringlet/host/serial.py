@@ -50,11 +50,13 @@ class SerialHost(Closing):
         self._on_quit: Callable[[], None] = lambda: None
         self._terminal: Terminal | None = None
         self.encode: Callable[[bytes], bytes] | None = None  # of what the host sends
+        self.raw_output = False  # whether the guest has a terminal, which processes its output
         self._resources = ExitStack()
 
     def start(self, uart: Receiver) -> None:
         """Sets the terminal, if there is one, to raw mode, and begins to read."""
         if self._terminal is not None:
+            self._terminal.raw_output = self.raw_output
             self._resources.enter_context(self._terminal)
         if self._input_fd is not None:
             pump = InputPump(

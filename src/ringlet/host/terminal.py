@@ -2,7 +2,9 @@
 
 Raw is every key to the guest, Ctrl-C too, and no echo: the guest does its own. Output
 processing stays as it is, so a bare line feed, all that many small kernels print, also
-returns the carriage; a guest that sends both loses nothing by it.
+returns the carriage; a guest that sends both loses nothing by it. Where the far end is a
+terminal in the guest, output is raw, too: that one processes it, and done twice, programs that
+draw on the whole screen would go wrong.
 
 A terminal belongs to the process group in the foreground. In the background ringlet
 neither changes its mode nor reads from it.
@@ -21,7 +23,7 @@ from typing import Any, Self
 from ringlet.host.descriptor import own_descriptor
 
 # Indices of termios.tcgetattr's list.
-_IFLAG, _LFLAG, _CC = 0, 3, 6
+_IFLAG, _OFLAG, _LFLAG, _CC = 0, 1, 3, 6
 
 
 class Terminal:
@@ -32,7 +34,8 @@ class Terminal:
     caller's to turn into an orderly exit; a fault in C is covered.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, *, raw_output: bool = False) -> None:
+        self.raw_output = raw_output
         self._fd = fd
         self._saved: list[Any] | None = None  # the mode found when first in the foreground
         self._handlers: dict[int, Any] = {}
@@ -85,6 +88,8 @@ class Terminal:
                     | termios.ISTRIP
                     | termios.IXON
                 )
+                if self.raw_output:
+                    mode[_OFLAG] &= ~termios.OPOST
                 mode[_LFLAG] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN | termios.ISIG)
                 mode[_CC][termios.VMIN] = 1
                 mode[_CC][termios.VTIME] = 0

@@ -22,13 +22,13 @@ from contextlib import ExitStack
 
 from ringlet.errors import RingletError
 from ringlet.host.escape import Command, EscapeFilter
+from ringlet.host.terminal import Terminal
 from ringlet.nested.config import NestedConfig
 from ringlet.nested.kernel import find_kernel, named_kernel
 from ringlet.nested.parts import Control, Log, Part, Signals
 from ringlet.nested.plan import initramfs
 from ringlet.nested.qemu import Qemu, arguments, find_qemu
 from ringlet.nested.relay import Relay
-from ringlet.nested.terminal import RawTerminal
 
 # How a run ends that its command did not end.
 CRASHED, TIMEOUT, CANNOT, QUIT, OUTPUT_CLOSED = 70, 124, 125, 130, 141
@@ -101,10 +101,9 @@ class _Session:
         self._stdout = stack.enter_context(Relay(ports["stdout"].fileno(), 1))
         self._stderr = stack.enter_context(Relay(ports["stderr"].fileno(), 2))
         self._outputs = (self._stdout, self._stderr)
-        self._reader = (
-            RawTerminal(0) if os.isatty(0) else None
-        )  # in the background not ours to read
-        self._terminal: RawTerminal | None = None  # raw, for the command's pseudo-terminal
+        # In the background it is not ours to read.
+        self._reader = Terminal(0, raw_output=True) if os.isatty(0) else None
+        self._terminal: Terminal | None = None  # raw, for the command's pseudo-terminal
         self._escape = EscapeFilter()
         self._started = False
         self._ending_signals = 0
