@@ -124,7 +124,8 @@ class Machine(Closing):
             for source, arguments in _modules(config)
         ]
         protocol = config.protocol or boot.detect(image)
-        pit = protocol in ("linux", "multiboot") if config.pit is None else config.pit
+        is_linux = protocol == "linux" or (protocol == "pvh" and boot.detect(image) == "linux")
+        pit = is_linux or protocol == "multiboot" if config.pit is None else config.pit
         in_kernel = layout.IN_KERNEL_PORTS + layout.PIT_PORTS * pit
         self.ports = PortBus(self.unclaimed, in_kernel)
         self.control = RunControl()
@@ -135,20 +136,20 @@ class Machine(Closing):
             if target is not None:
                 line = SerialLine(target, self.control, output_fd=output_fd)
                 self.lines.append(stack.enter_context(line))
-        if protocol == "linux":
+        if is_linux:
             from ringlet.host.console_log import ConsoleLog
 
             self.console_log = ConsoleLog(console.transmit)
             console.transmit = self.console_log.transmit
 
-        memory = config.memory or (LINUX_MEMORY if protocol == "linux" else DEFAULT_MEMORY)
+        memory = config.memory or (LINUX_MEMORY if is_linux else DEFAULT_MEMORY)
         self.memory = _memory(memory)
         stack.callback(self.memory.close)
         with System() as system:
-            if protocol == "linux" and not config.force:
+            if is_linux and not config.force:
                 _require_hardware_kvm(system, image)
             self._make_vm(stack, system, pit=pit)
-            coalesce = protocol == "linux" and config.cpus == 1
+            coalesce = is_linux and config.cpus == 1
             self._coalesces = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
         self._add_devices()
         if protocol != "flat":

@@ -62,7 +62,7 @@ def physical_memory() -> int:
 SHAPES = [
     *(Shape("cloud_kernel", cpus, 256 * layout.MIB) for cpus in (1, 2, 4)),
     *(Shape("generic_kernel", cpus, 256 * layout.MIB) for cpus in (1, 2, 4)),
-    Shape("cloud_kernel", 2, 4 * layout.GIB),  # a quarter of it beyond the hole
+    Shape("cloud_kernel", 2, 6 * layout.GIB),  # half of it beyond the hole
 ]
 
 

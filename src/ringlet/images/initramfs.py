@@ -45,8 +45,7 @@ def find_busybox() -> Path:
     if path is None or not _is_static(path):
         raise ImageError(
             "there is no busybox here" if path is None else f"{path} needs shared libraries",
-            "install a static one (Debian: apt install busybox-static), or do without: "
-            "--no-busybox",
+            "install a static one (Debian: apt install busybox-static)",
         )
     return Path(path)
 
