@@ -6,6 +6,7 @@
 #   make test-nested   run those that need a hardware KVM, in a machine that QEMU emulates
 #   make lint     check style, types and layers
 #   make bench    measure, against bare C and QEMU
+#   make bench-linux   the same for a Linux guest, in a machine that QEMU emulates
 #   make dist     sdist and manylinux wheel, into dist/
 #   make clean    remove what was built
 
@@ -51,10 +52,16 @@ lint: build
 	$(CC) -fsyntax-only -Wall -Wextra -Werror -Icsrc csrc/*.c csrc/init/*.c benchmarks/*.c
 
 # Measures what users have: the wheel, installed.
-bench: $(READY)
+bench: build/bench
+	build/bench/bin/python benchmarks/run.py $(BENCH)
+
+bench-linux: build build/bench
+	$(BIN)/ringlet nested --setup --package linux-image-cloud-amd64
+	$(BIN)/ringlet nested --memory 4G -- build/bench/bin/python benchmarks/run.py linux
+
+build/bench: $(READY)
 	@$(PYTHON) -m venv --clear build/bench
 	@build/bench/bin/pip install --quiet .
-	build/bench/bin/python benchmarks/run.py $(BENCH)
 
 dist: $(READY)
 	@rm -rf build/wheel $(DIST)
@@ -72,4 +79,4 @@ $(READY): pyproject.toml Makefile
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-.PHONY: build demo test test-nested lint bench dist clean
+.PHONY: build demo test test-nested lint bench bench-linux build/bench dist clean

@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 from measure import RINGLET, Row, qemu, seconds
 
 from ringlet.images.cpio import Entry, write
-from ringlet.nested.kernel import package_kernel
+from ringlet.nested.kernel import cache, kernels_under
 
 ROUNDS = 5
 PACKAGE = "linux-image-cloud-amd64"
@@ -68,7 +68,7 @@ class Boot(NamedTuple):
         return qemu(
             self.kernel,
             *("-initrd", self.initrd, "-append", self.cmdline),
-            machine="microvm,pic=off,pit=off",
+            machine="microvm,pic=off,pit=off,rtc=on",
             cpu="host",
             memory=MEMORY_MIB,
         )
@@ -142,7 +142,7 @@ def _build_initrd(folder: Path) -> str:
 def _kernel(name: str | None) -> str:
     if name is not None:
         return name
-    kernel = package_kernel(PACKAGE)
+    kernel = next(kernels_under(cache() / PACKAGE), None)
     if kernel is None:
         raise SystemExit(
             f"no kernel to boot: name one with --kernel, or `ringlet nested --setup --package "
@@ -154,9 +154,10 @@ def _kernel(name: str | None) -> str:
 def measure(kernel: str | None = None) -> list[Row]:
     """To the first line of a stock Linux's init: at most 0.9 times QEMU's time, 1.25 as a command.
 
-    QEMU's machine is its microvm. The same bzImage and vmlinux (its payload), initrd, command line, 256 MiB, one vCPU, and a
-    pipe that is read here. The first is from `Machine(config)` in a process that is already
-    running, the second the whole process of `ringlet boot`; QEMU's is its whole process.
+    QEMU's machine is its microvm. The same bzImage and vmlinux (its payload), initrd, command
+    line, 256 MiB, one vCPU, and a pipe that is read here. The first is from `Machine(config)` in
+    a process that is already running, the second from the start of `ringlet boot`; QEMU's is
+    from its start.
     """
     bzimage = _kernel(kernel)
     samples: dict[str, list[float]] = {}

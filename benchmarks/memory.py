@@ -39,7 +39,7 @@ def _resident(memory: GuestMemory) -> float:
     """
     pages = 0
     for region in memory.regions:
-        first = ctypes.addressof(ctypes.c_char.from_buffer(region.mapping)) // mmap.PAGESIZE
+        first = ctypes.addressof(ctypes.c_char.from_buffer(region.view)) // mmap.PAGESIZE
         with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
             pagemap.seek(8 * first)
             entries = array("Q", pagemap.read(8 * (region.size // mmap.PAGESIZE)))

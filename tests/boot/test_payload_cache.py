@@ -55,15 +55,23 @@ def test_a_kernel_is_decompressed_once(
     assert vmlinux(kernel) == VMLINUX
 
 
-def test_the_same_file_is_known_elsewhere(
+def test_the_same_file_is_known_by_another_name(
     cache: Path, kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vmlinux(kernel)
-    other = Path(
-        shutil.copy2(kernel, tmp_path / "other")
-    )  # as another mount shows it: another inode
+    (tmp_path / "other").symlink_to(kernel)
     without_decoder(monkeypatch)
-    assert vmlinux(other) == VMLINUX
+    assert vmlinux(tmp_path / "other") == VMLINUX
+
+
+def test_a_forgery_of_the_same_size_time_and_ends_is_another(
+    cache: Path, kernel: Path, tmp_path: Path
+) -> None:
+    vmlinux(kernel)
+    forged = Path(shutil.copy2(kernel, tmp_path / "forged"))
+    assert forged.stat().st_mtime_ns == kernel.stat().st_mtime_ns
+    vmlinux(forged)
+    assert len(list(cache.iterdir())) == 2
 
 
 def test_a_file_that_was_written_again_is_another(

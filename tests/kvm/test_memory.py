@@ -1,3 +1,4 @@
+import ctypes
 import errno
 import mmap
 import os
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.kvm.memory import GuestMemory, GuestMemoryError, anonymous
+from ringlet.kvm.memory import HUGE_PAGE, GuestMemory, GuestMemoryError, anonymous
 
 PAGE = mmap.PAGESIZE
 # (address, pages): two that touch, then a hole, then the last page there is.
@@ -201,3 +202,13 @@ def test_load_from_a_pipe_is_an_error_of_the_system() -> None:
         memory.load(ours, 0, 0, 1)
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.mark.parametrize("address", [0, 0x1000, 1 << 32])
+def test_memory_lies_where_huge_pages_can_be_mapped(address: int) -> None:
+    with GuestMemory([anonymous(address, 8 * PAGE)]) as memory:
+        view = memory.view(address, 8 * PAGE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(view))
+        view.release()
+        assert start % HUGE_PAGE == address % HUGE_PAGE
+        memory.prefer_huge_pages()

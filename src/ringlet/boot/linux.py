@@ -59,6 +59,7 @@ def load(
     next to nothing. Raises `ImageError`, or `ConfigError` for what doesn't fit.
     """
     line = command_line(line)
+    memory.prefer_huge_pages()
     if image.read(0, min(image.size, len(elf.MAGIC))) == elf.MAGIC:
         return _load_vmlinux(image, memory, line, modules)
     return _load_bzimage(image, memory, line, modules, decompress)

@@ -45,7 +45,9 @@ def _key(image: Image) -> str | None:
     """A name for what the file holds, the same through every mount; None if it has no name.
 
     Device and inode differ between mounts, and to read all of a kernel takes as long as to
-    load one; its first and last bytes hold its version, build time and checksum.
+    load one; its first and last bytes hold its version, build time and checksum. All of that can
+    be forged, to have a later boot of another kernel find this one, but for the time of the last
+    change, which the host sets.
     """
     from hashlib import blake2b
 
@@ -53,7 +55,9 @@ def _key(image: Image) -> str | None:
     if status.st_nlink == 0:  # bytes in memory, which nobody meets again
         return None
     size = min(image.size, _SAMPLE)
-    digest = blake2b(f"{image.size} {status.st_mtime_ns}".encode(), digest_size=16)
+    digest = blake2b(
+        f"{image.size} {status.st_mtime_ns} {status.st_ctime_ns}".encode(), digest_size=16
+    )
     digest.update(image.read(0, size))
     digest.update(image.read(image.size - size, size))
     return digest.hexdigest()

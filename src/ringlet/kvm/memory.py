@@ -7,11 +7,13 @@ is checked against them; an address outside raises, whatever the guest says.
 import mmap
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 
 from ringlet.closing import Closing
 from ringlet.errors import RingletError
 
 PAGE = mmap.PAGESIZE
+HUGE_PAGE = 2 << 20
 MAP_NORESERVE = 0x4000  # <bits/mman-linux.h>; Python's mmap has no name for it before 3.13
 
 
@@ -26,21 +28,21 @@ class GuestMemoryError(RingletError):
 
 
 class Region:
-    """One range of guest-physical memory: an `mmap` of the host at `address`.
+    """One range of guest-physical memory: an `mmap` of the host, from `skip` on, at `address`.
 
-    `address` and the length of `mapping` are multiples of the page size.
+    `address`, `skip` and the length of `mapping` are multiples of the page size.
     """
 
     __slots__ = ("address", "mapping", "size", "view")
 
-    def __init__(self, address: int, mapping: mmap.mmap) -> None:
-        size = len(mapping)
+    def __init__(self, address: int, mapping: mmap.mmap, skip: int = 0) -> None:
+        size = len(mapping) - skip
         if address % PAGE or size % PAGE or not 0 <= address <= (1 << 64) - size:
             raise GuestMemoryError(address, size)
         self.address = address
         self.mapping = mapping
         self.size = size
-        self.view = memoryview(mapping)
+        self.view = memoryview(mapping)[skip:]
 
     def close(self) -> None:
         """Unmap it. Raises `BufferError` while a view of it lives."""
@@ -48,7 +50,7 @@ class Region:
         try:
             self.mapping.close()
         except BufferError:
-            self.view = memoryview(self.mapping)
+            self.view = memoryview(self.mapping)[-self.size :]
             raise
 
 
@@ -57,8 +59,16 @@ def anonymous(address: int, size: int) -> Region:
 
     Raises `OSError` where the host can't map that much.
     """
+    from ringlet.kvm.core import ffi
+
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
-    return Region(address, mmap.mmap(-1, size, flags=flags))
+    mapping = mmap.mmap(-1, size + HUGE_PAGE, flags=flags)
+    # KVM maps a huge page only where the host's address is aligned as the guest's is. Linux
+    # aligns a mapping of this kind by itself from 6.7 on.
+    with ffi.from_buffer(mapping) as start:
+        skip = (address - int(ffi.cast("uintptr_t", start))) % HUGE_PAGE
+    mapping.resize(skip + size)
+    return Region(address, mapping, skip)
 
 
 class GuestMemory(Closing):
@@ -76,6 +86,15 @@ class GuestMemory(Closing):
     def size(self) -> int:
         """Bytes of all regions together."""
         return sum(region.size for region in self.regions)
+
+    def prefer_huge_pages(self) -> None:
+        """Have the host back it with huge pages, for a guest that will touch much of it.
+
+        One fault then does for 512 pages, of the host's that load it and of the guest's.
+        """
+        for region in self.regions:
+            with suppress(OSError):  # a kernel without them
+                region.mapping.madvise(mmap.MADV_HUGEPAGE)
 
     def view(self, address: int, size: int) -> memoryview:
         """`size` bytes of one region from `address` on, writable and not copied.

@@ -60,7 +60,7 @@ class Vm(Closing):
         """
         slot = len(self._mapped)
         # Holds a view: the region can't be unmapped under the guest.
-        host = ffi.from_buffer(region.mapping)
+        host = ffi.from_buffer(region.view)
         result = lib.ringlet_vm_set_memory(
             self.fd, slot, readonly, region.address, region.size, host
         )
