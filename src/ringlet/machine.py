@@ -141,6 +141,7 @@ class Machine(Closing):
 
             self.console_log = ConsoleLog(console.transmit)
             console.transmit = self.console_log.transmit
+            console.transmit_polled = self.console_log.gather
 
         memory = config.memory or (LINUX_MEMORY if is_linux else DEFAULT_MEMORY)
         self.memory = _memory(memory)
@@ -334,8 +335,9 @@ class Machine(Closing):
     def _run_and_finish(self) -> None:
         control = self.control
         loops: list[VcpuLoop] = []
+        flush = None if self.console_log is None else self.console_log.flush
         for vcpu in self.vm.vcpus:
-            loops.append(VcpuLoop(vcpu, self.ports, self.mmio, control, loops))
+            loops.append(VcpuLoop(vcpu, self.ports, self.mmio, control, loops, flush))
         threads: list[Thread] = []
         try:
             for line in self.lines:
@@ -371,6 +373,8 @@ class Machine(Closing):
         self._runners.add(get_ident())
         try:
             loop.run(on_first_exit)
+            if self.console_log is not None:
+                self.console_log.flush()
         except OutputClosedError:
             self.control.finish(OUTPUT_CLOSED)
         except BaseException as error:

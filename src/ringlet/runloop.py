@@ -76,7 +76,8 @@ def short_switch_interval() -> "Iterator[None]":
 class VcpuLoop:
     """Runs one vCPU on the thread that calls `run`.
 
-    `peers` are the loops of all the guest's vCPUs, this one too.
+    `peers` are the loops of all the guest's vCPUs, this one too. `on_look` is called ten times a
+    second.
     """
 
     def __init__(
@@ -86,12 +87,14 @@ class VcpuLoop:
         mmio: MmioBus,
         control: RunControl,
         peers: "list[VcpuLoop]",
+        on_look: "Callable[[], object] | None" = None,
     ) -> None:
         self.vcpu = vcpu
         self._ports = ports
         self._mmio = mmio
         self._control = control
         self._peers = peers
+        self._on_look = on_look
         self.fatal_exit: Exit | None = None  # by which the guest crashed
         # CLOCK_MONOTONIC in seconds of the first and the last look that saw it halted for good.
         self.halted_from: float | None = None
@@ -140,6 +143,8 @@ class VcpuLoop:
 
     def _look(self) -> bool:
         """After a kick, a tick or a signal: whether the run is to end."""
+        if self._on_look is not None:
+            self._on_look()
         if self._control.end is None:
             self._look_for_halt()
         return self._control.end is not None

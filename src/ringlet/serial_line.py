@@ -38,15 +38,21 @@ class SerialLine(Closing):
                 self.port.close()
             raise
         self.transmit: Callable[[bytes], object] = self.host.transmit
+        self.transmit_polled: Callable[[bytes], object] | None = None
 
     def connect(self, irq: IrqLine) -> Uart16550:
-        """The UART that raises `irq`. What it sends goes to `transmit`, as that is now."""
+        """The UART that raises `irq`.
+
+        What it sends goes to `transmit`, with its interrupt off to `transmit_polled`, as these are
+        at the first byte.
+        """
         self.uart = Uart16550(irq, self._transmit_first)
         return self.uart
 
     def _transmit_first(self, data: bytes) -> None:
         self.first_output = time.monotonic_ns()
         self.uart.transmit = self.transmit
+        self.uart.transmit_polled = self.transmit_polled
         self.transmit(data)
 
     def start(self) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringlet.host.console_log import SIZE, ConsoleLog
+from ringlet.host.console_log import LINE, SIZE, ConsoleLog
 
 PANIC = b"[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n"
 
@@ -54,3 +54,50 @@ def test_what_the_next_one_raises_comes_out() -> None:
     with pytest.raises(OSError, match="no space"):
         log.transmit(b"last words")
     assert log.tail == b"last words"
+
+
+# Polled output is gathered.
+
+
+def test_a_line_is_handed_on_when_it_ends() -> None:
+    handed: list[bytes] = []
+    log = ConsoleLog(handed.append)
+    for byte in b"one\r\ntwo":
+        log.gather(bytes([byte]))
+    assert handed == [b"one\r\n"]
+    assert log.tail == b"one\r\ntwo"
+    log.flush()
+    log.flush()
+    assert handed == [b"one\r\n", b"two"]
+
+
+def test_a_line_without_end_is_handed_on_in_parts() -> None:
+    handed: list[bytes] = []
+    log = ConsoleLog(handed.append)
+    for _ in range(3 * LINE):
+        log.gather(b"x")
+    assert [len(data) for data in handed] == [LINE] * 3
+
+
+def test_what_is_sent_at_once_comes_behind_what_was_gathered() -> None:
+    handed: list[bytes] = []
+    log = ConsoleLog(handed.append)
+    log.gather(b"a")
+    log.transmit(b"b")
+    assert b"".join(handed) == b"ab"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["gather", "transmit", "flush"]), st.binary(max_size=4))))
+def test_nothing_is_lost_or_changes_places(parts: list[tuple[str, bytes]]) -> None:
+    handed = bytearray()
+    log = ConsoleLog(handed.extend)
+    said = b""
+    for how, data in parts:
+        if how == "flush":
+            log.flush()
+        else:
+            getattr(log, how)(data)
+            said += data
+    assert log.tail == said
+    log.flush()
+    assert handed == said

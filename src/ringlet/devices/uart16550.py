@@ -105,6 +105,8 @@ class Uart16550:
         self.on_room: Callable[[], None] = lambda: None
         self._irq = irq
         self.transmit = transmit
+        # Where it isn't None, for what the guest sends with the interrupt off: most often a log.
+        self.transmit_polled: Callable[[bytes], object] | None = None
         self._lock = Lock()  # over `state` and the IRQ line
 
     # The host's side.
@@ -175,7 +177,7 @@ class Uart16550:
             elif state.mcr & MCR_LOOP or state.ier & IER_THRE:
                 self._write_thr(value)
             else:  # polled output: nothing else changes
-                self.transmit(_BYTES[value])
+                (self.transmit_polled or self.transmit)(_BYTES[value])
         elif offset == IER:
             if state.lcr & LCR_DLAB:
                 state.divisor = value << 8 | state.divisor & 0xFF
