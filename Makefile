@@ -40,7 +40,7 @@ test-nested: build
 	$(BIN)/python -m pytest -m nested_host
 	@mkdir -p build/nested
 	@$(BIN)/python -m compileall -q src
-	$(BIN)/ringlet nested --cpus 1 --memory $(NESTED_MEMORY) --timeout 1800 --share build/nested -- \
+	$(BIN)/ringlet nested --memory $(NESTED_MEMORY) --timeout 1800 --share build/nested -- \
 	    $(BIN)/python -m pytest -m nested --junitxml build/nested/results.xml \
 	    -o cache_dir=build/nested/pytest tests/nested
 
@@ -57,7 +57,7 @@ bench: build/bench
 
 bench-linux: build build/bench
 	$(BIN)/ringlet nested --setup --package linux-image-cloud-amd64
-	$(BIN)/ringlet nested --memory 4G -- build/bench/bin/python benchmarks/run.py linux
+	$(BIN)/ringlet nested --cpus 2 --memory 4G --timeout 1800 -- build/bench/bin/python benchmarks/run.py linux
 
 build/bench: $(READY)
 	@$(PYTHON) -m venv --clear build/bench

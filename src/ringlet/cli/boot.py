@@ -18,7 +18,7 @@ Examples:
   ringlet boot boot.bin --load-address 0x7c00
   ringlet boot --config vm.toml --timeout 5 --json
   ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
-  ringlet boot vmlinuz --initrd initrd.img --cmdline 'root=/dev/vda'
+  ringlet boot vmlinuz --initrd initrd.img --cmdline 'debug'
 
 \b
 Status: what the guest wrote to port 0xf4; 0 if it halted for good or reset; 70 if it

@@ -32,7 +32,7 @@ timeout; 125 if ringlet could not do it; 126 or 127 if the command can't be run 
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.argument("command_", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED)
-@click.option("--cpus", type=int, metavar="N", help="How many CPUs; 2 if the host has them.")
+@click.option("--cpus", type=int, default=1, metavar="N", help="How many CPUs; 1 if not given.")
 @click.option("--memory", metavar="SIZE", help="RAM of the machine; 2G if not given.")
 @click.option("--share", metavar="DIR", help="A folder whose writes reach this host.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")

@@ -15,7 +15,7 @@ class NestedConfig:
     """A command and the machine it is to run in. Raises `ConfigError`.
 
     command   the program and its arguments
-    cpus      how many CPUs; None for 2, or the host's count if that is less
+    cpus      how many CPUs; with several, QEMU's emulator is known to lock up on a busy host
     memory    bytes of RAM; the files that are written in there come out of it
     share     a folder whose writes reach the host; None for none
     kernel    of the machine's Linux, with `modules` its folder; None to look for one
@@ -27,7 +27,7 @@ class NestedConfig:
         self,
         command: Sequence[str],
         *,
-        cpus: int | None = None,
+        cpus: int = 1,
         memory: int = 2 * GIB,
         share: str | None = None,
         kernel: str | None = None,
@@ -35,9 +35,8 @@ class NestedConfig:
         qemu: str | None = None,
         timeout: float | None = None,
     ) -> None:
-        host_cpus = len(os.sched_getaffinity(0))
         self.command = tuple(command)
-        self.cpus = min(2, host_cpus) if cpus is None else cpus
+        self.cpus = cpus
         self.memory = memory
         self.share = None if share is None else os.path.realpath(share)
         self.kernel = kernel

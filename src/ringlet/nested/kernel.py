@@ -37,7 +37,11 @@ class Kernel(NamedTuple):
 def cache() -> Path:
     """Where `--setup` puts what it fetches."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(base if os.path.isabs(base) else Path.home() / ".cache", "ringlet", "nested")
+    if not os.path.isabs(base):
+        base = os.path.expanduser("~/.cache")
+    if not os.path.isabs(base):
+        raise ConfigError("this user has no home, so no cache", "set HOME or XDG_CACHE_HOME")
+    return Path(base, "ringlet", "nested")
 
 
 def kernels_under(root: Path) -> Iterator[Kernel]:
@@ -67,7 +71,7 @@ def named_kernel(vmlinuz: str, modules: str | None) -> Kernel:
 
     Raises `ConfigError`.
     """
-    image = Path(vmlinuz)
+    image = Path(os.path.realpath(vmlinuz))
     if not os.access(image, os.R_OK):
         raise ConfigError(f"{vmlinuz}: no kernel that can be read", "check the path")
     if modules is not None:
