@@ -99,6 +99,11 @@ def test_any_text_is_an_address_or_is_refused(text: str) -> None:
 # MachineConfig.
 
 
+def test_two_serial_lines_do_not_share_the_standard_streams() -> None:
+    with pytest.raises(ConfigError, match="can't share the standard streams"):
+        MachineConfig(image="hello", serial="stdio", com2="stdio")
+
+
 def test_all_but_the_image_has_a_default() -> None:
     config = MachineConfig(image="hello")
     assert (config.memory, config.cmdline, config.serial) == (None, "", "pipe")

@@ -87,6 +87,11 @@ class MachineConfig:
             )
         if "" in (self.serial, self.com2, self.com3):
             raise ConfigError("a serial line's far end is empty", "name stdio, pty or a file")
+        if (self.serial, self.com2, self.com3).count("stdio") > 1:
+            raise ConfigError(
+                "two serial lines can't share the standard streams",
+                "give one of them a pty or a file",
+            )
 
 
 def _check_memory(memory: int) -> None:

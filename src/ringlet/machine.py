@@ -190,7 +190,6 @@ class Machine(Closing):
             self.control.attach(vcpu)
 
     def _add_devices(self) -> None:
-        control = self.control
         self._acpi_devices = [RTC, PVPANIC]
         for number, (line, (port, irq)) in enumerate(zip(self.lines, UARTS, strict=False), 1):
             ports = (port, layout.UART_PORTS)
@@ -200,7 +199,7 @@ class Machine(Closing):
                 # Linux looks at LSR or IIR before it goes on: a byte doesn't wait for long, and
                 # the console takes one exit for each instead of two.
                 self.vm.coalesce_port(port)
-        exit_port = ExitPort(lambda status: control.finish(End("exit-port", status)))
+        exit_port = ExitPort(lambda status: self._end(End("exit-port", status)))
         self.ports.add(layout.EXIT_PORT, 1, exit_port)
         keyboard = KeyboardController(self._on_reset)
         self.ports.add(layout.KEYBOARD_CONTROLLER_PORT, 1, keyboard)
@@ -208,15 +207,21 @@ class Machine(Closing):
         low, *high = (region.size for region in self.memory.regions)
         cmos = Cmos(low, sum(high))
         self.ports.add(layout.CMOS_PORT, layout.CMOS_PORTS, cmos)
-        self.ports.add(layout.PVPANIC_PORT, 1, Pvpanic(lambda: control.finish(PANIC)))
+        self.ports.add(layout.PVPANIC_PORT, 1, Pvpanic(lambda: self._end(PANIC)))
         self.ports.add(layout.PM1_EVENT_PORT, layout.PM1_EVENT_PORTS, Pm1Event())
-        power = Pm1Control(lambda: control.finish(POWER_OFF))
+        power = Pm1Control(lambda: self._end(POWER_OFF))
         self.ports.add(layout.PM1_CONTROL_PORT, layout.PM1_CONTROL_PORTS, power)
 
     def _on_reset(self) -> None:
         # A kernel that has panicked and has no device to say so on resets.
         panicked = self.console_log is not None and self.console_log.tells_of_panic
-        self.control.finish(PANIC if panicked else RESET)
+        self._end(PANIC if panicked else RESET)
+
+    def _end(self, end: End) -> None:
+        """The guest ends the run. What it said before is written first: later, nothing waits."""
+        if self.console_log is not None:
+            self.console_log.flush()
+        self.control.finish(end)
 
     # A program's own devices, before the run.
 

@@ -4,6 +4,8 @@ A software KVM runs tiny guests, but its emulator lacks instructions that a stoc
 The guest `probe` runs a few of them; it takes some milliseconds to find out.
 """
 
+from time import monotonic
+
 from ringlet import boot
 from ringlet.board.layout import HIGH_MEMORY, TSS
 from ringlet.errors import RingletError
@@ -37,8 +39,12 @@ def unsupported_instruction(system: System) -> str | None:
         vcpu.special_registers = entry.special
         vcpu.registers = entry.registers
         vcpu.tick(_PATIENCE)
+        end = monotonic() + _PATIENCE
         try:
-            code = vcpu.enter(0)
+            # A signal of the program's interrupts it, too.
+            while (code := vcpu.enter(0)) >> KIND_SHIFT == lib.RINGLET_EXIT_INTERRUPTED:
+                if monotonic() >= end:
+                    break
         finally:
             vcpu.tick(0)
         if code >> KIND_SHIFT == lib.RINGLET_EXIT_PORT:

@@ -54,6 +54,8 @@ def _key(image: Image) -> str | None:
     status = os.fstat(image.fileno())
     if status.st_nlink == 0:  # bytes in memory, which nobody meets again
         return None
+    if not os.path.isabs(_folder()):  # a user without a home
+        return None
     size = min(image.size, _SAMPLE)
     digest = blake2b(
         f"{image.size} {status.st_mtime_ns} {status.st_ctime_ns}".encode(), digest_size=16

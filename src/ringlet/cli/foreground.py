@@ -34,7 +34,7 @@ def boot(
     """
     config = from_mapping({"serial": "stdio"} | values)
     start = _start()
-    if config.serial == "pipe":
+    if "pipe" in (config.serial, config.com2, config.com3):
         raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
     with _ending_signals() as ending, ExitStack() as stack:
         machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1))
@@ -43,8 +43,10 @@ def boot(
             log = FdOutput(2, machine.control.stop_fd)  # a guest can flood it, too
             stack.callback(log.close)
             machine.unclaimed.log = lambda line: log.write(f"ringlet: {line}\r\n".encode())
-        if machine.pty is not None:
-            print(f"ringlet: serial line at {machine.pty}", file=sys.stderr)
+        for number, line in enumerate(machine.lines, 1):
+            if line.host.path is not None:
+                name = "serial line" if number == 1 else f"COM{number}"
+                print(f"ringlet: {name} at {line.host.path}", file=sys.stderr)
         if execute:
             from ringlet import guest_command
 

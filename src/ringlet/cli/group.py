@@ -54,7 +54,7 @@ class LateGroup(click.Group):
 @click.version_option(package_name="ringlet", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """A KVM micro-hypervisor in Python: boots tiny guest kernels."""
+    """A KVM micro-hypervisor in Python: boots tiny guests and Linux."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
