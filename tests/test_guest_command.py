@@ -1,7 +1,6 @@
 """A command in a guest: what goes down the line, what the machine is, how its end is judged."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -26,7 +25,7 @@ PVPANIC = {
     "kernel/drivers/misc/pvpanic/pvpanic-mmio.ko": module("pvpanic"),
 }
 
-needs_busybox = pytest.mark.skipif(shutil.which("busybox") is None, reason="needs busybox")
+needs_busybox = pytest.mark.needs_busybox
 
 
 # The line.

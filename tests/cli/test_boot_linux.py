@@ -18,7 +18,7 @@ ENTRY_64 = OFFSET + 0x200  # of the bzImage's own code
 POPCNT = bytes.fromhex("f3480fb8c3")  # popcnt rax, rbx
 CMPXCHG16B = bytes.fromhex("f0480fc70f")  # lock cmpxchg16b [rdi]
 
-needs_busybox = pytest.mark.skipif(shutil.which("busybox") is None, reason="needs busybox")
+needs_busybox = pytest.mark.needs_busybox
 
 
 @pytest.fixture

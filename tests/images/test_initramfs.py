@@ -99,7 +99,7 @@ def test_modules_are_loaded_first_and_in_order(tmp_path: Path) -> None:
         built(module_names=["a-b"])
 
 
-@pytest.mark.skipif(shutil.which("busybox") is None, reason="needs busybox")
+@pytest.mark.needs_busybox
 def test_busybox_leaves_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "ls").write_text("another")
     found = built(copies=[(tmp_path, "/bin")], busybox=find_busybox())

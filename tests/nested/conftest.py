@@ -4,15 +4,18 @@ Where the KVM can't, a plain `pytest` skips them; in CI nothing is skipped.
 """
 
 import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ringlet.errors import RingletError
+from ringlet.kvm.system import System
 from ringlet.nested.kernel import cache, kernels_under
 from ringlet.nested.packages import default_package
+from ringlet.probe import unsupported_instruction
+
+from .needs import lacks
 
 HERE = Path(__file__).parent
 CLOUD = "linux-image-cloud-amd64"
@@ -28,31 +31,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if not _is_hardware_kvm():
-        _lacks("a KVM that runs ring 0 on the processor: `make test-nested` has one")
+        lacks("a KVM that runs ring 0 on the processor: `make test-nested` has one")
 
 
 @functools.cache
 def _is_hardware_kvm() -> bool:
-    from ringlet.config import MachineConfig
-    from ringlet.machine import Machine
-
     try:
-        with Machine(MachineConfig(image="probe", serial="none", timeout=30)) as machine:
-            return machine.run().reason == "exit-port"
+        with System() as system:
+            return unsupported_instruction(system) is None
     except RingletError:
         return False
-
-
-def _lacks(what: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"needs {what}", pytrace=False)
-    pytest.skip(f"needs {what}")
 
 
 def _kernel_of(package: str) -> Path:
     kernel = next(kernels_under(CACHE / package), None)
     if kernel is None:
-        _lacks(f"`ringlet nested --setup --package {package}`, run outside before")
+        lacks(f"`ringlet nested --setup --package {package}`, run outside before")
     assert kernel is not None
     return kernel.vmlinuz
 

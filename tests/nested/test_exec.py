@@ -7,7 +7,6 @@ import signal
 import subprocess
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,7 +16,7 @@ from ringlet import Machine, MachineConfig
 from ringlet.guest_command import configure, judge, prepare, run
 
 from ..cli.command import ENVIRONMENT, RINGLET, Running
-from ..cli.test_boot_terminal import BOOT, Console
+from ..cli.console import BOOT, Console, consoles
 
 LONG = 180  # seconds, on a machine that is emulated and busy
 
@@ -151,13 +150,7 @@ def test_json_is_alone_on_standard_output(cloud_kernel: Path) -> None:
 
 @pytest.fixture
 def console() -> Iterator[Callable[..., Console]]:
-    with ExitStack() as stack:
-
-        def make(*arguments: str) -> Console:
-            made = Console("-c", *arguments)
-            stack.callback(made.close)
-            return made
-
+    with consoles() as make:
         yield make
 
 

@@ -14,6 +14,8 @@ from ringlet.boot import bzimage
 from ringlet.boot.payload_cache import open_vmlinux
 from ringlet.guest_command import Completed, run
 
+from .needs import lacks
+
 LONG = 180  # seconds, on a machine that is emulated and busy
 REPORT = """
 echo '--- release'; uname -r
@@ -71,7 +73,9 @@ def guest(request: pytest.FixtureRequest) -> Guest:
     shape: Shape = request.param
     kernel: Path = request.getfixturevalue(shape.kernel)
     if shape.memory > physical_memory():
-        pytest.skip(f"needs a machine with more than {shape.memory // layout.GIB} GiB")
+        lacks(
+            f"a machine with more than {shape.memory // layout.GIB} GiB, which NESTED_MEMORY= gives"
+        )
     return Guest(shape, kernel)
 
 

@@ -1,6 +1,5 @@
 """What is kept of a distribution's package, which dpkg-deb makes here."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -28,7 +27,7 @@ NOT_KEPT = [
 ]
 
 
-@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+@pytest.mark.needs_dpkg
 @pytest.mark.parametrize("merged", [False, True])
 def test_of_a_package_image_and_modules_are_kept(tmp_path: Path, merged: bool) -> None:
     package = tmp_path / "package"
