@@ -46,8 +46,6 @@ int main(int argc, char **argv)
 {
 	struct host host = { 0, 1, 2, -1, false };
 	struct plan plan;
-	struct command command;
-	struct outcome outcome;
 
 	plan_read(&plan, argv[1]);
 	if (!strcmp(argv[2], "show")) {
@@ -60,16 +58,7 @@ int main(int argc, char **argv)
 	for (int fd = 0; fd <= 2; fd++)
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	relay_block_signals();
-	if (host.control >= 0) {
-		fcntl(host.control, F_SETFL, O_NONBLOCK);
-		die_tells(host.control);
-		control_say(host.control, "ready\n");
-	}
-	command_start(&command, &plan);
 	if (host.control >= 0)
-		control_say(host.control, "started\n");
-	relay_run(&host, &command, &outcome);
-	status_report(&plan, &host, &outcome);
-	return outcome.status;
+		fcntl(host.control, F_SETFL, O_NONBLOCK);
+	return run(&plan, &host);
 }

@@ -376,7 +376,8 @@ def test_control_lines_tell_of_the_command(init: Path, tmp_path: Path) -> None:
         assert running.lines.readline() == b"started\n"
         assert running.lines.readline() == b"status 6 7 0\n"
         assert running.process.poll() is None  # the host may still be reading
-        running.send("power-off")
+        running.send("whatever comes now")
+        running.control.shutdown(socket.SHUT_RDWR)
         assert running.process.wait(LONG) == 6
 
 

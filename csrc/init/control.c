@@ -9,7 +9,8 @@
  *   signal N                   for the command's process group
  *   winsize ROWS COLUMNS       of its terminal
  *   stdin-end SIZE             its input ends after so many bytes in all
- *   power-off                  after `status` or `failed`: all has been read
+ *
+ * After `status` or `failed` the host reads what is left of the streams, and hangs up.
  *
  * The sizes are there since each port is a stream of its own: what is sent last on one can come
  * before what was sent first on another.
@@ -74,8 +75,6 @@ static bool parse(const char *line, struct request *request)
 		request->kind = REQUEST_WINDOW;
 	else if (sscanf(line, "stdin-end %" SCNu64 "%c", &request->size, &end) == 1)
 		request->kind = REQUEST_INPUT_END;
-	else if (!strcmp(line, "power-off"))
-		request->kind = REQUEST_POWER_OFF;
 	else
 		return false;
 	return true;
@@ -103,15 +102,16 @@ bool control_next(struct control *control, struct request *request)
 	return false;
 }
 
-/* Until the host says `power-off`, or has gone. */
+/* Until the host has gone. */
 void control_wait_for_end(int fd)
 {
-	struct control control = { .fd = fd };
 	struct pollfd readable = { .fd = fd, .events = POLLIN };
-	struct request request;
+	char ignored[64];
 
-	while (poll(&readable, 1, -1) > 0 && control_read(&control))
-		while (control_next(&control, &request))
-			if (request.kind == REQUEST_POWER_OFF)
-				return;
+	while (poll(&readable, 1, -1) > 0) {
+		ssize_t size = read(fd, ignored, sizeof(ignored));
+
+		if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR))
+			return;
+	}
 }

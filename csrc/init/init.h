@@ -94,7 +94,7 @@ struct control {
 };
 
 struct request {
-	enum { REQUEST_SIGNAL, REQUEST_WINDOW, REQUEST_INPUT_END, REQUEST_POWER_OFF } kind;
+	enum { REQUEST_SIGNAL, REQUEST_WINDOW, REQUEST_INPUT_END } kind;
 	int signal;
 	struct winsize window;
 	uint64_t size; /* of all the input */
@@ -104,6 +104,10 @@ void control_say(int fd, const char *format, ...) __attribute__((format(printf, 
 bool control_read(struct control *control);
 bool control_next(struct control *control, struct request *request);
 void control_wait_for_end(int fd);
+
+/* run.c: the command, from its start to its status, which it returns. */
+
+int run(const struct plan *plan, const struct host *host);
 
 /* status.c: how it all ends. */
 

@@ -15,8 +15,6 @@ int main(void)
 {
 	struct plan plan;
 	struct host host;
-	struct command command;
-	struct outcome outcome;
 
 	if (getpid() != 1)
 		die("this is the init of a guest: it has to be process 1");
@@ -26,16 +24,7 @@ int main(void)
 	if (plan.hostname)
 		system_name(plan.hostname);
 	system_loopback();
-	relay_block_signals();
 	host_open(&host, &plan);
-	if (host.control >= 0) {
-		die_tells(host.control);
-		control_say(host.control, "ready\n");
-	}
-	command_start(&command, &plan);
-	if (host.control >= 0)
-		control_say(host.control, "started\n");
-	relay_run(&host, &command, &outcome);
-	status_report(&plan, &host, &outcome);
+	run(&plan, &host);
 	power_off();
 }

@@ -204,8 +204,6 @@ static void obey(const struct request *request, const struct command *command)
 		if (input.count >= input.limit)
 			finish(&input);
 		break;
-	case REQUEST_POWER_OFF:
-		power_off();
 	}
 }
 

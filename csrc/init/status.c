@@ -2,7 +2,7 @@
  * status.c: how it all ends.
  *
  *   port      the status is written to the exit port, which ends the machine
- *   control   it goes to ringlet.control; then the host says when to power off
+ *   control   it goes to ringlet.control; then the host says when, by hanging up
  *
  * Where the command can't be run at all, there is a message and no status.
  *

@@ -5,21 +5,14 @@
 // 16, the first 4 GiB identity-mapped. The steps are those of the Intel SDM, volume 3,
 // "Initializing IA-32e mode".
 
-#include "x86.h"
+#include "long_mode.h"
 
     .text
     .code32
     .globl enter_long_mode
 enter_long_mode:
     cld
-    mov $CR4_PAE, %eax
-    mov %eax, %cr4
-    mov $page_map_level_4, %eax
-    mov %eax, %cr3
-    mov $MSR_EFER, %ecx
-    rdmsr
-    or $EFER_LME, %eax
-    wrmsr
+    prepare_long_mode
     mov %cr0, %eax
     or $CR0_PG, %eax
     mov %eax, %cr0                  // long mode, but the code segment is still a 32-bit one

@@ -1,8 +1,8 @@
 // A processor's first steps: it comes in at TRAMPOLINE in 16-bit real mode, as at a reset, and goes
 // into long mode at once (Intel SDM volume 3, "Initializing IA-32e mode").
 
+#include "long_mode.h"
 #include "trampoline.h"
-#include "x86.h"
 
     .text
     .code16
@@ -11,14 +11,7 @@ trampoline:
     mov %cs, %ax
     mov %ax, %ds
     lgdtl trampoline_table - trampoline
-    mov $CR4_PAE, %eax
-    mov %eax, %cr4
-    mov $page_map_level_4, %eax
-    mov %eax, %cr3
-    mov $MSR_EFER, %ecx
-    rdmsr
-    or $EFER_LME, %eax
-    wrmsr
+    prepare_long_mode
     mov $(CR0_PG | CR0_PE), %eax
     mov %eax, %cr0
     ljmpl $KERNEL_CODE, $processor_start

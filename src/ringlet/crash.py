@@ -8,7 +8,6 @@ from ringlet.kvm.registers import Registers, Segment, SpecialRegisters
 from ringlet.kvm.vcpu import Vcpu
 
 MAX_INSTRUCTION = 15  # bytes of the longest x86 instruction (Intel SDM volume 2, 2.3.11)
-CR0_PE = 1
 EFER_LMA = 1 << 10
 
 

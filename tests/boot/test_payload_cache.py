@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ringlet import decoders
 from ringlet.boot import bzimage, open_image
-from ringlet.boot import decompress as decompress_module
 from ringlet.boot.payload_cache import open_vmlinux
 from ringlet.errors import ImageError
 
@@ -41,7 +41,7 @@ def vmlinux(source: Path | bytes) -> bytes:
 
 def without_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on only the cache has it."""
-    monkeypatch.setattr(decompress_module, "_FORMATS", ())
+    monkeypatch.setattr(decoders, "_FORMATS", ())
 
 
 def test_a_kernel_is_decompressed_once(

@@ -3,13 +3,14 @@
 import gzip
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from ..images.cpio_reader import read
 from ..images.module_builder import module, modules_folder
-from .command import refused, run
+from .command import ENVIRONMENT, RINGLET, refused, run
 
 BARE = ("initramfs", "--no-busybox")
 
@@ -79,6 +80,13 @@ def test_a_device_is_written_to_and_stays_one() -> None:
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
+def test_a_pipe_is_written_to(tmp_path: Path) -> None:
+    command = [*RINGLET, *BARE, "/dev/stdout"]
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "init" in read(done.stdout)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -88,6 +96,8 @@ def test_a_device_is_written_to_and_stays_one() -> None:
         (["--exec", "a\nb", "/no/such/x"], "can't write /no/such/x: No such file or directory"),
         (["--module", "x", "x"], "modules are asked for, but not where they are"),
         (["--modules", "/etc", "--module", "x", "x"], "/etc isn't a kernel's modules:"),
+        (["--modules", "/etc", "x"], "--modules without --module"),
+        (["--folder", ".:/data", "x"], "x lies in ., which is copied"),
         (["--compress", "lzma", "x"], "Invalid value for '--compress'"),
         ([], "Missing argument 'OUT'."),
     ],

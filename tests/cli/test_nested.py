@@ -24,6 +24,7 @@ def nothing_there(folder: Path) -> dict[str, str]:
         (["--memory", "2X", "--", "true"], "2X"),
         (["--share", "/nosuch", "--", "true"], "/nosuch"),
         (["--setup", "--", "true"], "--setup"),
+        (["--setup", "--share", "/"], "--setup"),
         (["--package", "linux-image-amd64"], "--setup"),
         (["--nosuch", "--", "true"], "--nosuch"),
     ],

@@ -107,6 +107,13 @@ def test_a_circle_of_dependencies_is_an_error(tmp_path: Path) -> None:
         module_files(folder, ["a"])
 
 
+def test_a_chain_of_dependencies_has_an_end(tmp_path: Path) -> None:
+    chain = {f"m{n}.ko": module(f"m{n + 1}") for n in range(2000)}
+    folder = modules_folder(tmp_path, chain)
+    with pytest.raises(ImageError, match="too deep down"):
+        module_files(folder, ["m0"])
+
+
 def test_a_path_out_of_the_folder_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "secret.ko").write_bytes(module())
     folder = modules_folder(tmp_path / "modules", {"../secret.ko": module()})

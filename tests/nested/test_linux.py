@@ -73,9 +73,7 @@ def guest(request: pytest.FixtureRequest) -> Guest:
     shape: Shape = request.param
     kernel: Path = request.getfixturevalue(shape.kernel)
     if shape.memory > physical_memory():
-        lacks(
-            f"a machine with more than {shape.memory // layout.GIB} GiB, which NESTED_MEMORY= gives"
-        )
+        lacks(f"a machine with more than {shape.memory // layout.GIB} GiB (NESTED_MEMORY=)")
     return Guest(shape, kernel)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from ringlet.board.layout import GIB, MIB
 from ringlet.errors import ConfigError
-from ringlet.nested.config import GIB, MIB, NestedConfig
+from ringlet.nested.config import NestedConfig
 
 
 def test_defaults_suit_any_host() -> None:

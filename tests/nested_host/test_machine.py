@@ -210,6 +210,7 @@ def test_qemu_dies_with_ringlet() -> None:
 def test_timeout_and_signals_end_a_machine_that_is_not_up() -> None:
     done = run("nested", "--timeout", "0.5", "--", "true")
     assert (done.returncode, done.stdout) == (124, "")
+    assert "stopped the machine, which wasn't up yet, after 0.5 seconds" in done.stderr
     with Running("nested", "--", "true") as command:
         while not list(_emulators()):
             time.sleep(0.01)

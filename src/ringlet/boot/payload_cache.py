@@ -1,7 +1,7 @@
 """A bzImage's payload, decompressed once and kept as a file of the user's cache.
 
-Source for the folder: XDG Base Directory Specification ($XDG_CACHE_HOME). Without a folder that
-is ours alone nothing is kept, and nothing that is found is trusted; neither is an error.
+Without a folder that is ours alone nothing is kept, and nothing that is found is trusted; neither
+is an error.
 """
 
 import os
@@ -13,6 +13,7 @@ from ringlet.boot.bzimage import BzImage
 from ringlet.boot.decompress import decompress, decompressed_size, write
 from ringlet.boot.image import Image
 from ringlet.errors import ImageError
+from ringlet.host.cache import cache_folder
 
 _KEEP = 8  # files, of some 60 MiB each
 _SAMPLE = 64 * KIB
@@ -25,24 +26,24 @@ def open_vmlinux(image: Image, kernel: BzImage) -> Image:
     Raises `ImageError` for a payload that can't be decompressed, or is no ELF.
     """
     payload = kernel.payload_offset, kernel.payload_size
-    key = _key(image)
-    if key is not None:
+    path = _path(image)
+    if path is not None:
         size = decompressed_size(image, *payload)
-        if (found := _find(key, size, f"{image.name}'s payload")) is not None:
+        if (found := _find(path, size, f"{image.name}'s payload")) is not None:
             return found
     vmlinux = decompress(image, *payload, kernel.init_size)
     try:
         elf.parse(vmlinux)
-        if key is not None:
-            _store(key, vmlinux)
+        if path is not None:
+            _store(path, vmlinux)
     except BaseException:
         vmlinux.close()
         raise
     return vmlinux
 
 
-def _key(image: Image) -> str | None:
-    """A name for what the file holds, the same through every mount; None if it has no name.
+def _path(image: Image) -> str | None:
+    """Where it is kept, by what the file holds, the same through every mount; None for nowhere.
 
     Device and inode differ between mounts, and to read all of a kernel takes as long as to
     load one; its first and last bytes hold its version, build time and checksum. All of that can
@@ -51,10 +52,9 @@ def _key(image: Image) -> str | None:
     """
     from hashlib import blake2b
 
+    folder = cache_folder("kernels")
     status = os.fstat(image.fileno())
-    if status.st_nlink == 0:  # bytes in memory, which nobody meets again
-        return None
-    if not os.path.isabs(_folder()):  # a user without a home
+    if folder is None or status.st_nlink == 0:  # bytes in memory, which nobody meets again
         return None
     size = min(image.size, _SAMPLE)
     digest = blake2b(
@@ -62,12 +62,11 @@ def _key(image: Image) -> str | None:
     )
     digest.update(image.read(0, size))
     digest.update(image.read(image.size - size, size))
-    return digest.hexdigest()
+    return os.path.join(folder, digest.hexdigest())
 
 
-def _find(key: str, size: int, name: str) -> Image | None:
-    """The payload of this key, if it is there, ours, and an ELF of `size` bytes."""
-    path = os.path.join(_folder(), key)
+def _find(path: str, size: int, name: str) -> Image | None:
+    """The payload at `path`, if it is there, ours, and an ELF of `size` bytes."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -85,10 +84,10 @@ def _find(key: str, size: int, name: str) -> Image | None:
     return None
 
 
-def _store(key: str, payload: Image) -> None:
+def _store(path: str, payload: Image) -> None:
     """Keep it, if the folder can be had and written; the oldest go."""
-    folder = _folder()
-    temporary = os.path.join(folder, f".{key}.{os.getpid()}")
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}")
     try:
         os.makedirs(folder, 0o700, exist_ok=True)
         if not _is_ours(os.lstat(folder)):
@@ -97,7 +96,7 @@ def _store(key: str, payload: Image) -> None:
         try:
             for offset in range(0, payload.size, _COPY):
                 write(fd, payload.read(offset, min(_COPY, payload.size - offset)))
-            os.rename(temporary, os.path.join(folder, key))
+            os.rename(temporary, path)
         except BaseException:
             os.unlink(temporary)
             raise
@@ -106,13 +105,6 @@ def _store(key: str, payload: Image) -> None:
         _evict(folder)
     except OSError:
         pass
-
-
-def _folder() -> str:
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(cache):  # to be ignored then, the specification says
-        cache = os.path.expanduser("~/.cache")
-    return os.path.join(cache, "ringlet", "kernels")
 
 
 def _is_ours(status: os.stat_result) -> bool:

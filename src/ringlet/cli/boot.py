@@ -21,8 +21,9 @@ Examples:
   ringlet boot vmlinuz --initrd initrd.img --cmdline 'debug'
 
 \b
-Status: what the guest wrote to port 0xf4; 0 if it halted for good or reset; 70 if it
-crashed; 124 at the timeout; 125 if ringlet could not do it; 128 + n after signal n.
+Status: what the guest wrote to port 0xf4, with --exec the command's; 0 if it halted for good,
+powered off or reset; 70 if it crashed, or with --exec ended before its command; 124 at the
+timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody reads on.
 """
 
 

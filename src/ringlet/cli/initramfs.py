@@ -74,6 +74,10 @@ def command(
     for folder, _ in copies:
         if not os.path.isdir(folder):
             raise ConfigError(f"{folder} isn't a folder", "for a file there is --file")
+        if _is_inside(out, folder):
+            raise ConfigError(f"{out} lies in {folder}, which is copied", "write it elsewhere")
+    if modules is not None and not module_names:
+        raise ConfigError("--modules without --module", "name the modules to load")
     if busybox is None:
         busybox = all(at.strip("/") for _, at in copies)
     for file in files:
@@ -94,6 +98,11 @@ def command(
         )
 
 
+def _is_inside(path: str, folder: str) -> bool:
+    folder, path = os.path.realpath(folder), os.path.realpath(path)
+    return os.path.commonpath([folder, path]) == folder
+
+
 def _split(text: str, default: str) -> tuple[str, str]:
     """The path on the host, and that in the guest: PATH[:AT]."""
     path, colon, at = text.rpartition(":")
@@ -107,12 +116,12 @@ def _split(text: str, default: str) -> tuple[str, str]:
 @contextmanager
 def _replaced(path: str) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when it is complete, and not before."""
-    path = os.path.realpath(path)
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # a pipe, /dev/stdout
             with open(path, "wb") as file:
                 yield file
             return
+        path = os.path.realpath(path)
         new = f"{path}.{os.getpid()}.new"
         try:
             with open(new, "xb") as file:

@@ -32,7 +32,7 @@ timeout; 125 if ringlet could not do it; 126 or 127 if the command can't be run 
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.argument("command_", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED)
-@click.option("--cpus", type=int, default=1, metavar="N", help="How many CPUs; 1 if not given.")
+@click.option("--cpus", type=int, metavar="N", help="How many CPUs; 1 if not given.")
 @click.option("--memory", metavar="SIZE", help="RAM of the machine; 2G if not given.")
 @click.option("--share", metavar="DIR", help="A folder whose writes reach this host.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
@@ -55,22 +55,21 @@ def command(
     For hosts without a KVM, or whose KVM can't run stock kernels. It is slow: some 6 seconds to
     come up, and programs start about twenty times slower than outside.
     """
+    given = {name: value for name, value in options.items() if value is not None}
     if setup or packages:
-        if command_ or not setup:
+        if command_ or given or not setup:
             raise ConfigError(
-                "--setup takes no command, only --package", "run the command afterwards"
+                "--setup takes --package and nothing else", "run the command afterwards"
             )
         return _set_up(packages)
     from ringlet.config import parse_size
     from ringlet.nested.config import NestedConfig
     from ringlet.nested.machine import MachineError, run
 
-    if options["memory"] is None:
-        del options["memory"]
-    else:
-        options["memory"] = parse_size(options["memory"])
+    if "memory" in given:
+        given["memory"] = parse_size(given["memory"])
     try:
-        return run(NestedConfig(command_, **options))
+        return run(NestedConfig(command_, **given))
     except MachineError as error:
         report(error.message, error.hint, [f"  {line}" for line in error.log])
         return error.status

@@ -17,16 +17,17 @@ import signal
 import termios
 import threading
 from contextlib import suppress
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Self
 
+from ringlet.closing import Closing
 from ringlet.host.descriptor import own_descriptor
 
 # Indices of termios.tcgetattr's list.
 _IFLAG, _OFLAG, _LFLAG, _CC = 0, 1, 3, 6
 
 
-class Terminal:
+class Terminal(Closing):
     """Raw mode of the terminal `fd` for as long as it is entered.
 
     Entered on the main thread, it also handles SIGTSTP (restore, stop) and SIGCONT (raw
@@ -56,12 +57,8 @@ class Terminal:
         self.make_raw()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Puts mode and handlers back."""
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._handlers.clear()

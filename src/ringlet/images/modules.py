@@ -7,15 +7,17 @@ Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin);
 (`depends=` in .modinfo); System V ABI, "Sections".
 """
 
+import io
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from ringlet.decoders import find
 from ringlet.errors import ImageError
 
 _SIZE_MAX = 256 << 20  # bytes of a module; the largest have 100 MiB, with debug information
-_MEMORY_MAX = 128 << 20  # that a decompressor may take
+_DEEPEST = 100  # module that needs a module that needs
 _SUFFIXES = ("", ".xz", ".zst", ".gz")
 
 _E_SHOFF = 40  # where an ELF's header has its section headers' place
@@ -39,23 +41,25 @@ def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
     paths = _index(folder, "modules.order")
     found: dict[str, Module] = {}
 
-    def find(name: str, above: tuple[str, ...]) -> None:
+    def add(name: str, above: tuple[str, ...]) -> None:
         name = _canonical(name)
         if name in found or name in builtin:
             return
         if name in above:
             raise ImageError(f"module {name} depends on itself", "install the kernel again")
+        if len(above) > _DEEPEST:
+            raise ImageError(f"module {name} is needed too deep down", "install the kernel again")
         if name not in paths:
             raise ImageError(
                 f"{folder} has no module {name}", "is it the folder of this kernel's release?"
             )
         data = _read(folder / paths[name])
         for needed in _dependencies(name, data):
-            find(needed, (*above, name))
+            add(needed, (*above, name))
         found[name] = Module(name, data)
 
     for name in names:
-        find(name, ())
+        add(name, ())
     return list(found.values())
 
 
@@ -104,41 +108,23 @@ def _read(path: Path) -> bytes:
 
 
 def _decompress(suffix: str, data: bytes) -> bytes:
-    """What `data` becomes, at most a byte more than a module may have. Raises `ValueError`."""
-    limit = _SIZE_MAX + 1
-    if suffix == ".xz":
-        import lzma
+    """What `data` becomes, or at least a byte more than a module may have. Raises `ValueError`."""
+    if not suffix:
+        return data
+    name, decoder = find(data[:8])
+    if decoder is None:
+        raise ValueError(f"it is compressed as {name}")
+    out = bytearray()
+    for part in decoder(io.BytesIO(data)):
+        out += part
+        if len(out) > _SIZE_MAX:
+            return bytes(out)
+    if name == "zstd":
+        import zstandard  # whose stream just ends where it is cut short
 
-        try:
-            return _whole(lzma.LZMADecompressor(memlimit=_MEMORY_MAX), data, limit)
-        except lzma.LZMAError as error:
-            raise ValueError(error) from error
-    if suffix == ".zst":
-        import zstandard
-
-        try:
-            decoder = zstandard.ZstdDecompressor(max_window_size=_MEMORY_MAX)
-            out = decoder.stream_reader(data).read(limit)
-            if len(out) < min(zstandard.frame_content_size(data), limit):
-                raise ValueError("it is cut short")
-            return out
-        except zstandard.ZstdError as error:
-            raise ValueError(error) from error
-    if suffix == ".gz":
-        import zlib
-
-        try:
-            return _whole(zlib.decompressobj(zlib.MAX_WBITS | 16), data, limit)
-        except zlib.error as error:
-            raise ValueError(error) from error
-    return data
-
-
-def _whole(decoder: Any, data: bytes, limit: int) -> bytes:
-    out: bytes = decoder.decompress(data, limit)
-    if not decoder.eof and len(out) < limit:
-        raise ValueError("it is cut short")
-    return out
+        if len(out) < zstandard.frame_content_size(data):
+            raise ValueError("it is cut short")
+    return bytes(out)
 
 
 def _dependencies(name: str, data: bytes) -> list[str]:

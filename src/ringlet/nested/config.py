@@ -4,10 +4,9 @@ import os
 import threading
 from collections.abc import Sequence
 
+from ringlet.board.layout import GIB, MIB
 from ringlet.errors import ConfigError
 
-MIB = 1 << 20
-GIB = 1 << 30
 _LEAST_MEMORY = 512 * MIB  # the machine's kernel and a little Python
 
 

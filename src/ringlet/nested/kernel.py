@@ -4,7 +4,7 @@ A kernel is looked for where a distribution installs it: /boot/vmlinuz-RELEASE a
 /lib/modules/RELEASE. The cache that `ringlet nested --setup` fills holds such trees, too, one for
 each package.
 
-Source: file-hierarchy(7); the XDG Base Directory Specification 0.8.
+Source: file-hierarchy(7).
 """
 
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ringlet.errors import ConfigError, ImageError, RingletError
+from ringlet.host.cache import cache_folder
 from ringlet.images.modules import module_files
 
 # What must be there, built in or as modules.
@@ -28,20 +29,13 @@ class Kernel(NamedTuple):
     vmlinuz: Path
     modules: Path
 
-    @property
-    def release(self) -> str:
-        """As `uname -r` says it."""
-        return self.modules.name
-
 
 def cache() -> Path:
-    """Where `--setup` puts what it fetches."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):
-        base = os.path.expanduser("~/.cache")
-    if not os.path.isabs(base):
+    """Where `--setup` puts what it fetches. Raises `ConfigError` for a user without a home."""
+    folder = cache_folder("nested")
+    if folder is None:
         raise ConfigError("this user has no home, so no cache", "set HOME or XDG_CACHE_HOME")
-    return Path(base, "ringlet", "nested")
+    return Path(folder)
 
 
 def kernels_under(root: Path) -> Iterator[Kernel]:

@@ -50,7 +50,9 @@ _HELP = (
 
 
 class MachineError(RingletError):
-    """The machine did not come up (`status` is CANNOT), or ended before its command (CRASHED).
+    """The command did not come to its end, for the reason that `status` is.
+
+    CANNOT: the machine did not come up. CRASHED: it ended before its command. TIMEOUT.
 
     `log` is the end of what its kernel said.
     """
@@ -123,7 +125,9 @@ class _Session:
         while not self._finished():
             now = time.monotonic()
             if now >= end:
-                return TIMEOUT
+                what = "the command" if self._started else "the machine, which wasn't up yet,"
+                message = f"stopped {what} after {timeout:g} seconds"
+                raise MachineError(message, "give it longer with --timeout", TIMEOUT, [])
             if not self._started and now >= up:
                 raise self._failure(f"the machine did not come up within {_UP} seconds")
             self._step((end if self._started else min(end, up)) - now)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ringlet.errors import ConfigError
 from ringlet.images.initramfs import build, plan_line
 from ringlet.nested.config import NestedConfig
 from ringlet.nested.kernel import MODULES, Kernel
@@ -37,7 +38,10 @@ def _plan(config: NestedConfig, size: os.terminal_size | None) -> Iterator[bytes
     yield plan_line("hostname", os.uname().nodename)
     if config.share is not None:
         yield plan_line("share", SHARE_TAG, config.share, "rw")
-    yield plan_line("cwd", os.getcwd())
+    try:
+        yield plan_line("cwd", os.getcwd())
+    except FileNotFoundError:
+        raise ConfigError("the current folder is gone", "cd to another one") from None
     for name, value in os.environb.items():
         yield plan_line("env", name + b"=" + value)
     for word in config.command:

@@ -9,9 +9,10 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 
+from ringlet.board.layout import MIB
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError, RingletError
-from ringlet.nested.config import MIB, NestedConfig
+from ringlet.nested.config import NestedConfig
 from ringlet.nested.kernel import Kernel
 
 PROGRAM = "qemu-system-x86_64"
