@@ -122,7 +122,8 @@ int ringlet_vcpu_single_step(struct ringlet_vcpu *vcpu, int on);
  *
  *   59..56 kind | 51 write | 50..48 size | 47..32 port | 31..0 value written
  *
- * of which all but the kind is for RINGLET_EXIT_PORT; for the others see struct ringlet_vcpu.
+ * of which RINGLET_EXIT_PORT has all, and RINGLET_EXIT_MMIO all but the port, if its size is at
+ * most 4; the others have the kind alone. For the rest see struct ringlet_vcpu.
  * Writes that were coalesced before an exit are returned first, one a call, as if each had made
  * an exit of its own.
  */
@@ -137,6 +138,59 @@ int ringlet_kick_signal(void);
 int ringlet_vcpu_kick(struct ringlet_vcpu *vcpu);
 /* From the thread that runs the vCPU: interrupts a run every `interval` nanoseconds; 0 ends it. */
 int ringlet_vcpu_tick(struct ringlet_vcpu *vcpu, uint64_t interval);
+
+/* --- virtqueues (virtqueue.c) ----------------------------------------------------------- */
+
+/* A range of guest-physical memory and where the host has it. */
+struct ringlet_region {
+	uint64_t address;
+	uint64_t size;
+	uint8_t *host;
+};
+
+enum { RINGLET_QUEUE_MAX = 1024, RINGLET_CHAIN_MAX = 1024 };
+
+/* One buffer of a chain: `size` bytes, `offset` bytes into the region of this number. */
+struct ringlet_buffer {
+	uint32_t size;
+	uint32_t region;
+	uint64_t offset;
+};
+
+/* What the driver hands over at once: buffers to read, then buffers to write. */
+struct ringlet_chain {
+	uint32_t head;
+	uint32_t count;
+	uint32_t readable; /* how many of them are to read */
+	struct ringlet_buffer buffers[1024];
+};
+
+struct ringlet_virtqueue {
+	const struct ringlet_region *regions;
+	uint32_t region_count;
+
+	uint32_t size;
+	int event_index;
+	uint8_t *descriptors;
+	uint8_t *available;
+	uint8_t *used;
+	uint16_t next_available; /* entry of the available ring that is read next */
+	uint16_t next_used;	 /* entry of the used ring that is written next */
+	uint16_t published;	 /* idx of the used ring, as the driver knows it */
+};
+
+/* Begins with the rings at these guest-physical addresses, once `regions` is set. -EINVAL for a
+   size or an alignment that the specification doesn't have, -EFAULT outside memory. */
+int ringlet_virtqueue_enable(struct ringlet_virtqueue *queue, uint32_t size, uint64_t descriptors,
+			     uint64_t available, uint64_t used, int event_index);
+/* The next chain: 1, 0 where none waits. An error code where the driver broke the rules. */
+int ringlet_virtqueue_pop(struct ringlet_virtqueue *queue, struct ringlet_chain *chain);
+/* Asks the driver to notify of the next chain. 1 where one waits already. */
+int ringlet_virtqueue_arm(struct ringlet_virtqueue *queue);
+/* Writes an entry of the used ring: `written` bytes of the chain. The driver doesn't see it before
+   ringlet_virtqueue_publish, which returns 1 where the driver wants an interrupt. */
+void ringlet_virtqueue_push(struct ringlet_virtqueue *queue, uint32_t head, uint32_t written);
+int ringlet_virtqueue_publish(struct ringlet_virtqueue *queue);
 
 /* --- the host's terminal (terminal.c) --------------------------------------------------- */
 

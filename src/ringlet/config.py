@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ringlet.board.layout import GIB, KIB, MIB
 from ringlet.errors import ConfigError
@@ -13,6 +13,17 @@ _UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB}
 _PAGE = 4096
 DECOMPRESSORS = ("host", "guest")
 MAX_MEMORY = 1 << 46  # bytes; KVM's slots and a 64-bit process's address space end beyond
+
+
+class Disk(NamedTuple):
+    """A disk of the guest: a raw image or a block device of the host.
+
+    With `snapshot`, what the guest writes goes to a temporary file, and `path` stays as it is.
+    """
+
+    path: str | os.PathLike[str]
+    readonly: bool = False
+    snapshot: bool = False
 
 
 class MachineConfig:
@@ -30,6 +41,7 @@ class MachineConfig:
     load_address  of a flat image; None for 0x7c00
     serial        the far end of the serial line, as `ringlet.host.serial` says, or `pipe`, whose
                   end is `Machine.serial`
+    disks         the guest's disks, in this order, each a `Disk` or `PATH[,readonly][,snapshot]`
     com2, com3    further serial lines, the same; None for no such device
     timeout       seconds after which the run ends with status 124
     pit           whether there is an i8254 timer; None for what the boot protocol asks for. A
@@ -53,6 +65,7 @@ class MachineConfig:
         serial: SerialTarget = "pipe",
         com2: SerialTarget | None = None,
         com3: SerialTarget | None = None,
+        disks: Sequence[Disk | str] = (),
         timeout: float | None = None,
         pit: bool | None = None,
     ) -> None:
@@ -69,6 +82,7 @@ class MachineConfig:
         self.serial = serial
         self.com2 = com2
         self.com3 = com3
+        self.disks = tuple(parse_disk(d) if isinstance(d, str) else d for d in disks)
         self.timeout = timeout
         self.pit = pit
         if self.memory is not None:
@@ -120,6 +134,23 @@ def parse_size(text: str) -> int:
         raise ConfigError(f"{text!r} is not a size", "write it like 64M, 512K or 1G") from None
 
 
+def parse_disk(text: str) -> Disk:
+    """A disk as `PATH[,readonly][,snapshot]`; a comma of the path is written twice.
+
+    Raises `ConfigError`.
+    """
+    path, *options = (part.replace("\0", ",") for part in text.replace(",,", "\0").split(","))
+    for option in options:
+        if option not in ("readonly", "snapshot"):
+            raise ConfigError(
+                f"a disk has no option {option!r}",
+                "there are readonly and snapshot; a comma of the path is written twice",
+            )
+    if not path:
+        raise ConfigError("a disk's path is empty", "name a raw image: disk.raw")
+    return Disk(path, "readonly" in options, "snapshot" in options)
+
+
 def parse_address(text: str) -> int:
     """An address as `0x7c00` or `31744`. Raises `ConfigError`."""
     try:
@@ -145,9 +176,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "serial": (str,),
     "com2": (str,),
     "com3": (str,),
+    "disks": (list,),
     "timeout": (int, float),
     "pit": (bool,),
 }
+
+
+_LISTS = {"modules": '"FILE,COMMAND LINE"', "disks": '"FILE,readonly"'}
 
 
 def read_toml(path: str) -> dict[str, Any]:
@@ -173,6 +208,9 @@ def read_toml(path: str) -> dict[str, Any]:
         checked["initrd"] = os.path.join(folder, checked["initrd"])
     if "modules" in checked:
         checked["modules"] = tuple(os.path.join(folder, module) for module in checked["modules"])
+    if "disks" in checked:
+        disks = [parse_disk(disk) for disk in checked["disks"]]
+        checked["disks"] = [disk._replace(path=os.path.join(folder, disk.path)) for disk in disks]
     for line in ("serial", "com2", "com3"):
         if checked.get(line) not in (None, *SERIAL_WORDS):
             checked[line] = os.path.join(folder, checked[line])
@@ -188,10 +226,8 @@ def _check_key(path: str, key: str, value: Any) -> Any:
             f"{path}: {key} is of the wrong type",
             f"give {' or '.join(kind.__name__ for kind in kinds)}",
         )
-    if key == "modules" and not all(isinstance(name, str) for name in value):
-        raise ConfigError(
-            f"{path}: modules isn't text alone", 'give a list like ["FILE,COMMAND LINE"]'
-        )
+    if key in _LISTS and not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{path}: {key} isn't text alone", f"give a list like [{_LISTS[key]}]")
     if isinstance(value, str) and key == "memory":
         return parse_size(value)
     if isinstance(value, str) and key == "load_address":

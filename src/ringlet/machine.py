@@ -52,10 +52,12 @@ from ringlet.runloop import VcpuLoop, short_switch_interval
 from ringlet.serial_line import SerialLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ringlet.crash import Crash
     from ringlet.host.console_log import ConsoleLog
+    from ringlet.virtio.device import VirtioDevice
+    from ringlet.virtio.mmio import VirtioMmio
 
 KVM_CAP_MAX_VCPUS = 66
 MAX_VCPUS = 255  # more have APIC IDs that KVM takes for the broadcast, or wants a capability for
@@ -95,15 +97,23 @@ class Result(NamedTuple):
 class Machine(Closing):
     """A machine that has been opened and not yet run: a context manager, for one run.
 
-    Raises `RingletError` where something that `config` names can't be had. `output_fd` is
-    where a serial line of `stdio` writes.
+    Raises `RingletError` where something that `config` names can't be had. `virtio` are more
+    devices, a program's own, closed with the machine. `output_fd` is where a serial line of `stdio`
+    writes.
     """
 
-    def __init__(self, config: MachineConfig, *, output_fd: int = 1) -> None:
+    def __init__(
+        self,
+        config: MachineConfig,
+        *,
+        virtio: "Sequence[VirtioDevice]" = (),
+        output_fd: int = 1,
+    ) -> None:
         self.config = config
         self.timings = Timings()
         self.unclaimed = Unclaimed()
         self.mmio = MmioBus(self.unclaimed, layout.IN_KERNEL_MMIO)
+        self.virtio: list[VirtioMmio] = []
         self.result: Result | None = None
         self.console_log: ConsoleLog | None = None  # of a Linux kernel
         self._started = False
@@ -113,10 +123,10 @@ class Machine(Closing):
         self._runners: set[int] = set()  # the threads that run vCPUs
         self._stack = ExitStack()
         with ExitStack() as stack:
-            self._open(stack, output_fd)
+            self._open(stack, virtio, output_fd)
             self._stack = stack.pop_all()
 
-    def _open(self, stack: ExitStack, output_fd: int) -> None:
+    def _open(self, stack: ExitStack, virtio: "Sequence[VirtioDevice]", output_fd: int) -> None:
         config = self.config
         image = stack.enter_context(_open_image(config.image))
         modules = [
@@ -153,15 +163,18 @@ class Machine(Closing):
             coalesce = is_linux and config.cpus == 1
             self._coalesces = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
         self._add_devices()
+        self._add_virtio(stack, virtio)
         if protocol != "flat":
             write_tables(self.memory, cpus=config.cpus, devices=self._acpi_devices)
         self.timings.vm_created = time.monotonic_ns()
 
+        # Linux finds its devices by ACPI, and a flat image takes no words.
+        words = [] if is_linux or protocol == "flat" else self._virtio_words()
         entry = boot.load(
             image,
             self.memory,
             protocol=protocol,
-            command_line=os.fsencode(config.cmdline),
+            command_line=os.fsencode(" ".join([config.cmdline, *words]).strip()),
             modules=modules,
             load_address=config.load_address,
             decompress=None if config.decompress is None else config.decompress == "host",
@@ -211,6 +224,43 @@ class Machine(Closing):
         self.ports.add(layout.PM1_EVENT_PORT, layout.PM1_EVENT_PORTS, Pm1Event())
         power = Pm1Control(lambda: self._end(POWER_OFF))
         self.ports.add(layout.PM1_CONTROL_PORT, layout.PM1_CONTROL_PORTS, power)
+
+    def _add_virtio(self, stack: ExitStack, devices: "Sequence[VirtioDevice]") -> None:
+        """The disks, then a program's own devices. Each has its place in the address map."""
+        disks = self.config.disks
+        if not disks and not devices:
+            return
+        from ringlet.host.disk import open_disk
+        from ringlet.virtio.block import Block
+        from ringlet.virtio.mmio import QUEUE_NOTIFY, VirtioMmio
+
+        if len(disks) + len(devices) > len(layout.VIRTIO_IRQS):
+            raise ConfigError(
+                f"{len(disks) + len(devices)} disks and other virtio devices are too many",
+                f"a machine has room for {len(layout.VIRTIO_IRQS)}",
+            )
+        blocks = [
+            Block(stack.enter_context(open_disk(path, readonly=readonly, snapshot=snapshot)))
+            for path, readonly, snapshot in disks
+        ]
+        for number, device in enumerate((*blocks, *devices)):
+            transport = stack.enter_context(VirtioMmio(device, self.memory, self.control.fail))
+            address, irq = layout.virtio_address(number), layout.VIRTIO_IRQS[number]
+            self.mmio.add(address, layout.VIRTIO_SIZE, transport)
+            self.vm.ioeventfd(transport.notify_fd, address + QUEUE_NOTIFY, 4)
+            self.vm.irqfd(transport.interrupt_fd, irq)
+            self.virtio.append(transport)
+            mmio = (address, layout.VIRTIO_SIZE)
+            name = f"V{number:03X}"
+            self._acpi_devices.append(AcpiDevice(name, "LNRO0005", number, irq=irq, mmio=mmio))
+
+    def _virtio_words(self) -> list[str]:
+        """Where the devices are, as words for a command line that Linux and others know."""
+        return [
+            f"virtio_mmio.device={layout.VIRTIO_SIZE // layout.KIB}K"
+            f"@{layout.virtio_address(number):#x}:{layout.VIRTIO_IRQS[number]}"
+            for number in range(len(self.virtio))
+        ]
 
     def _on_reset(self) -> None:
         # A kernel that has panicked and has no device to say so on resets.
@@ -347,6 +397,8 @@ class Machine(Closing):
         try:
             for line in self.lines:
                 line.start()
+            for device in self.virtio:
+                device.start()
             if self.config.timeout is not None:
                 timer = Timer(self.config.timeout, control.finish, [TIMEOUT])
                 threads.append(timer)
@@ -368,6 +420,8 @@ class Machine(Closing):
                     thread.cancel()
                 if thread.ident is not None:
                     thread.join()
+            for device in self.virtio:
+                device.stop()
             for line in self.lines:
                 line.stop()
             self._finish(loops)

@@ -8,6 +8,7 @@ Guest-physical memory, not to scale:
                          | local APIC   0xfee0_0000  |
                          | I/O APIC     0xfec0_0000  |
                          | KVM's own    0xfffb_c000  |  identity map and TSS (kvm-intel)
+                         | virtio       0xd000_0000  |  a page for each device
     0xc000_0000 (3 GiB)  +---------------------------+  <- the MMIO hole starts
                          | RAM                       |
                          |   modules, at the end of  |
@@ -88,6 +89,12 @@ PIT_PORTS = (
     (0x61, 1),  # its third channel's gate and output
 )
 
+# Virtio over MMIO: device n has the n-th page from here on, and the n-th interrupt line. First come
+# those that nobody else on a PC has.
+VIRTIO_MMIO = 0xD000_0000
+VIRTIO_SIZE = 0x1000
+VIRTIO_IRQS = (16, 17, 18, 19, 20, 21, 22, 23, 10, 11, 12, 14, 15, 6, 7)
+
 # Port I/O: first port and number of ports.
 KEYBOARD_DATA_PORT = 0x60
 KEYBOARD_CONTROLLER_PORT = 0x64
@@ -109,6 +116,11 @@ COM3_IRQ = 5  # not COM1's, as on a PC: edges can't be shared
 RTC_IRQ = 8
 SCI_IRQ = 9  # ACPI's interrupt
 IRQ_LINES = 24  # inputs of the I/O APIC
+
+
+def virtio_address(number: int) -> int:
+    """Where the registers of virtio device `number` begin."""
+    return VIRTIO_MMIO + number * VIRTIO_SIZE
 
 
 def ram_ranges(size: int) -> list[tuple[int, int]]:

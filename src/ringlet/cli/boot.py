@@ -18,7 +18,7 @@ Examples:
   ringlet boot boot.bin --load-address 0x7c00
   ringlet boot --config vm.toml --timeout 5 --json
   ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
-  ringlet boot vmlinuz --initrd initrd.img --cmdline 'debug'
+  ringlet boot vmlinuz --initrd initrd.img --cmdline 'root=/dev/vda' --disk root.raw,snapshot
 
 \b
 Status: what the guest wrote to port 0xf4, with --exec the command's; 0 if it halted for good,
@@ -51,6 +51,14 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
     metavar="FILE[,TEXT]",
     multiple=True,
     help="A module, and its command line. May be given again.",
+)
+@click.option(
+    "--disk",
+    "disks",
+    metavar="FILE[,readonly][,snapshot]",
+    multiple=True,
+    help="A disk for the guest: a raw image or a block device. With snapshot, FILE stays as it "
+    "is. May be given again.",
 )
 @click.option("--protocol", type=click.Choice(PROTOCOLS), help="Don't look at the image, use this.")
 @click.option(
@@ -93,6 +101,7 @@ def command(
     memory: str | None,
     load_address: str | None,
     modules: tuple[str, ...],
+    disks: tuple[str, ...],
     execute: str | None,
     kernel_modules: str | None,
     verbose: bool,
@@ -113,6 +122,8 @@ def command(
             values["load_address"] = parse_address(load_address)
         if modules:
             values["modules"] = modules
+        if disks:
+            values["disks"] = disks
         if execute is not None:
             output_fd = 2 if as_json else 1
             values |= _to_execute(values, execute, kernel_modules, verbose, output_fd)

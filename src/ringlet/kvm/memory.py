@@ -8,6 +8,7 @@ import mmap
 import os
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 from ringlet.closing import Closing
 from ringlet.errors import RingletError
@@ -74,9 +75,11 @@ def anonymous(address: int, size: int) -> Region:
 class GuestMemory(Closing):
     """All of a guest's memory: regions that don't overlap, in the order of their addresses."""
 
-    __slots__ = ("regions",)
+    __slots__ = ("_hosts", "_native", "regions")
 
     def __init__(self, regions: Iterable[Region]) -> None:
+        self._native: Any = None
+        self._hosts: list[Any] = []
         self.regions = sorted(regions, key=lambda region: region.address)
         for below, above in zip(self.regions, self.regions[1:], strict=False):
             if below.address + below.size > above.address:
@@ -131,7 +134,29 @@ class GuestMemory(Closing):
                     raise EOFError
                 done += count
 
+    @property
+    def native(self) -> Any:
+        """The regions for the C core, `struct ringlet_region[]`. Not to be used after `close`."""
+        from ringlet.kvm.core import ffi
+
+        if self._native is None:
+            self._hosts = [ffi.from_buffer("uint8_t[]", region.view) for region in self.regions]
+            self._native = ffi.new(
+                "struct ringlet_region[]",
+                [
+                    (region.address, region.size, host)
+                    for region, host in zip(self.regions, self._hosts, strict=True)
+                ],
+            )
+        return self._native
+
     def close(self) -> None:
         """Unmap every region. Raises `BufferError` while a view of one lives."""
+        from ringlet.kvm.core import ffi
+
+        for host in self._hosts:
+            ffi.release(host)
+        self._hosts.clear()
+        self._native = None
         for region in self.regions:
             region.close()

@@ -1,0 +1,1 @@
+"""Virtio: the transport, the queues, and the devices that stand on them."""

@@ -1,0 +1,174 @@
+"""The block device, a disk. Source: virtio 1.2, 5.2."""
+
+import os
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ringlet.virtio.device import VirtioDevice
+from ringlet.virtio.queue import Chain, DriverError
+
+if TYPE_CHECKING:
+    from ringlet.host.disk import RawDisk
+    from ringlet.host.overlay import Overlay
+
+SECTOR = 512
+QUEUE_SIZE = 256
+SEG_MAX = QUEUE_SIZE - 2  # header and status are buffers, too
+SIZE_MAX = 1 << 20  # bytes of a segment
+_MAX_TRANSFER = SEG_MAX * SIZE_MAX  # of a request, or it would take long to end a machine
+_MAX_CLEAR = 1 << 30  # bytes of one segment of a discard or write zeroes
+_MAX_CLEAR_SEGMENTS = 16
+
+# Features (5.2.3).
+F_SIZE_MAX = 1 << 1
+F_SEG_MAX = 1 << 2
+F_RO = 1 << 5
+F_BLK_SIZE = 1 << 6
+F_FLUSH = 1 << 9
+F_TOPOLOGY = 1 << 10
+F_DISCARD = 1 << 13
+F_WRITE_ZEROES = 1 << 14
+
+# Requests (5.2.6).
+T_IN, T_OUT, T_FLUSH, T_GET_ID, T_DISCARD, T_WRITE_ZEROES = 0, 1, 4, 8, 11, 13
+S_OK, S_IOERR, S_UNSUPP = 0, 1, 2
+ID_SIZE = 20
+FLAG_UNMAP = 1
+_HEADER = struct.Struct("<I4xQ")  # type, sector
+_CLEAR = struct.Struct("<QII")  # sector, number of sectors, flags
+
+# capacity, size_max, seg_max, geometry, blk_size, topology, writeback, num_queues, then what
+# discard and write zeroes may be at most.
+_CONFIG = struct.Struct("<QIIHBBIBBHIBxHIIIIIB3x")
+
+
+class Block(VirtioDevice):
+    """A disk for the guest, on `disk`, which is closed with it."""
+
+    device_id = 2
+    queue_sizes = (QUEUE_SIZE,)
+
+    def __init__(self, disk: "RawDisk | Overlay") -> None:
+        self._disk = disk
+        self.features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY
+        if disk.readonly:
+            self.features |= F_RO
+        else:
+            self.features |= F_DISCARD * disk.can_discard | F_WRITE_ZEROES * disk.can_write_zeroes
+        block = disk.block_size
+        sectors = block // SECTOR
+        exponent = (disk.physical_block_size // block).bit_length() - 1
+        self.config = _CONFIG.pack(
+            *(disk.size // SECTOR, SIZE_MAX, SEG_MAX, 0, 0, 0, block),
+            *(exponent, 0, disk.physical_block_size // block, 0, 0, 1),
+            *(_MAX_CLEAR // SECTOR, _MAX_CLEAR_SEGMENTS, sectors),
+            *(_MAX_CLEAR // SECTOR, _MAX_CLEAR_SEGMENTS, 1),
+        )
+
+    def handle(self, queue: int, chain: Chain) -> int | Callable[[], int]:
+        """Does one request, or returns what does it."""
+        if not chain.writable:
+            raise DriverError("a request has no place for its status")
+        *writable, last = chain.writable
+        status = last[-1:]
+        if len(last) > 1:
+            writable.append(last[:-1])
+        header, readable = _split(chain.readable, _HEADER.size)
+        kind, sector = _HEADER.unpack(header)
+        disk, offset, written = self._disk, sector * SECTOR, 0
+        work: Callable[[], object]
+        if kind == T_IN:
+            written = sum(map(len, writable))
+            if not self._fits(offset, written, _MAX_TRANSFER):
+                return _answer(status, S_IOERR)
+            if disk.try_read(writable, offset):
+                return _answer(status, S_OK, written)
+            work = partial(disk.read, writable, offset)
+        elif kind == T_OUT:
+            if disk.readonly or not self._fits(offset, sum(map(len, readable)), _MAX_TRANSFER):
+                return _answer(status, S_IOERR)
+            # A driver that never flushes counts on each write to last (5.2.6.2).
+            durable = not self.driver_features & F_FLUSH
+            if not durable and disk.try_write(readable, offset):
+                return _answer(status, S_OK)
+            work = partial(disk.write, readable, offset, durable=durable)
+        elif kind == T_FLUSH:
+            work = disk.flush
+        elif kind == T_GET_ID:
+            return self._identify(status, writable)
+        elif kind in (T_DISCARD, T_WRITE_ZEROES):
+            segments = self._segments(kind, readable)
+            if isinstance(segments, int):
+                return _answer(status, segments)
+            work = partial(self._clear, kind, segments)
+        else:
+            return _answer(status, S_UNSUPP)
+        return partial(_carry_out, work, status, written)
+
+    def _fits(self, offset: int, size: int, most: int) -> bool:
+        return offset + size <= self._disk.size and size <= most and not size % SECTOR
+
+    def _identify(self, status: memoryview, writable: list[memoryview]) -> int:
+        name = os.fsencode(os.path.basename(self._disk.name))
+        rest = name[:ID_SIZE].ljust(ID_SIZE, b"\0")
+        for buffer in writable:
+            count = min(len(buffer), len(rest))
+            buffer[:count] = rest[:count]
+            rest = rest[count:]
+        return _answer(status, S_OK, sum(map(len, writable)))
+
+    def _segments(self, kind: int, readable: list[memoryview]) -> list[tuple[int, int, int]] | int:
+        """Offset, size and flags of each range, or the status of a request that can't be."""
+        if not self.features & (F_DISCARD if kind == T_DISCARD else F_WRITE_ZEROES):
+            return S_UNSUPP
+        size = sum(map(len, readable))
+        if size % _CLEAR.size or size > _MAX_CLEAR_SEGMENTS * _CLEAR.size:
+            return S_IOERR
+        segments = []
+        for sector, sectors, flags in _CLEAR.iter_unpack(b"".join(readable)):
+            if flags & ~(0 if kind == T_DISCARD else FLAG_UNMAP):
+                return S_UNSUPP
+            if not self._fits(sector * SECTOR, sectors * SECTOR, _MAX_CLEAR):
+                return S_IOERR
+            segments.append((sector * SECTOR, sectors * SECTOR, flags))
+        return segments
+
+    def _clear(self, kind: int, segments: list[tuple[int, int, int]]) -> None:
+        for offset, size, flags in segments:
+            if kind == T_DISCARD:
+                self._disk.discard(offset, size)
+            else:
+                self._disk.write_zeroes(offset, size, unmap=bool(flags & FLAG_UNMAP))
+
+    def close(self) -> None:
+        """Closes the disk."""
+        self._disk.close()
+
+
+def _answer(status: memoryview, value: int, written: int = 0) -> int:
+    """Ends a request: how many bytes, from the first on, were written. Of a failed one, none."""
+    status[0] = value
+    return written + 1 if value == S_OK else 0
+
+
+def _carry_out(work: Callable[[], object], status: memoryview, written: int) -> int:
+    try:
+        work()
+    except (OSError, EOFError):  # the host's failure is the request's
+        return _answer(status, S_IOERR)
+    return _answer(status, S_OK, written)
+
+
+def _split(buffers: list[memoryview], size: int) -> tuple[bytes, list[memoryview]]:
+    """The first `size` bytes, copied, and the rest. How a driver divides it is its own choice."""
+    head = b""
+    for index, buffer in enumerate(buffers):
+        missing = size - len(head)
+        head += bytes(buffer[:missing])
+        if len(buffer) > missing:
+            return head, [buffer[missing:], *buffers[index + 1 :]]
+        if len(buffer) == missing:
+            return head, buffers[index + 1 :]
+    raise DriverError("a request is shorter than its header")

@@ -1,0 +1,304 @@
+"""Virtio over MMIO: the registers of a device, version 2. Source: virtio 1.2, 4.2 and 2.1.
+
+The driver's writes to QueueNotify come as signals of an eventfd, where KVM has been told to, and
+interrupts go out through another one. Nothing here knows KVM.
+"""
+
+import os
+from collections.abc import Callable
+from threading import Lock
+
+from ringlet.closing import Closing
+from ringlet.kvm.memory import GuestMemory
+from ringlet.virtio.device import (
+    TRANSPORT_FEATURES,
+    VIRTIO_F_EVENT_IDX,
+    VIRTIO_F_VERSION_1,
+    VirtioDevice,
+)
+from ringlet.virtio.queue import DriverError, Virtqueue
+from ringlet.virtio.worker import Worker
+
+# Registers (4.2.2, table 4.1).
+MAGIC_VALUE = 0x000
+VERSION = 0x004
+DEVICE_ID = 0x008
+VENDOR_ID = 0x00C
+DEVICE_FEATURES = 0x010
+DEVICE_FEATURES_SEL = 0x014
+DRIVER_FEATURES = 0x020
+DRIVER_FEATURES_SEL = 0x024
+QUEUE_SEL = 0x030
+QUEUE_SIZE_MAX = 0x034
+QUEUE_SIZE = 0x038
+QUEUE_READY = 0x044
+QUEUE_NOTIFY = 0x050
+INTERRUPT_STATUS = 0x060
+INTERRUPT_ACK = 0x064
+STATUS = 0x070
+QUEUE_DESC = 0x080  # the lower half of the address; the upper one is the next register
+QUEUE_DRIVER = 0x090
+QUEUE_DEVICE = 0x0A0
+SHM_LEN = 0x0B0
+SHM_BASE = 0x0B8
+CONFIG_GENERATION = 0x0FC
+CONFIG = 0x100
+
+# Device status (2.1).
+ACKNOWLEDGE = 1
+DRIVER = 2
+DRIVER_OK = 4
+FEATURES_OK = 8
+DEVICE_NEEDS_RESET = 64
+FAILED = 128
+
+# Interrupt status.
+USED_BUFFER = 1
+CONFIG_CHANGE = 2
+
+_CONSTANT = {
+    MAGIC_VALUE: int.from_bytes(b"virt", "little"),
+    VERSION: 2,
+    VENDOR_ID: int.from_bytes(b"RNGL", "little"),
+    # There is no shared memory: of whichever region is asked for, length and base are -1.
+    SHM_LEN: 0xFFFF_FFFF,
+    SHM_LEN + 4: 0xFFFF_FFFF,
+    SHM_BASE: 0xFFFF_FFFF,
+    SHM_BASE + 4: 0xFFFF_FFFF,
+}
+_RINGS = (QUEUE_DESC, QUEUE_DRIVER, QUEUE_DEVICE)
+
+
+class _Setup:
+    """What the driver has said of a queue that isn't ready."""
+
+    __slots__ = ("addresses", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.addresses = dict.fromkeys(_RINGS, 0)
+
+
+class VirtioMmio(Closing):
+    """The registers of `device`, which is closed with it, and its work.
+
+    notify_fd     eventfd, to be signalled by a write to QueueNotify
+    interrupt_fd  eventfd that it signals for an interrupt
+
+    `on_error` is called, on a thread of the device, with what the device raises. A register is
+    read and written by one vCPU at a time.
+    """
+
+    def __init__(
+        self, device: VirtioDevice, memory: GuestMemory, on_error: Callable[[BaseException], None]
+    ) -> None:
+        self.device = device
+        self.notify_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self.interrupt_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self._queues = [Virtqueue(memory, size) for size in device.queue_sizes]
+        self._worker = Worker(
+            device,
+            self._queues,
+            self.notify_fd,
+            interrupt=self._interrupt_for_used,
+            on_driver_error=self._need_reset,
+            on_error=on_error,
+        )
+        self._features = device.features | TRANSPORT_FEATURES
+        self._space = (0, device.config)  # generation and contents: replaced together
+        device.on_config_change = self._change_config
+        self._lock = Lock()  # for registers; the device's threads don't take it
+        # Each of these is set by the device's threads and cleared by a vCPU.
+        self._used_buffer = False
+        self._config_changed = False
+        self._broken = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._status = 0
+        self._device_features_sel = 0
+        self._driver_features_sel = 0
+        self._driver_features = 0
+        self._queue_sel = 0
+        self._setups = [_Setup(queue.max_size) for queue in self._queues]
+        self._used_buffer = self._config_changed = self._broken = False
+
+    # The machine's side.
+
+    def start(self) -> None:
+        """Begins to serve the driver. Raises `RingletError` where no thread can be had."""
+        self._worker.start()
+
+    def quiesce(self) -> None:
+        """Waits for the requests under way; none begins before `resume`."""
+        self._worker.pause()
+
+    def resume(self) -> None:
+        """Ends a `quiesce`."""
+        self._worker.resume()
+
+    def stop(self) -> None:
+        """Waits for the requests under way, and serves no more."""
+        self._worker.stop()
+
+    def close(self) -> None:
+        """Stops it and closes the device. Again is harmless."""
+        if self.notify_fd < 0:
+            return
+        self.stop()
+        for queue in self._queues:
+            queue.disable()
+        self.device.close()
+        os.close(self.notify_fd)
+        os.close(self.interrupt_fd)
+        self.notify_fd = self.interrupt_fd = -1
+
+    # The device's side.
+
+    def _interrupt_for_used(self) -> None:
+        self._used_buffer = True
+        os.eventfd_write(self.interrupt_fd, 1)
+
+    def _interrupt_for_config(self) -> None:
+        self._config_changed = True
+        os.eventfd_write(self.interrupt_fd, 1)
+
+    def _change_config(self) -> None:
+        self._space = (self._space[0] + 1, self.device.config)
+        if self._status & DRIVER_OK:
+            self._interrupt_for_config()
+
+    def _need_reset(self) -> None:
+        """The driver broke the rules (2.1.2): it learns of it where it can."""
+        self._broken = True
+        if self._status & DRIVER_OK:
+            self._interrupt_for_config()
+
+    # The driver's side. Other registers than these read as 0, and writes to them are ignored.
+
+    def read(self, offset: int, size: int) -> int:
+        """What the driver reads."""
+        if offset == INTERRUPT_STATUS:
+            return self._used_buffer * USED_BUFFER | self._config_changed * CONFIG_CHANGE
+        if offset >= CONFIG:
+            _, config = self._space
+            start = offset - CONFIG
+            return int.from_bytes(config[start : start + size], "little")
+        if size != 4:
+            return 0
+        with self._lock:
+            return self._read(offset)
+
+    def _read(self, offset: int) -> int:
+        if offset in _CONSTANT:
+            return _CONSTANT[offset]
+        if offset == DEVICE_ID:
+            return self.device.device_id
+        if offset == STATUS:
+            return self._status | self._broken * DEVICE_NEEDS_RESET
+        if offset == DEVICE_FEATURES:
+            return self._features >> 32 * self._device_features_sel & 0xFFFF_FFFF
+        if offset == CONFIG_GENERATION:
+            return self._space[0] & 0xFFFF_FFFF
+        if self._queue_sel < len(self._queues):
+            queue = self._queues[self._queue_sel]
+            if offset == QUEUE_SIZE_MAX:
+                return queue.max_size
+            if offset == QUEUE_READY:
+                return int(queue.ready)
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Takes what the driver writes."""
+        if offset == INTERRUPT_ACK:
+            if value & USED_BUFFER:
+                self._used_buffer = False
+            if value & CONFIG_CHANGE:
+                self._config_changed = False
+        elif offset == QUEUE_NOTIFY:
+            os.eventfd_write(self.notify_fd, 1)
+        else:
+            with self._lock:
+                if offset >= CONFIG:
+                    self._write_config(offset - CONFIG, value.to_bytes(8, "little")[:size])
+                elif size == 4:
+                    self._write(offset, value)
+
+    def _write(self, offset: int, value: int) -> None:
+        if offset == STATUS:
+            self._write_status(value)
+        elif offset == DEVICE_FEATURES_SEL:
+            self._device_features_sel = value
+        elif offset == DRIVER_FEATURES_SEL:
+            self._driver_features_sel = value
+        elif offset == DRIVER_FEATURES:
+            if not self._status & FEATURES_OK and self._driver_features_sel < 2:
+                shift = 32 * self._driver_features_sel
+                self._driver_features &= ~(0xFFFF_FFFF << shift)
+                self._driver_features |= value << shift
+        elif offset == QUEUE_SEL:
+            self._queue_sel = value
+        elif self._queue_sel < len(self._queues):
+            self._write_queue(self._queues[self._queue_sel], offset, value)
+
+    def _write_queue(self, queue: Virtqueue, offset: int, value: int) -> None:
+        setup = self._setups[self._queue_sel]
+        if offset == QUEUE_READY:
+            if value & 1 and not queue.ready and self._status & FEATURES_OK:
+                self._enable(queue, setup)
+            elif not value & 1 and queue.ready:
+                self._worker.pause()
+                queue.disable()
+                self._worker.resume()
+        elif queue.ready:
+            return  # its rings are in use
+        elif offset == QUEUE_SIZE:
+            setup.size = value
+        elif offset & ~4 in _RINGS:
+            ring, shift = offset & ~4, 8 * (offset & 4)
+            setup.addresses[ring] &= ~(0xFFFF_FFFF << shift)
+            setup.addresses[ring] |= value << shift
+
+    def _enable(self, queue: Virtqueue, setup: _Setup) -> None:
+        event_index = bool(self._driver_features & VIRTIO_F_EVENT_IDX)
+        try:
+            queue.enable(setup.size, *setup.addresses.values(), event_index=event_index)
+        except DriverError:
+            self._need_reset()
+        os.eventfd_write(self.notify_fd, 1)  # there may be something in it
+
+    def _write_status(self, value: int) -> None:
+        if value == 0:
+            self._reset()
+            return
+        # The driver sets bits one after the other, and clears none but all.
+        added = value & ~self._status & ~DEVICE_NEEDS_RESET
+        if added & FEATURES_OK and not self._acceptable():
+            added &= ~FEATURES_OK
+        self._status |= added
+        if added & FEATURES_OK:
+            self.device.driver_features = self._driver_features
+        if added & DRIVER_OK and self._status & FEATURES_OK and not self._broken:
+            self._worker.pause()
+            self._worker.serving = True
+            self._worker.resume()
+
+    def _acceptable(self) -> bool:
+        wanted = self._driver_features
+        return bool(wanted & VIRTIO_F_VERSION_1) and not wanted & ~self._features
+
+    def _reset(self) -> None:
+        self._worker.pause()
+        self._worker.serving = False
+        for queue in self._queues:
+            queue.disable()
+        self.device.driver_features = 0
+        self.device.reset()
+        self._clear()
+        self._worker.resume()
+
+    def _write_config(self, start: int, data: bytes) -> None:
+        generation, config = self._space
+        if start + len(data) <= len(config):
+            self.device.write_config(start, data)
+            self._space = (generation, self.device.config)

@@ -1,0 +1,177 @@
+"""The threads that do a virtio device's work, so that no vCPU waits for a disk.
+
+They take turns as leader (Schmidt et al., "Leader/Followers", 2000). The leader waits for the
+driver's notifications and handles chains. What may wait it does itself, but first another thread
+becomes leader: requests are in flight together, and none is handed from one thread to another.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Condition, Lock, Thread
+from typing import Any
+
+from ringlet.errors import RingletError
+from ringlet.host.thread import start_without_signals
+from ringlet.virtio.device import VirtioDevice
+from ringlet.virtio.queue import Chain, DriverError, Virtqueue
+
+MAX_THREADS = 16  # as many requests of one device wait for the host together
+_BATCH = 8  # chains after which the driver sees what was done, at the latest
+
+_Waiting = tuple[Virtqueue, Chain, Callable[[], int]]
+
+
+class Worker:
+    """Serves `queues` of `device` whenever the eventfd `notify_fd` is signalled.
+
+    Calls, on its threads: `interrupt` where the driver wants one, `on_driver_error`, after which
+    nothing is served until `resume`, and `on_error` with what the device raised.
+    """
+
+    def __init__(
+        self,
+        device: VirtioDevice,
+        queues: list[Virtqueue],
+        notify_fd: int,
+        *,
+        interrupt: Callable[[], None],
+        on_driver_error: Callable[[], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._device = device
+        self._queues = queues
+        self._notify_fd = notify_fd
+        self._interrupt = interrupt
+        self._on_driver_error = on_driver_error
+        self._on_error = on_error
+        self.serving = False  # changed while it is paused
+        self._threads: list[Thread] = []
+        lock = Lock()
+        self._turn = Condition(lock)  # to become leader, or to stop
+        self._quiet = Condition(lock)  # no request is under way
+        self._leading = False
+        self._followers = 0
+        self._waiting = 0  # threads that finish a request
+        self._pauses = 0
+        self._stopping = False
+
+    def start(self) -> None:
+        """Begins. Raises `RingletError` where no thread can be had."""
+        self._add_thread()
+
+    def pause(self) -> None:
+        """Waits until no request is under way; none begins before `resume`. Pauses nest."""
+        with self._turn:
+            self._pauses += 1
+            os.eventfd_write(self._notify_fd, 1)
+            self._quiet.wait_for(lambda: not self._leading and not self._waiting)
+
+    def resume(self) -> None:
+        """Ends a pause, and looks at all queues."""
+        with self._turn:
+            self._pauses -= 1
+            self._turn.notify()
+
+    def stop(self) -> None:
+        """Waits for the requests under way, and ends the threads. Again is harmless."""
+        self.pause()
+        with self._turn:
+            self._stopping = True
+            self._turn.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _add_thread(self) -> None:
+        name = f"ringlet-virtio-{self._device.device_id}"
+        thread = Thread(target=self._run, name=name, daemon=True)
+        start_without_signals(thread)
+        self._threads.append(thread)
+
+    def _run(self) -> None:
+        while self._become_leader():
+            waiting = self._guard(self._lead)
+            self._hand_over(waiting)
+            if waiting is not None:
+                self._guard(self._finish, *waiting)
+                waiting = None  # its views of guest memory would live as long as this thread
+                with self._turn:
+                    self._waiting -= 1
+                    self._quiet.notify_all()
+
+    def _guard(
+        self, function: "Callable[..., _Waiting | None]", *arguments: Any
+    ) -> _Waiting | None:
+        try:
+            return function(*arguments)
+        except DriverError:
+            self.serving = False
+            self._on_driver_error()
+        except BaseException as error:
+            self.serving = False
+            self._on_error(error)
+        return None
+
+    def _become_leader(self) -> bool:
+        with self._turn:
+            self._followers += 1
+            self._turn.wait_for(lambda: self._stopping or not (self._leading or self._pauses))
+            self._followers -= 1
+            self._leading = not self._stopping
+            return self._leading
+
+    def _hand_over(self, waiting: _Waiting | None) -> None:
+        with self._turn:
+            self._leading = False
+            if waiting is not None:
+                self._waiting += 1
+                if self._followers:
+                    self._turn.notify()
+                elif len(self._threads) < MAX_THREADS and not self._stopping:
+                    with suppress(RingletError):  # without it, fewer are in flight
+                        self._add_thread()
+            self._quiet.notify_all()
+
+    def _lead(self) -> _Waiting | None:
+        """Handles chains up to one that may wait, or to a pause."""
+        while not self._pauses:
+            more = False
+            if self.serving:
+                for number, queue in enumerate(self._queues):
+                    if queue.ready:
+                        waiting = self._drain(number, queue)
+                        if waiting is not None:
+                            return waiting
+                        more = queue.arm() or more
+            if not more:
+                os.eventfd_read(self._notify_fd)
+        return None
+
+    def _drain(self, number: int, queue: Virtqueue) -> _Waiting | None:
+        """Handles what waits in `queue`, though not so long that others would starve."""
+        handle = self._device.handle
+        pending = 0
+        for _ in range(queue.max_size):
+            chain = None if self._pauses else queue.pop()
+            if chain is None:
+                break
+            result = handle(number, chain)
+            if not isinstance(result, int):
+                self._publish(queue)
+                return queue, chain, result
+            queue.push(chain, result)
+            pending += 1
+            if pending == _BATCH:
+                self._publish(queue)
+                pending = 0
+        self._publish(queue)
+        return None
+
+    def _publish(self, queue: Virtqueue) -> None:
+        if queue.publish():
+            self._interrupt()
+
+    def _finish(self, queue: Virtqueue, chain: Chain, work: Callable[[], int]) -> None:
+        written = work()
+        queue.push(chain, written)
+        self._publish(queue)
