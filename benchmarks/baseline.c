@@ -9,7 +9,7 @@
  *
  *     --bench-start   JSON: seconds from the open of /dev/kvm to the guest's first exit, for each
  *                     of N machines made one after another
- *     --bench-exits   JSON: how many port exits, and seconds between the first and the last
+ *     --bench-exits   JSON: how many exits, and seconds between the first and the last
  *
  * KVM: the Linux kernel's Documentation/virt/kvm/api.rst. PVH: Xen's docs/misc/pvh.pandoc.
  */
@@ -336,11 +336,11 @@ int main(int argc, char **argv) {
     double first = 0;
     for (int status = -1; status < 0;) {
         run(&m);
-        if (m.run->exit_reason == KVM_EXIT_IO) {
-            if (exits++ == 0)
-                first = now();
+        if (exits++ == 0)
+            first = now();
+        if (m.run->exit_reason == KVM_EXIT_IO)
             status = port_io(m.run, bench_exits ? STDERR_FILENO : STDOUT_FILENO);
-        } else if (m.run->exit_reason == KVM_EXIT_MMIO)
+        else if (m.run->exit_reason == KVM_EXIT_MMIO)
             memset(m.run->mmio.data, 0xff, sizeof m.run->mmio.data);
         else {
             fprintf(stderr, "baseline: KVM exit reason %u\n", m.run->exit_reason);

@@ -208,9 +208,10 @@ static uint64_t finish_with(struct ringlet_vcpu *vcpu, enum ringlet_exit_kind ki
 	return finish(vcpu, kind);
 }
 
-static uint64_t port_exit(int write, uint32_t size, uint64_t port, uint32_t value)
+static uint64_t single_access(enum ringlet_exit_kind kind, int write, uint32_t size,
+			      uint64_t port, uint32_t value)
 {
-	return (uint64_t)RINGLET_EXIT_PORT << 56 | (uint64_t)write << 51 | (uint64_t)size << 48 |
+	return (uint64_t)kind << 56 | (uint64_t)write << 51 | (uint64_t)size << 48 |
 	       (port & 0xffff) << 32 | value;
 }
 
@@ -232,12 +233,13 @@ static uint64_t finish_port(struct ringlet_vcpu *vcpu)
 	else
 		vcpu->data_size = vcpu->size;
 	finish(vcpu, RINGLET_EXIT_PORT);
-	return port_exit(write, vcpu->size, run->io.port, value);
+	return single_access(RINGLET_EXIT_PORT, write, vcpu->size, run->io.port, value);
 }
 
 static uint64_t finish_mmio(struct ringlet_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
+	uint32_t value = 0;
 
 	vcpu->address = run->mmio.phys_addr;
 	vcpu->size = run->mmio.len;
@@ -246,7 +248,12 @@ static uint64_t finish_mmio(struct ringlet_vcpu *vcpu)
 	vcpu->data = run->mmio.data;
 	if (!vcpu->write)
 		vcpu->data_size = vcpu->size;
-	return finish(vcpu, RINGLET_EXIT_MMIO);
+	if (vcpu->size > sizeof(value))
+		return finish(vcpu, RINGLET_EXIT_MMIO);
+	if (vcpu->write)
+		memcpy(&value, vcpu->data, vcpu->size);
+	finish(vcpu, RINGLET_EXIT_MMIO);
+	return single_access(RINGLET_EXIT_MMIO, vcpu->write, vcpu->size, 0, value);
 }
 
 static uint64_t finish_internal_error(struct ringlet_vcpu *vcpu)
@@ -291,7 +298,7 @@ static uint64_t next_coalesced(struct ringlet_vcpu *vcpu)
 	struct kvm_coalesced_mmio_ring *ring = vcpu->ring;
 	uint32_t first = ring->first % MAX_RING;
 	const struct kvm_coalesced_mmio *write = &ring->coalesced_mmio[first];
-	uint64_t code = port_exit(1, 1, write->phys_addr, write->data[0]);
+	uint64_t code = single_access(RINGLET_EXIT_PORT, 1, 1, write->phys_addr, write->data[0]);
 
 	__atomic_store_n(&ring->first, (first + 1) % MAX_RING, __ATOMIC_RELEASE);
 	return code;

@@ -1,4 +1,4 @@
-"""The run loop: strings, kicks, signals, and the interval at which threads take turns."""
+"""The run loop: strings, MMIO, kicks, signals, and the interval at which threads take turns."""
 
 import signal
 import sys
@@ -6,9 +6,13 @@ import time
 from types import FrameType
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from ringlet.board.bus import MmioBus, Unclaimed
 from ringlet.runloop import SWITCH_INTERVAL, short_switch_interval
 
+from .boot.elf_builder import Part, build
 from .machine_code import (
     EXIT,
     HALT_WITH_INTERRUPTS,
@@ -84,6 +88,111 @@ def test_a_string_read_where_no_device_is_gives_all_ones() -> None:
         result = made.run()
         assert made.memory.read(BUFFER, 2 * COUNT) == b"\xff" * 2 * COUNT
     assert result.unclaimed["reads"] == COUNT
+
+
+MMIO = 0xD000_0000
+READS_GO_TO = 0x20_0000
+MOV_RAX = b"\x48\xb8"  # mov rax, imm64
+LOAD = {1: b"\xa0", 2: b"\x66\xa1", 4: b"\xa1", 8: b"\x48\xa1"}  # mov of rax and [imm64]
+STORE = {1: b"\xa2", 2: b"\x66\xa3", 4: b"\xa3", 8: b"\x48\xa3"}
+
+MmioAccess = tuple[int, int, int | None]  # address, size, value to write
+
+
+class ChangingBytes:
+    """Each byte reads as its offset plus the number of writes so far. Keeps its accesses."""
+
+    def __init__(self) -> None:
+        self.log: list[tuple[int, int, int | None]] = []
+        self.writes = 0
+
+    def read(self, offset: int, size: int) -> int:
+        self.log.append((offset, size, None))
+        return int.from_bytes(bytes(offset + i + self.writes & 0xFF for i in range(size)), "little")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.log.append((offset, size, value))
+        self.writes += 1
+
+
+def parts_of(address: int, size: int) -> list[tuple[int, int]]:
+    """KVM makes an exit for each page of an access."""
+    first = min(size, 0x1000 - address % 0x1000)
+    return [(address, first)] + [(address + first, size - first)] * (first < size)
+
+
+def by_the_bus(bus: MmioBus, accesses: list[MmioAccess]) -> list[int]:
+    """What the reads give."""
+    values = []
+    for address, size, value in accesses:
+        read = 0
+        for part, count in parts_of(address, size):
+            shift = 8 * (part - address)
+            if value is None:
+                read |= bus.read(part, count) << shift
+            else:
+                bus.write(part, count, value >> shift & (1 << 8 * count) - 1)
+        if value is None:
+            values.append(read)
+    return values
+
+
+def by_a_guest(accesses: list[MmioAccess]) -> bytes:
+    """An ELF64 image that makes them. What the reads give is at READS_GO_TO, 8 bytes each."""
+    code = b""
+    slot = READS_GO_TO
+    for address, size, value in accesses:
+        where = address.to_bytes(8, "little")
+        code += MOV_RAX + (value or 0).to_bytes(8, "little")
+        if value is None:
+            code += LOAD[size] + where + STORE[8] + slot.to_bytes(8, "little")
+            slot += 8
+        else:
+            code += STORE[size] + where
+    return bytes(build(64, [Part(0x100000, code + exit_with(0))]))
+
+
+@st.composite
+def mmio_accesses(draw: st.DrawFn) -> list[MmioAccess]:
+    """Few addresses, so that most come again: in and around the devices of the test."""
+    few = st.sampled_from([-2, 0, 4, 0xE, 0x10, 0x12, 0x20, 0xFFE, 0x1000])
+    accesses = draw(st.lists(st.tuples(few, st.sampled_from([1, 2, 4, 8]), st.booleans())))
+    return [
+        (MMIO + at, size, draw(st.integers(0, (1 << 8 * size) - 1)) if write else None)
+        for at, size, write in accesses
+    ]
+
+
+@needs_kvm
+@given(mmio_accesses())
+@example(
+    [
+        (MMIO + at, size, value)
+        for at in (0, 2, 0xE, 0x10, 0x12, 0xFFE)
+        for size in LOAD
+        for value in (None, 0x7F)
+    ]
+    * 2
+)
+@settings(max_examples=40, deadline=None)
+def test_a_guests_mmio_is_what_the_bus_makes_of_it(accesses: list[MmioAccess]) -> None:
+    places = ((MMIO, 0x10), (MMIO + 0x10, 4), (MMIO + 0xF00, 0x200))
+    wanted = [ChangingBytes() for _ in places]
+    bus = MmioBus(Unclaimed())
+    for (address, size), device in zip(places, wanted, strict=True):
+        bus.add(address, size, device)
+    values = by_the_bus(bus, accesses)
+
+    devices = [ChangingBytes() for _ in places]
+    with machine(by_a_guest(accesses), protocol="elf64") as made:
+        for (address, size), device in zip(places, devices, strict=True):
+            made.add_mmio_device(address, size, device)
+        assert made.run().status == 0
+        data = made.memory.read(READS_GO_TO, 8 * len(values))
+    assert [device.log for device in devices] == [device.log for device in wanted]
+    assert [data[i : i + 8] for i in range(0, len(data), 8)] == [
+        value.to_bytes(8, "little") for value in values
+    ]
 
 
 @needs_kvm

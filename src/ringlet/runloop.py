@@ -1,7 +1,8 @@
 """A vCPU's loop: enter the guest, hand its exit to a device, enter again.
 
-Port I/O is the way that a guest talks most, so it takes the short way: the number that the core
-returns is looked up, and its handler called. All else goes through `_other` and `_rare`.
+Port I/O is the way that a guest talks most, so it takes the shortest way: the number that the core
+returns is looked up, and its handler called. MMIO is next, looked up with its address. All else
+goes through `_other` and `_rare`.
 """
 
 import sys
@@ -24,6 +25,7 @@ from ringlet.control import (
 from ringlet.kvm.core import KvmError, lib
 from ringlet.kvm.vcpu import (
     KEY_SHIFT,
+    KEY_SIZE,
     KEY_SIZE_SHIFT,
     KEY_WRITE,
     KIND_SHIFT,
@@ -44,6 +46,7 @@ RFLAGS_IF = 1 << 9
 SWITCH_INTERVAL = 50e-6  # seconds; the default lets a vCPU wait 5 ms behind a busy thread
 
 _PORT = lib.RINGLET_EXIT_PORT
+_MMIO = lib.RINGLET_EXIT_MMIO
 _INTERRUPTED = lib.RINGLET_EXIT_INTERRUPTED
 
 # KVM_SYSTEM_EVENT_: 1 is shutdown, 2 reset, 3 a crash.
@@ -104,7 +107,9 @@ class VcpuLoop:
         """To the end of the run. What a device raises comes out of here."""
         vcpu = self.vcpu
         enter = vcpu.enter
+        native = vcpu.native
         handlers = self._ports.handlers
+        mmio_handlers = self._mmio.handlers
         vcpu.tick(LOOK_INTERVAL)
         try:
             while (code := enter(0)) >> KIND_SHIFT == _INTERRUPTED:
@@ -115,7 +120,10 @@ class VcpuLoop:
             while True:
                 key = code >> KEY_SHIFT
                 handler = handlers.get(key)
-                if handler is None:
+                # No key of another kind is in mmio_handlers: this needs no test for the kind.
+                if handler is None and (
+                    (handler := mmio_handlers.get((key, native.address))) is None
+                ):
                     other = self._other(code, key)
                     if other is None:
                         return
@@ -133,13 +141,16 @@ class VcpuLoop:
         kind = code >> KIND_SHIFT
         if kind == _PORT:
             handler = self._ports.handler(key)
-            if key & KEY_WRITE:
-                handler(code & VALUE_MASK)
-                return 0
-            return int(handler())
-        if kind == _INTERRUPTED:
+        elif kind == _MMIO and key & KEY_SIZE:
+            handler = self._mmio.handler(key, self.vcpu.native.address)
+        elif kind == _INTERRUPTED:
             return None if self._look() else 0
-        return self._rare(code)
+        else:
+            return self._rare(code)
+        if key & KEY_WRITE:
+            handler(code & VALUE_MASK)
+            return 0
+        return int(handler())  # a None would be the end
 
     def _look(self) -> bool:
         """After a kick, a tick or a signal: whether the run is to end."""
@@ -172,8 +183,8 @@ class VcpuLoop:
         control = self._control
         exit = self.vcpu.exit(code)
         match exit:
-            case exits.MmioRead(address, size):
-                return int(self._mmio.read(address, size))  # a None would be the end
+            case exits.MmioRead(address, size):  # of more than 4 bytes
+                return int(self._mmio.read(address, size))
             case exits.MmioWrite(address, size, value):
                 self._mmio.write(address, size, value)
                 return 0

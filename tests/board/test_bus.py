@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.board.bus import PORTS, MmioBus, PortBus, Unclaimed
+from ringlet.board.bus import MAX_MMIO_HANDLERS, PORTS, MmioBus, PortBus, Unclaimed
 from ringlet.errors import ConfigError
 from ringlet.kvm.vcpu import KEY_SIZE_SHIFT, KEY_WRITE
 
@@ -45,6 +45,16 @@ def read_port(bus: PortBus, port: int, size: int) -> int:
 def write_port(bus: PortBus, port: int, size: int, value: int) -> None:
     key = KEY_WRITE | size << KEY_SIZE_SHIFT | port
     (bus.handlers.get(key) or bus.handler(key))(value)
+
+
+def read_mmio(bus: MmioBus, address: int, size: int) -> int:
+    key = size << KEY_SIZE_SHIFT
+    return int((bus.handlers.get((key, address)) or bus.handler(key, address))())
+
+
+def write_mmio(bus: MmioBus, address: int, size: int, value: int) -> None:
+    key = KEY_WRITE | size << KEY_SIZE_SHIFT
+    (bus.handlers.get((key, address)) or bus.handler(key, address))(value)
 
 
 class Board:
@@ -245,6 +255,39 @@ def test_an_mmio_access_goes_to_the_device_that_holds_it_whole(
             assert got == (1 << 8 * size) - 1
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0x0C, 0x24), st.integers(1, 4), st.none() | st.integers(0, 255)),
+        max_size=60,
+    )
+)
+def test_a_handler_does_what_the_bus_does_the_first_time_and_later(
+    accesses: list[tuple[int, int, int | None]],
+) -> None:
+    fast, slow = Board(), Board()
+    for address, size, value in accesses:
+        if value is None:
+            assert read_mmio(fast.mmio, address, size) == slow.mmio.read(address, size)
+        else:
+            write_mmio(fast.mmio, address, size, value)
+            slow.mmio.write(address, size, value)
+    assert fast.log == slow.log
+    for what in ("reads", "writes"):
+        assert getattr(fast.unclaimed, what) == getattr(slow.unclaimed, what)
+    claimed = {
+        (address, size, value is None)
+        for address, size, value in accesses
+        if any(a <= address and address + size <= a + count for a, count in Board.RANGES)
+    }
+    assert len(fast.mmio.handlers) == len(claimed)
+
+
+def test_a_device_that_comes_later_gets_what_was_unclaimed(board: Board) -> None:
+    assert read_mmio(board.mmio, 0x80, 4) == 0xFFFF_FFFF
+    board.mmio.add(0x80, 4, Recorder(3, board.log))
+    assert read_mmio(board.mmio, 0x80, 4) == 0x33323130
+
+
 # What nobody claims.
 
 
@@ -284,6 +327,18 @@ def test_a_guest_that_tries_every_port_makes_nothing_grow(board: Board) -> None:
     # For each port of a device three sizes, each read and written.
     claimed = sum(count for _, count in Board.RANGES)
     assert len(board.ports.handlers) <= claimed * 3 * 2
+
+
+def test_a_guest_that_tries_every_address_makes_only_so_much_grow(board: Board) -> None:
+    board.mmio.add(0x10000, 1 << 20, Recorder(3, board.log))
+    for address in range(0x10000, 0x10000 + MAX_MMIO_HANDLERS):
+        for size in (1, 2, 4):
+            read_mmio(board.mmio, address, size)
+            write_mmio(board.mmio, address, size, 0)
+    assert len(board.mmio.handlers) == MAX_MMIO_HANDLERS
+    board.log.clear()
+    assert read_mmio(board.mmio, 0x10000 + MAX_MMIO_HANDLERS, 1) == 0x30
+    assert board.log == [Access(3, MAX_MMIO_HANDLERS, 1, None)]
 
 
 @pytest.mark.parametrize("bus_type", [PortBus, MmioBus])

@@ -21,7 +21,14 @@ from ringlet.kvm.exits import (
     Unknown,
 )
 from ringlet.kvm.registers import DescriptorTable, Registers
-from ringlet.kvm.vcpu import KIND_NAMES
+from ringlet.kvm.vcpu import (
+    KEY_SHIFT,
+    KEY_SIZE_SHIFT,
+    KEY_WRITE,
+    KIND_NAMES,
+    KIND_SHIFT,
+    VALUE_MASK,
+)
 
 from .guest import CODE, MMIO, bare, long_mode, real_mode
 
@@ -170,6 +177,36 @@ def test_a_read_where_no_memory_is(code: bytes, size: int, rax: int) -> None:
         assert guest.vcpu.run() == MmioRead(MMIO + 16, size)
         assert guest.vcpu.run(0x1122334455667788) == Halt()
         assert guest.vcpu.registers.rax == rax
+
+
+@pytest.mark.parametrize(
+    ("code", "size", "write"),
+    [
+        (b"\x8a\x03", 1, 0),  # mov al, [rbx]
+        (b"\x66\x8b\x03", 2, 0),  # mov ax, [rbx]
+        (b"\x8b\x03", 4, 0),  # mov eax, [rbx]
+        (b"\x88\x03", 1, KEY_WRITE),  # mov [rbx], al
+        (b"\x66\x89\x03", 2, KEY_WRITE),  # mov [rbx], ax
+        (b"\x89\x03", 4, KEY_WRITE),  # mov [rbx], eax
+    ],
+)
+def test_the_number_of_an_mmio_exit_is_its_kind_direction_size_and_value(
+    code: bytes, size: int, write: int
+) -> None:
+    registers = Registers(rax=0x1122334455667788, rbx=MMIO + 8)
+    with long_mode(code + HALT, registers) as guest:
+        number = guest.vcpu.enter(0)
+        kind = lib.RINGLET_EXIT_MMIO << KIND_SHIFT - KEY_SHIFT
+        assert number >> KEY_SHIFT == kind | write | size << KEY_SIZE_SHIFT
+        value = 0x1122334455667788 & (1 << 8 * size) - 1
+        assert number & VALUE_MASK == (value if write else 0)
+        assert guest.vcpu.native.address == MMIO + 8
+
+
+@pytest.mark.parametrize("code", [b"\x48\x89\x03", b"\x48\x8b\x03"])  # mov of rax and [rbx]
+def test_the_number_of_an_mmio_exit_of_8_bytes_is_its_kind_alone(code: bytes) -> None:
+    with long_mode(code + HALT, Registers(rax=0x1122334455667788, rbx=MMIO)) as guest:
+        assert guest.vcpu.enter(0) == lib.RINGLET_EXIT_MMIO << KIND_SHIFT
 
 
 def test_a_write_that_is_no_reply_ignores_the_number() -> None:

@@ -1,7 +1,8 @@
 """The buses: which device answers at a port or at an address.
 
-A port is found by one look into a dictionary, an address by bisection. What no device
-claims reads as all ones, and a write there is dropped, as on a PC with nothing in the slot.
+An access that a guest has made before is found by one look into a dictionary, another one by the
+claims of the devices. What no device claims reads as all ones, and a write there is dropped, as
+on a PC with nothing in the slot.
 """
 
 from bisect import bisect_right
@@ -14,6 +15,7 @@ from ringlet.errors import ConfigError
 from ringlet.kvm.vcpu import KEY_SIZE_SHIFT, KEY_WRITE
 
 PORTS = 1 << 16
+MAX_MMIO_HANDLERS = 4096
 
 Ranges = Sequence[tuple[int, int]]  # first and how many, of ports or addresses
 
@@ -129,6 +131,9 @@ class MmioBus:
         self._in_kernel = in_kernel
         self._starts: list[int] = []
         self._claims: list[tuple[int, Device]] = []  # one past its last address, and the device
+        # By key (kvm/vcpu.py) and address. As a device may be of any size, only the first
+        # MAX_MMIO_HANDLERS that a guest uses are kept.
+        self.handlers: dict[tuple[int, int], Callable[..., Any]] = {}
 
     def add(self, address: int, size: int, device: Device) -> None:
         """Gives `device` `size` bytes at `address`. Raises `ConfigError` if one is taken."""
@@ -148,6 +153,21 @@ class MmioBus:
             return None
         end, device = self._claims[index]
         return (self._starts[index], device) if address + size <= end else None
+
+    def handler(self, key: int, address: int) -> Callable[..., Any]:
+        """What handles the accesses of this key there: takes the value of a write, gives a read's.
+
+        The key has a size.
+        """
+        size, write = key >> KEY_SIZE_SHIFT & 7, key & KEY_WRITE
+        found = self._find(address, size)
+        if found is None:
+            return partial(self.write if write else self.read, address, size)
+        start, device = found
+        handler = partial(device.write if write else device.read, address - start, size)
+        if len(self.handlers) < MAX_MMIO_HANDLERS:
+            self.handlers[key, address] = handler
+        return handler
 
     def read(self, address: int, size: int) -> int:
         """What the guest reads at `address`."""

@@ -28,6 +28,7 @@ KIND_SHIFT = 56
 KEY_SHIFT = 32  # what lies above is the access without its value: kind, write, size, port
 KEY_WRITE = 1 << 19
 KEY_SIZE_SHIFT = 16
+KEY_SIZE = 7 << KEY_SIZE_SHIFT
 VALUE_MASK = 0xFFFF_FFFF
 
 

@@ -108,8 +108,13 @@ class Worker:
             self.serving = False
             self._on_driver_error()
         except BaseException as error:
+            from traceback import clear_frames
+
             self.serving = False
-            self._on_error(error)
+            # Its frames hold views of guest memory, which could not be unmapped; ours does, too.
+            clear_frames(error.__traceback__)
+            below = error.__traceback__ and error.__traceback__.tb_next
+            self._on_error(error.with_traceback(below))
         return None
 
     def _become_leader(self) -> bool:
