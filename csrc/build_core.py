@@ -27,7 +27,10 @@ options = SANITIZE if os.environ.get("RINGLET_SANITIZE") else ["-O2"]
 ffibuilder.set_source(
     "ringlet._core",
     '#include "ringlet.h"',
-    sources=[f"csrc/{name}" for name in ("vm.c", "vcpu.c", "kick.c", "virtqueue.c", "terminal.c")],
+    sources=[
+        f"csrc/{name}"
+        for name in ("vm.c", "vcpu.c", "kick.c", "virtqueue.c", "terminal.c", "disk.c")
+    ],
     depends=["csrc/ringlet.h", "csrc/internal.h"],
     include_dirs=["csrc"],
     extra_compile_args=[*options, *WARNINGS],

@@ -192,6 +192,11 @@ int ringlet_virtqueue_arm(struct ringlet_virtqueue *queue);
 void ringlet_virtqueue_push(struct ringlet_virtqueue *queue, uint32_t head, uint32_t written);
 int ringlet_virtqueue_publish(struct ringlet_virtqueue *queue);
 
+/* --- disks of the host (disk.c) --------------------------------------------------------- */
+
+/* fallocate(2), of which Python has no modes. */
+int ringlet_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
+
 /* --- the host's terminal (terminal.c) --------------------------------------------------- */
 
 /* Remembers the mode of the terminal `fd` and restores it if the process dies of a fault. */

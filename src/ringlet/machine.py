@@ -239,10 +239,11 @@ class Machine(Closing):
                 f"{len(disks) + len(devices)} disks and other virtio devices are too many",
                 f"a machine has room for {len(layout.VIRTIO_IRQS)}",
             )
-        blocks = [
-            Block(stack.enter_context(open_disk(path, readonly=readonly, snapshot=snapshot)))
-            for path, readonly, snapshot in disks
-        ]
+        blocks = []
+        for path, readonly, snapshot in disks:
+            disk = open_disk(path, readonly=readonly, snapshot=snapshot)
+            stack.callback(disk.close)
+            blocks.append(Block(disk))
         for number, device in enumerate((*blocks, *devices)):
             transport = stack.enter_context(VirtioMmio(device, self.memory, self.control.fail))
             address, irq = layout.virtio_address(number), layout.VIRTIO_IRQS[number]
