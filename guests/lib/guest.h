@@ -21,6 +21,11 @@ void serial_write(const char *data, size_t size);
 // print.c: as printf, with %s, %c, %lu and %lx; a width is the least number of digits.
 __attribute__((format(printf, 1, 2))) void print(const char *format, ...);
 
+// words.c: what follows `start` in the command line's first word that begins so, or NULL.
+const char *find_word(const struct hvm_start_info *info, const char *start);
+// Reads a number, decimal or after 0x hexadecimal, and goes on behind it.
+uint64_t parse_number(const char **text);
+
 // idt.c: `handler` is a function with __attribute__((interrupt)). `ring` is the least privileged
 // one that may come in by an `int` instruction. The table is in use from the first call on.
 void set_interrupt_handler(uint8_t vector, void *handler, unsigned ring);

@@ -1,0 +1,51 @@
+// A driver for a virtio block device over MMIO (virtio 1.2: 2.7 split virtqueues, 4.2 MMIO, 5.2).
+#pragma once
+
+#include "guest.h"
+
+#define SECTOR_SIZE 512
+
+// Requests (5.2.6).
+#define BLK_IN 0      // read
+#define BLK_OUT 1     // write
+#define BLK_FLUSH 4
+#define BLK_GET_ID 8
+#define BLK_ID_SIZE 20
+
+// How one ended.
+#define BLK_OK 0
+#define BLK_IOERR 1
+#define BLK_UNSUPP 2
+
+// Features (5.2.3, 2.7.10 and 6).
+#define FEATURE_RO (1ull << 5)
+#define FEATURE_FLUSH (1ull << 9)
+#define FEATURE_EVENT_IDX (1ull << 29)
+#define FEATURE_VERSION_1 (1ull << 32)
+
+#define SLOTS 16  // requests that may be under way together
+
+struct disk {
+    uint64_t offered, accepted;  // features
+    uint64_t capacity;           // in sectors
+    uint32_t queue_size;
+    uint64_t interrupts, notifications;
+};
+extern struct disk disk;
+
+// Takes over the device whose registers are there. What is wrong with it, or NULL.
+const char *disk_open(uintptr_t registers, unsigned irq);
+
+// Whether a block device is there: any other kind is left alone.
+int disk_is_at(uintptr_t registers);
+
+// Fills a slot and makes it available to the device, which may not look before disk_notify.
+void disk_submit(unsigned slot, uint32_t type, uint64_t sector, void *data, uint32_t size);
+void disk_notify(void);
+
+// The slot of a request that the device has done with; halts until there is one.
+unsigned disk_wait(void);
+uint8_t disk_status(unsigned slot);
+
+// One request from its start to its end.
+uint8_t disk_do(uint32_t type, uint64_t sector, void *data, uint32_t size);
