@@ -44,6 +44,10 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
         "busybox, a static one",
         lambda: shutil.which("busybox") is not None,
     ),
+    "needs_e2fsprogs": (
+        "e2fsprogs",
+        lambda: shutil.which("debugfs", path=os.environ["PATH"] + ":/usr/sbin:/sbin") is not None,
+    ),
     "needs_cpio": ("cpio", lambda: shutil.which("cpio") is not None),
     "needs_dpkg": ("dpkg-deb", lambda: shutil.which("dpkg-deb") is not None),
     "needs_nested_kernel": ("`ringlet nested --setup`, run before", _has_nested_kernel),

@@ -24,7 +24,8 @@ static void show(const struct plan *plan)
 		put(plan->modules[i].required ? "module!" : "module", plan->modules[i].path);
 		put("parameters", plan->modules[i].parameters);
 	}
-	put("root", plan->root);
+	put("root tag", plan->root_tag);
+	put("root disk", plan->root_disk);
 	for (size_t i = 0; i < plan->share_count; i++) {
 		put(plan->shares[i].writable ? "share rw" : "share", plan->shares[i].tag);
 		put("path", plan->shares[i].path);

@@ -11,18 +11,22 @@ from hypothesis import strategies as st
 
 from ringlet.config import MachineConfig
 from ringlet.errors import ConfigError, RingletError
-from ringlet.guest_command import configure, judge, stuff
+from ringlet.guest_command import configure, configure_root, judge, stuff
 from ringlet.machine import Result
 
 from .boot.bzimage_builder import VMLINUX, bzimage
 from .images.cpio_reader import read
-from .images.module_builder import module, modules_folder
+from .images.module_builder import RELEASE, module, modules_folder
 
 DLE, EOT = 0x10, 0x04
-RELEASE = "6.1.0-5-amd64"
 PVPANIC = {
     "kernel/drivers/misc/pvpanic/pvpanic.ko": module(),
     "kernel/drivers/misc/pvpanic/pvpanic-mmio.ko": module("pvpanic"),
+}
+FOR_DISKS = PVPANIC | {
+    "kernel/drivers/block/virtio_blk.ko": module("virtio"),
+    "kernel/drivers/virtio/virtio.ko": module(),
+    "kernel/fs/ext4/ext4.ko": module(aliases=["fs-ext4"]),
 }
 
 needs_busybox = pytest.mark.needs_busybox
@@ -156,6 +160,39 @@ def test_what_is_asked_for_has_to_be_there(system: Path, tmp_path: Path) -> None
     folder = modules_folder(tmp_path / "none", {"kernel/other.ko": module()})
     with pytest.raises(RingletError, match="no module pvpanic_mmio"):
         configure(str(system / "boot" / f"vmlinuz-{RELEASE}"), "true", modules=folder)
+
+
+@needs_busybox
+def test_with_disks_there_are_drivers_for_them(system: Path) -> None:
+    kernel = system / "boot" / f"vmlinuz-{RELEASE}"
+    folder = system / "lib" / "modules" / RELEASE
+    modules_folder(folder, FOR_DISKS, builtin=["virtio_mmio"])
+    assert not any(b"virtio" in line for line in configured(kernel)[1])
+    config, plan = configured(kernel, disks=["a.raw", "b.raw,readonly"])
+    assert [line.rpartition(b"/")[2] for line in plan if line.startswith(b"module ")] == [
+        *(b"pvpanic.ko", b"pvpanic_mmio.ko", b"virtio.ko", b"virtio_blk.ko")
+    ]
+    assert [disk.path for disk in config.disks] == ["a.raw", "b.raw"]
+    assert isinstance(config.initrd, bytes)
+    assert f"lib/modules/{RELEASE}/ext4.ko" in read(config.initrd)
+    (folder / "modules.builtin").write_text("")
+    with pytest.raises(RingletError, match="no module virtio_mmio"):
+        configure(str(kernel), "true", disks=["a.raw"])
+
+
+@needs_busybox
+def test_a_disk_may_be_the_root(system: Path) -> None:
+    kernel = system / "boot" / f"vmlinuz-{RELEASE}"
+    modules_folder(kernel.parents[1] / "lib/modules" / RELEASE, FOR_DISKS, builtin=["virtio_mmio"])
+    _, plan = configured(kernel, disks=["a.raw"], root="/dev/vda")
+    assert b"rootdisk /dev/vda" in plan
+    assert plan[-1] == b"arg true"
+    config = MachineConfig(**configure_root(str(kernel), "/dev/vda", disks=["a.raw"]))
+    assert isinstance(config.initrd, bytes)
+    plan = read(config.initrd)["plan"].content.splitlines()
+    assert [line for line in plan if not line.startswith(b"module")] == [b"rootdisk /dev/vda"]
+    with pytest.raises(ConfigError, match="there is no disk for the root /dev/vda"):
+        configure(str(kernel), "true", root="/dev/vda")
 
 
 @needs_busybox

@@ -112,7 +112,7 @@ def test_every_key_is_understood(init: Path) -> None:
     assert show(init, plan).stdout.split(b"\0") == [
         *(b"module=/modules/a.ko", b"parameters="),
         *(b"module!=/modules/b c.ko", b"parameters=x=1 y=2"),
-        b"root=host",
+        *(b"root tag=host", b"root disk="),
         *(b"share=work", b"path=/home/me", b"share rw=out", b"path=/out"),
         *(b"hostname=guest", b"cwd=/home/my files"),
         *(b"env=A=1", b"env=B=two words\nand a line"),
@@ -149,6 +149,8 @@ def test_arguments_arrive_whatever_bytes_they_are(init: Path, arguments: list[by
         (b"module a b c", b"too many words for module: c"),
         (b"share tag", b"a word is missing"),
         (b"share tag /path ro", b"not rw: ro"),
+        (b"rootdisk", b"a word is missing"),
+        (b"root9p host\nrootdisk /dev/vda", b"two roots"),
         (b"user 1", b"a word is missing"),
         (b"user -1 0", b"not a number"),
         (b"user 1 1x", b"not a number"),
@@ -165,6 +167,12 @@ def test_what_is_wrong_in_a_plan_is_said(init: Path, line: bytes, message: bytes
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.startswith(b"ringlet init: plan: ")
     assert message in result.stderr
+
+
+def test_a_disk_may_be_the_root_and_its_init_the_command(init: Path) -> None:
+    values = show(init, b"rootdisk /dev/vda").stdout.split(b"\0")
+    assert {b"root tag=", b"root disk=/dev/vda"} < set(values)
+    assert not any(value.startswith(b"arg=") for value in values)
 
 
 def test_a_plan_without_a_command_is_refused(init: Path) -> None:

@@ -71,7 +71,7 @@ def test_what_a_device_raises_comes_out_of_run_and_all_is_closed(
 
 
 def test_disks_come_before_a_programs_own_devices(image: Path) -> None:
-    with Machine(config(os.fspath(image)), virtio=[Failing(broken)]) as machine:
+    with Machine(config(os.fspath(image), cmdline="keep"), virtio=[Failing(broken)]) as machine:
         assert machine.run().status == 0
     assert any(image.read_bytes())
 

@@ -28,7 +28,7 @@ struct share {
 struct plan {
 	struct module *modules;
 	size_t module_count;
-	char *root; /* the tag of a 9p file system; NULL: the initramfs stays the root */
+	char *root_tag, *root_disk; /* one or none; none: the initramfs stays the root */
 	struct share *shares;
 	size_t share_count;
 	char *hostname;
@@ -47,10 +47,17 @@ struct plan {
 
 void plan_read(struct plan *plan, const char *path);
 
-/* modules.c, mount.c, system.c: the system that the command finds. */
+/* modules.c, root.c, mount.c, system.c: the system that the command finds. */
 
 void modules_load(const struct plan *plan);
+void root_switch(const struct plan *plan);
+void mount_make_folders(const char *path);
+void mount_or_die(const char *source, const char *target, const char *type, unsigned long flags,
+		  const char *options);
+void mount_9p(const char *tag, const char *target, bool writable, const char *cache);
 void mount_all(const struct plan *plan);
+void mount_settle(void);
+void system_pause(void);
 void system_name(const char *hostname);
 void system_loopback(void);
 

@@ -1,19 +1,17 @@
 /*
- * mount.c: the file systems that the command finds.
+ * mount.c: the file systems that the command finds, and what becomes of them at the end.
  *
- * Either the initramfs stays the root, or the root is a tree of the host's, by 9p. That one is
- * mounted read-only, below an overlay whose upper layer is in the guest's memory: the guest may
- * write where it likes, and the host never sees it.
- *
- * Source: mount(2); Linux, Documentation/filesystems/9p.rst, overlayfs.rst and devpts.rst;
- * Documentation/filesystems/ramfs-rootfs-initramfs.rst (switch_root).
+ * Source: mount(2), getmntent(3); Linux, Documentation/filesystems/9p.rst and devpts.rst.
  */
 #include <errno.h>
+#include <mntent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -42,7 +40,7 @@ static const char *const links[][2] = {
 };
 
 /* Makes the folder and those above it. One that can't be made shows when it's mounted on. */
-static void make_folders(const char *path)
+void mount_make_folders(const char *path)
 {
 	char *copy = strdup(path);
 
@@ -55,15 +53,15 @@ static void make_folders(const char *path)
 	mkdir(path, 0755);
 }
 
-static void mount_or_die(const char *source, const char *target, const char *type,
-			 unsigned long flags, const char *options)
+void mount_or_die(const char *source, const char *target, const char *type, unsigned long flags,
+		  const char *options)
 {
-	make_folders(target);
+	mount_make_folders(target);
 	if (mount(source, target, type, flags, options) < 0)
 		die("mounting %s, %s, on %s: %s", source, type, target, strerror(errno));
 }
 
-static void mount_9p(const char *tag, const char *target, bool writable, const char *cache)
+void mount_9p(const char *tag, const char *target, bool writable, const char *cache)
 {
 	char options[128];
 
@@ -72,26 +70,10 @@ static void mount_9p(const char *tag, const char *target, bool writable, const c
 	mount_or_die(tag, target, "9p", writable ? 0 : MS_RDONLY, options);
 }
 
-static void switch_root(const char *tag)
-{
-	/* Nobody writes to this tree while the guest runs, or it doesn't matter. */
-	mount_9p(tag, "/lower", false, "loose");
-	mount_or_die("tmpfs", "/layers", "tmpfs", 0, NULL);
-	make_folders("/layers/upper");
-	make_folders("/layers/work");
-	mount_or_die("overlay", "/new", "overlay", 0,
-		     "lowerdir=/lower,upperdir=/layers/upper,workdir=/layers/work");
-	if (chdir("/new") < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0 ||
-	    chdir("/") < 0)
-		die("switching to the new root: %s", strerror(errno));
-}
-
 void mount_all(const struct plan *plan)
 {
-	if (plan->root)
-		switch_root(plan->root);
 	for (size_t i = 0; i < sizeof(kernels_own) / sizeof(kernels_own[0]); i++) {
-		make_folders(kernels_own[i].target);
+		mount_make_folders(kernels_own[i].target);
 		if (mount(kernels_own[i].type, kernels_own[i].target, kernels_own[i].type,
 			  kernels_own[i].flags, kernels_own[i].options) < 0 &&
 		    errno != ENODEV) /* the kernel was built without it */
@@ -105,5 +87,29 @@ void mount_all(const struct plan *plan)
 
 		/* What the host writes is seen at once, and the other way round. */
 		mount_9p(share->tag, share->path, share->writable, "mmap");
+	}
+}
+
+/*
+ * Leaves clean what is on disks. Each file system becomes read-only, which writes all of it and
+ * marks it so; for that, nobody may have a file of it open for writing.
+ */
+void mount_settle(void)
+{
+	FILE *mounts;
+	struct mntent *entry;
+
+	if (getpid() != 1) /* a try of this program: the mounts are somebody's */
+		return;
+	mounts = setmntent("/proc/self/mounts", "re");
+	while (mounts && (entry = getmntent(mounts))) {
+		if (strncmp(entry->mnt_fsname, "/dev/", strlen("/dev/")))
+			continue;
+		kill(-1, SIGKILL);
+		while (wait(NULL) > 0)
+			;
+		if (mount(NULL, entry->mnt_dir, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+			say("%s on %s isn't clean: %s", entry->mnt_fsname, entry->mnt_dir,
+			    strerror(errno));
 	}
 }

@@ -3,12 +3,14 @@
  *
  *   module PATH [PARAMETERS]   load it; `module!` if there's no going on without it
  *   root9p TAG                 the root: this 9p file system, below an overlay that takes writes
+ *   rootdisk DEVICE            the root: the file system on this block device
  *   share TAG PATH [rw]        mount another one over PATH
  *   hostname NAME
  *   env NAME=VALUE             the command's environment is these, and a PATH
  *   cwd PATH
  *   user UID GID [GID...]      root if not given
- *   arg TEXT                   the command, then its arguments
+ *   arg TEXT                   the command, then its arguments; if not given, a disk's /sbin/init
+ *                              takes the place of this one
  *   stdio console|uart|ports   where its streams come from and go to; see stdio.c
  *   tty ROWS COLUMNS           they are a terminal
  *   status port|control        where its status goes; see status.c
@@ -187,7 +189,9 @@ static void parse_line(struct plan *plan, char *line, size_t *variables, size_t 
 		module->required = key[strlen("module")];
 		parse_module(module, &rest);
 	} else if (!strcmp(key, "root9p")) {
-		plan->root = word(&rest);
+		plan->root_tag = word(&rest);
+	} else if (!strcmp(key, "rootdisk")) {
+		plan->root_disk = word(&rest);
 	} else if (!strcmp(key, "share")) {
 		parse_share(&plan->shares[plan->share_count++], &rest);
 	} else if (!strcmp(key, "hostname")) {
@@ -230,7 +234,9 @@ void plan_read(struct plan *plan, const char *path)
 	while ((line = strsep(&text, "\n")))
 		if (*line)
 			parse_line(plan, line, &variables, &arguments);
-	if (!arguments)
+	if (plan->root_tag && plan->root_disk)
+		die("plan: two roots");
+	if (!arguments && !plan->root_disk)
 		die("plan: it has no command");
 	if (plan->status == STATUS_CONTROL && plan->stdio != STDIO_PORTS)
 		die("plan: `status control` needs `stdio ports`");

@@ -36,6 +36,7 @@ static void write_port(int status)
 void status_report(const struct plan *plan, const struct host *host, const struct outcome *outcome)
 {
 	/* After this, the machine may be gone at any moment. */
+	mount_settle();
 	sync();
 	tcdrain(host->output); /* of what isn't a terminal, an error */
 	tcdrain(host->errors);

@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -97,11 +96,6 @@ static bool find_port(const char *name, char *path, size_t size)
 	return port;
 }
 
-static void pause_a_little(void)
-{
-	nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-}
-
 /* The driver hears of its ports, and that the host has connected, one message at a time. */
 static int open_port(const char *name)
 {
@@ -112,13 +106,13 @@ static int open_port(const char *name)
 	while (!find_port(name, path, sizeof(path))) {
 		if (!tries--)
 			die("there is no virtio-serial port %s", name);
-		pause_a_little();
+		system_pause();
 	}
 	port.fd = open_device(path);
 	while (poll(&port, 1, 0) < 0 || (port.revents & POLLHUP)) {
 		if (!tries--)
 			die("the host isn't connected to the port %s", name);
-		pause_a_little();
+		system_pause();
 	}
 	return port.fd;
 }

@@ -1,5 +1,5 @@
 /*
- * system.c: what else programs expect of a running system.
+ * system.c: what else programs expect of a running system, and a pause while it comes up.
  *
  * Source: sethostname(2), netdevice(7).
  */
@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -29,4 +30,10 @@ void system_loopback(void)
 	if (ioctl(fd, SIOCSIFFLAGS, &request) < 0)
 		say("the loopback interface: %s", strerror(errno));
 	close(fd);
+}
+
+/* A tick of waiting: 5 ms. */
+void system_pause(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
 }

@@ -8,10 +8,14 @@ From a program:
 The kernel boots with an initramfs of ours, whose init runs the command (csrc/init/). Its streams
 have serial lines of their own beside the console: standard input and output COM2, standard
 error COM3. Its status comes through the exit port.
+
+The command's root is that initramfs, with busybox; or it is on a disk, which can also be started
+like a machine's, with the init that it has.
 """
 
 import io
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -32,7 +36,10 @@ NO_STATUS = End("no-status", 70)
 # a DLE.
 _DLE, _EOT = b"\x10", b"\x04"
 
-_MODULES = ("pvpanic-mmio",)  # for what our machine has and a stock kernel has as modules
+# For what our machine has and a stock kernel has as modules.
+_MODULES = ("pvpanic-mmio",)
+_DISK_MODULES = ("virtio_mmio", "virtio_blk")
+_FILE_SYSTEMS = ("ext4", "crc32c_generic", "crc32c-intel")  # and what ext4 asks for by an alias
 
 
 class Completed(NamedTuple):
@@ -52,13 +59,15 @@ def run(
     input: bytes = b"",
     cmdline: str = "",
     modules: Path | None = None,
+    root: str | None = None,
+    disks: Sequence[Any] = (),
     **options: Any,
 ) -> Completed:
     """Boots `kernel`, runs `command` as `sh -c` would, and waits for its end.
 
-    `options` are more of `MachineConfig`, such as `cpus` and `timeout`. What the command writes is
-    held in memory. Raises `RingletError` where ringlet could not do it; how the guest fared, the
-    answer says.
+    With `root`, such as "/dev/vda", it finds what is on that disk. `disks` and `options` are more
+    of `MachineConfig`, such as `cpus` and `timeout`. What the command writes is held in memory.
+    Raises `RingletError` where ringlet could not do it; how the guest fared, the answer says.
     """
     from ringlet.config import MachineConfig
     from ringlet.machine import Machine
@@ -77,6 +86,8 @@ def run(
                 command,
                 cmdline=cmdline,
                 modules=modules,
+                root=root,
+                disks=disks,
                 output=(stdin.fileno(), stdout.fileno()),
                 errors=(None, stderr.fileno()),
             ),
@@ -102,6 +113,8 @@ def configure(
     *,
     cmdline: str = "",
     modules: Path | None = None,
+    root: str | None = None,
+    disks: Sequence[Any] = (),
     window: os.terminal_size | None = None,
     verbose: bool = False,
     output: SerialTarget = "stdio",
@@ -109,18 +122,33 @@ def configure(
 ) -> dict[str, Any]:
     """What `MachineConfig` needs so that `kernel` runs `command`, as `sh -c` would.
 
-    `modules` is the kernel's /lib/modules/RELEASE; None to look beside the kernel. With
-    `window`, the command has a terminal of that size. Raises `RingletError`.
+    `modules` is the kernel's /lib/modules/RELEASE; None to look beside the kernel. With `root`, the
+    command finds what is on that one of the `disks`. With `window`, it has a terminal of that size.
+    Raises `RingletError`.
     """
-    _require_linux(kernel)
+    from ringlet.images.initramfs import plan_line, shell
+
+    plan = [plan_line("stdio", "uart"), plan_line("status", "port")]
+    plan += [plan_line("env", f"{name}={value}") for name, value in _environment().items()]
+    if window is not None:
+        plan.append(plan_line("tty", str(window.lines), str(window.columns)))
     return {
-        "image": kernel,
+        **_configure(kernel, [*plan, *shell(command)], modules, root, disks),
         "cmdline": f"{'' if verbose else 'quiet '}{cmdline}",
-        "initrd": _initramfs(command, modules or _modules_of(kernel), window),
         "serial": (None, 2) if verbose else "none",
         "com2": output,
         "com3": errors,
     }
+
+
+def configure_root(
+    kernel: str, root: str, *, modules: Path | None = None, disks: Sequence[Any]
+) -> dict[str, Any]:
+    """What `MachineConfig` needs so that `kernel` starts /sbin/init of the disk `root`.
+
+    `modules` is as in `configure`. Raises `RingletError`.
+    """
+    return _configure(kernel, [], modules, root, disks)
 
 
 def prepare(machine: "Machine") -> None:
@@ -147,38 +175,57 @@ def _require_linux(kernel: str) -> None:
             )
 
 
-def _initramfs(command: str, modules: Path | None, window: os.terminal_size | None) -> bytes:
-    from ringlet.images.initramfs import build, find_busybox, plan_line, shell
+def _configure(
+    kernel: str,
+    plan: Sequence[bytes],
+    modules: Path | None,
+    root: str | None,
+    disks: Sequence[Any],
+) -> dict[str, Any]:
+    from ringlet.images.initramfs import build, find_busybox, plan_line
 
-    plan = [plan_line("stdio", "uart"), plan_line("status", "port")]
-    plan += [plan_line("env", f"{name}={value}") for name, value in _environment().items()]
-    if window is not None:
-        plan.append(plan_line("tty", str(window.lines), str(window.columns)))
+    _require_linux(kernel)
+    if root is not None:
+        if not disks:
+            raise ConfigError(f"there is no disk for the root {root}", "name one")
+        plan = [plan_line("rootdisk", root), *plan]
+    modules, names, on_demand = _find_modules(kernel, modules, bool(disks))
     archive = io.BytesIO()
     build(
         archive,
-        plan=[*plan, *shell(command)],
+        plan=plan,
         modules=modules,
-        module_names=_MODULES if modules else (),
+        module_names=names,
+        on_demand=on_demand,
         busybox=find_busybox(),
     )
-    return archive.getvalue()
+    return {"image": kernel, "initrd": archive.getvalue(), "disks": disks}
 
 
 def _environment() -> dict[str, str]:
     return {"HOME": "/root", "TERM": os.environ.get("TERM", "linux")}
 
 
-def _modules_of(kernel: str) -> Path | None:
-    """Its modules where a distribution puts them: /boot/vmlinuz-R has /lib/modules/R.
+def _find_modules(
+    kernel: str, folder: Path | None, has_disks: bool
+) -> tuple[Path | None, list[str], list[str]]:
+    """Where they are, which are loaded, and which the kernel can ask for."""
+    from ringlet.images.modules import listed
 
-    None also where they have nothing for us: a kernel may be built without.
-    """
+    names = list(_MODULES)
+    if folder is None:
+        folder = _beside(kernel)
+        if folder is None:  # it may have all built in
+            return None, [], []
+        names = listed(folder, names)
+    if not has_disks:
+        return folder, names, []
+    return folder, [*names, *_DISK_MODULES], listed(folder, _FILE_SYSTEMS)
+
+
+def _beside(kernel: str) -> Path | None:
+    """Its modules where a distribution puts them: /boot/vmlinuz-R has /lib/modules/R."""
     path = os.path.realpath(kernel)
     release = os.path.basename(path).partition("-")[2]
     folder = Path(os.path.dirname(os.path.dirname(path)), "lib", "modules", release)
-    try:
-        listed = (folder / "modules.order").read_bytes()
-    except OSError:
-        return None
-    return folder if all(b"/%s.ko" % name.encode() in listed for name in _MODULES) else None
+    return folder if (folder / "modules.order").is_file() else None

@@ -7,10 +7,14 @@ import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+RELEASE = "6.1.0-5-amd64"
 
-def module(*needed: str) -> bytes:
-    """One that depends on `needed`."""
-    info = b"license=GPL\0depends=" + ",".join(needed).encode() + b"\0retpoline=Y\0"
+
+def module(*needed: str, aliases: Sequence[str] = ()) -> bytes:
+    """One that depends on `needed`, and that the kernel also asks for by `aliases`."""
+    info = b"".join(f"alias={alias}\0".encode() for alias in aliases)
+    info += b"license=GPL\0depends=" + ",".join(needed).encode() + b"\0retpoline=Y\0"
+    info += f"vermagic={RELEASE} SMP preempt mod_unload \0".encode()
     names = b"\0.modinfo\0.shstrtab\0"
     start = 64 + 3 * 64
     sections = struct.pack("<2I4Q2I2Q", *(0,) * 10)

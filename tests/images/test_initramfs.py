@@ -18,7 +18,7 @@ from ringlet.errors import ConfigError, ImageError
 from ringlet.images.initramfs import INIT, build, find_busybox, plan_line, shell
 
 from .cpio_reader import Read, read
-from .module_builder import module, modules_folder
+from .module_builder import RELEASE, module, modules_folder
 
 
 def built(**options: Any) -> dict[str, Read]:
@@ -97,6 +97,34 @@ def test_modules_are_loaded_first_and_in_order(tmp_path: Path) -> None:
     assert found["modules/a_b.ko"].content == module("c")
     with pytest.raises(ConfigError, match="not where they are"):
         built(module_names=["a-b"])
+
+
+def test_modules_are_there_for_the_kernel_to_ask_for(tmp_path: Path) -> None:
+    modules = {
+        "kernel/fs/ext.ko": module("journal", "cache", aliases=["fs-ext4", "ext3", "fs-ext3"]),
+        "kernel/journal.ko": module("sum"),
+        "kernel/cache.ko": module("sum", "libc"),
+        "kernel/sum.ko": module(aliases=["crypto-sum"]),
+    }
+    folder = modules_folder(tmp_path, modules, builtin=["libc", "fat"])
+    found = built(modules=folder, on_demand=["ext", "fat"])
+    assert found["plan"].content.splitlines() == shell("true"), "none is loaded"
+    place = f"lib/modules/{RELEASE}"
+    for path, data in modules.items():
+        assert found[f"{place}/{os.path.basename(path)}"].content == data
+    assert sorted(found[f"{place}/modules.dep"].content.splitlines()) == [
+        b"cache.ko: sum.ko",
+        b"ext.ko: cache.ko journal.ko sum.ko",
+        b"journal.ko: sum.ko",
+        b"sum.ko: ",
+    ]
+    assert found[f"{place}/modules.alias"].content.splitlines() == [
+        b"alias crypto-sum sum",
+        *(b"alias fs-ext4 ext", b"alias ext3 ext", b"alias fs-ext3 ext"),
+    ]
+    assert found["etc/filesystems"].content == b"ext4\next3\n"
+    assert found["sbin/modprobe"].content == b"/bin/busybox"
+    assert set(built(modules=folder, on_demand=["fat"])) == set(built()), "it is built in"
 
 
 @pytest.mark.needs_busybox

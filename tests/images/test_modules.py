@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ringlet.errors import ImageError
 from ringlet.images import modules as tested
-from ringlet.images.modules import module_files
+from ringlet.images.modules import listed, module_files
 
-from .module_builder import module, modules_folder
+from .module_builder import RELEASE, module, modules_folder
 
 
 def names(folder: Path, *wanted: str) -> list[str]:
@@ -34,6 +34,21 @@ def test_dependencies_come_first_and_once(tmp_path: Path) -> None:
     )
     assert names(folder, "a", "d") == ["d", "b", "c", "a"]
     assert names(folder, "d", "c") == ["d", "c"]
+
+
+def test_a_module_tells_of_itself(tmp_path: Path) -> None:
+    data = module("b-c", aliases=["fs-a", "a*"])
+    folder = modules_folder(tmp_path, {"kernel/a.ko": data, "kernel/b-c.ko": module()})
+    needed, found = module_files(folder, ["a"])
+    assert found == ("a", data, ("b_c",), ("fs-a", "a*"), RELEASE)
+    assert needed == ("b_c", module(), (), (), RELEASE)
+
+
+def test_what_is_listed_is_there(tmp_path: Path) -> None:
+    folder = modules_folder(tmp_path, {"kernel/a-b.ko": module()}, builtin=["c"])
+    assert listed(folder, ["c", "a_b", "d", "a-b"]) == ["a_b", "a-b"]
+    with pytest.raises(ImageError, match="isn't a kernel's modules"):
+        listed(tmp_path / "none", ["a"])
 
 
 def test_hyphen_and_underscore_are_the_same(tmp_path: Path) -> None:
@@ -130,7 +145,7 @@ def test_a_mutated_module_is_read_or_refused(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(0, 8)) if mutated else 0):
         mutated[data.draw(st.integers(0, len(mutated) - 1))] = data.draw(st.integers(0, 255))
     try:
-        needed = tested._dependencies("it", bytes(mutated))
+        found = tested._parse("it", bytes(mutated))
     except ImageError:
         return
-    assert all(isinstance(name, str) for name in needed)
+    assert (found.name, found.data) == ("it", bytes(mutated))

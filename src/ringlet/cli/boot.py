@@ -18,7 +18,7 @@ Examples:
   ringlet boot boot.bin --load-address 0x7c00
   ringlet boot --config vm.toml --timeout 5 --json
   ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
-  ringlet boot vmlinuz --initrd initrd.img --cmdline 'root=/dev/vda' --disk root.raw,snapshot
+  ringlet boot vmlinuz --disk root.raw,snapshot --root /dev/vda --exec 'cat /etc/os-release'
 
 \b
 Status: what the guest wrote to port 0xf4, with --exec the command's; 0 if it halted for good,
@@ -83,10 +83,15 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
     help="Run COMMAND in a Linux guest, as `sh -c` would, and end with its status.",
 )
 @click.option(
+    "--root",
+    metavar="DEVICE",
+    help="Linux's root is on this disk, such as /dev/vda: COMMAND runs there, or else /sbin/init.",
+)
+@click.option(
     "--kernel-modules",
     metavar="FOLDER",
     type=click.Path(),
-    help="For --exec: the kernel's /lib/modules/RELEASE, if it isn't found beside it.",
+    help="For --exec and --root: the kernel's /lib/modules/RELEASE, if it isn't found beside it.",
 )
 @click.option("--verbose", is_flag=True, help="With --exec: the kernel's log on standard error.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
@@ -103,6 +108,7 @@ def command(
     modules: tuple[str, ...],
     disks: tuple[str, ...],
     execute: str | None,
+    root: str | None,
     kernel_modules: str | None,
     verbose: bool,
     **options: Any,
@@ -126,9 +132,13 @@ def command(
             values["disks"] = disks
         if execute is not None:
             output_fd = 2 if as_json else 1
-            values |= _to_execute(values, execute, kernel_modules, verbose, output_fd)
-        elif verbose or kernel_modules is not None:
-            raise ConfigError("--verbose and --kernel-modules go with --exec", "leave them out")
+            values |= _to_execute(values, execute, root, kernel_modules, verbose, output_fd)
+        elif verbose:
+            raise ConfigError("--verbose goes with --exec", "leave it out")
+        elif root is not None:
+            values |= _to_start(values, root, kernel_modules)
+        elif kernel_modules is not None:
+            raise ConfigError("--kernel-modules goes with --exec and --root", "leave it out")
         return boot(
             values,
             as_json=as_json,
@@ -142,9 +152,31 @@ def command(
         raise
 
 
+def _require_free(values: dict[str, Any], option: str, *keys: str) -> None:
+    for key in keys:
+        if values.get(key):
+            raise ConfigError(
+                f"{option} has a use of its own for it: {key} is taken",
+                "leave it out; `ringlet initramfs` makes an initrd with files of yours",
+            )
+    if "image" not in values:
+        raise ConfigError("no kernel is named", "name one: /boot/vmlinuz")
+
+
+def _to_start(values: dict[str, Any], root: str, kernel_modules: str | None) -> dict[str, Any]:
+    from pathlib import Path
+
+    from ringlet.guest_command import configure_root
+
+    _require_free(values, "--root", "initrd", "modules")
+    modules = None if kernel_modules is None else Path(kernel_modules)
+    return configure_root(values["image"], root, modules=modules, disks=values.get("disks", ()))
+
+
 def _to_execute(
     values: dict[str, Any],
     execute: str,
+    root: str | None,
     kernel_modules: str | None,
     verbose: bool,
     output_fd: int,
@@ -154,20 +186,15 @@ def _to_execute(
 
     from ringlet.guest_command import configure
 
-    for taken in ("initrd", "modules", "serial", "com2", "com3"):
-        if values.get(taken):
-            raise ConfigError(
-                f"--exec makes the initrd and uses the serial lines itself: {taken} is taken",
-                "leave it out; `ringlet initramfs` makes an initrd with files of yours",
-            )
-    if "image" not in values:
-        raise ConfigError("no kernel is named", "name one: /boot/vmlinuz")
+    _require_free(values, "--exec", "initrd", "modules", "serial", "com2", "com3")
     terminal = os.isatty(0) and os.isatty(1)
     return configure(
         values["image"],
         execute,
         cmdline=values.get("cmdline", ""),
         modules=None if kernel_modules is None else Path(kernel_modules),
+        root=root,
+        disks=values.get("disks", ()),
         window=os.get_terminal_size(0) if terminal else None,
         verbose=verbose,
         # A terminal stays as it is where the command has none: Ctrl-D is for the host's to act on.

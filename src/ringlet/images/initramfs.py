@@ -8,10 +8,13 @@ import stat
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.images.cpio import FOLDER, Entry, link, write
+
+if TYPE_CHECKING:
+    from ringlet.images.modules import Module
 
 INIT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_init", "init")
 
@@ -69,6 +72,7 @@ def build(
     copies: Sequence[tuple[str | Path, str]] = (),
     modules: Path | None = None,
     module_names: Sequence[str] = (),
+    on_demand: Sequence[str] = (),
     busybox: Path | None = None,
 ) -> None:
     """Write an initramfs that carries out `plan` to `out`.
@@ -76,10 +80,11 @@ def build(
     `copies` are files and folders of the host, each with its path in the guest; links and
     permissions are kept, and a later one is put over an earlier one. `module_names` are taken from
     `modules`, the kernel's /lib/modules/RELEASE, with what they depend on, and are loaded
-    before all else. `busybox` becomes /bin/busybox, with a link in /bin for each of its applets
-    that isn't there yet. Raises `RingletError`.
+    before all else; those of `on_demand` when the kernel asks for them, by busybox. `busybox`
+    becomes /bin/busybox, with a link in /bin for each of its applets that isn't there yet. Raises
+    `RingletError`.
     """
-    entries: dict[str, Entry] = {"tmp": Entry(stat.S_IFDIR | 0o1777), "root": FOLDER}
+    entries: dict[str, Entry] = {"tmp": Entry(stat.S_IFDIR | 0o1777), "root": FOLDER, "mnt": FOLDER}
     entries |= {"dev/console": Entry(stat.S_IFCHR | 0o600, device=(5, 1))}
     for source, target in copies:
         _copy(entries, os.fspath(source), target)
@@ -90,26 +95,65 @@ def build(
     lines = list(plan)
     if module_names:
         lines[:0] = _add_modules(entries, modules, module_names)
+    if on_demand:
+        _add_on_demand(entries, modules, on_demand)
     if not os.path.exists(INIT):
         raise RingletError(
             "ringlet's init isn't built", "run `make` in the checkout, or install ringlet again"
         )
     entries["init"] = _file(INIT, 0o755)
-    entries["plan"] = Entry(stat.S_IFREG | 0o644, b"".join(line + b"\n" for line in lines))
+    entries["plan"] = _bytes(b"".join(line + b"\n" for line in lines))
     write(out, entries)
 
 
 def _add_modules(
     entries: dict[str, Entry], folder: Path | None, names: Sequence[str]
 ) -> Iterator[bytes]:
+    for module in _module_files(folder, names):
+        path = f"modules/{module.name}.ko"
+        entries[path] = _bytes(module.data)
+        yield plan_line("module", f"/{path}")
+
+
+def _add_on_demand(entries: dict[str, Entry], folder: Path | None, names: Sequence[str]) -> None:
+    """As depmod(8) would, so that modprobe(8), which the kernel runs, finds them.
+
+    In /etc/filesystems, mount(8) finds which file systems to try.
+    """
+    found = _module_files(folder, names)
+    if not found:
+        return
+    place = f"lib/modules/{found[0].release}"
+    needs: dict[str, list[str]] = {}  # of each, itself and all below it, in the order to load them
+    dependencies, aliases, filesystems = [], [], []
+    for module in found:
+        below = [name for needed in module.needs for name in needs.get(needed, ())]
+        needs[module.name] = [*dict.fromkeys(below), module.name]
+        file, *others = (f"{name}.ko" for name in reversed(needs[module.name]))
+        dependencies.append(f"{file}: {' '.join(others)}")
+        aliases += [f"alias {alias} {module.name}" for alias in module.aliases]
+        filesystems += [alias[3:] for alias in module.aliases if alias.startswith("fs-")]
+        entries[f"{place}/{file}"] = _bytes(module.data)
+    entries[f"{place}/modules.dep"] = _lines(dependencies)
+    entries[f"{place}/modules.alias"] = _lines(aliases)
+    entries.setdefault("etc/filesystems", _lines(filesystems))
+    entries.setdefault("sbin/modprobe", link("/bin/busybox"))
+
+
+def _module_files(folder: Path | None, names: Sequence[str]) -> "list[Module]":
     from ringlet.images.modules import module_files
 
     if folder is None:
         raise ConfigError("modules are asked for, but not where they are", "give their folder")
-    for module in module_files(folder, names):
-        path = f"modules/{module.name}.ko"
-        entries[path] = Entry(stat.S_IFREG | 0o644, module.data)
-        yield plan_line("module", f"/{path}")
+    return module_files(folder, names)
+
+
+def _lines(lines: Sequence[str]) -> Entry:
+    return _bytes(os.fsencode("".join(f"{line}\n" for line in lines)))
+
+
+def _bytes(data: bytes) -> Entry:
+    return Entry(stat.S_IFREG | 0o644, data)
 
 
 def _applets(busybox: Path) -> list[str]:

@@ -3,11 +3,12 @@
 A module says itself which others it needs, so that modules.dep, which is made when a kernel is
 installed, isn't needed: the kernel may have been unpacked somewhere.
 
-Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin); modpost.c
-(`depends=` in .modinfo); System V ABI, "Sections".
+Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin); modpost.c and
+include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo); System V ABI, "Sections".
 """
 
 import io
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,10 +26,23 @@ _E_SHENTSIZE = 58  # and their size, how many there are, and which one has their
 
 
 class Module(NamedTuple):
-    """A module: its name, with underscores, and its ELF."""
+    """A module: its name, with underscores, its ELF, and what it says of itself.
+
+    `needs` are the modules that it depends on itself, `aliases` the patterns by which the kernel
+    asks for it, and `release` is the kernel's.
+    """
 
     name: str
     data: bytes
+    needs: tuple[str, ...]
+    aliases: tuple[str, ...]
+    release: str
+
+
+def listed(folder: Path, names: Sequence[str]) -> list[str]:
+    """Those of `names` that `folder` has. Raises `ImageError`."""
+    paths = _index(folder, "modules.order")
+    return [name for name in names if _canonical(name) in paths]
 
 
 def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
@@ -53,10 +67,10 @@ def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
             raise ImageError(
                 f"{folder} has no module {name}", "is it the folder of this kernel's release?"
             )
-        data = _read(folder / paths[name])
-        for needed in _dependencies(name, data):
+        module = _parse(name, _read(folder / paths[name]))
+        for needed in module.needs:
             add(needed, (*above, name))
-        found[name] = Module(name, data)
+        found[name] = module
 
     for name in names:
         add(name, ())
@@ -76,11 +90,10 @@ def _index(folder: Path, file: str) -> dict[str, str]:
             f"{folder} isn't a kernel's modules: {file}: {error.strerror}",
             "it is a folder /lib/modules/RELEASE that is wanted",
         ) from None
-    paths = (Path(line) for line in lines)
     return {
-        _canonical(path.stem): str(path)
-        for path in paths
-        if not path.is_absolute() and ".." not in path.parts
+        _canonical(os.path.basename(line).removesuffix(".ko")): line
+        for line in lines
+        if line[:1] != "/" and ".." not in line
     }
 
 
@@ -127,17 +140,20 @@ def _decompress(suffix: str, data: bytes) -> bytes:
     return bytes(out)
 
 
-def _dependencies(name: str, data: bytes) -> list[str]:
-    """The modules that this one says it needs."""
+def _parse(name: str, data: bytes) -> Module:
     try:
-        for field in _section(data, b".modinfo").split(b"\0"):
-            if field.startswith(b"depends="):
-                return [needed for needed in field[8:].decode().split(",") if needed]
+        fields = _section(data, b".modinfo").decode("utf-8", "surrogateescape").split("\0")
     except (struct.error, ValueError, OverflowError) as error:
         raise ImageError(f"{name} is no kernel module: {error}", "install the kernel again") from (
             error
         )
-    return []
+
+    def values(key: str) -> list[str]:
+        return [field.removeprefix(key) for field in fields if field.startswith(key)]
+
+    needs = [_canonical(n) for value in values("depends=") for n in value.split(",") if n]
+    release = "".join(values("vermagic=")).partition(" ")[0]
+    return Module(name, data, tuple(needs), tuple(values("alias=")), release)
 
 
 def _section(data: bytes, wanted: bytes) -> bytes:

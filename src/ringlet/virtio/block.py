@@ -111,13 +111,14 @@ class Block(VirtioDevice):
         return offset + size <= self._disk.size and size <= most and not size % SECTOR
 
     def _identify(self, status: memoryview, writable: list[memoryview]) -> int:
-        name = os.fsencode(os.path.basename(self._disk.name))
+        if sum(map(len, writable)) != ID_SIZE:
+            return _answer(status, S_IOERR)
+        name = os.path.basename(self._disk.name).encode("ascii", "replace")
         rest = name[:ID_SIZE].ljust(ID_SIZE, b"\0")
         for buffer in writable:
-            count = min(len(buffer), len(rest))
-            buffer[:count] = rest[:count]
-            rest = rest[count:]
-        return _answer(status, S_OK, sum(map(len, writable)))
+            buffer[:] = rest[: len(buffer)]
+            rest = rest[len(buffer) :]
+        return _answer(status, S_OK, ID_SIZE)
 
     def _segments(self, kind: int, readable: list[memoryview]) -> list[tuple[int, int, int]] | int:
         """Offset, size and flags of each range, or the status of a request that can't be."""
@@ -126,13 +127,15 @@ class Block(VirtioDevice):
         size = sum(map(len, readable))
         if size % _CLEAR.size or size > _MAX_CLEAR_SEGMENTS * _CLEAR.size:
             return S_IOERR
-        segments = []
-        for sector, sectors, flags in _CLEAR.iter_unpack(b"".join(readable)):
-            if flags & ~(0 if kind == T_DISCARD else FLAG_UNMAP):
-                return S_UNSUPP
-            if not self._fits(sector * SECTOR, sectors * SECTOR, _MAX_CLEAR):
-                return S_IOERR
-            segments.append((sector * SECTOR, sectors * SECTOR, flags))
+        segments = [
+            (sector * SECTOR, sectors * SECTOR, flags)
+            for sector, sectors, flags in _CLEAR.iter_unpack(b"".join(readable))
+        ]
+        known = 0 if kind == T_DISCARD else FLAG_UNMAP
+        if any(flags & ~known for _, _, flags in segments):
+            return S_UNSUPP
+        if not all(self._fits(offset, size, _MAX_CLEAR) for offset, size, _ in segments):
+            return S_IOERR
         return segments
 
     def _clear(self, kind: int, segments: list[tuple[int, int, int]]) -> None:

@@ -106,6 +106,7 @@ class VirtioMmio(Closing):
         )
         self._features = device.features | TRANSPORT_FEATURES
         self._space = (0, device.config)  # generation and contents: replaced together
+        self._space_lock = Lock()
         device.on_config_change = self._change_config
         self._lock = Lock()  # for registers; the device's threads don't take it
         # Each of these is set by the device's threads and cleared by a vCPU.
@@ -164,9 +165,15 @@ class VirtioMmio(Closing):
         os.eventfd_write(self.interrupt_fd, 1)
 
     def _change_config(self) -> None:
-        self._space = (self._space[0] + 1, self.device.config)
+        self._renew_space()
         if self._status & DRIVER_OK:
             self._interrupt_for_config()
+
+    def _renew_space(self) -> None:
+        with self._space_lock:
+            generation, config = self._space
+            if self.device.config != config:
+                self._space = (generation + 1, self.device.config)
 
     def _need_reset(self) -> None:
         """The driver broke the rules (2.1.2): it learns of it where it can."""
@@ -294,11 +301,11 @@ class VirtioMmio(Closing):
             queue.disable()
         self.device.driver_features = 0
         self.device.reset()
+        self._renew_space()
         self._clear()
         self._worker.resume()
 
     def _write_config(self, start: int, data: bytes) -> None:
-        generation, config = self._space
-        if start + len(data) <= len(config):
+        if start + len(data) <= len(self._space[1]):
             self.device.write_config(start, data)
-            self._space = (generation, self.device.config)
+            self._renew_space()

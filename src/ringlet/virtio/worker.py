@@ -16,7 +16,7 @@ from ringlet.host.thread import start_without_signals
 from ringlet.virtio.device import VirtioDevice
 from ringlet.virtio.queue import Chain, DriverError, Virtqueue
 
-MAX_THREADS = 16  # as many requests of one device wait for the host together
+MAX_THREADS = 8  # as many requests of one device wait for the host together
 _BATCH = 8  # chains after which the driver sees what was done, at the latest
 
 _Waiting = tuple[Virtqueue, Chain, Callable[[], int]]
@@ -46,6 +46,7 @@ class Worker:
         self._on_driver_error = on_driver_error
         self._on_error = on_error
         self.serving = False  # changed while it is paused
+        self._next = 0  # the queue that is looked at next: one with slow requests doesn't stay it
         self._threads: list[Thread] = []
         lock = Lock()
         self._turn = Condition(lock)  # to become leader, or to stop
@@ -108,13 +109,13 @@ class Worker:
             self.serving = False
             self._on_driver_error()
         except BaseException as error:
-            from traceback import clear_frames
+            from traceback import format_exception
 
             self.serving = False
-            # Its frames hold views of guest memory, which could not be unmapped; ours does, too.
-            clear_frames(error.__traceback__)
-            below = error.__traceback__ and error.__traceback__.tb_next
-            self._on_error(error.with_traceback(below))
+            # Its frames hold views of guest memory, which could not be unmapped: the text stays.
+            error.add_note("".join(format_exception(error)))
+            error.__traceback__ = error.__context__ = error.__cause__ = None
+            self._on_error(error)
         return None
 
     def _become_leader(self) -> bool:
@@ -142,7 +143,10 @@ class Worker:
         while not self._pauses:
             more = False
             if self.serving:
-                for number, queue in enumerate(self._queues):
+                for _ in self._queues:
+                    number = self._next
+                    self._next = (number + 1) % len(self._queues)
+                    queue = self._queues[number]
                     if queue.ready:
                         waiting = self._drain(number, queue)
                         if waiting is not None:
