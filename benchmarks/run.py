@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 
+import disk
 import exits
 import linux
 import many
@@ -20,7 +21,7 @@ from measure import host_facts, table
 
 import boot
 
-BENCHMARKS = {module.__name__: module for module in (start, exits, boot, memory, many, linux)}
+BENCHMARKS = {module.__name__: module for module in (start, exits, boot, disk, memory, many, linux)}
 DEFAULT = [name for name in BENCHMARKS if name != "linux"]
 
 

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ringlet.config import MachineConfig, from_mapping, parse_address, parse_size, read_toml
+from ringlet.config import (
+    Disk,
+    MachineConfig,
+    from_mapping,
+    parse_address,
+    parse_disk,
+    parse_size,
+    read_toml,
+)
 from ringlet.errors import ConfigError, RingletError
 
 MIB = 1 << 20
@@ -25,6 +33,7 @@ KEYS: dict[str, tuple[str, Any]] = {
     "protocol": ('"pvh"', "pvh"),
     "load_address": ('"0x8000"', 0x8000),
     "serial": ('"none"', "none"),
+    "disks": ('["/a.raw", "/b.raw,readonly"]', (Disk("/a.raw"), Disk("/b.raw", readonly=True))),
     "timeout": ("2.5", 2.5),
     "pit": ("true", True),
 }
@@ -207,7 +216,7 @@ def test_a_value_of_another_type_is_refused(toml: Read, key: str) -> None:
         refused(lambda: toml(f"{key} = 1"))
     if key != "timeout":
         refused(lambda: toml(f"{key} = 1.5"))
-    if key in ("timeout", "pit", "modules"):
+    if key in ("timeout", "pit", "modules", "disks"):
         refused(lambda: toml(f'{key} = "x"'))
 
 
@@ -280,3 +289,33 @@ def test_an_absolute_path_stays_and_so_does_a_guests_name(toml: Read, tmp_path: 
     (tmp_path / "kernel").touch()
     assert toml(f'image = "{tmp_path}/kernel"')["image"] == f"{tmp_path}/kernel"
     assert toml('image = "hello"')["image"] == "hello"
+
+
+@pytest.mark.parametrize(
+    ("text", "disk"),
+    [
+        ("a.raw", Disk("a.raw")),
+        ("a.raw,readonly", Disk("a.raw", readonly=True)),
+        ("a.raw,snapshot", Disk("a.raw", snapshot=True)),
+        ("a.raw,snapshot,readonly", Disk("a.raw", readonly=True, snapshot=True)),
+        ("a,,b.raw,readonly", Disk("a,b.raw", readonly=True)),
+        ("readonly", Disk("readonly")),
+    ],
+)
+def test_a_disk_is_a_path_and_its_options(text: str, disk: Disk) -> None:
+    assert parse_disk(text) == disk
+
+
+@given(path=st.text(min_size=1).filter(lambda path: "\0" not in path))
+def test_any_path_can_be_a_disks_with_its_commas_doubled(path: str) -> None:
+    assert parse_disk(path.replace(",", ",,") + ",readonly") == Disk(path, readonly=True)
+
+
+@pytest.mark.parametrize("text", ["", ",readonly", "a.raw,", "a.raw,ro", "a.raw,readonly=1"])
+def test_a_disk_without_a_path_or_with_another_option_is_refused(text: str) -> None:
+    refused(lambda: parse_disk(text))
+
+
+def test_a_disks_path_in_a_file_starts_at_its_folder(toml: Read, tmp_path: Path) -> None:
+    values = toml('disks = ["a.raw", "/b.raw,snapshot"]')
+    assert values["disks"] == (Disk(f"{tmp_path}/a.raw"), Disk("/b.raw", snapshot=True))

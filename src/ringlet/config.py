@@ -209,8 +209,8 @@ def read_toml(path: str) -> dict[str, Any]:
     if "modules" in checked:
         checked["modules"] = tuple(os.path.join(folder, module) for module in checked["modules"])
     if "disks" in checked:
-        disks = [parse_disk(disk) for disk in checked["disks"]]
-        checked["disks"] = [disk._replace(path=os.path.join(folder, disk.path)) for disk in disks]
+        disks = map(parse_disk, checked["disks"])
+        checked["disks"] = tuple(d._replace(path=os.path.join(folder, d.path)) for d in disks)
     for line in ("serial", "com2", "com3"):
         if checked.get(line) not in (None, *SERIAL_WORDS):
             checked[line] = os.path.join(folder, checked[line])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ringlet import Machine, MachineConfig
 from ringlet.guests import find_image
 
 from ..boot.elf_builder import Part, build, header_fields
@@ -218,3 +219,41 @@ def test_no_permission_for_kvm() -> None:
         result = run_as_nobody("boot", image.name)
     assert "Permission denied" in refused(result)
     assert "usermod" in result.stderr
+
+
+def disk_refused(*options: str, cwd: Path) -> str:
+    return refused(run("boot", "blk", *(f"--disk={option}" for option in options), cwd=cwd))
+
+
+def test_a_disk_that_cant_be_used_is_named_and_why(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "empty.raw").touch()
+    (tmp_path / "odd.raw").write_bytes(bytes(1000))
+    (tmp_path / "disk.raw").write_bytes(bytes(MIB))
+    os.mkfifo(tmp_path / "fifo")
+    assert "absent.raw" in disk_refused("absent.raw", cwd=tmp_path)
+    assert "directory" in disk_refused("folder", cwd=tmp_path)
+    assert "empty" in disk_refused("empty.raw", cwd=tmp_path)
+    assert "1000 bytes" in disk_refused("odd.raw", cwd=tmp_path)
+    assert "neither a file nor a block device" in disk_refused("fifo", cwd=tmp_path)
+    assert "'ro'" in disk_refused("disk.raw,ro", cwd=tmp_path)
+    assert "snapshot" in disk_refused("disk.raw,readonly,snapshot", cwd=tmp_path)
+    assert "too many" in disk_refused(*["disk.raw,readonly"] * 16, cwd=tmp_path)
+
+
+def test_a_disk_that_another_ringlet_writes_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "disk.raw").write_bytes(bytes(MIB))
+    disk = os.fspath(tmp_path / "disk.raw")
+    with Machine(MachineConfig(image="blk", disks=[disk])):
+        assert "disk.raw" in disk_refused("disk.raw", cwd=tmp_path)
+        assert "disk.raw" in disk_refused("disk.raw,readonly", cwd=tmp_path)
+    assert "disk.raw" in disk_refused("disk.raw", "disk.raw", cwd=tmp_path)  # twice the same
+    assert run("boot", "blk", "--disk", "disk.raw", cwd=tmp_path).returncode == 0
+
+
+def test_root_takes_a_kernel_a_disk_and_no_initrd(tmp_path: Path) -> None:
+    (tmp_path / "disk.raw").write_bytes(bytes(MIB))
+    assert "no kernel" in refused(run("boot", "--root", "/dev/vda"))
+    assert "Linux" in refused(run("boot", "hello", "--root", "/dev/vda"))
+    taken = run("boot", "hello", "--root", "/dev/vda", "--initrd", "x", cwd=tmp_path)
+    assert "initrd is taken" in refused(taken)
