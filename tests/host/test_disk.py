@@ -7,6 +7,8 @@ import resource
 import socket
 import stat
 import tempfile
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -414,3 +416,33 @@ def test_the_file_is_opened_as_others_are(tmp_path: Path) -> None:
         assert os.get_blocking(disk._fd)
         assert stat.S_ISREG(os.fstat(disk._fd).st_mode)
     disk.close()  # once more does nothing
+
+
+def test_flushes_that_wait_for_one_share_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[int] = []
+    goes_on = threading.Event()
+    fdatasync = os.fdatasync
+
+    def held(fd: int) -> None:
+        began.append(fd)
+        goes_on.wait()
+        fdatasync(fd)
+
+    with opened(image(tmp_path, SECTOR)) as disk:
+        monkeypatch.setattr(os, "fdatasync", held)
+        first = threading.Thread(target=disk.flush)
+        first.start()
+        while not began:
+            time.sleep(0.001)
+        others = [threading.Thread(target=disk.flush) for _ in range(8)]
+        for thread in others:
+            thread.start()
+        time.sleep(0.1)  # each waits by now, or begins after the first and does for the rest
+        goes_on.set()
+        for thread in (first, *others):
+            thread.join()
+        assert 2 <= len(began) < 1 + len(others)
+        disk.flush()
+        assert len(began) >= 3

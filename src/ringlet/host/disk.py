@@ -115,13 +115,16 @@ class RawDisk(Closing):
 
     def flush(self) -> None:
         """What was written before outlasts a crash of the host. Once it has failed, it fails."""
+        needed = self._syncs + 1  # one that begins from now on does for all who wait for it
         # The kernel drops what it couldn't write and tells of that once: the next call would
         # succeed, and so would one that ran at the same time.
         with self._sync_lock:
-            try:
-                os.fdatasync(self._fd)
-            except OSError as error:
-                self._sync_error = error.args
+            if self._syncs < needed:
+                self._syncs += 1
+                try:
+                    os.fdatasync(self._fd)
+                except OSError as error:
+                    self._sync_error = error.args
             if self._sync_error:
                 raise OSError(*self._sync_error)
 

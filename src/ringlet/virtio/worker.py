@@ -16,7 +16,7 @@ from ringlet.host.thread import start_without_signals
 from ringlet.virtio.device import VirtioDevice
 from ringlet.virtio.queue import Chain, DriverError, Virtqueue
 
-MAX_THREADS = 8  # as many requests of one device wait for the host together
+MAX_THREADS = 4  # wait for the host at once; more were slower: they are in the vCPU's way
 _BATCH = 8  # chains after which the driver sees what was done, at the latest
 
 _Waiting = tuple[Virtqueue, Chain, Callable[[], int]]
