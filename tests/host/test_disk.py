@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ringlet.errors import ConfigError
 from ringlet.host.disk import RawDisk, open_disk, take
+from ringlet.host.overlay import Overlay
 
 from .disks import buffers, detach, image, loop_device, run_mounted
 
@@ -387,7 +388,8 @@ def test_what_may_not_be_opened_is_said_so() -> None:
         try:
             assert "may not be written" in error_of(path).message
             opened(path, readonly=True).close()
-            open_disk(path, snapshot=True).close()
+            with open_disk(path, snapshot=True) as disk:
+                assert isinstance(disk, Overlay)
             os.seteuid(user)
             path.chmod(0)
             if not user:
