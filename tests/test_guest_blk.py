@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -50,9 +51,9 @@ def test_it_writes_reads_back_and_leaves_the_disk_as_it_was(image: Path) -> None
     result, output = blk(os.fspath(image))
     assert (result.reason, result.status) == ("exit-port", 0)
     assert "8192 sectors of 512 bytes" in output
-    assert "its id is disk.raw" in output
+    assert "it is 'disk.raw'" in output
     assert "they are the same: ok" in output
-    assert "a read past the end fails: ok" in output
+    assert "read past the end: refused: ok" in output
     assert "FAILED" not in output
     assert digest(image) == before
 
@@ -61,8 +62,9 @@ def test_what_it_keeps_is_in_the_file(image: Path) -> None:
     before = image.read_bytes()
     assert blk(os.fspath(image), cmdline="keep")[0].status == 0
     after = image.read_bytes()
-    words = (i * 0x9E3779B97F4A7C15 % 2**64 for i in range(TESTED // 8))
-    assert after[:TESTED] == b"".join(word.to_bytes(8, "little") for word in words)
+    words = struct.unpack(f"<{TESTED // 8}Q", before[:TESTED])
+    written = (word ^ (i + 1) * 0x9E3779B97F4A7C15 % 2**64 for i, word in enumerate(words))
+    assert after[:TESTED] == struct.pack(f"<{TESTED // 8}Q", *written)
     assert after[TESTED:] == before[TESTED:]
 
 
@@ -70,7 +72,7 @@ def test_a_readonly_disk_is_read_and_stays_as_it_is(image: Path) -> None:
     before = digest(image)
     result, output = blk(f"{image},readonly", cmdline="keep")
     assert result.status == 0
-    assert "it is read-only, a write fails: ok" in output
+    assert "it is read-only" in output
     assert digest(image) == before
 
 
@@ -87,7 +89,7 @@ def test_it_drives_the_first_of_several_disks(image: Path, tmp_path: Path) -> No
     second.write_bytes(bytes(MIB))
     result, output = blk(os.fspath(image), os.fspath(second), cmdline="keep")
     assert result.status == 0
-    assert "its id is disk.raw" in output
+    assert "it is 'disk.raw'" in output
     assert second.read_bytes() == bytes(MIB)
 
 
@@ -105,7 +107,6 @@ def test_an_error_of_the_host_is_one_of_that_request(image: Path) -> None:
         result = machine.run()
     assert result.status == 1
     assert "read 8 sectors: FAILED" in output.getvalue().decode()
-    assert "write 8 sectors: ok" in output.getvalue().decode()
 
 
 @pytest.mark.parametrize("words", BENCHES)

@@ -5,8 +5,9 @@
 
 #define SECTORS 8
 #define SIZE (SECTORS * SECTOR_SIZE)
+#define WORDS (SIZE / sizeof(uint64_t))
 
-static uint8_t original[SIZE], written[SIZE], read[SIZE];
+static uint64_t original[WORDS], written[WORDS], read[WORDS];
 
 static int failures;
 
@@ -15,77 +16,112 @@ static void check(const char *what, int good) {
     failures += !good;
 }
 
-static int same(const uint8_t *a, const uint8_t *b) {
-    const uint64_t *x = (const void *)a, *y = (const void *)b;
-    for (unsigned i = 0; i < SIZE / sizeof(*x); i++)
-        if (x[i] != y[i])
+static void print_features(const char *what, uint64_t features) {
+    static const char *const names[64] = {
+        [1] = "SIZE_MAX", [2] = "SEG_MAX", [4] = "GEOMETRY", [5] = "RO", [6] = "BLK_SIZE",
+        [9] = "FLUSH", [10] = "TOPOLOGY", [11] = "CONFIG_WCE", [12] = "MQ", [13] = "DISCARD",
+        [14] = "WRITE_ZEROES", [28] = "INDIRECT_DESC", [29] = "EVENT_IDX", [32] = "VERSION_1",
+    };
+    print("features %s:", what);
+    for (uint64_t bit = 0; bit < 64; bit++) {
+        if (!(features >> bit & 1))
+            continue;
+        if (names[bit])
+            print(" %s", names[bit]);
+        else
+            print(" bit %lu", bit);
+    }
+    print("\n");
+}
+
+static int same(const uint64_t *a, const uint64_t *b) {
+    for (size_t i = 0; i < WORDS; i++)
+        if (a[i] != b[i])
             return 0;
     return 1;
 }
 
-static void write_and_read(uint64_t sector, int keep) {
-    for (unsigned i = 0; i < SIZE / 8; i++)
-        ((uint64_t *)written)[i] = i * 0x9e3779b97f4a7c15;
-    check("write 8 sectors", disk_do(BLK_OUT, sector, written, SIZE) == BLK_OK);
+static void flush(void) {
     if (disk.accepted & FEATURE_FLUSH)
         check("flush", disk_do(BLK_FLUSH, 0, NULL, 0) == BLK_OK);
-    check("read them back", disk_do(BLK_IN, sector, read, SIZE) == BLK_OK);
-    check("they are the same", same(written, read));
-    if (!keep)
-        check("put back what was there", disk_do(BLK_OUT, sector, original, SIZE) == BLK_OK);
 }
 
-// The first word virtio_mmio.device=SIZE@ADDRESS:IRQ that is a block device's (Linux,
-// drivers/virtio/virtio_mmio.c). Its address, or 0.
-static uintptr_t find_disk(const struct hvm_start_info *info, unsigned *irq) {
-    struct hvm_start_info rest = *info;
-    const char *word;
-    while ((word = find_word(&rest, "virtio_mmio.device="))) {
-        while (*word && *word != '@')
-            word++;
-        word += *word == '@';
-        uintptr_t address = parse_number(&word);
-        word += *word == ':';
-        *irq = (unsigned)parse_number(&word);
-        if (address && disk_is_at(address))
+// No word is what was there, so a write that gets lost shows.
+static void write_and_read(int keep) {
+    for (size_t i = 0; i < WORDS; i++)
+        written[i] = original[i] ^ (i + 1) * 0x9e3779b97f4a7c15;
+    check("write 8 sectors", disk_do(BLK_OUT, 0, written, SIZE) == BLK_OK);
+    flush();
+    check("read them back", disk_do(BLK_IN, 0, read, SIZE) == BLK_OK);
+    check("they are the same", same(written, read));
+    if (keep)
+        return;
+    check("put back what was there", disk_do(BLK_OUT, 0, original, SIZE) == BLK_OK);
+    flush();
+}
+
+// The first block device of the words virtio_mmio.device=SIZE@ADDRESS:IRQ (Linux,
+// Documentation/admin-guide/kernel-parameters.txt). Its address, or 0.
+static uintptr_t find_disk(const char *line, unsigned *irq) {
+    while ((line = find_word(line, "virtio_mmio.device="))) {
+        while (*line && *line != ' ' && *line != '@')
+            line++;
+        if (*line != '@')
+            continue;
+        line++;
+        uintptr_t address = parse_number(&line);
+        if (*line != ':')
+            continue;
+        line++;
+        *irq = (unsigned)parse_number(&line);
+        if (disk_is_at(address))
             return address;
-        rest.cmdline_paddr = (uintptr_t)word;
     }
     return 0;
 }
 
+static void show(void) {
+    char id[BLK_ID_SIZE + 1] = {0};
+    print_features("offered", disk.offered);
+    print_features("accepted", disk.accepted);
+    print("%lu sectors of 512 bytes, a queue of %lu\n", disk.capacity, (uint64_t)disk.queue_size);
+    check("ask for its id", disk_do(BLK_GET_ID, 0, id, BLK_ID_SIZE) == BLK_OK);
+    print("it is '%s'\n", id);
+    if (disk.capacity < SECTORS) {
+        print("it has fewer than 8 sectors, so that is all\n");
+        failures++;
+        return;
+    }
+    check("read 8 sectors", disk_do(BLK_IN, 0, original, SIZE) == BLK_OK);
+    // A driver must not do this (5.2.6.1), and a device must notice.
+    check("read past the end: refused", disk_do(BLK_IN, disk.capacity, read, SIZE) == BLK_IOERR);
+}
+
 int main(const struct hvm_start_info *info) {
+    const char *line = (const char *)info->cmdline_paddr;
     unsigned irq;
-    uintptr_t address = find_disk(info, &irq);
+    uintptr_t address = find_disk(line, &irq);
     if (!address) {
-        print("there is no disk: give me one with --disk FILE\n");
+        print("there is no disk: the command line has no virtio_mmio.device=SIZE@ADDRESS:IRQ of a "
+              "block device (--disk FILE gives one)\n");
         return 1;
     }
     const char *problem = disk_open(address, irq);
     if (problem) {
-        print("the disk at %lx: %s\n", (uint64_t)address, problem);
+        print("the disk at %lx: %s\n", address, problem);
         return 1;
     }
-    const char *what = find_word(info, "bench=");
-    if (what)
-        return bench(info, what);
+    if (find_word(line, "bench="))
+        return bench(info, line);
 
-    char id[BLK_ID_SIZE + 1] = {0};
-    print("virtio block device at %lx, interrupt %lu\n", (uint64_t)address, (uint64_t)irq);
-    print("features offered %lx, accepted %lx\n", disk.offered, disk.accepted);
-    print("%lu sectors of 512 bytes, a queue of %lu\n", disk.capacity, (uint64_t)disk.queue_size);
-    if (disk_do(BLK_GET_ID, 0, id, BLK_ID_SIZE) == BLK_OK)
-        print("its id is %s\n", id);
-    if (disk.capacity < SECTORS) {
-        print("it is too small for me\n");
+    print("virtio block device at %lx, interrupt %lu\n", address, (uint64_t)irq);
+    show();
+    if (failures)
         return 1;
-    }
-    check("read 8 sectors", disk_do(BLK_IN, 0, original, SIZE) == BLK_OK);
     if (disk.offered & FEATURE_RO)
-        check("it is read-only, a write fails", disk_do(BLK_OUT, 0, original, SIZE) == BLK_IOERR);
+        print("it is read-only, so I don't write\n");
     else
-        write_and_read(0, find_word(info, "keep") != NULL);
-    check("a read past the end fails", disk_do(BLK_IN, disk.capacity, read, SIZE) == BLK_IOERR);
+        write_and_read(find_word(line, "keep") != NULL);
     print("%lu interrupts, %lu notifications\n", disk.interrupts, disk.notifications);
     return failures != 0;
 }

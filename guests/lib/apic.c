@@ -4,10 +4,6 @@
 
 #define SPURIOUS_VECTOR 0xff
 
-void lapic_write(uint32_t offset, uint32_t value) {
-    *(volatile uint32_t *)(uintptr_t)(LAPIC + offset) = value;
-}
-
 static void ioapic_write(uint32_t number, uint32_t value) {
     *(volatile uint32_t *)(uintptr_t)(IOAPIC + IOAPIC_SELECT) = number;
     *(volatile uint32_t *)(uintptr_t)(IOAPIC + IOAPIC_WINDOW) = value;

@@ -21,8 +21,8 @@ void serial_write(const char *data, size_t size);
 // print.c: as printf, with %s, %c, %lu and %lx; a width is the least number of digits.
 __attribute__((format(printf, 1, 2))) void print(const char *format, ...);
 
-// words.c: what follows `start` in the command line's first word that begins so, or NULL.
-const char *find_word(const struct hvm_start_info *info, const char *start);
+// words.c: what follows `start` in the line's first word that begins so, or NULL.
+const char *find_word(const char *line, const char *start);
 // Reads a number, decimal or after 0x hexadecimal, and goes on behind it.
 uint64_t parse_number(const char **text);
 
@@ -32,6 +32,9 @@ void set_interrupt_handler(uint8_t vector, void *handler, unsigned ring);
 
 // apic.c: makes interrupts come from the local and the I/O APIC, and from them alone.
 void apic_init(void);
-void lapic_write(uint32_t offset, uint32_t value);
 // A rising edge of this line is the interrupt `vector` of CPU 0.
 void ioapic_route(unsigned line, uint8_t vector);
+// Here for interrupt handlers: one that calls nothing has few registers to save.
+static inline void lapic_write(uint32_t offset, uint32_t value) {
+    *(volatile uint32_t *)(uintptr_t)(LAPIC + offset) = value;
+}

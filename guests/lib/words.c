@@ -2,8 +2,7 @@
 
 #include "guest.h"
 
-const char *find_word(const struct hvm_start_info *info, const char *start) {
-    const char *line = (const char *)(uintptr_t)info->cmdline_paddr;
+const char *find_word(const char *line, const char *start) {
     while (line && *line) {
         size_t size = 0;
         while (start[size] && line[size] == start[size])
