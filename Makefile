@@ -4,6 +4,7 @@
 #   make demo     boot a guest
 #   make test     run the tests
 #   make test-nested   run those that need a hardware KVM, in a machine that QEMU emulates
+#   make fuzz     drive virtio devices with a million hostile operations, or FUZZ_OPERATIONS=N
 #   make lint     check style, types and layers
 #   make bench    measure, against bare C and QEMU
 #   make bench-linux   the same for a Linux guest, in a machine that QEMU emulates
@@ -16,6 +17,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DIST ?= dist
 NESTED_MEMORY ?= 8G
+FUZZ_OPERATIONS ?= 1000000
 GUESTS := $(CURDIR)/src/ringlet/_guests
 INIT := $(CURDIR)/src/ringlet/_init
 
@@ -43,6 +45,11 @@ test-nested: build
 	$(BIN)/ringlet nested --memory $(NESTED_MEMORY) --timeout 1800 --share build/nested -- \
 	    $(BIN)/python -m pytest -m nested --junitxml build/nested/results.xml \
 	    -o cache_dir=build/nested/pytest tests/nested
+
+# What fails names its seed: FUZZ_SEED=N does the same again.
+fuzz: build
+	FUZZ_OPERATIONS=$(FUZZ_OPERATIONS) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest \
+	    -q -k test_a_hostile_driver tests/virtio/test_hostile.py
 
 lint: build
 	$(BIN)/ruff check
@@ -79,4 +86,4 @@ $(READY): pyproject.toml Makefile
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-.PHONY: build demo test test-nested lint bench bench-linux build/bench dist clean
+.PHONY: build demo test test-nested fuzz lint bench bench-linux build/bench dist clean

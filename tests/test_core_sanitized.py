@@ -1,4 +1,6 @@
-"""The C core once more, with the compiler's checks in it: the tests of tests/kvm again.
+"""The C core once more, with the compiler's checks in it.
+
+Its tests run again, and a hostile driver of virtqueues.
 
 AddressSanitizer finds accesses outside of objects, UndefinedBehaviorSanitizer what the C
 standard leaves undefined; both end the process.
@@ -42,37 +44,47 @@ def build(folder: Path) -> Path:
     return core
 
 
-@pytest.mark.needs_gcc
-@pytest.mark.needs_kvm
-def test_the_core_does_nothing_undefined_in_its_tests(tmp_path: Path) -> None:
-    core = build(tmp_path)
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Of a program that is to use such a core."""
+    folder = tmp_path_factory.mktemp("sanitized")
+    core = build(folder)
     for symbol in (b"__asan_init", b"__ubsan_handle"):
-        assert symbol in core.read_bytes()  # or this test would see nothing
-
-    report = tmp_path / "report.xml"
+        assert symbol in core.read_bytes()  # or these tests would see nothing
     environment = {
         "LD_PRELOAD": run(["gcc", "-print-file-name=libasan.so"]).strip(),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python's own are many
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-        "PYTHONPATH": str(tmp_path),
+        "PYTHONPATH": str(folder),
     }
     loaded = run(
         [sys.executable, "-c", "from ringlet import _core; print(_core.__file__)"], **environment
     )
     assert Path(loaded.strip()) == core
-    run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            f"--junit-xml={report}",
-            "tests/kvm",
-        ],
-        **environment,
-    )
+    return environment
+
+
+def passed(report: Path, *tests: str, **environment: str) -> int:
+    """Runs `tests`, none of which may be skipped; how many there were."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    run([*command, f"--junit-xml={report}", *tests], **environment)
     (suite,) = ElementTree.parse(report).getroot().iter("testsuite")
-    assert int(suite.attrib["tests"]) > 100
     assert int(suite.attrib["skipped"]) == 0
+    return int(suite.attrib["tests"])
+
+
+@pytest.mark.needs_gcc
+@pytest.mark.needs_kvm
+def test_the_core_does_nothing_undefined_in_its_tests(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert passed(tmp_path / "report.xml", "tests/kvm", **environment) > 100
+
+
+@pytest.mark.needs_gcc
+def test_the_queues_do_nothing_undefined_whatever_a_driver_does(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    tests = ("tests/virtio/test_queue.py", "tests/virtio/test_hostile.py")
+    environment = environment | {"FUZZ_OPERATIONS": "30000"}
+    assert passed(tmp_path / "report.xml", *tests, **environment) > 100
