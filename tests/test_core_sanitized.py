@@ -85,6 +85,6 @@ def test_the_core_does_nothing_undefined_in_its_tests(
 def test_the_queues_do_nothing_undefined_whatever_a_driver_does(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    tests = ("tests/virtio/test_queue.py", "tests/virtio/test_hostile.py")
+    tests = [f"tests/virtio/test_{name}.py" for name in ("queue", "chain", "hostile")]
     environment = environment | {"FUZZ_OPERATIONS": "30000"}
     assert passed(tmp_path / "report.xml", *tests, **environment) > 100

@@ -18,8 +18,9 @@ QUEUE_SIZE = 256
 SEG_MAX = QUEUE_SIZE - 2  # header and status are buffers, too
 SIZE_MAX = 1 << 20  # bytes of a segment
 _MAX_TRANSFER = SEG_MAX * SIZE_MAX  # of a request, or it would take long to end a machine
-_MAX_CLEAR = 1 << 30  # bytes of one segment of a discard or write zeroes
+# Of a discard or write zeroes, for the same reason: a host may have to write the zeros.
 _MAX_CLEAR_SEGMENTS = 16
+_MAX_CLEAR = 1 << 24  # bytes of each
 
 # Features (5.2.3).
 F_SIZE_MAX = 1 << 1
@@ -59,10 +60,10 @@ class Block(VirtioDevice):
             self.features |= F_DISCARD * disk.can_discard | F_WRITE_ZEROES * disk.can_write_zeroes
         block = disk.block_size
         sectors = block // SECTOR
-        exponent = (disk.physical_block_size // block).bit_length() - 1
+        physical = min(max(disk.physical_block_size // block, 1), 0x8000)  # in blocks
         self.config = _CONFIG.pack(
             *(disk.size // SECTOR, SIZE_MAX, SEG_MAX, 0, 0, 0, block),
-            *(exponent, 0, disk.physical_block_size // block, 0, 0, 1),
+            *(physical.bit_length() - 1, 0, physical, 0, 0, 1),
             *(_MAX_CLEAR // SECTOR, _MAX_CLEAR_SEGMENTS, sectors),
             *(_MAX_CLEAR // SECTOR, _MAX_CLEAR_SEGMENTS, 1),
         )
@@ -77,7 +78,9 @@ class Block(VirtioDevice):
             writable.append(last[:-1])
         header, readable = _split(chain.readable, _HEADER.size)
         kind, sector = _HEADER.unpack(header)
-        disk, offset, written = self._disk, sector * SECTOR, 0
+        disk, offset = self._disk, sector * SECTOR
+        # The status counts where all before it was written; reads and IDs alone write there.
+        written = -1 if writable else 0
         work: Callable[[], object]
         if kind == T_IN:
             written = sum(map(len, writable))
@@ -92,7 +95,7 @@ class Block(VirtioDevice):
             # A driver that never flushes counts on each write to last (5.2.6.2).
             durable = not self.driver_features & F_FLUSH
             if not durable and disk.try_write(readable, offset):
-                return _answer(status, S_OK)
+                return _answer(status, S_OK, written)
             work = partial(disk.write, readable, offset, durable=durable)
         elif kind == T_FLUSH:
             work = disk.flush

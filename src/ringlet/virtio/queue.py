@@ -5,6 +5,7 @@ memory: nothing is copied, and the driver can change them at any time.
 """
 
 from threading import Lock
+from typing import Any
 
 from ringlet.kvm.core import ffi, lib
 from ringlet.kvm.memory import GuestMemory
@@ -42,6 +43,7 @@ class Virtqueue:
         self.ready = False
         self._memory = memory
         self._views: list[memoryview] = []
+        self._regions: Any = None  # which the native queue points to
         self._native = ffi.new("struct ringlet_virtqueue *")
         self._chain = ffi.new("struct ringlet_chain *")
         # The buffers as numbers: size and region in one, then the offset.
@@ -56,13 +58,14 @@ class Virtqueue:
         Raises `DriverError` where they are wrong.
         """
         native = self._native
-        native.regions = self._memory.native
+        native.regions = self._regions = self._memory.native
         native.region_count = len(self._memory.regions)
         if size > self.max_size or lib.ringlet_virtqueue_enable(
             native, size, descriptors, available, used, event_index
         ):
             raise DriverError(f"a queue of {size} at {descriptors:#x}, {available:#x}, {used:#x}")
-        self._views = [region.view for region in self._memory.regions]
+        # Views of its own: none of the regions can be unmapped now.
+        self._views = [region.view[:] for region in self._memory.regions]
         self.ready = True
 
     def disable(self) -> None:

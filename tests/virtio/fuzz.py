@@ -1,0 +1,252 @@
+"""What a hostile driver must not reach, and the proof that it hurts nobody but itself.
+
+It has bursts, each from a seed of its own. After each one the device, reset, has to work for a
+driver that keeps to the rules.
+
+`make fuzz` runs it for long: FUZZ_OPERATIONS accesses to registers or memory, from FUZZ_SEED on.
+"""
+
+import ctypes
+import faulthandler
+import mmap
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ringlet.closing import Closing
+from ringlet.host.disk import open_disk
+from ringlet.kvm.memory import GuestMemory, Region
+from ringlet.virtio.block import F_FLUSH, Block
+from ringlet.virtio.device import TRANSPORT_FEATURES, VirtioDevice
+from ringlet.virtio.mmio import VirtioMmio
+from ringlet.virtio.queue import Chain, DriverError
+from ringlet.virtio.worker import MAX_THREADS
+
+from .driver import WRITE, Driver
+from .hostile_driver import DISK_SIZE, HIGH, HIGH_SIZE, RAM_SIZE, SECTOR, SIZES, TABLES_END, Attack
+
+PAGE, GUARD = mmap.PAGESIZE, 2 << 20
+HANGS = 120  # seconds without progress after which something hangs
+
+# Far away, where no address that it makes up points to: the rings of those who keep to the rules.
+PRIVATE, PRIVATE_SIZE = 0x75A_5A5A_0000, 128 << 10
+
+# The disk is a file full of holes. What is valid is written to these sectors, which no request of
+# the hostile driver reaches.
+KEPT, KEPT_SECTORS = 0xA5_A5A5, 64
+
+
+class Guarded:
+    """A region of guest memory between ranges that end the process if they are touched.
+
+    They are wider than a ring's indices reach.
+    """
+
+    def __init__(self, address: int, size: int) -> None:
+        self.fd = os.memfd_create("guest")
+        os.ftruncate(self.fd, GUARD + size + GUARD)
+        mapping = mmap.mmap(self.fd, 0)
+        protect = ctypes.CDLL(None).mprotect
+        start = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
+        for guard in (start, start + GUARD + size):
+            assert protect(ctypes.c_void_p(guard), ctypes.c_size_t(GUARD), 0) == 0
+        self.region = Region(address, mapping, GUARD)
+        self.region.size = size
+        self.region.view = self.region.view[:size]
+
+
+class Echo(VirtioDevice):
+    """Copies what it reads to where it may write; every other time it takes longer."""
+
+    device_id = 42
+    queue_sizes = (256, 4, 64)
+    config = bytes(range(23))
+
+    def handle(self, queue: int, chain: Chain) -> int | Callable[[], int]:
+        if chain.head % 2:
+            return lambda: self._copy(chain)
+        return self._copy(chain)
+
+    def _copy(self, chain: Chain) -> int:
+        data = b"".join(bytes(view[:512]) for view in chain.readable[:8])
+        if data[:4] == b"evil":
+            raise DriverError("evil")
+        written = 0
+        for view in chain.writable[:8]:
+            part = data[written : written + len(view)]
+            view[: len(part)] = part
+            written += len(part)
+        return written
+
+    def write_config(self, offset: int, data: bytes) -> None:
+        self.config = self.config[:offset] + data + self.config[offset + len(data) :]
+
+
+class Target:
+    """A device with its transport, and a driver that keeps to the rules."""
+
+    def __init__(self, device: VirtioDevice, memory: GuestMemory, number: int) -> None:
+        self.errors: list[BaseException] = []
+        self.device = device
+        self.transport = VirtioMmio(device, memory, self.errors.append)
+        self.transport.start()
+        self.base = PRIVATE + 0x8000 * number
+        self.driver = Driver(self.transport, memory, self.base)
+        self.memory = memory
+
+    def request(self, *buffers: tuple[int, int, int]) -> int:
+        return self.queue.request(buffers)
+
+    def start(self, features: int, size: int) -> None:
+        self.queue, *_ = self.driver.start(features, size)
+
+    def check(self, random: random.Random) -> None:
+        """Works: does what it is asked for, and gives the right data."""
+        data = random.randbytes(20)
+        self.memory.write(self.base + 0x7000, data)
+        assert self.request((self.base + 0x7000, 20, 0), (self.base + 0x7100, 20, WRITE)) == 20
+        assert self.memory.read(self.base + 0x7100, 20) == data
+
+
+class Disk(Target):
+    """One with a block device, on the file `path`."""
+
+    def __init__(self, path: Path, memory: GuestMemory, number: int, *, readonly: bool) -> None:
+        super().__init__(Block(open_disk(path, readonly=readonly)), memory, number)
+        self.readonly = readonly
+        self.content = bytearray(KEPT_SECTORS * SECTOR)
+        self.file = os.open(path, os.O_RDONLY)
+        status = os.fstat(self.file)
+        self.untouched = (status.st_mtime_ns, status.st_blocks)
+
+    def check(self, random: random.Random) -> None:
+        place = random.randrange(KEPT_SECTORS)
+        if not self.readonly:
+            data = random.randbytes(SECTOR)
+            assert self.transfer(1, place, data) == b"\0"
+            self.content[place * SECTOR : (place + 1) * SECTOR] = data
+        other = random.randrange(KEPT_SECTORS)
+        for sector in (place, other):
+            assert self.transfer(0, sector, bytes(SECTOR)) == b"\0"
+            found = self.memory.read(self.base + 0x7100, SECTOR)
+            assert found == self.content[sector * SECTOR : (sector + 1) * SECTOR]
+
+    def transfer(self, kind: int, place: int, data: bytes) -> bytes:
+        """Reads or writes one of the sectors that are kept; the status."""
+        header, buffer, status = self.base + 0x7000, self.base + 0x7100, self.base + 0x7010
+        self.memory.write(header, struct.pack("<IIQB", kind, 0, KEPT + place, 0xFF))
+        self.memory.write(buffer, data)
+        self.request((header, 16, 0), (buffer, SECTOR, WRITE * (not kind)), (status, 1, WRITE))
+        return self.memory.read(status, 1)
+
+    def check_file(self) -> None:
+        """The file has its size, and what was written by those who keep to the rules."""
+        status = os.fstat(self.file)
+        assert status.st_size == DISK_SIZE
+        if self.readonly:
+            assert (status.st_mtime_ns, status.st_blocks) == self.untouched
+        found = os.pread(self.file, len(self.content), KEPT * SECTOR)
+        assert found == self.content
+
+
+class Arena(Closing):
+    """The devices, their memory, and what must not happen to them. Its files are in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.operations = 0
+        parts = [Guarded(0, RAM_SIZE), Guarded(HIGH, HIGH_SIZE), Guarded(PRIVATE, PRIVATE_SIZE)]
+        self.memory = GuestMemory([part.region for part in parts])
+        self.ram = self.memory.regions[0].view
+        self.targets: list[Target] = []
+        for number, name in enumerate(("disk", "readonly", "bystander")):
+            path = folder / name
+            path.touch()
+            os.truncate(path, DISK_SIZE)
+            self.targets.append(Disk(path, self.memory, number, readonly=name == "readonly"))
+        self.disks = [target for target in self.targets if isinstance(target, Disk)]
+        self.bystander = self.targets.pop()
+        self.bystander.start(TRANSPORT_FEATURES | F_FLUSH, 16)
+        self.targets.append(Target(Echo(), self.memory, 3))
+        self.interval = sys.getswitchinterval()
+        sys.setswitchinterval(0.0001)  # the device's threads come to their turn
+
+        self.scribbles = mmap.mmap(parts[0].fd, PAGE)  # its first byte says whether
+        command = [sys.executable, str(Path(__file__).with_name("scribble.py"))]
+        area = [str(GUARD), str(GUARD + TABLES_END)]
+        fd = parts[0].fd
+        environment = {name: os.environ[name] for name in os.environ if name != "LD_PRELOAD"}
+        self.scribbler = subprocess.Popen(
+            [*command, str(fd), *area], pass_fds=[fd], env=environment
+        )
+        for part in parts:
+            os.close(part.fd)
+        self.descriptors = len(os.listdir("/proc/self/fd"))
+
+    def burst(self, random: random.Random, steps: int) -> None:
+        """Some hostile steps, and what holds after them."""
+        target = self.targets[int(random.random() * (len(self.targets) + 1)) % len(self.targets)]
+        attack = Attack(random, target.transport, self.ram)
+        self.scribbles[0] = random.random() < 0.2
+        attack.run(steps)
+        self.scribbles[0] = 0
+        self.operations += attack.operations
+
+        self.bystander.check(random)
+        features = TRANSPORT_FEATURES
+        if isinstance(target, Disk) and random.random() < 0.8:
+            features |= F_FLUSH
+        target.start(features, attack.choose(SIZES[2:]) if isinstance(target, Disk) else 4)
+        target.check(random)
+        assert self.scribbler.poll() is None
+        for each in (*self.targets, self.bystander):
+            assert each.errors == []
+            assert len(each.transport._worker._threads) <= MAX_THREADS
+
+    def check(self) -> None:
+        """What takes longer to look at."""
+        for disk in self.disks:
+            disk.check_file()
+        assert len(os.listdir("/proc/self/fd")) == self.descriptors
+
+    def close(self) -> None:
+        sys.setswitchinterval(self.interval)
+        self.scribbler.kill()
+        self.scribbler.wait()
+        self.scribbles.close()
+        for target in (*self.targets, self.bystander):
+            target.transport.close()
+        for disk in self.disks:
+            os.close(disk.file)
+        self.memory.close()
+
+
+def fuzz(folder: Path, operations: int, seed: int, report: Callable[[str], None]) -> None:
+    """At least so many operations. Raises `AssertionError` where something is broken."""
+    began = time.monotonic()
+    told = 0
+    try:
+        with Arena(folder) as arena:
+            number = 0
+            while arena.operations < operations:
+                mind = random.Random(f"{seed} {number}")
+                try:
+                    arena.burst(mind, mind.randrange(10, 80))
+                    if number % 64 == 0:
+                        arena.check()
+                        faulthandler.dump_traceback_later(HANGS, exit=True)
+                except BaseException:
+                    report(f"seed {seed}: burst {number} failed")
+                    raise
+                number += 1
+                if arena.operations - told >= operations // 10:
+                    told = arena.operations
+                    speed = told / (time.monotonic() - began)
+                    report(f"seed {seed}: {told:,} operations, {number:,} bursts, {speed:,.0f}/s")
+            arena.check()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
