@@ -191,16 +191,7 @@ def read_toml(path: str) -> dict[str, Any]:
     A relative path in it starts at the file's own folder; an image that isn't found there may
     also be the name of a guest.
     """
-    import tomllib
-
-    try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", "check the path") from None
-    except (ValueError, RecursionError) as error:  # also of a number that int() refuses
-        raise ConfigError(f"{path}: not TOML: {error}", "see https://toml.io") from None
-    checked: dict[str, Any] = {key: _check_key(path, key, value) for key, value in values.items()}
+    checked = {key: _check_key(path, key, value) for key, value in load_toml(path, _TYPES).items()}
     folder = os.path.dirname(path)
     if "image" in checked and os.path.exists(image := os.path.join(folder, checked["image"])):
         checked["image"] = image
@@ -217,15 +208,29 @@ def read_toml(path: str) -> dict[str, Any]:
     return checked
 
 
+def load_toml(path: str, types: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
+    """The keys of a TOML file, which are to be among `types` and of them. Raises `ConfigError`."""
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}", "check the path") from None
+    except (ValueError, RecursionError) as error:  # also of a number that int() refuses
+        raise ConfigError(f"{path}: not TOML: {error}", "see https://toml.io") from None
+    for key, value in values.items():
+        if key not in types:
+            raise ConfigError(f"{path}: unknown key {key!r}", f"the keys are {', '.join(types)}")
+        if type(value) not in types[key]:  # exactly: a bool is an int, too
+            raise ConfigError(
+                f"{path}: {key} is of the wrong type",
+                f"give {' or '.join(kind.__name__ for kind in types[key])}",
+            )
+    return values
+
+
 def _check_key(path: str, key: str, value: Any) -> Any:
-    if key not in _TYPES:
-        raise ConfigError(f"{path}: unknown key {key!r}", f"the keys are {', '.join(_TYPES)}")
-    kinds = _TYPES[key]
-    if type(value) not in kinds:  # exactly: a bool is an int, too
-        raise ConfigError(
-            f"{path}: {key} is of the wrong type",
-            f"give {' or '.join(kind.__name__ for kind in kinds)}",
-        )
     if key in _LISTS and not all(isinstance(name, str) for name in value):
         raise ConfigError(f"{path}: {key} isn't text alone", f"give a list like [{_LISTS[key]}]")
     if isinstance(value, str) and key == "memory":

@@ -2,11 +2,14 @@
 
 A run ends by `finish`, whoever calls it: a device, a signal handler, a timer, another thread.
 The first one counts. Each vCPU is kicked out of the guest and its loop looks here; who waits
-for the host meanwhile, such as slow output, is woken by `stop_fd`.
+for the host meanwhile, such as slow output, is woken by `stop_fd`. A pause is the same path: the
+loop finds `pausing` set, and parks.
 """
 
 import os
-from threading import Event, RLock
+from contextlib import suppress
+from select import POLLIN, poll
+from threading import Condition, Event, RLock
 from typing import NamedTuple
 
 from ringlet.kvm.vcpu import Vcpu
@@ -47,6 +50,10 @@ class RunControl:
         self._lock = RLock()  # over `_closed`: the descriptors' numbers may be others' afterwards
         self._ended = Event()
         self._closed = False
+        self.pausing = False
+        self._go_fd = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable but in a pause
+        self._running = 0  # vCPUs in their loops and not parked
+        self._parked = Condition()
 
     @property
     def end(self) -> End | None:
@@ -78,6 +85,46 @@ class RunControl:
             self.error = error
         self.finish(ERROR)
 
+    # A pause. A signal handler may end it by `finish`, and calls nothing else of it.
+
+    def enter(self) -> None:
+        """A vCPU's loop begins: in a pause, it waits."""
+        with self._parked:
+            self._running += 1
+        self.park()
+
+    def leave(self) -> None:
+        """A vCPU's loop ends."""
+        with self._parked:
+            self._running -= 1
+            self._parked.notify_all()
+
+    def park(self) -> None:
+        """Waits for the end of a pause, or of the run."""
+        while self.pausing and self.end is None:
+            self.leave()
+            waiting = poll()
+            waiting.register(self.stop_fd, POLLIN)
+            waiting.register(self._go_fd, POLLIN)
+            waiting.poll()
+            with self._parked:
+                self._running += 1
+
+    def pause(self) -> None:
+        """Returns when no vCPU runs. One that waits for a slow reader comes to it later."""
+        self.pausing = True
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._go_fd)
+        for vcpu in self._vcpus:
+            vcpu.kick()
+        with self._parked:
+            self._parked.wait_for(lambda: self._running == 0)
+
+    def resume(self) -> None:
+        """Ends a pause."""
+        self.pausing = False
+        os.eventfd_write(self._go_fd, 1)
+
     def set_ended(self) -> None:
         """The last vCPU has left its loop."""
         self._ended.set()
@@ -93,7 +140,9 @@ class RunControl:
         """Closes the descriptors."""
         with self._lock:
             self._closed = True
-            fds = self.stop_fd, self.ended_fd
-            self.stop_fd = self.ended_fd = -1  # the numbers may be others' from now on
+            fds = self.stop_fd, self.ended_fd, self._go_fd
+            self.stop_fd = self.ended_fd = (
+                self._go_fd
+            ) = -1  # the numbers may be others' from now on
         for fd in fds:
             os.close(fd)

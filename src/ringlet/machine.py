@@ -11,7 +11,7 @@ import os
 import time
 from contextlib import ExitStack
 from threading import Thread, Timer, get_ident
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ringlet import boot
 from ringlet.board import layout
@@ -110,6 +110,7 @@ class Machine(Closing):
         output_fd: int = 1,
     ) -> None:
         self.config = config
+        self.id = f"ringlet-{os.urandom(6).hex()}"
         self.timings = Timings()
         self.unclaimed = Unclaimed()
         self.mmio = MmioBus(self.unclaimed, layout.IN_KERNEL_MMIO)
@@ -119,6 +120,7 @@ class Machine(Closing):
         self._started = False
         self._running = False  # once it is, `set_ended` is sure to come
         self._closed = False
+        self._paused = False
         self._thread: Thread | None = None
         self._runners: set[int] = set()  # the threads that run vCPUs
         self._stack = ExitStack()
@@ -163,18 +165,26 @@ class Machine(Closing):
             coalesce = is_linux and config.cpus == 1
             self._coalesces = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
         self._add_devices()
-        self._add_virtio(stack, virtio)
+        command_line = config.cmdline
+        if config.disks or virtio:
+            from ringlet.virtio_slots import VirtioSlots
+
+            slots = VirtioSlots(stack, self.vm, self.memory, self.mmio, self.control.fail)
+            slots.fill(config.disks, virtio)
+            self.virtio = slots.transports
+            self._acpi_devices += slots.acpi_devices
+            # Linux finds its devices by ACPI, and a flat image takes no words.
+            if not is_linux and protocol != "flat":
+                command_line = " ".join([config.cmdline, *slots.words]).strip()
         if protocol != "flat":
             write_tables(self.memory, cpus=config.cpus, devices=self._acpi_devices)
         self.timings.vm_created = time.monotonic_ns()
 
-        # Linux finds its devices by ACPI, and a flat image takes no words.
-        words = [] if is_linux or protocol == "flat" else self._virtio_words()
         entry = boot.load(
             image,
             self.memory,
             protocol=protocol,
-            command_line=os.fsencode(" ".join([config.cmdline, *words]).strip()),
+            command_line=os.fsencode(command_line),
             modules=modules,
             load_address=config.load_address,
             decompress=None if config.decompress is None else config.decompress == "host",
@@ -224,44 +234,6 @@ class Machine(Closing):
         self.ports.add(layout.PM1_EVENT_PORT, layout.PM1_EVENT_PORTS, Pm1Event())
         power = Pm1Control(lambda: self._end(POWER_OFF))
         self.ports.add(layout.PM1_CONTROL_PORT, layout.PM1_CONTROL_PORTS, power)
-
-    def _add_virtio(self, stack: ExitStack, devices: "Sequence[VirtioDevice]") -> None:
-        """The disks, then a program's own devices. Each has its place in the address map."""
-        disks = self.config.disks
-        if not disks and not devices:
-            return
-        from ringlet.host.disk import open_disk
-        from ringlet.virtio.block import Block
-        from ringlet.virtio.mmio import QUEUE_NOTIFY, VirtioMmio
-
-        if len(disks) + len(devices) > len(layout.VIRTIO_IRQS):
-            raise ConfigError(
-                f"{len(disks) + len(devices)} disks and other virtio devices are too many",
-                f"a machine has room for {len(layout.VIRTIO_IRQS)}",
-            )
-        blocks = []
-        for path, readonly, snapshot in disks:
-            disk = open_disk(path, readonly=readonly, snapshot=snapshot)
-            stack.callback(disk.close)
-            blocks.append(Block(disk))
-        for number, device in enumerate((*blocks, *devices)):
-            transport = stack.enter_context(VirtioMmio(device, self.memory, self.control.fail))
-            address, irq = layout.virtio_address(number), layout.VIRTIO_IRQS[number]
-            self.mmio.add(address, layout.VIRTIO_SIZE, transport)
-            self.vm.ioeventfd(transport.notify_fd, address + QUEUE_NOTIFY, 4)
-            self.vm.irqfd(transport.interrupt_fd, irq)
-            self.virtio.append(transport)
-            mmio = (address, layout.VIRTIO_SIZE)
-            name = f"V{number:03X}"
-            self._acpi_devices.append(AcpiDevice(name, "LNRO0005", number, irq=irq, mmio=mmio))
-
-    def _virtio_words(self) -> list[str]:
-        """Where the devices are, as words for a command line that Linux and others know."""
-        return [
-            f"virtio_mmio.device={layout.VIRTIO_SIZE // layout.KIB}K"
-            f"@{layout.virtio_address(number):#x}:{layout.VIRTIO_IRQS[number]}"
-            for number in range(len(self.virtio))
-        ]
 
     def _on_reset(self) -> None:
         # A kernel that has panicked and has no device to say so on resets.
@@ -347,6 +319,30 @@ class Machine(Closing):
         if not self.control.wait(timeout):
             return None
         return self._outcome()
+
+    def pause(self) -> None:
+        """Returns when no vCPU runs and no device works; `resume` lets them go on.
+
+        The guest's clocks go on. Again, or after the end, is harmless.
+        """
+        self._not_from_within()
+        if not self._paused:
+            self._paused = True
+            self.control.pause()
+            for device in self.virtio:
+                device.quiesce()
+
+    def resume(self) -> None:
+        """Ends a pause."""
+        if self._paused:
+            self._paused = False
+            for device in self.virtio:
+                device.resume()
+            self.control.resume()
+
+    def stats(self) -> dict[str, Any]:
+        """What it has done so far: exits of each kind."""
+        return {"exits": self._exits()}
 
     def stop(self, timeout: float | None = None) -> Result | None:
         """Ends the run and waits, as `wait` does. A device calls `kill`, which doesn't wait."""
@@ -453,12 +449,15 @@ class Machine(Closing):
 
                 crash = examine(loop.vcpu, self.memory, loop.fatal_exit)
                 break
-        exits: dict[str, int] = {}
-        for loop in loops:
-            for kind, count in loop.vcpu.exits.items():
-                exits[kind] = exits.get(kind, 0) + count
         unclaimed = {"reads": self.unclaimed.reads, "writes": self.unclaimed.writes}
-        self.result = Result(end.reason, end.status, exits, unclaimed, crash)
+        self.result = Result(end.reason, end.status, self._exits(), unclaimed, crash)
+
+    def _exits(self) -> dict[str, int]:
+        exits: dict[str, int] = {}
+        for vcpu in self.vm.vcpus:
+            for kind, count in vcpu.exits.items():
+                exits[kind] = exits.get(kind, 0) + count
+        return exits
 
     def close(self) -> None:
         """Ends a run that is under way, and closes all that was opened."""

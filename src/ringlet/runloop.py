@@ -110,6 +110,7 @@ class VcpuLoop:
         native = vcpu.native
         handlers = self._ports.handlers
         mmio_handlers = self._mmio.handlers
+        self._control.enter()
         vcpu.tick(LOOK_INTERVAL)
         try:
             while (code := enter(0)) >> KIND_SHIFT == _INTERRUPTED:
@@ -135,6 +136,7 @@ class VcpuLoop:
                 code = enter(reply)
         finally:
             vcpu.tick(0)
+            self._control.leave()
 
     def _other(self, code: int, key: int) -> int | None:
         """An exit that has no handler yet. The reply to a read, None at the end of the run."""
@@ -154,6 +156,7 @@ class VcpuLoop:
 
     def _look(self) -> bool:
         """After a kick, a tick or a signal: whether the run is to end."""
+        self._control.park()
         if self._on_look is not None:
             self._on_look()
         if self._control.end is None:
