@@ -3,6 +3,7 @@
 A machine that lacks it skips the test, with the reason; CI (`CI=true`) fails instead.
 """
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -24,6 +25,14 @@ def _has_nested_kernel() -> bool:
     return True
 
 
+def _has_libseccomp() -> bool:
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        return False
+    return True
+
+
 # marker: (what it needs, whether it's there)
 NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     "needs_kvm": (
@@ -38,6 +47,14 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
             and subprocess.run(["unshare", "--mount", "true"], check=False).returncode == 0
         ),
     ),
+    "needs_cgroups": (
+        "root, and cgroups to make some in",
+        lambda: os.geteuid() == 0 and os.access("/sys/fs/cgroup", os.W_OK),
+    ),
+    "needs_cgroups_v1": (
+        "root, and cgroup version 1",
+        lambda: os.geteuid() == 0 and os.path.exists("/sys/fs/cgroup/memory/tasks"),
+    ),
     "needs_gcc": ("gcc", lambda: shutil.which("gcc") is not None),
     "needs_qemu": ("QEMU", lambda: shutil.which("qemu-system-x86_64") is not None),
     "needs_busybox": (
@@ -48,8 +65,17 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
         "e2fsprogs",
         lambda: shutil.which("debugfs", path=os.environ["PATH"] + ":/usr/sbin:/sbin") is not None,
     ),
+    "needs_libseccomp": ("libseccomp.so.2", _has_libseccomp),
     "needs_cpio": ("cpio", lambda: shutil.which("cpio") is not None),
     "needs_dpkg": ("dpkg-deb", lambda: shutil.which("dpkg-deb") is not None),
+    "needs_podman": (
+        "root, podman and runc",
+        lambda: os.geteuid() == 0 and all(map(shutil.which, ("podman", "runc", "conmon"))),
+    ),
+    "needs_containerd": (
+        "root and containerd",
+        lambda: os.geteuid() == 0 and all(map(shutil.which, ("containerd", "ctr"))),
+    ),
     "needs_nested_kernel": ("`ringlet nested --setup`, run before", _has_nested_kernel),
 }
 

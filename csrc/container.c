@@ -1,0 +1,1603 @@
+/*
+ * container.c: what happens between clone and exec.
+ *
+ * A static program, run from a sealed memory file by ringlet.container.launch. It carries out a
+ * plan, whose lines are steps, in the order in which the plan has them: `STEP WHAT [WORD...]`. In a
+ * word, %XX is the byte of that hexadecimal number. A step is a function of this file, step_STEP,
+ * found by the table at the end; the order is the security, and stands in ringlet.container.plan.
+ *
+ * The steps up to `clone` are done by a process of the host, which ends there. Those after it are
+ * done by its child, in the new namespaces: the container's process to be. It is a child of the one
+ * that started the helper, which can so wait for it.
+ *
+ * There is one thread, no heap and no C library. The first step that fails ends it all, and is
+ * reported: its name and what, the operation in it, the error's number.
+ *
+ * Source: OCI Runtime Specification 1.2, config.md and config-linux.md; namespaces(7), clone(2),
+ * setns(2), openat2(2), mount_setattr(2), pivot_root(2), capabilities(7), seccomp(2), pty(7); the
+ * kernel's filesystems/mount_api.rst.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/close_range.h>
+#include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <linux/prctl.h>
+#include <linux/sched.h>
+#include <linux/sched/types.h>
+#include <linux/seccomp.h>
+#include <linux/filter.h>
+#include <net/if.h>
+#include <linux/time.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+#include "bare_x86_64.h"
+
+#define PATH_SIZE 4096
+#define LINKS_MAX 40 /* as the kernel's own walk */
+#define MOUNTS_MAX 4096
+#define WORDS_MAX (1 << 16)
+#define HOOK_SAYS 256 /* bytes of what a hook printed last, for the report */
+
+#define DEVPTS_MAGIC 0x1cd1
+#define MNT_DETACH 2 /* <sys/mount.h> and <linux/mount.h> exclude each other */
+
+/* ---- The plan and the report ---- */
+
+static char *blob; /* what follows the plan's text */
+static char *line, *step, *what;
+static int control = -1; /* hears what happens: a socket of packets, the first byte says which */
+static int host_proc = -1; /* procfs as this program's starter sees it: no file of the container's */
+
+static void __attribute__((noreturn)) fail(const char *operation, long error)
+{
+	char report[4096];
+	size_t size = 1 + sizeof(int);
+	const char *parts[] = { step ? step : "plan", what ? what : "", operation };
+	int number = (int)error;
+
+	report[0] = 'E';
+	memcpy(report + 1, &number, sizeof(number));
+	for (int i = 0; i < 3; i++) {
+		size_t part = length(parts[i]);
+
+		if (part > 1200)
+			part = 1200;
+		memcpy(report + size, parts[i], part);
+		size += part;
+		report[size++] = '\0';
+	}
+	sys(write, control, report, size); /* not send(): a seccomp filter may know no sockets */
+	sys(exit_group, 125);
+	__builtin_unreachable();
+}
+
+/* `result`, if it is no error. */
+static long must(long result, const char *operation)
+{
+	if (result < 0)
+		fail(operation, -result);
+	return result;
+}
+
+/* The same, and the report has also what the operation was done to. */
+static long must_on(long result, const char *operation, const char *object)
+{
+	char text[1200] = "";
+
+	if (result < 0) {
+		append(text, sizeof(text), operation);
+		append(text, sizeof(text), " ");
+		append(text, sizeof(text), object);
+		fail(text, -result);
+	}
+	return result;
+}
+
+static void tell(char kind, int value)
+{
+	char report[1 + sizeof(value)] = { kind };
+
+	memcpy(report + 1, &value, sizeof(value));
+	must(sys(write, control, report, sizeof(report)), "telling ringlet");
+}
+
+static int hexadecimal(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The next word of the line; NULL if there is none. */
+static char *optional(void)
+{
+	char *word = line, *to = line, *from = line;
+
+	if (!line)
+		return NULL;
+	for (; *from && *from != ' '; from++) {
+		int high, low;
+
+		if (*from != '%') {
+			*to++ = *from;
+			continue;
+		}
+		high = hexadecimal(from[1]);
+		low = high < 0 ? -1 : hexadecimal(from[2]);
+		if (low < 0 || high + low == 0)
+			fail("a wrong escape", EINVAL);
+		*to++ = (char)(high << 4 | low);
+		from += 2;
+	}
+	line = *from ? from + 1 : NULL;
+	*to = '\0';
+	return word;
+}
+
+static char *text(void)
+{
+	char *word = optional();
+
+	if (!word)
+		fail("a word is missing in the plan", EINVAL);
+	return word;
+}
+
+static unsigned long parse(const char *digits)
+{
+	unsigned long value = 0;
+
+	if (!*digits)
+		fail("no number in the plan", EINVAL);
+	for (; *digits; digits++) {
+		if (*digits < '0' || *digits > '9' ||
+		    __builtin_mul_overflow(value, 10, &value) ||
+		    __builtin_add_overflow(value, *digits - '0', &value))
+			fail("no number in the plan", EINVAL);
+	}
+	return value;
+}
+
+static unsigned long number(void)
+{
+	return parse(text());
+}
+
+static long signed_number(void)
+{
+	char *word = text();
+
+	return *word == '-' ? -(long)parse(word + 1) : (long)parse(word);
+}
+
+/* ---- Small operations that several steps need ---- */
+
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		sys(close, *fd);
+	*fd = -1;
+}
+
+/* Writes a file of the kernel's, which takes it in one piece. */
+static void write_file(int folder, const char *path, const char *content)
+{
+	int fd = must_on(sys(openat, folder, path, O_WRONLY | O_CLOEXEC), "open", path);
+
+	must_on(sys(write, fd, content, length(content)), "write to", path);
+	close_fd(&fd);
+}
+
+static int is_type(int fd, mode_t type)
+{
+	struct stat status;
+
+	must(sys(fstat, fd, &status), "fstat");
+	return (status.st_mode & S_IFMT) == type;
+}
+
+static int is_device(int fd, mode_t type, dev_t device)
+{
+	struct stat status;
+
+	must(sys(fstat, fd, &status), "fstat");
+	return (status.st_mode & S_IFMT) == type && status.st_rdev == device;
+}
+
+static int is_on(int fd, long magic)
+{
+	struct statfs status;
+
+	must(sys(fstatfs, fd, &status), "fstatfs");
+	return status.f_type == magic;
+}
+
+/* A file of procfs, and surely of it: nothing mounted over it, no link is followed. */
+static int open_proc(const char *path, int flags)
+{
+	struct open_how how = {
+		.flags = (unsigned)flags | O_CLOEXEC,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
+	};
+
+	return must_on(sys(openat2, host_proc, path, &how, sizeof(how)), "open /proc/", path);
+}
+
+static void write_proc(const char *path, const char *content)
+{
+	int fd = open_proc(path, O_WRONLY);
+
+	must_on(sys(write, fd, content, length(content)), "write to /proc/", path);
+	close_fd(&fd);
+}
+
+/* /proc/self in words: open_proc follows no link, and /proc/self is one. */
+static void write_own(const char *name, const char *content)
+{
+	char path[PATH_SIZE] = "", own[16];
+	long size = must(sys(readlinkat, host_proc, "self", own, sizeof(own) - 1), "/proc/self");
+
+	own[size] = '\0';
+	append(path, sizeof(path), own);
+	append(path, sizeof(path), "/");
+	append(path, sizeof(path), name);
+	write_proc(path, content);
+}
+
+/* ---- Paths in the container ---- */
+
+static int root = -1; /* the container's root: before pivot_root, and after */
+
+/*
+ * All in `path` is looked up as if the root were the container's: a link, or `..`, or a rename at
+ * this moment never leads out of it (CVE-2021-30465). The result says where, whatever the path
+ * means later.
+ */
+static long lookup(const char *path, int flags, unsigned long resolve)
+{
+	struct open_how how = {
+		.flags = (unsigned)flags | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve,
+	};
+	long fd;
+
+	do
+		fd = sys(openat2, root, path, &how, sizeof(how));
+	while (fd == -EAGAIN); /* something was renamed meanwhile, so `..` isn't sure */
+	return fd;
+}
+
+/* Makes what is missing of `path`, also where a link on the way points to; gives its descriptor. */
+static int make(const char *path, mode_t type)
+{
+	char done[2 * PATH_SIZE] = ".", rest[2 * PATH_SIZE] = "", name[PATH_SIZE];
+	int tries = 0;
+
+	append(rest, sizeof(rest), path);
+	for (;;) {
+		char *from = rest, *end, *slash;
+		size_t size = length(done);
+		int fd, last;
+
+		while (*from == '/')
+			from++;
+		for (end = from; *end && *end != '/'; end++)
+			;
+		name[0] = '\0';
+		if ((size_t)(end - from) >= sizeof(name))
+			fail("the path is too long", ENAMETOOLONG);
+		memcpy(name, from, end - from);
+		name[end - from] = '\0';
+		while (*end == '/')
+			end++;
+		last = !*end;
+		if (same(name, "..")) {
+			if ((slash = find_last(done, '/')))
+				*slash = '\0';
+		} else if (*name && !same(name, ".")) {
+			append(done, sizeof(done), "/");
+			append(done, sizeof(done), name);
+		}
+		if (length(done) >= PATH_SIZE)
+			fail("the path is too long", ENAMETOOLONG);
+		fd = lookup(done, O_PATH | O_NOFOLLOW, 0);
+		if (fd == -ENOENT) {
+			int parent;
+
+			done[size] = '\0';
+			parent = must_on(lookup(done, O_PATH | O_DIRECTORY, 0), "open", done);
+			if (last && type != S_IFDIR) {
+				fd = sys(openat, parent, name,
+					 O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
+				if (fd >= 0)
+					close_fd(&fd);
+			} else {
+				fd = sys(mkdirat, parent, name, 0755);
+			}
+			close_fd(&parent);
+			if (fd < 0 && fd != -EEXIST && fd != -1)
+				must_on(fd, "make", path);
+			if (++tries > 1000)
+				fail("it changes all the time", ELOOP);
+			continue; /* to what is there now */
+		}
+		must_on(fd, "open", done);
+		if (is_type(fd, S_IFLNK)) {
+			char target[2 * PATH_SIZE];
+			long count = must(sys(readlinkat, fd, "", target, PATH_SIZE), "readlink");
+
+			close_fd(&fd);
+			if (count >= PATH_SIZE || ++tries > LINKS_MAX)
+				fail("too many links", ELOOP);
+			target[count] = '\0';
+			append(target, sizeof(target), "/");
+			append(target, sizeof(target), end);
+			done[*target == '/' ? 1 : size] = '\0';
+			rest[0] = '\0';
+			append(rest, sizeof(rest), target);
+			continue;
+		}
+		if (last)
+			return fd;
+		close_fd(&fd);
+		memcpy(rest, end, length(end) + 1);
+	}
+}
+
+/* The folder that `path` is in, made if it isn't there; *name is where its last part begins. */
+static int make_parent(const char *path, const char **name)
+{
+	char folder[PATH_SIZE] = "";
+	char *slash;
+
+	append(folder, sizeof(folder), path);
+	slash = find_last(folder, '/');
+	if (!slash || length(path) >= sizeof(folder))
+		fail("no path", EINVAL);
+	*name = path + (slash - folder) + 1;
+	*slash = '\0';
+	return make(folder, S_IFDIR);
+}
+
+/* ---- Steps of the host: as whoever started ringlet ---- */
+
+/*
+ * fds WHAT FIRST: all descriptors from FIRST on are closed by exec, whatever ringlet's process
+ * had open (CVE-2024-21626). Below are the streams and those that are to be passed on.
+ */
+static void step_fds(void)
+{
+	must(sys(close_range, number(), ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
+}
+
+/* hidden: other processes of a process id namespace can't look into this one, or trace it. */
+static void step_hidden(void)
+{
+	must(sys(prctl, PR_SET_DUMPABLE, 0), "prctl");
+}
+
+/*
+ * cgroup TASKS: joins by a file `tasks` of version 1, which moves one thread, and takes a fiftieth
+ * of the time of `cgroup.procs`. What is forked from here on is in the cgroup.
+ */
+static void step_cgroup(void)
+{
+	write_file(AT_FDCWD, what, "0");
+}
+
+/* oom_score_adj VALUE: before a user namespace, in which it can't be lowered. */
+static void step_oom_score_adj(void)
+{
+	write_own("oom_score_adj", what);
+}
+
+/*
+ * hard NAME RESOURCE HARD: raises a hard limit, while there is the right to. The limits themselves
+ * are set last: they could be too tight for what is to be done before.
+ */
+static void step_hard(void)
+{
+	int resource = number();
+	struct rlimit limit;
+
+	must(sys(prlimit64, 0, resource, NULL, &limit), "prlimit");
+	limit.rlim_max = number();
+	must(sys(prlimit64, 0, resource, &limit, NULL), "raising the hard limit");
+}
+
+/*
+ * join PATH TYPE: a namespace that is there already. One that needs rights which a user namespace
+ * gives is joined after that: the plan has it again, as `join`, and here as `try`.
+ */
+static int joined;
+
+static void join(int may_fail)
+{
+	unsigned long type = number();
+	int fd;
+	long result;
+
+	if (joined & type)
+		return;
+	fd = must(sys(openat, AT_FDCWD, what, O_RDONLY | O_CLOEXEC), "open");
+	result = sys(setns, fd, type);
+	close_fd(&fd);
+	if (result == -EPERM && may_fail)
+		return;
+	must(result, "setns");
+	joined |= type;
+}
+
+static void step_try(void)
+{
+	join(1);
+}
+
+static void step_join(void)
+{
+	join(0);
+}
+
+/* enter PID PIDFD TYPES: all these namespaces of a process at once. */
+static void step_enter(void)
+{
+	int pidfd = number();
+
+	must(sys(setns, pidfd, number()), "setns");
+}
+
+/*
+ * clone WHAT FLAGS [CGROUP]: the new namespaces, and the child, which goes on with the plan. It is
+ * born in its cgroup of version 2. This process is done.
+ */
+static void step_clone(void)
+{
+	struct clone_args args = { .flags = number() | CLONE_PARENT };
+	char *path = optional();
+	int folder = -1;
+	long pid;
+
+	if (path) {
+		folder = must_on(sys(openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC), "open",
+				 path);
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = folder;
+	}
+	pid = must(sys(clone3, &args, sizeof(args)), "clone3");
+	close_fd(&folder);
+	if (pid) {
+		tell('P', pid);
+		sys(exit_group, 0);
+	}
+	/* Until it is made, it ends with ringlet. If ringlet has ended already, `await` finds out. */
+	must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
+}
+
+/* ---- Steps of the new process ---- */
+
+/* await: ids are mapped and hooks of the host are done when ringlet says so. */
+static void step_await(void)
+{
+	char go;
+	long size;
+
+	do
+		size = sys(read, control, &go, 1);
+	while (size == -EINTR);
+	if (size != 1)
+		fail("ringlet has ended", size < 0 ? -size : ECANCELED);
+}
+
+/* become: root of the new user namespace. What is made from here on belongs to it. */
+static void step_become(void)
+{
+	must(sys(setresgid, 0, 0, 0), "setresgid");
+	must(sys(setresuid, 0, 0, 0), "setresuid");
+	/* A change of ids has taken it back. */
+	must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
+}
+
+/* session: a signal for the terminal of ringlet's user isn't for the container. */
+static void step_session(void)
+{
+	must(sys(setsid), "setsid");
+}
+
+/* keyring: a session keyring of its own, with none of the keys of ringlet's user. */
+static void step_keyring(void)
+{
+	long result = sys(keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+
+	if (result != -ENOSYS)
+		must(result, "keyctl");
+}
+
+/* loopback: a new network namespace has it, but down. */
+static void step_loopback(void)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+	int fd = must(sys(socket, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket");
+
+	must(sys(ioctl, fd, SIOCGIFFLAGS, &request), "SIOCGIFFLAGS");
+	request.ifr_flags |= IFF_UP;
+	must(sys(ioctl, fd, SIOCSIFFLAGS, &request), "SIOCSIFFLAGS");
+	close_fd(&fd);
+}
+
+/*
+ * timens OFFSETS: a time namespace for what comes after exec (Linux 6.1). Its offsets can be set
+ * only while no process is in it, so it is none of those made with the process.
+ */
+static void step_timens(void)
+{
+	must(sys(unshare, CLONE_NEWTIME), "unshare");
+	if (*what)
+		write_own("timens_offsets", what);
+}
+
+static void step_hostname(void)
+{
+	must(sys(sethostname, what, length(what)), "sethostname");
+}
+
+static void step_domainname(void)
+{
+	must(sys(setdomainname, what, length(what)), "setdomainname");
+}
+
+/*
+ * sysctl NAME PATH VALUE: ringlet has checked that it is of a namespace of the container's. It is
+ * written through the host's procfs: the container's own could be anything.
+ */
+static void step_sysctl(void)
+{
+	char path[PATH_SIZE] = "sys/";
+
+	append(path, sizeof(path), text());
+	write_proc(path, text());
+}
+
+/* ---- Mounts ---- */
+
+static int mounts[MOUNTS_MAX]; /* those made and not yet attached, by the plan's numbers */
+
+static int *mount_slot(void)
+{
+	unsigned long slot = number();
+
+	if (slot >= MOUNTS_MAX)
+		fail("too many mounts", E2BIG);
+	return &mounts[slot];
+}
+
+/*
+ * propagation PATH FLAGS: first of all, what is mounted in here shows nowhere else. pivot_root
+ * needs it, too. At the end, it is as the configuration says.
+ */
+static void step_propagation(void)
+{
+	must(sys(mount, NULL, what, NULL, number(), NULL), "mount");
+}
+
+/* bind TARGET SLOT SOURCE RECURSIVE: a copy of a tree of mounts, attached to nothing. */
+static void step_bind(void)
+{
+	int *slot = mount_slot();
+	const char *source = text();
+
+	*slot = must_on(sys(open_tree, AT_FDCWD, source,
+			    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (number() ? AT_RECURSIVE : 0)),
+			"open_tree", source);
+}
+
+/* The kernel's own words about a file system it won't make, if it has some. */
+static void must_fs(int fs, long result, const char *operation, const char *object)
+{
+	char words[1200] = "", message[512];
+	long size;
+
+	if (result >= 0)
+		return;
+	append(words, sizeof(words), operation);
+	append(words, sizeof(words), object);
+	while ((size = sys(read, fs, message, sizeof(message) - 1)) > 2) {
+		message[size] = '\0';
+		append(words, sizeof(words), "; ");
+		append(words, sizeof(words), message + 2); /* after "e " */
+	}
+	fail(words, -result);
+}
+
+/* filesystem TARGET SLOT TYPE SOURCE ATTRIBUTES OPTION...: a new one, attached to nothing. */
+static void step_filesystem(void)
+{
+	int *slot = mount_slot();
+	const char *type = text(), *source = text();
+	unsigned long attributes = number();
+	int fs = must_on(sys(fsopen, type, FSOPEN_CLOEXEC), "fsopen", type);
+	char *option;
+
+	must_fs(fs, sys(fsconfig, fs, FSCONFIG_SET_STRING, "source", source, 0), "source=", source);
+	while ((option = optional())) {
+		char *value = find(option, '=');
+		long result;
+
+		if (value) {
+			*value = '\0';
+			result = sys(fsconfig, fs, FSCONFIG_SET_STRING, option, value + 1, 0);
+			*value = '=';
+		} else {
+			result = sys(fsconfig, fs, FSCONFIG_SET_FLAG, option, NULL, 0);
+		}
+		must_fs(fs, result, "option ", option);
+	}
+	must_fs(fs, sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "making ", type);
+	*slot = sys(fsmount, fs, FSMOUNT_CLOEXEC, attributes);
+	must_fs(fs, *slot, "fsmount of ", type);
+	close_fd(&fs);
+}
+
+/* attributes TARGET SLOT RECURSIVE SET CLEAR PROPAGATION */
+static void step_attributes(void)
+{
+	int fd = *mount_slot();
+	unsigned recursive = number() ? AT_RECURSIVE : 0;
+	struct mount_attr attr = { .attr_set = number() };
+
+	attr.attr_clr = number();
+	attr.propagation = number();
+	must(sys(mount_setattr, fd, "", AT_EMPTY_PATH | recursive, &attr, sizeof(attr)),
+	     "mount_setattr");
+}
+
+/*
+ * idmap TARGET SLOT RECURSIVE UIDS GIDS: ids of its files are mapped as in a user namespace with
+ * these maps. A child makes one, holds it until it is open, and ends.
+ */
+static void step_idmap(void)
+{
+	int fd = *mount_slot(), up[2], status;
+	unsigned recursive = number() ? AT_RECURSIVE : 0;
+	const char *uids = text(), *gids = text();
+	struct clone_args args = { .flags = CLONE_NEWUSER, .exit_signal = SIGCHLD };
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
+	char folder[32] = "";
+	int pid, proc, userns;
+	char byte;
+
+	must(sys(pipe2, up, O_CLOEXEC), "pipe");
+	pid = must(sys(clone3, &args, sizeof(args)), "clone3 of a user namespace");
+	if (!pid) {
+		sys(close, up[1]);
+		sys(read, up[0], &byte, 1); /* until its parent goes on, or ends */
+		sys(exit_group, 0);
+	}
+	close_fd(&up[0]);
+	append_number(folder, sizeof(folder), pid);
+	proc = open_proc(folder, O_PATH | O_DIRECTORY);
+	write_file(proc, "uid_map", uids);
+	write_file(proc, "gid_map", gids);
+	userns = must(sys(openat, proc, "ns/user", O_RDONLY | O_CLOEXEC), "open ns/user");
+	close_fd(&up[1]);
+	sys(wait4, pid, &status, 0, NULL);
+	attr.userns_fd = userns;
+	must(sys(mount_setattr, fd, "", AT_EMPTY_PATH | recursive, &attr, sizeof(attr)),
+	     "mount_setattr with an id map");
+	close_fd(&userns);
+	close_fd(&proc);
+}
+
+/*
+ * root PATH SLOT: the tree becomes the root to be. It is mounted over `/`, which doesn't change
+ * what paths mean until pivot_root; so nothing has to be reachable by the container's root.
+ */
+static void step_root(void)
+{
+	root = *mount_slot();
+	must(sys(move_mount, root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
+}
+
+/*
+ * attach TARGET SLOT LINKS: mounts it there. What isn't there is made, of the kind of the mount.
+ * With LINKS 0, the path may have none: procfs and sysfs have to be where they seem to be.
+ */
+static void step_attach(void)
+{
+	int *slot = mount_slot(), target;
+	unsigned long resolve = number() ? 0 : RESOLVE_NO_SYMLINKS;
+	long found = lookup(what, O_PATH, resolve);
+
+	if (found == -ENOENT) {
+		target = make(what, is_type(*slot, S_IFDIR) ? S_IFDIR : S_IFREG);
+		if (resolve) { /* what was made, is it there, and not where a link points to? */
+			close_fd(&target);
+			found = lookup(what, O_PATH, resolve);
+			target = must(found, "open");
+		}
+	} else {
+		target = must(found, "open");
+	}
+	must(sys(move_mount, *slot, "", target, "",
+		 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+	     "move_mount");
+	close_fd(&target);
+	close_fd(slot);
+}
+
+/* at TARGET SLOT: what is mounted there already, to change it. */
+static void step_at(void)
+{
+	int *slot = mount_slot();
+
+	*slot = must(lookup(what, O_PATH, 0), "open");
+}
+
+static void copy_file(int from, int to, const char *name, const struct stat *status);
+
+/* Copies the entries of the folder `from` into `to`; both are in the container. */
+static void copy_folder(int from, int to, int depth)
+{
+	char entries[4096];
+	long size;
+
+	if (depth > 100)
+		fail("copying: too deep", ELOOP);
+	while ((size = must(sys(getdents64, from, entries, sizeof(entries)), "getdents")) > 0) {
+		for (long at = 0; at < size;) {
+			struct {
+				uint64_t inode, offset;
+				uint16_t size;
+				uint8_t type;
+				char name[];
+			} *entry = (void *)(entries + at);
+			struct stat status;
+			int source, copy;
+
+			at += entry->size;
+			if (same(entry->name, ".") || same(entry->name, ".."))
+				continue;
+			must_on(sys(newfstatat, from, entry->name, &status, AT_SYMLINK_NOFOLLOW), "stat",
+				entry->name);
+			if (!S_ISDIR(status.st_mode)) {
+				copy_file(from, to, entry->name, &status);
+				continue;
+			}
+			must_on(sys(mkdirat, to, entry->name, 0700), "mkdir", entry->name);
+			source = must_on(sys(openat, from, entry->name,
+					     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+					 "open", entry->name);
+			copy = must_on(sys(openat, to, entry->name,
+					   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+				       "open", entry->name);
+			copy_folder(source, copy, depth + 1);
+			must_on(sys(fchown, copy, status.st_uid, status.st_gid), "chown", entry->name);
+			must_on(sys(fchmod, copy, status.st_mode & 07777), "chmod", entry->name);
+			close_fd(&source);
+			close_fd(&copy);
+		}
+	}
+}
+
+static void copy_file(int from, int to, const char *name, const struct stat *status)
+{
+	char target[PATH_SIZE];
+	long size;
+	int source, copy;
+
+	if (S_ISLNK(status->st_mode)) {
+		size = must_on(sys(readlinkat, from, name, target, sizeof(target) - 1), "readlink", name);
+		target[size] = '\0';
+		must_on(sys(symlinkat, target, to, name), "symlink", name);
+		must_on(sys(fchownat, to, name, status->st_uid, status->st_gid, AT_SYMLINK_NOFOLLOW),
+			"chown", name);
+		return;
+	}
+	if (!S_ISREG(status->st_mode)) {
+		must_on(sys(mknodat, to, name, status->st_mode, status->st_rdev), "mknod", name);
+		must_on(sys(fchownat, to, name, status->st_uid, status->st_gid, AT_SYMLINK_NOFOLLOW),
+			"chown", name);
+		return;
+	}
+	source = must_on(sys(openat, from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), "open",
+			 name);
+	copy = must_on(sys(openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), "make",
+		       name);
+	while ((size = must_on(sys(sendfile, copy, source, NULL, 1 << 20), "copy", name)) > 0)
+		;
+	must_on(sys(fchown, copy, status->st_uid, status->st_gid), "chown", name);
+	must_on(sys(fchmod, copy, status->st_mode & 07777), "chmod", name);
+	close_fd(&source);
+	close_fd(&copy);
+}
+
+/* copyup TARGET SLOT: what the folder there holds, copied into the mount that will cover it. */
+static void step_copyup(void)
+{
+	int to = must(sys(openat, *mount_slot(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open");
+	long from = lookup(what, O_RDONLY | O_DIRECTORY, 0);
+	struct stat status;
+
+	if (from == -ENOENT) {
+		close_fd(&to);
+		return;
+	}
+	must(from, "open");
+	copy_folder(from, to, 0);
+	must(sys(fstat, from, &status), "stat");
+	must(sys(fchown, to, status.st_uid, status.st_gid), "chown");
+	must(sys(fchmod, to, status.st_mode & 07777), "chmod");
+	sys(close, from);
+	close_fd(&to);
+}
+
+/* folder PATH: made if it isn't there; the working directory is one. */
+static void step_folder(void)
+{
+	int fd = make(what, S_IFDIR);
+
+	close_fd(&fd);
+}
+
+/* ---- Devices ---- */
+
+/*
+ * device PATH TYPE MAJOR MINOR MODE UID GID: where the right to make one is missing, as in a user
+ * namespace, the host's of the same path is mounted, if it is the same device.
+ */
+static void step_device(void)
+{
+	const char *name;
+	int parent = make_parent(what, &name), fd, target;
+	char type = *text();
+	mode_t mode = type == 'c' || type == 'u' ? S_IFCHR : type == 'b' ? S_IFBLK : S_IFIFO;
+	unsigned major = number(), minor = number();
+	dev_t device = mode == S_IFIFO ? 0 : makedev(major, minor);
+	mode_t bits = number();
+	unsigned uid = number(), gid = number();
+	long result = sys(mknodat, parent, name, mode | bits, device);
+
+	if (result == -EPERM && mode != S_IFIFO) {
+		fd = must(sys(open_tree, AT_FDCWD, what, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
+			  "mknod is not permitted here, and the host's can't be opened");
+		if (!is_device(fd, mode, device))
+			fail("the host's is another device", ENODEV);
+		target = make(what, S_IFREG);
+		must(sys(move_mount, fd, "", target, "",
+			 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+		     "move_mount");
+		close_fd(&target);
+		close_fd(&fd);
+	} else {
+		if (result != -EEXIST)
+			must(result, "mknod");
+		fd = must(sys(openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), "open");
+		if (!is_device(fd, mode, device))
+			fail("there is something else", EEXIST);
+		must(sys(fchownat, fd, "", uid, gid, AT_EMPTY_PATH), "chown");
+		must(sys(fchmodat, parent, name, bits), "chmod");
+		close_fd(&fd);
+	}
+	close_fd(&parent);
+}
+
+/* symlink PATH TEXT: takes the place of a file. */
+static void step_symlink(void)
+{
+	const char *name, *target = text();
+	int parent = make_parent(what, &name);
+	long result = sys(symlinkat, target, parent, name);
+
+	if (result == -EEXIST) {
+		must(sys(unlinkat, parent, name, 0), "unlink");
+		result = sys(symlinkat, target, parent, name);
+	}
+	must(result, "symlink");
+	close_fd(&parent);
+}
+
+/* ---- The new root ---- */
+
+/*
+ * pivot: the old root goes on top of the new one, and away. Nothing of it can be reached then, but
+ * by descriptors, which are closed by exec.
+ */
+static void step_pivot(void)
+{
+	must(sys(fchdir, root), "fchdir");
+	must(sys(pivot_root, ".", "."), "pivot_root");
+	/* `.` is the old root now, which is the mount on top. What is unmounted stays at the host. */
+	must(sys(mount, NULL, ".", NULL, MS_SLAVE | MS_REC, NULL), "mount");
+	must(sys(umount2, ".", MNT_DETACH), "umount");
+	must(sys(chdir, "/"), "chdir");
+}
+
+/* move_root: the weaker way, for a root that can't be pivoted from (an initramfs). */
+static void step_move_root(void)
+{
+	must(sys(fchdir, root), "fchdir");
+	must(sys(mount, ".", "/", NULL, MS_MOVE, NULL), "mount");
+	must(sys(chroot, "."), "chroot");
+	must(sys(chdir, "/"), "chdir");
+}
+
+/* readonly PATH, recursively; what isn't there needs no protection. */
+static void step_readonly(void)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+	long target = lookup(what, O_PATH, 0);
+	int tree;
+
+	if (target == -ENOENT || target == -ENOTDIR)
+		return;
+	must(target, "open");
+	tree = must(sys(open_tree, target, "",
+			OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE),
+		    "open_tree");
+	must(sys(mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)),
+	     "mount_setattr");
+	must(sys(move_mount, tree, "", target, "",
+		 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+	     "move_mount");
+	close_fd(&tree);
+	sys(close, target);
+}
+
+static int null_device = -1;
+
+/*
+ * null: the device that covers files. It is the host's, opened before the root changes, and looked
+ * at: the container's /dev/null may have become anything else.
+ */
+static void step_null(void)
+{
+	null_device = must(sys(openat, AT_FDCWD, "/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC), "open");
+	if (!is_device(null_device, S_IFCHR, makedev(1, 3)))
+		fail("it is not the null device", ENODEV);
+	/* As a mount of its own it can be copied, whatever becomes of the host's. */
+	null_device = must(sys(open_tree, null_device, "",
+			       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
+			   "open_tree");
+}
+
+/* mask PATH: a file is covered by the null device, a folder by an empty one. */
+static void step_mask(void)
+{
+	static int first_file = -1, first_folder = -1;
+	long target = lookup(what, O_PATH, 0);
+	int is_folder, *first, cover;
+
+	if (target == -ENOENT || target == -ENOTDIR)
+		return;
+	must(target, "open");
+	is_folder = is_type(target, S_IFDIR);
+	first = is_folder ? &first_folder : &first_file;
+	if (*first >= 0) {
+		/* What is attached can be copied; before Linux 6.15, what isn't can't. */
+		cover = must(sys(open_tree, *first, "",
+				 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
+			     "open_tree");
+	} else if (is_folder) {
+		int fs = must(sys(fsopen, "tmpfs", FSOPEN_CLOEXEC), "fsopen");
+
+		must(sys(fsconfig, fs, FSCONFIG_SET_STRING, "nr_inodes", "1", 0), "fsconfig");
+		must(sys(fsconfig, fs, FSCONFIG_SET_STRING, "mode", "755", 0), "fsconfig");
+		must(sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "fsconfig");
+		cover = must(sys(fsmount, fs, FSMOUNT_CLOEXEC,
+				 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+					 MOUNT_ATTR_NOEXEC),
+			     "fsmount");
+		close_fd(&fs);
+	} else {
+		if (null_device < 0)
+			fail("the plan has no step `null`", EINVAL);
+		cover = null_device;
+	}
+	must(sys(move_mount, cover, "", target, "",
+		 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+	     "move_mount");
+	if (*first < 0)
+		*first = cover;
+	else
+		close_fd(&cover);
+	sys(close, target);
+}
+
+/* freeze_root: only the root itself; what is mounted in it has its own attributes. */
+static void step_freeze_root(void)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
+
+	must(sys(mount_setattr, root, "", AT_EMPTY_PATH, &attr, sizeof(attr)), "mount_setattr");
+}
+
+/* ---- Terminal and streams ---- */
+
+static void send_fd(int socket, int fd, const char *name)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} message = { 0 };
+	struct iovec data = { (void *)name, length(name) };
+	struct msghdr packet = {
+		.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = &message,
+		.msg_controllen = sizeof(message),
+	};
+
+	message.header.cmsg_level = SOL_SOCKET;
+	message.header.cmsg_type = SCM_RIGHTS;
+	message.header.cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(&message.header), &fd, sizeof(fd));
+	must(sys(sendmsg, socket, &packet, MSG_NOSIGNAL), "sendmsg");
+}
+
+/*
+ * console WHAT SOCKET ROWS COLUMNS MOUNT: a pseudo-terminal of the container's own devpts. The
+ * master goes to whoever listens at the console socket, the other end becomes the streams, the
+ * controlling terminal and, with MOUNT 1, /dev/console.
+ */
+static void step_console(void)
+{
+	int socket = number(), unlock = 0, pty, peer;
+	struct winsize window = { .ws_row = number() };
+
+	window.ws_col = number();
+	pty = must(lookup("/dev/pts/ptmx", O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS),
+		   "open /dev/pts/ptmx");
+	/* The file could be one that the image brought along. */
+	if (!is_on(pty, DEVPTS_MAGIC) || !is_device(pty, S_IFCHR, makedev(5, 2)))
+		fail("/dev/pts/ptmx is not of a devpts", ENODEV);
+	must(sys(ioctl, pty, TIOCSPTLCK, &unlock), "TIOCSPTLCK");
+	/* By its master, not by a path. */
+	peer = must(sys(ioctl, pty, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC), "TIOCGPTPEER");
+	if (window.ws_row || window.ws_col)
+		must(sys(ioctl, pty, TIOCSWINSZ, &window), "TIOCSWINSZ");
+	if (number()) {
+		int tree = must(sys(open_tree, peer, "",
+				    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
+				"open_tree");
+		long target = lookup("/dev/console", O_PATH, RESOLVE_NO_SYMLINKS);
+
+		if (target == -ENOENT)
+			target = make("/dev/console", S_IFREG);
+		must(target, "open /dev/console");
+		must(sys(move_mount, tree, "", target, "",
+			 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+		     "mounting /dev/console");
+		sys(close, target);
+		close_fd(&tree);
+	}
+	send_fd(socket, pty, "/dev/ptmx");
+	close_fd(&pty);
+	close_fd(&socket);
+	for (int fd = 0; fd <= 2; fd++)
+		must(sys(dup2, peer, fd), "dup2");
+	must(sys(ioctl, 0, TIOCSCTTY, 0), "TIOCSCTTY");
+	close_fd(&peer);
+}
+
+/*
+ * streams WHAT UID: they belong to the user, who can so open /dev/stdin, /dev/stdout and
+ * /dev/stderr. The null device is everybody's; some files can't be given away, which is no harm.
+ */
+static void step_streams(void)
+{
+	unsigned uid = number();
+
+	for (int fd = 0; fd <= 2; fd++) {
+		struct stat status;
+
+		if (sys(fstat, fd, &status) < 0 || status.st_uid == uid ||
+		    (S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 3)))
+			continue;
+		sys(fchown, fd, uid, -1);
+	}
+}
+
+/* ---- Hooks of the container's namespaces ---- */
+
+static char **words_until_end(unsigned long most)
+{
+	static char *pool[WORDS_MAX];
+	static unsigned long used;
+	char **first = pool + used;
+
+	while (line && most--) {
+		if (used + 1 >= WORDS_MAX)
+			fail("too many words", E2BIG);
+		pool[used++] = text();
+	}
+	if (used + 1 >= WORDS_MAX)
+		fail("too many words", E2BIG);
+	pool[used++] = NULL;
+	return first;
+}
+
+/* What it printed last, until it has ended or its time is over. */
+static int wait_for_hook(int pid, int output, long milliseconds, char says[HOOK_SAYS])
+{
+	int status = 0, pidfd = must(sys(pidfd_open, pid, 0), "pidfd_open"), late = 0;
+	struct pollfd ready[2] = { { .fd = pidfd, .events = POLLIN }, { .fd = output, .events = POLLIN } };
+	struct timespec now, until;
+
+	sys(clock_gettime, CLOCK_MONOTONIC, &now);
+	until = now;
+	until.tv_sec += milliseconds / 1000;
+	while (!ready[0].revents) {
+		long left = (until.tv_sec - now.tv_sec) * 1000 + (until.tv_nsec - now.tv_nsec) / 1000000;
+		long size;
+
+		if (milliseconds >= 0 && left <= 0) {
+			sys(kill, pid, SIGKILL);
+			late = 1;
+			break;
+		}
+		sys(poll, ready, 2, milliseconds < 0 ? -1 : left);
+		if (ready[1].revents) {
+			char printed[HOOK_SAYS];
+
+			size = sys(read, output, printed, sizeof(printed) - 1);
+			if (size <= 0) {
+				ready[1].fd = -1;
+			} else {
+				memcpy(says, printed, size);
+				says[size] = '\0';
+			}
+		}
+		sys(clock_gettime, CLOCK_MONOTONIC, &now);
+	}
+	sys(wait4, pid, &status, 0, NULL);
+	close_fd(&pidfd);
+	return late ? -1 : status;
+}
+
+/*
+ * hook PATH MILLISECONDS STATE COUNT ARGUMENT... VARIABLE...: STATE is the state's JSON up to the
+ * process id, which is the one that the container sees. Of the streams it gets none.
+ */
+static void step_hook(void)
+{
+	long milliseconds = signed_number();
+	const char *state = text();
+	unsigned long count = number();
+	char **arguments = words_until_end(count), **environment = words_until_end(WORDS_MAX);
+	struct clone_args args = { .exit_signal = SIGCHLD };
+	char json[24] = "", says[HOOK_SAYS + 64] = "";
+	int input = must(sys(memfd_create, "state", 1 /* MFD_CLOEXEC */), "memfd_create");
+	int output[2], failed[2], pid, status, error = 0;
+
+	append_number(json, sizeof(json), sys(getpid));
+	append(json, sizeof(json), "}");
+	must(sys(write, input, state, length(state)), "write");
+	must(sys(write, input, json, length(json)), "write");
+	must(sys(lseek, input, 0, SEEK_SET), "lseek");
+	must(sys(pipe2, output, O_CLOEXEC), "pipe");
+	must(sys(pipe2, failed, O_CLOEXEC), "pipe");
+	pid = must(sys(clone3, &args, sizeof(args)), "clone3");
+	if (!pid) {
+		sys(prctl, PR_SET_PDEATHSIG, SIGKILL);
+		sys(dup2, input, 0);
+		sys(dup2, output[1], 1);
+		sys(dup2, output[1], 2);
+		sys(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
+		error = -(int)sys(execve, what, arguments, environment);
+		sys(write, failed[1], &error, sizeof(error));
+		sys(exit_group, 127);
+	}
+	close_fd(&input);
+	close_fd(&output[1]);
+	close_fd(&failed[1]);
+	status = wait_for_hook(pid, output[0], milliseconds, says);
+	if (sys(read, failed[0], &error, sizeof(error)) == sizeof(error))
+		fail("execve", error);
+	close_fd(&failed[0]);
+	close_fd(&output[0]);
+	if (status == -1)
+		fail("it took too long", ETIMEDOUT);
+	if (status) {
+		char reason[HOOK_SAYS + 64] = "it failed";
+
+		if (*says) {
+			append(reason, sizeof(reason), ": ");
+			append(reason, sizeof(reason), says);
+		}
+		fail(reason, ECANCELED);
+	}
+}
+
+/* ---- What the process may do ---- */
+
+static void step_apparmor(void)
+{
+	char command[1024] = "exec ";
+
+	append(command, sizeof(command), what);
+	write_own("attr/exec", command);
+}
+
+static void step_selinux(void)
+{
+	write_own("attr/exec", what);
+}
+
+static void step_personality(void)
+{
+	must(sys(personality, number()), "personality");
+}
+
+/* scheduler POLICY N FLAGS NICE PRIORITY RUNTIME DEADLINE PERIOD */
+static void step_scheduler(void)
+{
+	struct sched_attr attr = { .size = sizeof(attr), .sched_policy = number() };
+
+	attr.sched_flags = number();
+	attr.sched_nice = signed_number();
+	attr.sched_priority = number();
+	attr.sched_runtime = number();
+	attr.sched_deadline = number();
+	attr.sched_period = number();
+	must(sys(sched_setattr, 0, &attr, 0), "sched_setattr");
+}
+
+/* affinity CPUS WORD...: a mask of 64 CPUs in each word. */
+static void step_affinity(void)
+{
+	uint64_t mask[64] = { 0 };
+	size_t count = 0;
+
+	while (line && count < sizeof(mask) / sizeof(mask[0]))
+		mask[count++] = number();
+	must(sys(sched_setaffinity, 0, count * sizeof(mask[0]), mask), "sched_setaffinity");
+}
+
+static void step_io_priority(void)
+{
+	must(sys(ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, number()), "ioprio_set");
+}
+
+static mode_t starters_umask;
+
+/* umask OCTAL|-: the starter's, if the configuration has none. */
+static void step_umask(void)
+{
+	sys(umask, same(what, "-") ? starters_umask : number());
+}
+
+/* bounding WHAT MASK: what no program can get, whatever its file says; first, while it's allowed. */
+static void step_bounding(void)
+{
+	uint64_t keep = number();
+
+	for (unsigned long capability = 0; capability < 64; capability++) {
+		if (keep >> capability & 1)
+			continue;
+		if (sys(prctl, PR_CAPBSET_READ, capability) == -EINVAL)
+			return; /* the kernel has no more */
+		must(sys(prctl, PR_CAPBSET_DROP, capability), "PR_CAPBSET_DROP");
+	}
+}
+
+/* user UID GID SET [GROUP...]: capabilities stay, for `capabilities` to choose from. */
+static void step_user(void)
+{
+	unsigned uid = parse(what), gid = number();
+	static gid_t groups[WORDS_MAX];
+	unsigned long count = 0, set = number();
+
+	while (line) {
+		if (count == WORDS_MAX)
+			fail("too many groups", E2BIG);
+		groups[count++] = number();
+	}
+	must(sys(prctl, PR_SET_KEEPCAPS, 1), "PR_SET_KEEPCAPS");
+	if (set)
+		must(sys(setgroups, count, groups), "setgroups");
+	must(sys(setresgid, gid, gid, gid), "setresgid");
+	must(sys(setresuid, uid, uid, uid), "setresuid");
+	must(sys(prctl, PR_SET_KEEPCAPS, 0), "PR_SET_KEEPCAPS");
+	must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
+}
+
+/*
+ * cwd PATH: CVE-2024-21626 was a working directory outside of the root, by a descriptor that was
+ * left open. The kernel then has no path for it that begins with `/`.
+ */
+static void step_cwd(void)
+{
+	char path[PATH_SIZE];
+
+	must(sys(chdir, what), "chdir");
+	must(sys(getcwd, path, sizeof(path)), "getcwd");
+	if (path[0] != '/')
+		fail("it is outside of the container", EPERM);
+}
+
+static void load_capabilities(struct __user_cap_data_struct data[2])
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+	must(sys(capget, &header, data), "capget");
+}
+
+static void store_capabilities(const struct __user_cap_data_struct data[2])
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+
+	must(sys(capset, &header, data), "capset");
+}
+
+/* all_capabilities: to be effective again, after a change of user, for a filter to be loaded. */
+static void step_all_capabilities(void)
+{
+	struct __user_cap_data_struct data[2];
+
+	load_capabilities(data);
+	for (int i = 0; i < 2; i++)
+		data[i].effective = data[i].permitted;
+	store_capabilities(data);
+}
+
+/*
+ * capabilities WHAT EFFECTIVE PERMITTED INHERITABLE AMBIENT: what ringlet doesn't have itself can't
+ * be granted, and isn't, as the specification wants it.
+ */
+static void step_capabilities(void)
+{
+	uint64_t effective = number(), permitted = number(), inheritable = number();
+	uint64_t ambient = number();
+	struct __user_cap_data_struct had[2], data[2];
+
+	load_capabilities(had);
+	for (int i = 0; i < 2; i++) {
+		data[i].permitted = permitted >> 32 * i & had[i].permitted;
+		data[i].effective = effective >> 32 * i & data[i].permitted;
+		data[i].inheritable = inheritable >> 32 * i & had[i].permitted;
+	}
+	store_capabilities(data);
+	must(sys(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "PR_CAP_AMBIENT");
+	for (unsigned long capability = 0; capability < 64; capability++) {
+		int i = capability / 32, bit = capability % 32;
+
+		if (ambient >> capability & 1 && data[i].permitted >> bit & 1 &&
+		    data[i].inheritable >> bit & 1)
+			must(sys(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0),
+			     "PR_CAP_AMBIENT_RAISE");
+	}
+}
+
+/* no_new_privs: no setuid program or file capability gives any right, from here on. */
+static void step_no_new_privs(void)
+{
+	must(sys(prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS");
+}
+
+/*
+ * seccomp WHAT FLAGS COUNT OFFSET [SOCKET DATA]: as late as it can be, since it holds for the rest of
+ * the plan, too. Where it has a listener, that is sent by a second process, which shares the
+ * descriptors but not the filter: what the filter allows this one is the configuration's business.
+ */
+static void step_seccomp(void)
+{
+	unsigned long flags = number();
+	struct sock_fprog filter = { .len = number() };
+	char *word;
+	long listener;
+	int pid = 0, line_to[2];
+
+	filter.filter = (void *)(blob + number());
+	word = optional();
+	if (word) {
+		int socket = parse(word), fd;
+		const char *data = text();
+		struct clone_args args = { .flags = CLONE_FILES, .exit_signal = 0 };
+
+		must(sys(pipe2, line_to, O_CLOEXEC), "pipe");
+		pid = must(sys(clone3, &args, sizeof(args)), "clone3");
+		if (!pid) {
+			if (sys(read, line_to[0], &fd, sizeof(fd)) == sizeof(fd))
+				send_fd(socket, fd, data);
+			sys(exit_group, 0);
+		}
+	}
+	listener = must(sys(seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter), "seccomp");
+	if (word) {
+		int fd = listener, status;
+
+		must(sys(write, line_to[1], &fd, sizeof(fd)), "write");
+		sys(wait4, pid, &status, __WALL, NULL);
+		sys(close, listener);
+		sys(close, line_to[0]);
+		sys(close, line_to[1]);
+	}
+}
+
+/* rlimit NAME RESOURCE SOFT HARD */
+static void step_rlimit(void)
+{
+	int resource = number();
+	struct rlimit limit = { .rlim_cur = number() };
+
+	limit.rlim_max = number();
+	must(sys(prlimit64, 0, resource, &limit, NULL), "prlimit");
+}
+
+/* ---- The command ---- */
+
+static char **arguments, **environment;
+static const char *command; /* where arguments[0] is found */
+
+/* Whether it is a program that can be run; if not, a negative error. */
+static long is_program(const char *path)
+{
+	struct stat status;
+	long result = sys(newfstatat, AT_FDCWD, path, &status, 0);
+
+	if (result < 0)
+		return result;
+	if (S_ISDIR(status.st_mode))
+		return -EACCES;
+	return sys(faccessat, AT_FDCWD, path, X_OK);
+}
+
+/* command NAME COUNT ARGUMENT... VARIABLE...: found now, so that `create` can say that it isn't. */
+static void step_command(void)
+{
+	static char found[PATH_SIZE];
+	const char *path = "/bin:/usr/bin";
+	long result, worst = -ENOENT;
+
+	arguments = words_until_end(number());
+	environment = words_until_end(WORDS_MAX);
+	for (char **variable = environment; *variable; variable++)
+		if (!__builtin_memcmp(*variable, "PATH=", 5))
+			path = *variable + 5;
+	if (find(what, '/')) {
+		must(is_program(what), "it can't be run");
+		command = what;
+		return;
+	}
+	while (*path) {
+		size_t size = 0;
+
+		while (*path && *path != ':' && size < sizeof(found) - 1)
+			found[size++] = *path++;
+		found[size] = '\0';
+		while (*path && *path != ':')
+			path++;
+		if (*path == ':')
+			path++;
+		append(found, sizeof(found), "/");
+		append(found, sizeof(found), what);
+		result = *found ? is_program(found) : -ENOENT;
+		if (!result) {
+			command = found;
+			return;
+		}
+		if (result == -EACCES)
+			worst = result;
+	}
+	fail(worst == -ENOENT ? "executable file not found in $PATH" : "it can't be run", -worst);
+}
+
+/* ready: the container is made; it lives on its own from here on. */
+static void step_ready(void)
+{
+	must(sys(prctl, PR_SET_PDEATHSIG, 0), "prctl");
+	tell('R', 0);
+	close_fd(&control);
+}
+
+/* wait PATH SOCKET: until `start` says so, over a connection that then hears how it goes. */
+static void step_wait(void)
+{
+	int socket = number();
+	char go;
+
+	for (;;) {
+		int connection = sys(accept4, socket, NULL, NULL, SOCK_CLOEXEC);
+
+		if (connection == -EINTR || connection == -ECONNABORTED)
+			continue;
+		control = must(connection, "accept");
+		if (sys(read, control, &go, 1) == 1)
+			break;
+		close_fd(&control); /* it was no `start` */
+	}
+	close_fd(&socket);
+}
+
+/* exec: the control connection closes by it, which says that it went well. */
+static void step_exec(void)
+{
+	tell('X', 0);
+	must(sys(prctl, PR_SET_PDEATHSIG, 0), "prctl");
+	what = (char *)command;
+	must(sys(execve, command, arguments, environment), "execve");
+}
+
+/* die WHAT: for tests of what is left when this happens here. */
+static void step_die(void)
+{
+	sys(kill, sys(getpid), SIGKILL);
+	sys(exit_group, 137); /* process 1 of a namespace doesn't take it from itself */
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} steps[] = {
+#define STEP(name) { #name, step_##name }
+	STEP(fds), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(try), STEP(join),
+	STEP(enter), STEP(clone), STEP(await), STEP(become), STEP(session), STEP(keyring),
+	STEP(loopback), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
+	STEP(propagation), STEP(bind), STEP(filesystem), STEP(attributes), STEP(idmap), STEP(root),
+	STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink), STEP(pivot),
+	STEP(move_root), STEP(readonly), STEP(null), STEP(mask), STEP(freeze_root), STEP(console),
+	STEP(streams), STEP(hook), STEP(apparmor), STEP(selinux), STEP(personality), STEP(scheduler),
+	STEP(affinity), STEP(io_priority), STEP(umask), STEP(bounding), STEP(user), STEP(cwd),
+	STEP(all_capabilities), STEP(capabilities), STEP(no_new_privs), STEP(seccomp), STEP(rlimit),
+	STEP(command), STEP(ready), STEP(wait), STEP(exec), STEP(die),
+};
+
+static void run_step(void)
+{
+	step = text();
+	what = optional();
+	if (!what)
+		what = "";
+	for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		if (same(step, steps[i].name)) {
+			steps[i].run();
+			return;
+		}
+	}
+	fail("no such step", EINVAL);
+}
+
+/* The words: a name, the descriptors of the plan and of the control socket, the text's size. */
+void program(int count, char **words)
+{
+	struct stat status;
+	char *next, *end;
+	int plan;
+
+	if (count != 4)
+		sys(exit_group, 125);
+	plan = (int)parse(words[1]);
+	control = (int)parse(words[2]);
+	starters_umask = sys(umask, 0);
+	must(sys(fstat, plan, &status), "fstat");
+	next = (char *)must(sys(mmap, NULL, status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, plan, 0),
+			    "mmap");
+	end = next + parse(words[3]);
+	if (end > next + status.st_size || end == next || end[-1] != '\n')
+		fail("a wrong size", EINVAL);
+	blob = end;
+	close_fd(&plan);
+	host_proc = must(sys(openat, AT_FDCWD, "/proc", O_PATH | O_DIRECTORY | O_CLOEXEC), "open /proc");
+	if (!is_on(host_proc, PROC_SUPER_MAGIC))
+		fail("/proc is not procfs", ENODEV);
+	while (next < end) {
+		line = next;
+		while (*next != '\n')
+			next++;
+		*next++ = '\0';
+		run_step();
+	}
+	fail("the plan has no end", EINVAL);
+}

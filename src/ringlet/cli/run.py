@@ -1,0 +1,101 @@
+"""`ringlet run`: a command in a container."""
+
+from typing import Any
+
+import click
+
+from ringlet.cli.report import CANNOT
+from ringlet.container.config import (
+    NETWORKS,
+    PIDS,
+    ContainerConfig,
+    parse_variable,
+    read_toml,
+)
+from ringlet.config import parse_size
+from ringlet.errors import ConfigError, RingletError
+
+EPILOG = """\b
+Examples:
+  ringlet run rootfs -- sh                       on a terminal: a shell
+  ringlet run rootfs --memory 64M --cpus 0.5 -- ./work
+  ringlet run rootfs --volume ./data:/data:ro --env LANG -- ls /data
+  ringlet run rootfs --network host --user www -- httpd -f
+  ringlet run --config run.toml --timeout 10 --json
+
+\b
+Status: the command's; 128 + n if it died of signal n; 124 at the timeout; 125 if ringlet could
+not do it; 126 and 127 if the command can't be run, or isn't there.
+"""
+
+
+@click.command("run", epilog=EPILOG)
+@click.argument("rootfs", required=False, type=click.Path())
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+@click.option("--memory", metavar="SIZE", help="The most RAM it may use, such as 64M.")
+@click.option("--cpus", type=float, metavar="N", help="Of how many processors it has the time.")
+@click.option("--pids", type=int, metavar="N", help=f"Processes it may have: {PIDS} if not given.")
+@click.option(
+    "--volume",
+    "volumes",
+    metavar="HOST:GUEST[:ro]",
+    multiple=True,
+    help="Show it a file or folder of the host. May be given again.",
+)
+@click.option(
+    "--env",
+    "variables",
+    metavar="NAME[=VALUE]",
+    multiple=True,
+    help="A variable, without a value as it is here. May be given again.",
+)
+@click.option("--workdir", metavar="PATH", help="Where the command starts; / if not given.")
+@click.option("--user", metavar="USER[:GROUP]", help="Who it is, in there; root if not given.")
+@click.option("--hostname", metavar="NAME", help="What it is called; ringlet if not given.")
+@click.option("--network", type=click.Choice(NETWORKS), help="none (the default), or the host's.")
+@click.option("--read-only", is_flag=True, default=None, help="Its root can't be written.")
+@click.option(
+    "--tty/--no-tty", default=None, help="A terminal of its own: the default if we have one."
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="Kill it, with status 124.")
+@click.option("--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here.")
+@click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
+def command(
+    config: str | None,
+    as_json: bool,
+    rootfs: str | None,
+    command: tuple[str, ...],
+    memory: str | None,
+    volumes: tuple[str, ...],
+    variables: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Run COMMAND in a container whose root is the folder ROOTFS.
+
+    It has namespaces of its own, few capabilities, a seccomp filter and a limit on processes; it
+    sees no process, network or file of the host but what it is given.
+    """
+    from ringlet.cli.container import print_json, run
+
+    try:
+        values = {} if config is None else read_toml(config)
+        values |= {key: value for key, value in options.items() if value is not None}
+        if rootfs is not None:
+            values["rootfs"] = rootfs
+        if command:
+            values["command"] = command
+        if memory is not None:
+            values["memory"] = parse_size(memory)
+        if volumes:
+            values["volumes"] = volumes
+        if variables:
+            values["env"] = values.get("env", {}) | dict(map(parse_variable, variables))
+        if "rootfs" not in values:
+            raise ConfigError("no rootfs is named", "name a folder: ringlet run ROOTFS -- sh")
+        values.setdefault("command", ())
+        return run(values, as_json=as_json)
+    except RingletError as error:
+        if as_json:
+            status = getattr(error, "status", CANNOT)
+            print_json({"exit": {"reason": "error", "status": status}, "error": error.message})
+        raise

@@ -1,0 +1,335 @@
+"""A container's cgroup: one folder in each hierarchy.
+
+Source: the kernel's admin-guide/cgroup-v2.rst, "Core Interface Files"; admin-guide/cgroup-v1/
+freezer-subsystem.rst and memory.rst, "OOM Control".
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ringlet.container.cgroups.files import (
+    CgroupError,
+    below,
+    keyed,
+    read,
+    refused,
+    write,
+)
+from ringlet.container.cgroups.limits import set_devices, set_limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ringlet.container.spec_types import Resources
+
+_PATIENCE = 5.0  # seconds, for the kernel to have frozen, ended or removed something
+_PAUSE = 0.001  # seconds, the first time; then longer
+
+
+class Cgroup:
+    """A container's cgroup. Falsy where there is none, and then everything does nothing."""
+
+    def __init__(
+        self,
+        version_1: dict[str, str],
+        unified: str | None,
+        *,
+        parents: list[str],
+        may_lack: bool,
+        notes: list[str],
+    ) -> None:
+        self.version_1 = version_1
+        """Version 1: each controller's folder."""
+        self.unified = unified
+        """Version 2: the folder, for CLONE_INTO_CGROUP."""
+        self.notes = notes
+        """What was left out, for the log: a line each."""
+        self._parents = parents
+        self._may_lack = may_lack
+
+    def __bool__(self) -> bool:
+        return bool(self.version_1) or self.unified is not None
+
+    @classmethod
+    def load(cls, data: dict[str, Any]) -> Cgroup:
+        """From what `to_state` gave."""
+        return cls(
+            data["version_1"],
+            data["unified"],
+            parents=data["parents"],
+            may_lack=data["may_lack"],
+            notes=[],
+        )
+
+    def to_state(self) -> dict[str, Any]:
+        """What `load` takes: JSON."""
+        return {
+            "version_1": self.version_1,
+            "unified": self.unified,
+            "parents": self._parents,
+            "may_lack": self._may_lack,
+        }
+
+    @property
+    def tasks(self) -> list[str]:
+        """Version 1: the `tasks` files. A single-threaded process joins by writing 0 to each."""
+        return [f"{folder}/tasks" for folder in dict.fromkeys(self.version_1.values())]
+
+    @property
+    def _folders(self) -> list[str]:
+        folders = list(dict.fromkeys(self.version_1.values()))
+        return folders if self.unified is None else [self.unified, *folders]
+
+    def unified_of(self, pid: int) -> str | None:
+        """The version 2 folder that `pid`, a process of the container, is in.
+
+        A container that has cgroups below its own may have moved all processes there, and then
+        no other can join the one that it came from.
+        """
+        if self.unified is None:
+            return None
+        own = (read(f"/proc/{pid}", "cgroup") or "").rpartition("0::")[2].rstrip("\n")
+        start = own.find(f"/{os.path.basename(self.unified)}/")
+        if start < 0:
+            return self.unified
+        return os.path.dirname(self.unified) + own[start:]
+
+    def set(self, resources: Resources) -> None:
+        """Sets the limits that `resources` has, others stay. Raises `CgroupError`."""
+        self.notes += set_limits(resources, self.version_1, self.unified, {})
+        if self and "devices" in resources:
+            note = set_devices(resources, self.version_1, self.unified, may_lack=self._may_lack)
+            self.notes += [note] if note else []
+
+    def delegate(self, uid: int) -> None:
+        """Gives the version 2 cgroup to `uid`, for a container that has it mounted writable."""
+        if self.unified is None:
+            return
+        names = read("/sys/kernel/cgroup", "delegate")
+        if names is None:
+            names = "cgroup.procs cgroup.subtree_control cgroup.threads"
+        for name in ("", *names.split()):
+            try:
+                os.chown(f"{self.unified}/{name}", uid, -1)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise refused(f"{self.unified}/{name} can't be given to {uid}", error) from error
+
+    def freeze(self) -> None:
+        """Stops every process; returns when they are. Raises `CgroupError`."""
+        self._set_frozen(True)
+
+    def thaw(self) -> None:
+        """Lets the processes go on. Raises `CgroupError`."""
+        self._set_frozen(False)
+
+    def _set_frozen(self, frozen: bool) -> None:
+        file = self._freezer()
+        if file is None:
+            raise CgroupError(
+                "the container can't be frozen: it has no freezer cgroup",
+                "mount -t cgroup -o freezer none /sys/fs/cgroup/freezer, or cgroup version 2",
+            )
+        folder, name = file
+        for _ in _until_patience_ends():
+            if name == "cgroup.freeze":
+                write(folder, name, str(int(frozen)))
+                now = keyed(read(folder, "cgroup.events")).get("frozen")
+                if now == int(frozen):
+                    return
+            else:  # writing it again makes the kernel look again at those that were busy
+                write(folder, name, "FROZEN" if frozen else "THAWED")
+                if (read(folder, name) or "").strip() == ("FROZEN" if frozen else "THAWED"):
+                    return
+        if frozen:
+            write(folder, name, "0" if name == "cgroup.freeze" else "THAWED")
+        raise CgroupError(
+            f"{folder} can't be {'frozen' if frozen else 'thawed'} within {_PATIENCE:.0f} seconds",
+            "a process may be waiting for a disk: try again"
+            if frozen
+            else "a cgroup above it may be frozen",
+        )
+
+    def _freezer(self) -> tuple[str, str] | None:
+        if self.unified is not None and os.path.exists(f"{self.unified}/cgroup.freeze"):
+            return self.unified, "cgroup.freeze"
+        folder = self.version_1.get("freezer")
+        return None if folder is None else (folder, "freezer.state")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it is frozen, or about to be."""
+        file = self._freezer()
+        return file is not None and (read(*file) or "").strip() in ("1", "FROZEN", "FREEZING")
+
+    def processes(self) -> list[int]:
+        """The process ids, also those in cgroups below, in order. Empty if it is gone."""
+        found: set[int] = set()
+        # Any of version 1 would do; but a process may be in one version and not in the other.
+        for folder in self._folders[:2] if self.unified is not None else self._folders[:1]:
+            found.update(map(int, (read(folder, "cgroup.procs") or "").split()))
+            for at, name in below(folder):
+                found.update(map(int, (read(name, "cgroup.procs", at=at) or "").split()))
+        found.discard(0)  # one that isn't in this PID namespace
+        return sorted(found)
+
+    def kill(self) -> None:
+        """SIGKILL to every process, also of a frozen cgroup; they may be zombies for a while.
+
+        Raises `CgroupError` if some don't end.
+        """
+        if self.unified is not None:
+            try:
+                write(self.unified, "cgroup.kill", "1")
+            except CgroupError as error:
+                import errno
+
+                if error.errno not in (errno.ENOENT, errno.ENODEV):  # gone, or Linux before 5.14
+                    raise
+        for _ in _until_patience_ends():
+            if not self._signal_all():
+                return
+        raise CgroupError(
+            f"processes of {self._folders[0]} don't end: {self.processes()}",
+            "they may be waiting for a disk: try again",
+        )
+
+    def _signal_all(self) -> bool:
+        """Whether there was any process."""
+        freezer = self.version_1.get("freezer")
+        if freezer is None or not self.processes():
+            return self._signal_listed()
+        # None makes another meanwhile; and what is frozen ends once it runs.
+        write(freezer, "freezer.state", "FROZEN")
+        try:
+            return self._signal_listed()
+        finally:
+            write(freezer, "freezer.state", "THAWED")
+
+    def _signal_listed(self) -> bool:
+        descriptors = {}
+        for pid in self.processes():
+            try:
+                descriptors[pid] = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+        if not descriptors:
+            return False
+        import signal
+
+        # A number may have gone to another process; one still listed has not.
+        listed = self.processes()
+        for pid, fd in descriptors.items():
+            try:
+                if pid in listed:
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            finally:
+                os.close(fd)
+        return True
+
+    def stats(self) -> dict[str, Any]:
+        """As the "data" of `runc events --stats`."""
+        from ringlet.container.cgroups.stats import stats
+
+        return stats(self.version_1, self.unified)
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel has killed for want of memory within the limit."""
+        folder = self.version_1.get("memory")
+        if folder is not None:
+            return keyed(read(folder, "memory.oom_control")).get("oom_kill", 0)
+        if self.unified is not None:
+            return keyed(read(self.unified, "memory.events")).get("oom_kill", 0)
+        return 0
+
+    def oom_fd(self) -> int | None:
+        """A descriptor, the caller's to close, readable when memory may have run out.
+
+        So it is until it's read; it doesn't block. `oom_kills` tells whether it has. None without
+        a memory controller.
+        """
+        folder = self.version_1.get("memory")
+        if folder is None:
+            if self.unified is None:
+                return None
+            from ringlet.container.cgroups.inotify import watch
+
+            try:
+                return watch(f"{self.unified}/memory.events")
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                raise refused(f"{self.unified}/memory.events can't be watched", error) from error
+        event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            control = os.open(f"{folder}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                write(folder, "cgroup.event_control", f"{event} {control}")
+            finally:
+                os.close(control)
+        except BaseException as error:
+            os.close(event)
+            if isinstance(error, OSError):
+                raise refused(f"{folder}/memory.oom_control can't be watched", error) from error
+            raise
+        return event
+
+    def delete(self) -> None:
+        """Removes it, with those below; waits a while for the last process to be gone.
+
+        What is gone already is no error. Raises `CgroupError` if processes stay.
+        """
+        left = self._folders
+        for _ in _until_patience_ends():
+            left = [folder for folder in left if not _removed(folder)]
+            if not left:
+                break
+        else:
+            raise CgroupError(
+                f"the cgroup {left[0]} has processes: {self.processes()}", "kill them first"
+            )
+        for parent in reversed(self._parents):
+            try:
+                os.rmdir(parent)
+            except OSError:  # another container is in it
+                continue
+
+
+def _removed(folder: str) -> bool:
+    try:
+        os.rmdir(folder)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        import errno
+
+        if error.errno != errno.EBUSY:
+            raise refused(f"the cgroup {folder} can't be removed", error) from error
+        for at, name in below(folder):
+            try:
+                os.rmdir(name, dir_fd=at)
+            except OSError:  # the next round shows whether it matters
+                continue
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return False
+    return True
+
+
+def _until_patience_ends() -> Iterator[None]:
+    end = time.monotonic() + _PATIENCE
+    pause = _PAUSE
+    while True:
+        yield
+        if time.monotonic() > end:
+            return
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)

@@ -1,0 +1,163 @@
+"""Files and folders of cgroups: read, written, walked with as few system calls as there can be.
+
+Source: the kernel's admin-guide/cgroup-v2.rst, "Conventions".
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_LARGEST = 1 << 20  # bytes: of a file that the kernel writes a few lines into
+_HINTS = {
+    errno.EACCES: "run as root, or in a cgroup that was delegated to you",
+    errno.EPERM: "run as root, or in a cgroup delegated to you, whose parents allow as much",
+    errno.EROFS: "mount the cgroup file system writable",
+    errno.ENOENT: "this kernel doesn't have that file: leave the limit out",
+    errno.EBUSY: "more than that is in use: set a larger limit, or use less",
+    errno.EINVAL: "the kernel doesn't accept this value, or not below what the parents allow",
+    errno.ENODEV: "there is no such device on this host",
+    errno.EOPNOTSUPP: "the kernel doesn't support this: leave the limit out",
+}
+
+
+class CgroupError(RingletError):
+    """A cgroup that could not be made, or a limit that could not be set.
+
+    `errno` is the kernel's reason, 0 where it isn't the kernel that refused.
+    """
+
+    def __init__(self, message: str, hint: str, errno: int = 0) -> None:
+        super().__init__(message, hint)
+        self.errno = errno
+
+
+def refused(what: str, error: OSError) -> CgroupError:
+    """The error for `what` the kernel would not do."""
+    number = error.errno or 0
+    hint = _HINTS.get(number, "see the kernel's admin-guide on cgroups")
+    return CgroupError(f"{what}: {error.strerror}", hint, number)
+
+
+def write(folder: str, name: str, *values: str) -> None:
+    """Writes each of the values to the file of a cgroup. Raises `CgroupError`."""
+    try:
+        fd = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise refused(f"{folder}/{name} can't be set", error) from error
+    value = ""
+    try:
+        for value in values:
+            os.write(fd, value.encode())
+    except OSError as error:
+        raise refused(f"{folder}/{name} can't be set to {value!r}", error) from error
+    finally:
+        os.close(fd)
+
+
+def write_all(folder: str, writes: Iterable[tuple[str, str]]) -> None:
+    """Sets files that bound one another, as a quota and its burst do, in an order that works.
+
+    What the kernel finds invalid beside the value of another is tried again once that one is
+    set. Raises `CgroupError`.
+    """
+    left = list(writes)
+    while left:
+        invalid = []
+        for name, value in left:
+            try:
+                write(folder, name, value)
+            except CgroupError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+                invalid.append((name, value))
+                why = error
+        if len(invalid) == len(left):
+            raise why
+        left = invalid
+
+
+def read(folder: str, name: str, *, at: int | None = None) -> str | None:
+    """The text of a cgroup's file; None if this kernel or this cgroup has none.
+
+    Raises `CgroupError` if it can't be read.
+    """
+    try:
+        fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            return None
+        raise refused(f"{folder}/{name} can't be read", error) from error
+    try:
+        text = data = os.read(fd, 4096)
+        while data and len(text) < _LARGEST:  # a short read isn't the end
+            data = os.read(fd, _LARGEST)
+            text += data
+    except OSError as error:
+        if error.errno in (errno.ENODEV, errno.EOPNOTSUPP):  # removed meanwhile; a threaded one
+            return None
+        raise refused(f"{folder}/{name} can't be read", error) from error
+    finally:
+        os.close(fd)
+    return text.decode(errors="replace")
+
+
+def keyed(text: str | None) -> dict[str, int]:
+    """A file of lines `key number`; other lines are left out."""
+    found = {}
+    for line in (text or "").splitlines():
+        key, _, number = line.partition(" ")
+        if number.isdecimal():
+            found[key] = int(number)
+    return found
+
+
+def below(folder: str) -> Iterator[tuple[int, str]]:
+    """Every cgroup below `folder`, the innermost first: an open parent folder and the name in it.
+
+    The container may have made them, of any depth: no path of theirs is ever written out.
+    """
+    try:
+        here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        unseen = [_children(here)]
+        names: list[str] = []
+        while True:
+            if unseen[-1]:
+                name = unseen[-1].pop()
+                try:
+                    there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
+                except FileNotFoundError:
+                    continue
+                names.append(name)
+                unseen.append(_children(there))
+            elif names:
+                try:
+                    there = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
+                except FileNotFoundError:  # removed meanwhile, and so is all that was seen
+                    return
+                unseen.pop()
+            else:
+                return
+            os.close(here)
+            here = there
+            if len(unseen) == len(names):  # back in the parent
+                yield here, names.pop()
+    finally:
+        os.close(here)
+
+
+def _children(fd: int) -> list[str]:
+    try:
+        with os.scandir(fd) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:  # removed meanwhile
+        return []

@@ -1,0 +1,145 @@
+"""Where this host has its cgroup hierarchies, and where in them this process is.
+
+Controllers are found, never assumed: each may be alone in a hierarchy of version 1, with others
+(cpu and cpuacct often are), in the one of version 2, or nowhere.
+
+Source: cgroups(7); proc(5), /proc/pid/mountinfo and /proc/pid/cgroup.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ringlet.container.cgroups.cgroup import Cgroup
+from ringlet.container.cgroups.files import CgroupError, refused
+from ringlet.container.cgroups.folders import Folders, Hierarchy
+from ringlet.container.cgroups.limits import has_limits, set_devices, set_limits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.spec_types import Resources
+
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class Cgroups:
+    """The hierarchies of this host."""
+
+    def __init__(self, hierarchies: list[Hierarchy]) -> None:
+        self.hierarchies = hierarchies
+
+    @classmethod
+    def find(cls) -> Cgroups:
+        """Those that /proc/self/mountinfo and /proc/self/cgroup show; perhaps none."""
+        with open("/proc/self/mountinfo", "rb") as mounts, open("/proc/self/cgroup", "rb") as own:
+            return cls(find_hierarchies(os.fsdecode(mounts.read()), os.fsdecode(own.read())))
+
+    def create(self, path: str | None, id: str, resources: Resources, *, may_lack: bool) -> Cgroup:
+        """A container's cgroup, a folder in each hierarchy, with its limits.
+
+        `path` is linux.cgroupsPath: absolute, below the mount point; or relative, below the cgroup
+        of this process (with version 2 below its parent, since one that has processes can't have
+        limits below it). None is /ringlet-ID, below the uppermost cgroup that this user may write.
+
+        With `may_lack`, as for a container without root, what needs rights that this user hasn't
+        is left out as long as `resources` has no limit that needs it: device rules, a hierarchy,
+        all of them. `Cgroup.notes` says so. Raises `CgroupError`, and leaves nothing then.
+        """
+        if path is not None:
+            check_path(path)
+        folders = Folders()
+        lacking: dict[str, str] = {}
+        try:
+            for hierarchy in self.hierarchies:
+                try:
+                    folders.make(hierarchy, hierarchy.place(path, id), lacking)
+                except OSError as error:
+                    why = refused(f"no cgroup can be made in {hierarchy.mount}", error)
+                    if error.errno not in _FORBIDDEN:
+                        raise why from error
+                    for controller in hierarchy.all_controllers():
+                        lacking[controller] = why.message
+            if not folders.version_1 and folders.unified is None:
+                return self._without(resources, lacking, may_lack=may_lack)
+            notes = set_limits(resources, folders.version_1, folders.unified, lacking)
+            note = set_devices(resources, folders.version_1, folders.unified, may_lack=may_lack)
+        except BaseException:
+            folders.remove()
+            raise
+        notes += sorted(set(lacking.values()))
+        return Cgroup(
+            folders.version_1,
+            folders.unified,
+            parents=folders.parents,
+            may_lack=may_lack,
+            notes=[*notes, note] if note else notes,
+        )
+
+    def _without(self, resources: Resources, lacking: dict[str, str], *, may_lack: bool) -> Cgroup:
+        why = next(iter(lacking.values()), "this host has no cgroups mounted")
+        if not may_lack or has_limits(resources):
+            raise CgroupError(
+                f"the container can't have its limits: {why}",
+                "run as root; or in a cgroup delegated to you: "
+                "systemd-run --user --scope -p Delegate=yes ringlet ...",
+            )
+        return Cgroup({}, None, parents=[], may_lack=True, notes=[f"no cgroup: {why}"])
+
+
+def check_path(path: str) -> None:
+    """Raises `CgroupError` unless it names a cgroup below where it starts."""
+    names = [name for name in path.split("/") if name not in ("", ".")]
+    if not names or ".." in names or "\0" in path or "\n" in path:
+        raise CgroupError(
+            f"linux.cgroupsPath: {path!r} is no cgroup of its own",
+            "name one such as /ringlet/ID, without ..",
+        )
+
+
+def find_hierarchies(mountinfo: str, cgroup: str) -> list[Hierarchy]:
+    """The hierarchies in the text of these files of /proc, each where it is mounted first."""
+    mounts = []
+    for line in mountinfo.splitlines():
+        if " - cgroup" not in line:  # of thousands, perhaps
+            continue
+        fields = line.split(" ")
+        kind, _, options = fields[fields.index("-") + 1 :][:3]
+        mounts.append((kind, set(options.split(",")), _unescape(fields[3]), _unescape(fields[4])))
+    found = []
+    for line in cgroup.splitlines():
+        number, names, own = line.split(":", 2)
+        controllers = tuple(names.split(",")) if names else ()
+        version = 1 if controllers else 2
+        if version == 2 and number != "0":
+            continue
+        kind = "cgroup" if version == 1 else "cgroup2"
+        places = [
+            Hierarchy(version, controllers, mount, mount if below is None else mount + below)
+            for its_kind, options, root, mount in mounts
+            if its_kind == kind and options.issuperset(controllers)
+            for below in (_below(own, root),)
+        ]
+        # A bind mount may show a part of it that this process isn't in.
+        places.sort(key=lambda it: it.own == it.mount)
+        found += places[:1]
+    return found
+
+
+def _below(own: str, root: str) -> str | None:
+    """The path of `own` below `root`, "" for itself; None if it isn't there."""
+    root = root.rstrip("/")
+    own = own.rstrip("/")
+    if own == root:
+        return ""
+    if own.startswith(root + "/") and "/../" not in own + "/":
+        return own[len(root) :]
+    return None
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+    import re
+
+    return re.sub(r"\\([0-7]{3})", lambda it: chr(int(it[1], 8)), text)

@@ -1,0 +1,164 @@
+"""Limits in the words of cgroup version 1: for each controller, the files and their values.
+
+Numbers of 0 mean "not set", as Docker and runc have it; pids.limit is the exception.
+
+Source: the kernel's admin-guide/cgroup-v1/ and scheduler/sched-bwc.rst; OCI runtime
+specification, config-linux.md.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringlet.container.spec_types import Resources
+
+    Look = Callable[[str], str | None]  # what a file of the cgroup holds, None if there is none
+
+Write = tuple[str, str]  # file, value
+
+
+def memory(resources: Resources, look: Look) -> list[Write]:
+    """`swap` is the limit of memory and swap together, as `memory.memsw` is."""
+    wanted = resources.get("memory", {})
+    limit, swap = wanted.get("limit", 0), wanted.get("swap", 0)
+    if limit == -1 and not swap and look("memory.memsw.limit_in_bytes") is not None:
+        swap = -1  # else the limit of both would go on to bound memory
+    writes = []
+    if wanted.get("useHierarchy") and (look("memory.use_hierarchy") or "1").strip() == "0":
+        writes.append(("memory.use_hierarchy", "1"))
+    for name, value in (
+        ("memory.limit_in_bytes", limit),
+        ("memory.memsw.limit_in_bytes", swap),
+        ("memory.soft_limit_in_bytes", wanted.get("reservation", 0)),
+        ("memory.kmem.tcp.limit_in_bytes", wanted.get("kernelTCP", 0)),
+    ):
+        if value:
+            writes.append((name, str(value)))
+    if "swappiness" in wanted:
+        writes.append(("memory.swappiness", str(wanted["swappiness"])))
+    if wanted.get("disableOOMKiller"):
+        writes.append(("memory.oom_control", "1"))
+    return writes
+
+
+def cpu(resources: Resources, look: Look) -> list[Write]:
+    """Shares, and the bandwidth: `quota` microseconds in each `period`."""
+    wanted = resources.get("cpu", {})
+    writes = [
+        (name, str(value))
+        for name, value in (
+            ("cpu.cfs_burst_us", wanted.get("burst")),
+            ("cpu.cfs_period_us", wanted.get("period") or None),
+            ("cpu.cfs_quota_us", wanted.get("quota") or None),
+            ("cpu.rt_period_us", wanted.get("realtimePeriod") or None),
+            ("cpu.rt_runtime_us", wanted.get("realtimeRuntime") or None),
+            ("cpu.shares", wanted.get("shares") or None),
+            ("cpu.idle", wanted.get("idle")),
+        )
+        if value is not None
+    ]
+    return without_defaults(writes, look, ("cpu.cfs_burst_us", "cpu.idle"))
+
+
+def without_defaults(writes: list[Write], look: Look, names: tuple[str, ...]) -> list[Write]:
+    """Leaves out zeroes for those files that the kernel lacks: that is what it does anyway."""
+    return [it for it in writes if not (it[0] in names and it[1] == "0" and look(it[0]) is None)]
+
+
+def cpuset(resources: Resources, look: Look) -> list[Write]:
+    """The CPUs and memory nodes. `cpuset.*` has one spelling in both versions."""
+    wanted = resources.get("cpu", {})
+    cpus, mems = wanted.get("cpus", ""), wanted.get("mems", "")
+    return [(f"cpuset.{it}", value) for it, value in (("cpus", cpus), ("mems", mems)) if value]
+
+
+def pids(resources: Resources, look: Look) -> list[Write]:
+    """The number of tasks. `pids.max` has one spelling in both versions."""
+    limit = resources.get("pids", {}).get("limit")
+    return [] if limit is None else [("pids.max", str(limit) if limit >= 0 else "max")]
+
+
+def blkio(resources: Resources, look: Look) -> list[Write]:
+    """Weights and throttles. Weights are CFQ's, up to Linux 4.20, else BFQ's."""
+    wanted = resources.get("blockIO", {})
+    bfq = "" if look("blkio.weight") is not None else "bfq."
+    writes = []
+    if wanted.get("weight"):
+        writes.append((f"blkio.{bfq}weight", str(wanted["weight"])))
+    if wanted.get("leafWeight"):
+        writes.append(("blkio.leaf_weight", str(wanted["leafWeight"])))
+    for device in wanted.get("weightDevice") or ():
+        number = f"{device['major']}:{device['minor']}"
+        if device.get("weight"):
+            writes.append((f"blkio.{bfq}weight_device", f"{number} {device['weight']}"))
+        if device.get("leafWeight"):
+            writes.append(("blkio.leaf_weight_device", f"{number} {device['leafWeight']}"))
+    for throttles, name in (
+        (wanted.get("throttleReadBpsDevice"), "read_bps"),
+        (wanted.get("throttleWriteBpsDevice"), "write_bps"),
+        (wanted.get("throttleReadIOPSDevice"), "read_iops"),
+        (wanted.get("throttleWriteIOPSDevice"), "write_iops"),
+    ):
+        for throttle in throttles or ():
+            value = f"{throttle['major']}:{throttle['minor']} {throttle['rate']}"
+            writes.append((f"blkio.throttle.{name}_device", value))
+    return writes
+
+
+def hugetlb(resources: Resources, look: Look) -> list[Write]:
+    """Limits at the page fault, and at the reservation where the kernel counts that."""
+    return huge_pages(resources, look, "limit_in_bytes")
+
+
+def huge_pages(resources: Resources, look: Look, limit: str) -> list[Write]:
+    """As `hugetlb`, where the files' names end in `limit`."""
+    writes = []
+    for wanted in resources.get("hugepageLimits") or ():
+        for accounting in ("", "rsvd."):
+            name = f"hugetlb.{wanted['pageSize']}.{accounting}{limit}"
+            if not accounting or look(name) is not None:
+                writes.append((name, str(wanted["limit"])))
+    return writes
+
+
+def net_cls(resources: Resources, look: Look) -> list[Write]:
+    """The class that packets are tagged with."""
+    class_id = resources.get("network", {}).get("classID")
+    return [("net_cls.classid", str(class_id))] if class_id else []
+
+
+def net_prio(resources: Resources, look: Look) -> list[Write]:
+    """The priority of traffic for each interface."""
+    return [
+        ("net_prio.ifpriomap", f"{it['name']} {it['priority']}")
+        for it in resources.get("network", {}).get("priorities") or ()
+    ]
+
+
+def rdma(resources: Resources, look: Look) -> list[Write]:
+    """Handles and objects of each device. `rdma.max` has one spelling in both versions."""
+    writes = []
+    for device, wanted in (resources.get("rdma") or {}).items():
+        value = device
+        if "hcaHandles" in wanted:
+            value += f" hca_handle={wanted['hcaHandles']}"
+        if "hcaObjects" in wanted:
+            value += f" hca_object={wanted['hcaObjects']}"
+        writes.append(("rdma.max", value))
+    return writes
+
+
+# In the order in which they are set: the ones that a limit of another can make fail come first.
+CONTROLLERS: dict[str, Callable[[Resources, Look], list[Write]]] = {
+    "cpuset": cpuset,
+    "cpu": cpu,
+    "pids": pids,
+    "blkio": blkio,
+    "hugetlb": hugetlb,
+    "net_cls": net_cls,
+    "net_prio": net_prio,
+    "rdma": rdma,
+    "memory": memory,
+}

@@ -1,0 +1,169 @@
+"""What a container is to be, as data: from options, a TOML file, or a program. Checked here, once.
+
+It says what is to run and what it may have, and nothing of namespaces or cgroups: describe.py
+makes of it what the container runtime carries out.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ringlet.config import parse_size
+from ringlet.errors import ConfigError
+
+NETWORKS = ("none", "host")
+PIDS = 1024  # processes and threads that a container may have, if nothing is said
+MIN_MEMORY = 1 << 20
+
+
+class Volume(NamedTuple):
+    """A file or folder of the host that the container sees at `path`."""
+
+    source: str | os.PathLike[str]
+    path: str
+    readonly: bool = False
+
+
+class ContainerConfig:
+    """What a container is to be. Raises `ConfigError` for a value that can't be used.
+
+    rootfs     a folder: the root that the command sees
+    command    the command and its arguments
+    memory     bytes of RAM; None for no limit
+    cpus       of how many processors it may have the time, such as 1.5; None for no limit
+    pids       how many processes and threads it may have
+    volumes    each a `Volume` or `HOST:GUEST[:ro]`
+    env        the environment, besides PATH, HOME, HOSTNAME and, with `tty`, TERM
+    workdir    where the command starts
+    user       `USER[:GROUP]`, names of the rootfs or numbers
+    hostname   what the container is called
+    network    `none`, which has a loopback device alone, or `host`
+    read_only  whether the root can't be written
+    tty        whether the command has a terminal of its own
+    timeout    seconds after which it is killed
+    """
+
+    def __init__(
+        self,
+        *,
+        rootfs: str | os.PathLike[str],
+        command: Sequence[str],
+        memory: int | None = None,
+        cpus: float | None = None,
+        pids: int = PIDS,
+        volumes: Sequence[Volume | str] = (),
+        env: Mapping[str, str] | None = None,
+        workdir: str = "/",
+        user: str = "0",
+        hostname: str = "ringlet",
+        network: str = "none",
+        read_only: bool = False,
+        tty: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        self.rootfs = rootfs
+        self.command = tuple(command)
+        self.memory = memory
+        self.cpus = cpus
+        self.pids = pids
+        self.volumes = tuple(parse_volume(v) if isinstance(v, str) else v for v in volumes)
+        self.env = dict(env or {})
+        self.workdir = workdir
+        self.user = user
+        self.hostname = hostname
+        self.network = network
+        self.read_only = read_only
+        self.tty = tty
+        self.timeout = timeout
+        self._check()
+
+    def _check(self) -> None:
+        if not self.command or not self.command[0]:
+            raise ConfigError("no command is named", "name one after `--`: ... -- sh")
+        if self.memory is not None and self.memory < MIN_MEMORY:
+            raise ConfigError(f"memory of {self.memory} bytes", "give it at least 1M")
+        if self.cpus is not None and not 0.01 <= self.cpus <= 1 << 16:
+            raise ConfigError(f"{self.cpus} CPUs", "give it at least 0.01")
+        if not 0 < self.pids <= 1 << 22:
+            raise ConfigError(f"a limit of {self.pids} processes", "give it at least 1")
+        if self.network not in NETWORKS:
+            raise ConfigError(
+                f"there is no network {self.network!r}", f"choose one of {', '.join(NETWORKS)}"
+            )
+        if not self.workdir.startswith("/"):
+            raise ConfigError(
+                f"the working directory {self.workdir!r} isn't absolute", "begin it with a /"
+            )
+        if not 0 < len(os.fsencode(self.hostname)) <= 64:
+            raise ConfigError("the host name is empty or too long", "give 1 to 64 bytes")
+        if self.timeout is not None and not 0 < self.timeout < 1e9:
+            raise ConfigError("the timeout is out of range", "give seconds above 0")
+        for name in self.env:
+            if not name or "=" in name:
+                raise ConfigError(f"no variable is called {name!r}", "write NAME=VALUE")
+        texts = [*self.command, *self.env, *self.env.values(), self.hostname, self.workdir]
+        if any("\0" in text for text in texts):
+            raise ConfigError("there is a zero byte in what is to run", "leave it out")
+
+
+def parse_volume(text: str) -> Volume:
+    """A volume as `HOST:GUEST[:ro]`. Raises `ConfigError`."""
+    parts = text.split(":")
+    readonly = parts[2:] == ["ro"]
+    if readonly:
+        parts.pop()
+    if len(parts) != 2 or not parts[0] or not parts[1].startswith("/"):
+        raise ConfigError(f"{text!r} is not a volume", "write HOST:/GUEST or HOST:/GUEST:ro")
+    return Volume(parts[0], parts[1], readonly)
+
+
+def parse_variable(text: str) -> tuple[str, str]:
+    """`NAME=VALUE`, or `NAME` for what it is here. Raises `ConfigError`."""
+    name, equals, value = text.partition("=")
+    if equals:
+        return name, value
+    if name not in os.environ:
+        raise ConfigError(f"{name} isn't set here", "write NAME=VALUE")
+    return name, os.environ[name]
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "rootfs": (str,),
+    "command": (list,),
+    "memory": (int, str),
+    "cpus": (int, float),
+    "pids": (int,),
+    "volumes": (list,),
+    "env": (dict,),
+    "workdir": (str,),
+    "user": (str,),
+    "hostname": (str,),
+    "network": (str,),
+    "read_only": (bool,),
+    "tty": (bool,),
+    "timeout": (int, float),
+}
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """The keys of a TOML file, for `ContainerConfig`. Raises `ConfigError`.
+
+    A relative path in it starts at the file's own folder.
+    """
+    from ringlet.config import load_toml
+
+    values = load_toml(path, _TYPES)
+    folder = os.path.dirname(path)
+    for key in ("command", "volumes"):
+        if not all(isinstance(word, str) for word in values.get(key, [])):
+            raise ConfigError(f"{path}: {key} isn't text alone", 'give a list like ["text"]')
+    if not all(isinstance(value, str) for value in values.get("env", {}).values()):
+        raise ConfigError(f"{path}: env isn't text alone", 'give a table like NAME = "value"')
+    if "rootfs" in values:
+        values["rootfs"] = os.path.join(folder, values["rootfs"])
+    if "volumes" in values:
+        volumes = map(parse_volume, values["volumes"])
+        values["volumes"] = [v._replace(source=os.path.join(folder, v.source)) for v in volumes]
+    if isinstance(values.get("memory"), str):
+        values["memory"] = parse_size(values["memory"])
+    return values

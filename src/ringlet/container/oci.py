@@ -1,0 +1,133 @@
+"""`ringlet-oci`: the command line by which engines and people run containers.
+
+It is runc's, as engines call it; there is no specification of it but the programs.
+
+Source: opencontainers/runtime-tools, docs/command-line-interface.md; runc(8) and its pages;
+containerd/go-runc, runc.go; containers/conmon, src/conmon.c.
+"""
+
+import os
+import sys
+
+from ringlet.container.commands import COMMANDS, Command
+from ringlet.container.log import Log
+from ringlet.container.options import Option, OptionError, explain, parse
+from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.container.runtime import Runtime
+
+GLOBAL = (
+    Option(
+        "root", "DIR", "where the containers' state is (/run/ringlet, $XDG_RUNTIME_DIR/ringlet)"
+    ),
+    Option("log", "FILE", "where to log to (standard error)"),
+    Option("log-format", "FORMAT", "text or json (text)"),
+    Option("debug", None, "log more"),
+    Option("systemd-cgroup", None, "not to be had: cgroups are made without systemd"),
+    Option("rootless", "WHEN", "do without cgroups that can't be had: true, false or auto (auto)"),
+    Option("criu", "FILE", "without effect: there are no checkpoints"),
+    Option("version v", None, "show the version"),
+)
+
+
+def main() -> None:
+    """The program. Ends the process."""
+    status = 1
+    try:
+        status = run(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        status = 141
+    os._exit(status)  # for Python to take itself apart would be a tenth of a short run
+
+
+def run(words: list[str]) -> int:
+    """The status of `ringlet-oci WORDS`."""
+    log = Log()
+    name = ""
+    try:
+        values, rest = parse(words, GLOBAL, mixed=False)
+        if values.get("version"):
+            return _version()
+        if values.get("help") or not rest or rest[0] in ("help", "h"):
+            return _help(rest[1:])
+        log = _log(values)
+        name = rest[0]
+        command = _command(name)
+        options, arguments = parse(rest[1:], command.options, mixed=name != "exec")
+        if options.get("help"):
+            return _help([name])
+        command.check(arguments)
+        return command.run(_runtime(values, log), options, arguments)
+    except RingletError as error:
+        log.error(f"{error.message} ({error.hint})")
+        # That a command can't be run is an answer to these two, as it is a shell's.
+        status: int = getattr(error, "status", 1)
+        return status if name in ("run", "exec") and status in (126, 127) else 1
+    except OSError as error:
+        log.error(f"{error.filename or name}: {error.strerror} (is it there, and yours to use?)")
+        return 1
+
+
+def _log(values: "dict[str, Any]") -> Log:
+    form = values.get("log-format", "text")
+    if form not in ("text", "json"):
+        raise OptionError(f"--log-format {form}: not known", "use text or json")
+    return Log(values.get("log"), json=form == "json", debug=values.get("debug", False))
+
+
+def _runtime(values: "dict[str, Any]", log: Log) -> "Runtime":
+    if values.get("systemd-cgroup"):
+        raise OptionError(
+            "--systemd-cgroup: this runtime doesn't speak to systemd",
+            "set the engine's cgroup driver to cgroupfs (podman: --cgroup-manager cgroupfs)",
+        )
+    when = values.get("rootless", "auto")
+    if when not in ("true", "false", "auto"):
+        raise OptionError(f"--rootless {when}: not known", "use true, false or auto")
+    from ringlet.container.runtime import Runtime
+    from ringlet.container.state import Store, default_root
+
+    return Runtime(
+        Store(values.get("root") or default_root()),
+        log,
+        may_lack=os.geteuid() != 0 if when == "auto" else when == "true",
+    )
+
+
+def _command(name: str) -> Command:
+    try:
+        return COMMANDS[name]
+    except KeyError:
+        raise OptionError(f"unknown command {name}", f"one of: {' '.join(COMMANDS)}") from None
+
+
+def _version() -> int:
+    from importlib.metadata import version
+
+    from ringlet.container.spec import OCI_VERSION
+
+    print(f"ringlet-oci version {version('ringlet')}\nspec: {OCI_VERSION}")
+    return 0
+
+
+def _help(names: list[str]) -> int:
+    if names:
+        command = _command(names[0])
+        print(f"usage: ringlet-oci [GLOBAL OPTIONS] {names[0]} [OPTIONS] {command.usage}\n")
+        print(f"{command.help}\n\noptions:\n{explain(command.options)}\n")
+        print("example:\n" + "\n".join(f"  {line}" for line in command.example.splitlines()))
+        return 0
+    print("usage: ringlet-oci [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\n")
+    print("Runs containers by the OCI runtime specification, for engines and for people.\n")
+    print("commands:")
+    for name, command in COMMANDS.items():
+        print(f"  {name:8}  {command.help.partition(chr(10))[0]}")
+    print(f"\noptions:\n{explain(GLOBAL)}\n")
+    print("example:\n  ringlet-oci help run\n  podman --runtime $(which ringlet-oci) run ...")
+    return 0

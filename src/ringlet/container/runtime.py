@@ -1,0 +1,423 @@
+"""The operations on a container, over the parts: record, configuration, cgroup, launch, hooks.
+
+What they share is the order: note it, then make it; and in the end everything that is noted is
+removed, whether it was made or not.
+
+Source: OCI Runtime Specification 1.2, runtime.md ("Lifecycle", "Operations").
+"""
+
+import os
+
+from ringlet.container import launch, spec
+from ringlet.container.log import Log, now
+from ringlet.container.state import Process, Record, StateError, Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ringlet.container.cgroups import Cgroup
+    from ringlet.container.launch import Launched
+    from ringlet.container.spec_types import Linux, Resources
+    from ringlet.container.spec_types import Process as ProcessConfig
+
+_GONE_SECONDS = 10  # how long a process that was killed may take to be gone
+
+SIGKILL = 9  # of the module signal, whose import takes a tenth of a whole `run`
+
+
+class Runtime:
+    """The containers under one root. With `may_lack`, cgroups that can't be had are left out."""
+
+    def __init__(self, store: Store, log: Log, *, may_lack: bool = False) -> None:
+        self.store = store
+        self.log = log
+        self.may_lack = may_lack
+
+    def create(
+        self,
+        id: str,
+        bundle: str,
+        *,
+        console_socket: str | None = None,
+        open_console: "Callable[[], str] | None" = None,
+        pid_file: str | None = None,
+        preserve_fds: int = 0,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+    ) -> "tuple[Record, Launched]":
+        """A container whose init waits to be started; its record, locked, is the caller's to close.
+
+        Its terminal, if it has one, is sent to `console_socket`, or to that which `open_console`
+        gives. Whatever fails, nothing is left.
+        """
+        bundle = os.path.abspath(bundle)
+        container = self.store.create(id)
+        try:
+            maker = Process(os.getpid())
+            container.data = {
+                "bundle": bundle,
+                "created": now(),
+                "owner": os.geteuid(),
+                "maker": [maker.pid, maker.start],
+            }
+            container.save()
+            _keep_config(bundle, container.folder)
+            config = spec.load(container.folder)
+            console_socket = socket_for(
+                config.get("process", {}).get("terminal", False), console_socket, open_console
+            )
+            hooks = config.get("hooks", {})
+            linux = config.get("linux", {})
+            container.data.update(
+                rootfs=os.path.join(bundle, config["root"]["path"]),
+                annotations=config.get("annotations", {}),
+                poststart=hooks.get("poststart", []),
+                poststop=hooks.get("poststop", []),
+                own_pids=any(one["type"] == "pid" for one in linux.get("namespaces", ())),
+            )
+            cgroup = self._create_cgroup(container, linux)
+
+            def on_runtime(pid: int) -> None:
+                container.init = Process(pid)
+                container.save()
+                for point in ("prestart", "createRuntime"):
+                    self._run_hooks(container, point, hooks.get(point, []), "creating")
+
+            launched = launch.create(
+                config,
+                bundle,
+                cgroup=cgroup,
+                folder=container.folder,
+                on_runtime=on_runtime,
+                console_socket=console_socket,
+                preserve_fds=preserve_fds,
+                no_pivot=no_pivot,
+                no_new_keyring=no_new_keyring,
+            )
+            container.init = Process(launched.pid)
+            if pid_file is not None:
+                write_pid(pid_file, launched.pid)
+            del container.data["maker"]
+            container.save()
+        except BaseException:
+            try:
+                self._destroy(container)
+            finally:
+                container.close()
+            raise
+        return container, launched
+
+    def start(self, id: str) -> None:
+        """The created container's process goes on."""
+        with self.store.open(id) as container:
+            self.start_locked(container)
+
+    def start_locked(self, container: Record) -> None:
+        """`start`, of a record that the caller holds."""
+        status = self.status(container)
+        if status != "created":
+            raise StateError(f"container {container.id} is {status}, not created", "see `state`")
+        # Noted before: if this ringlet is killed here, the container may be running or not,
+        # and no second `start` is right for one that may be.
+        container.data["started"] = True
+        container.save()
+        launch.start(container.folder)
+        if container.data["poststart"]:
+            self._run_all_hooks(container, "poststart", "running")
+
+    def execute(
+        self,
+        id: str,
+        edit: "Callable[[ProcessConfig], ProcessConfig]",
+        *,
+        ignore_paused: bool = False,
+        console_socket: str | None = None,
+        open_console: "Callable[[], str] | None" = None,
+        preserve_fds: int = 0,
+    ) -> "Launched":
+        """One more process in a container: what `edit` makes of that of its configuration."""
+        container = self.store.look(id)
+        status = self.status(container)
+        init = container.init
+        if init is None or status in ("stopped", "creating"):
+            raise StateError(f"container {id} not running: it is {status}", "start it first")
+        if status == "paused" and not ignore_paused:
+            raise StateError(f"container {id} is paused", f"resume {id}, or use --ignore-paused")
+        config = spec.load(container.folder)
+        process = edit(config["process"])
+        terminal = process.get("terminal", False)
+        return launch.execute(
+            init.pid,
+            config,
+            process,
+            cgroup=self.cgroup(container),
+            console_socket=socket_for(terminal, console_socket, open_console),
+            preserve_fds=preserve_fds,
+        )
+
+    def status(self, container: Record) -> str:
+        """creating, created, running, paused or stopped."""
+        maker, init = container.maker, container.init
+        if maker is not None:
+            return "creating" if maker.alive else "stopped"
+        if init is None or not init.alive:
+            return "stopped"
+        cgroup = self.cgroup(container)
+        if cgroup is not None and cgroup.frozen:
+            return "paused"
+        return "running" if container.data.get("started") else "created"
+
+    def state(self, container: Record, status: str | None = None) -> "dict[str, Any]":
+        """The state as the specification has it, and what engines expect besides."""
+        status = status or self.status(container)
+        data, init = container.data, container.init
+        return {
+            "ociVersion": spec.OCI_VERSION,
+            "id": container.id,
+            "status": status,
+            "pid": 0 if init is None or status == "stopped" else init.pid,
+            "bundle": data.get("bundle", ""),
+            "rootfs": data.get("rootfs", ""),
+            "created": data.get("created", "0001-01-01T00:00:00Z"),
+            "annotations": data.get("annotations", {}),
+            "owner": data.get("owner", 0),
+        }
+
+    def kill(self, id: str, number: int, *, all: bool = False) -> None:
+        """Sends the signal to the container's init, or to all its processes."""
+        container = self.store.look(id)
+        status = self.status(container)
+        cgroup, init = self.cgroup(container), container.init
+        if all and cgroup is not None:
+            if number == SIGKILL:
+                cgroup.kill()
+            else:
+                for pid in cgroup.processes():
+                    _send(Process(pid), number)
+            return
+        if init is None or status == "stopped":
+            raise StateError(f"container {id} not running", "`state` shows what it is")
+        _send(init, number)
+        if number == SIGKILL and cgroup is not None:
+            if not container.data["own_pids"]:
+                cgroup.kill()  # nothing else ends the others with it
+            if status == "paused":
+                cgroup.thaw()  # version 1 holds even those that are to die
+
+    def delete(self, id: str, *, force: bool = False, init: Process | None = None) -> None:
+        """Removes all of a stopped container; with `force`, of one in any state, or of none.
+
+        With `init`, only of the one that this process is the first of.
+        """
+        try:
+            container = self.store.open(id)
+        except StateError:
+            if force and not os.path.lexists(os.path.join(self.store.root, id)):
+                return
+            raise
+        with container:
+            if init is not None and container.init != init:
+                return
+            status = self.status(container)
+            if not force and status not in ("stopped", "created"):
+                raise StateError(
+                    f"cannot delete container {id} that is not stopped: {status}",
+                    f"kill it first, or: delete --force {id}",
+                )
+            self._destroy(container)
+
+    def pause(self, id: str) -> None:
+        """Freezes all its processes."""
+        with self.store.open(id) as container:
+            status = self.status(container)
+            if status not in ("running", "created"):
+                raise StateError(f"container {id} is {status}: it can't be paused", "see `state`")
+            self._limited(container).freeze()
+
+    def resume(self, id: str) -> None:
+        """Lets them go on."""
+        with self.store.open(id) as container:
+            status = self.status(container)
+            if status != "paused":
+                raise StateError(f"container {id} is {status}, not paused", "see `state`")
+            self._limited(container).thaw()
+
+    def update(self, id: str, resources: "Resources") -> None:
+        """Sets the limits that `resources` has; the others stay."""
+        with self.store.open(id) as container:
+            status = self.status(container)
+            if status == "stopped":
+                raise StateError(f"container {id} not running", "`state` shows what it is")
+            self._limited(container).set(resources)
+
+    def processes(self, id: str) -> list[int]:
+        """The ids of its processes, on this host."""
+        container = self.store.look(id)
+        cgroup = self.cgroup(container)
+        if cgroup is not None:
+            return cgroup.processes()
+        if self.status(container) == "stopped" or container.init is None:
+            return []
+        return [container.init.pid]
+
+    def cgroup(self, container: Record) -> "Cgroup | None":
+        """The container's cgroup; None if it has none."""
+        data = container.data.get("cgroup")
+        if data is None:
+            return None
+        from ringlet.container.cgroups import Cgroup
+
+        return Cgroup.load(data)
+
+    def states(self) -> "list[dict[str, Any]]":
+        """The state of each container."""
+        states = []
+        for id in self.store.ids():
+            try:
+                states.append(self.state(self.store.look(id)))
+            except StateError:  # deleted by now
+                continue
+        return states
+
+    def _create_cgroup(self, container: Record, linux: "Linux") -> "Cgroup":
+        from ringlet.container.cgroups import Cgroups
+
+        path = linux.get("cgroupsPath")
+        cgroups = Cgroups.find()
+        planned = container.data["planned"] = []
+        for hierarchy in cgroups.hierarchies:
+            folder = hierarchy.place(path, container.id)
+            while not os.path.isdir(folder):
+                planned.append(folder)
+                folder = os.path.dirname(folder)
+        container.save()
+        cgroup = cgroups.create(
+            path, container.id, linux.get("resources", {}), may_lack=self.may_lack
+        )
+        del container.data["planned"]
+        container.data["cgroup"] = cgroup.to_state()
+        container.save()
+        for note in cgroup.notes:
+            self.log.warning(note)
+        return cgroup
+
+    def _limited(self, container: Record) -> "Cgroup":
+        cgroup = self.cgroup(container)
+        if cgroup is None:
+            raise StateError(
+                f"container {container.id} has no cgroup", "run it where it may have one"
+            )
+        return cgroup
+
+    def _destroy(self, container: Record) -> None:
+        """Ends and removes everything of it, as far as it has come to be. Can be done again."""
+        init, cgroup = container.init, self.cgroup(container)
+        if init is not None:
+            _send(init, SIGKILL)
+        if cgroup is not None:
+            cgroup.kill()
+        if init is not None:
+            _await_end(init, container.id)
+        if cgroup is not None:
+            cgroup.delete()
+        for folder in container.data.get("planned", ()):
+            try:
+                os.rmdir(folder)
+            except OSError:  # it was never made, or has become another's
+                continue
+        state = self.state(container, "stopped")
+        container.remove()
+        if container.data.get("poststop"):
+            self._run_all_hooks(container, "poststop", "stopped", state)
+
+    def _run_hooks(self, container: Record, point: str, hooks: "Any", status: str) -> None:
+        if hooks:
+            from ringlet.container.hooks import run_hooks
+
+            run_hooks(point, hooks, self.state(container, status), container.data["bundle"])
+
+    def _run_all_hooks(
+        self,
+        container: Record,
+        point: str,
+        status: str,
+        state: "dict[str, Any] | None" = None,
+    ) -> None:
+        from ringlet.container.hooks import run_all_hooks
+
+        state = state or self.state(container, status)
+        data = container.data
+        for error in run_all_hooks(point, data[point], state, data["bundle"]):
+            self.log.warning(error.message)
+
+
+def socket_for(
+    terminal: bool, socket: str | None, open_console: "Callable[[], str] | None"
+) -> str | None:
+    """The console socket of a process; None if it has no terminal."""
+    if not terminal:
+        if socket is not None:
+            raise StateError(
+                "--console-socket, but the process has no terminal", "set process.terminal"
+            )
+        return None
+    if socket is None and open_console is not None:
+        return open_console()
+    if socket is None:
+        raise StateError(
+            "the process has a terminal that nobody would hold", "use --console-socket SOCKET"
+        )
+    return socket
+
+
+def write_pid(path: str, pid: int) -> None:
+    """Writes the file, as a whole or not at all."""
+    new = f"{path}.{os.getpid()}"
+    with open(new, "w") as file:
+        file.write(str(pid))
+    os.rename(new, path)
+
+
+def _keep_config(bundle: str, folder: str) -> None:
+    """What is checked is a copy, and the copy is what `exec` will go by."""
+    try:
+        with open(os.path.join(bundle, "config.json"), "rb") as file:
+            text = file.read(spec.MAX_BYTES + 1)
+    except OSError as error:
+        raise StateError(
+            f"{bundle}/config.json: {error.strerror}", "--bundle names the folder it is in"
+        ) from None
+    with open(os.path.join(folder, "config.json"), "wb") as copy:
+        copy.write(text)
+
+
+def _send(process: Process, number: int) -> None:
+    """Sends to this process, and to none that has its id by now. That it's gone is no error."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if process.alive:  # what the descriptor stands for, then, since it's later
+            from signal import pidfd_send_signal
+
+            pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def _await_end(process: Process, id: str) -> None:
+    from time import monotonic, sleep
+
+    deadline = monotonic() + _GONE_SECONDS
+    while process.alive:
+        if monotonic() > deadline:
+            raise StateError(
+                f"process {process.pid} of container {id} doesn't end",
+                "it waits for the kernel (a disk, a network file system?); try again later",
+            )
+        sleep(0.001)

@@ -1,0 +1,216 @@
+"""A container for programs, with the life of a `Machine`.
+
+    with Container(ContainerConfig(rootfs="rootfs", command=["ls", "/"])) as container:
+        print(container.run().status)
+
+Making one resolves and opens all that its configuration names. `start` lets the command run,
+`wait` waits for its end; `run` is both.
+"""
+
+import os
+import signal
+import time
+from contextlib import ExitStack, suppress
+from select import POLLIN, poll
+from threading import Lock, Timer
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ringlet.closing import Closing
+from ringlet.container.config import ContainerConfig
+from ringlet.errors import RingletError
+
+if TYPE_CHECKING:
+    from ringlet.container.cgroups import Cgroup
+
+TIMEOUT_STATUS = 124
+
+
+class Timings:
+    """When each step was over: CLOCK_MONOTONIC in nanoseconds, None while it isn't."""
+
+    __slots__ = ("created", "end", "started")
+
+    def __init__(self) -> None:
+        self.created: int | None = None  # the container is there, and its init waits
+        self.started: int | None = None  # the command runs
+        self.end: int | None = None
+
+
+class ContainerResult(NamedTuple):
+    """How a container ended: `exit`, `signal`, `timeout`, `stopped` or `killed`."""
+
+    reason: str
+    status: int
+    oom_kills: int
+    stats: dict[str, Any]
+
+
+class Container(Closing):
+    """A container that is there and whose command doesn't run yet: a context manager, for one run.
+
+    `stdio` are the descriptors of its standard streams. With `tty`, its terminal's other end
+    comes through the socket at `console_socket`. Raises `RingletError`.
+    """
+
+    def __init__(
+        self,
+        config: ContainerConfig,
+        *,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        console_socket: str | None = None,
+    ) -> None:
+        from ringlet.container.describe import describe
+
+        self.config = config
+        self.id = f"ringlet-{os.urandom(6).hex()}"
+        self.timings = Timings()
+        self.result: ContainerResult | None = None
+        self._reason: str | None = None  # of an end that was asked for
+        self._lock = Lock()
+        self._timer: Timer | None = None
+        description, self.notes = describe(config)
+        with ExitStack() as stack:
+            self._open(stack, description, stdio, console_socket)
+            self._stack = stack.pop_all()
+        self.timings.created = time.monotonic_ns()
+
+    def _open(
+        self,
+        stack: ExitStack,
+        description: dict[str, Any],
+        stdio: tuple[int, int, int],
+        console_socket: str | None,
+    ) -> None:
+        from shutil import rmtree
+        from tempfile import mkdtemp
+
+        from ringlet.container import launch
+        from ringlet.container.cgroups import Cgroups
+        from ringlet.container.spec import check
+
+        config = check(description)
+        parent = mkdtemp(prefix="ringlet-")
+        stack.callback(rmtree, parent, ignore_errors=True)
+        folder = os.path.join(parent, self.id)
+        os.mkdir(folder, 0o700)
+        self._folder = folder
+        self.cgroup: Cgroup = Cgroups.find().create(
+            None, self.id, config["linux"]["resources"], may_lack=os.geteuid() != 0
+        )
+        self.notes += self.cgroup.notes
+        stack.callback(self.cgroup.delete)
+        launched = launch.create(
+            config,
+            folder,
+            cgroup=self.cgroup,
+            folder=folder,
+            on_runtime=_nothing,
+            console_socket=console_socket,
+            stdio=stdio,
+        )
+        self.pid, self._pidfd = launched
+        stack.callback(os.close, self._pidfd)
+        stack.callback(self._end)
+
+    def start(self) -> None:
+        """Lets the command run. Raises `RingletError`, with `status` 126 or 127 if it can't be."""
+        from ringlet.container import launch
+
+        if self.timings.started is not None:
+            raise RingletError("this container has run already", "make a new one for each run")
+        self.timings.started = time.monotonic_ns()
+        launch.start(self._folder)
+        if self.config.timeout is not None:
+            self._timer = Timer(self.config.timeout, self._kill, ["timeout"])
+            self._timer.daemon = True
+            self._timer.start()
+
+    def run(self) -> ContainerResult:
+        """Lets the command run, to its end."""
+        self.start()
+        result = self.wait()
+        assert result is not None
+        return result
+
+    def wait(self, timeout: float | None = None) -> ContainerResult | None:
+        """Waits for the end; None if it hasn't come after `timeout` seconds."""
+        if self.timings.started is None:
+            raise RingletError("this container was never started", "call start() or run() first")
+        waiting = poll()
+        waiting.register(self._pidfd, POLLIN)
+        if not waiting.poll(None if timeout is None else max(0, int(timeout * 1000))):
+            return None
+        self._reap()
+        return self.result
+
+    def pause(self) -> None:
+        """Stops all its processes, until `resume`."""
+        self.cgroup.freeze()
+
+    def resume(self) -> None:
+        """Lets them go on."""
+        self.cgroup.thaw()
+
+    def stop(self, timeout: float = 10) -> ContainerResult | None:
+        """Asks the command to end by SIGTERM; after `timeout` seconds it is killed."""
+        self._reason = self._reason or "stopped"
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+        result = self.wait(timeout)
+        if result is None:
+            self.kill()
+            result = self.wait()
+        return result
+
+    def kill(self) -> None:
+        """Ends it at once, and doesn't wait."""
+        self._kill("killed")
+
+    def signal(self, number: int) -> None:
+        """Sends its command a signal. One that it doesn't handle is lost: it is process 1."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+    def stats(self) -> dict[str, Any]:
+        """What it has used, as `ringlet-oci events --stats` has it."""
+        return self.cgroup.stats()
+
+    def fileno(self) -> int:
+        """Readable once it has ended: for select, poll and asyncio."""
+        return self._pidfd
+
+    def _kill(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        with suppress(ProcessLookupError):
+            # It is process 1: with it go all that it has.
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        if self.cgroup.frozen:
+            self.cgroup.thaw()
+
+    def _reap(self) -> None:
+        with self._lock:
+            if self.result is not None:
+                return
+            _, status = os.waitpid(self.pid, 0)
+            self.timings.end = time.monotonic_ns()
+            if self._timer is not None:
+                self._timer.cancel()
+            code = os.waitstatus_to_exitcode(status)
+            reason = self._reason or ("signal" if code < 0 else "exit")
+            code = TIMEOUT_STATUS if reason == "timeout" else 128 - code if code < 0 else code
+            self.result = ContainerResult(reason, code, self.cgroup.oom_kills(), self.stats())
+
+    def _end(self) -> None:
+        if self.result is None:
+            self._kill("stopped")
+            self._reap()
+
+    def close(self) -> None:
+        """Ends it if it runs, and removes all that was made."""
+        self._stack.close()
+
+
+def _nothing(pid: int) -> None:
+    pass
+
+

@@ -1,0 +1,187 @@
+"""The container's seccomp filter: a BPF program of linux.seccomp, kept in the user's cache.
+
+To make one takes 15 ms with the profile that Docker's users know, to find it again less than
+half of one. Without a folder that is ours alone nothing is kept, and nothing that is found is
+trusted; neither is an error.
+
+Source: OCI runtime specification 1.2, config-linux.md, "Seccomp"; seccomp(2).
+"""
+
+import os
+import stat
+import zlib
+
+from ringlet.container.fast_json import dumps, loads
+from ringlet.errors import ConfigError
+from ringlet.host.cache import cache_folder
+
+TYPE_CHECKING = False  # the module `typing` would take longer to import than all of this
+if TYPE_CHECKING:
+    from ringlet.container.spec_types import Seccomp
+
+_FLAGS = {
+    # The helper has one thread, and TSYNC would keep NEW_LISTENER from working.
+    "SECCOMP_FILTER_FLAG_TSYNC": 0,
+    "SECCOMP_FILTER_FLAG_LOG": 1 << 1,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 1 << 2,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 1 << 5,
+}
+_NEW_LISTENER = 1 << 3
+_WAIT_KILLABLE_RECV = 1 << 5
+
+_KEEP = 64  # entries, of some 20 KiB each
+_CHECKSUM = 4  # bytes
+_REST_MAX = 64 << 10  # bytes of an entry beside its key; a program has at most 32 KiB
+
+
+class Filter:
+    """What to give seccomp(2), once no_new_privs is set or with CAP_SYS_ADMIN.
+
+    `program` is an array of struct sock_filter, `flags` are seccomp(2)'s. `unknown` are the system
+    calls that libseccomp doesn't know, which have no rule.
+    """
+
+    __slots__ = ("flags", "program", "unknown")
+
+    def __init__(self, program: bytes, flags: int, unknown: list[str]) -> None:
+        self.program = program
+        self.flags = flags
+        self.unknown = unknown
+
+    @property
+    def notify(self) -> bool:
+        """Whether seccomp(2) returns a listener, which is for the agent at listenerPath."""
+        return bool(self.flags & _NEW_LISTENER)
+
+
+def compile(seccomp: "Seccomp") -> Filter:
+    """The filter of the configuration's linux.seccomp, checked by `spec.check`.
+
+    Raises `ConfigError` for what can't be made a filter, and `RingletError` where there is no
+    libseccomp.
+    """
+    flags = _flags(seccomp)
+    parts = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
+    key = dumps([seccomp.get(part) for part in parts]).encode()
+    folder = cache_folder("seccomp")
+    # The whole key is in the entry: one with the same checksum is replaced and never taken.
+    path = None if folder is None else os.path.join(folder, f"{zlib.crc32(key):08x}")
+    if path is not None and (found := _find(path, key)) is not None:
+        program, unknown = found
+        return Filter(program, flags, unknown)
+    from ringlet.container.libseccomp import build
+
+    program, unknown, library = build(seccomp)
+    if path is not None:
+        _store(path, key, program, unknown, library)
+    return Filter(program, flags, unknown)
+
+
+def _flags(seccomp: "Seccomp") -> int:
+    flags = 0
+    for name in seccomp.get("flags", []):
+        if name not in _FLAGS:
+            raise _bad(f"flags: unknown flag {name}")
+        flags |= _FLAGS[name]
+    if seccomp["defaultAction"] == "SCMP_ACT_NOTIFY":
+        raise _bad("defaultAction: SCMP_ACT_NOTIFY is for single system calls")
+    notified = [
+        rule["names"] for rule in seccomp.get("syscalls", []) if rule["action"] == "SCMP_ACT_NOTIFY"
+    ]
+    if not notified:
+        return flags & ~_WAIT_KILLABLE_RECV  # the kernel refuses it without a listener
+    if any("write" in names for names in notified):
+        # the process that has the filter tells the runtime which descriptor the listener is
+        raise _bad("syscalls: SCMP_ACT_NOTIFY can't be used for write")
+    if not seccomp.get("listenerPath"):
+        raise _bad("listenerPath: SCMP_ACT_NOTIFY needs one")
+    return flags | _NEW_LISTENER
+
+
+def _bad(what: str) -> ConfigError:
+    return ConfigError(f"config.json: linux.seccomp.{what}", "correct the profile")
+
+
+# An entry of the cache: the key and what was made of it, each a line of JSON, the program, and a
+# checksum of all this.
+
+
+def _find(path: str, key: bytes) -> tuple[bytes, list[str]] | None:
+    """The program and the unknown names, if there is an entry, ours, whole, of `key`, current."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        status = os.fstat(fd)
+        if not (_is_ours(status) and stat.S_ISREG(status.st_mode)):
+            return None
+        data = os.pread(fd, len(key) + _REST_MAX, 0)
+        body = data[:-_CHECKSUM]
+        if not body.startswith(key + b"\n") or data[-_CHECKSUM:] != _checksum(body):
+            return None
+        about, program = body[len(key) + 1 :].split(b"\n", 1)
+        library, version, unknown = loads(about.decode())
+        if version != _version(library):
+            return None
+        os.utime(fd)  # used now: the others are to go first
+        return program, unknown
+    except (OSError, TypeError, ValueError):
+        return None
+    finally:
+        os.close(fd)
+
+
+def _store(path: str, key: bytes, program: bytes, unknown: list[str], library: str) -> None:
+    """Keep it, if the folder can be had and written."""
+    folder, name = os.path.split(path)
+    try:
+        about = dumps([library, _version(library), unknown]).encode()
+        body = b"\n".join((key, about, program))
+        if len(body) + _CHECKSUM > len(key) + _REST_MAX:
+            return
+        os.makedirs(folder, 0o700, exist_ok=True)
+        # by its descriptor from here on: root may have been given another user's home
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if _is_ours(os.fstat(place)):
+                _write(place, name, body + _checksum(body))
+                _evict(place)
+        finally:
+            os.close(place)
+    except OSError:
+        pass
+
+
+def _write(folder: int, name: str, data: bytes) -> None:
+    temporary = f".{name}.{os.getpid()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o600, dir_fd=folder)
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(temporary, dir_fd=folder)
+        raise
+
+
+def _evict(folder: int) -> None:
+    """Leave those used last, temporary ones of a run that was killed among them."""
+    files = sorted(os.scandir(folder), key=lambda file: file.stat().st_mtime_ns)
+    for file in files[:-_KEEP]:
+        os.unlink(file.name, dir_fd=folder)
+
+
+def _version(library: str) -> list[int]:
+    """What differs between two versions of the file. Raises OSError where there is none."""
+    status = os.stat(library)
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _checksum(body: bytes) -> bytes:
+    return zlib.crc32(body).to_bytes(_CHECKSUM, "little")
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o022

@@ -1,0 +1,237 @@
+"""The container's configuration, config.json, checked as a whole before anything is made of it.
+
+What comes back has the fields that the specification defines for Linux, each with a value that
+can be used. Unknown fields and those of other systems (`windows`, `solaris`, `zos`) are left out,
+as the specification demands; values that aren't known are refused.
+
+Source: OCI Runtime Specification 1.2, config.md.
+"""
+
+import os
+
+from ringlet.container.spec_check import (
+    FieldError,
+    SpecError,
+    apply,
+    array,
+    flag,
+    mapping,
+    nonempty,
+    record,
+    refuse,
+    shown,
+    string,
+    text,
+)
+from ringlet.container.spec_linux import ID_MAPPINGS, linux, namespace
+from ringlet.container.spec_process import hooks, process
+from ringlet.container.spec_resources import resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.container.spec_types import Config, IdMapping, Mount, Process, Resources
+
+__all__ = [
+    "MAX_BYTES",
+    "OCI_VERSION",
+    "SpecError",
+    "check",
+    "check_process",
+    "check_resources",
+    "default",
+    "features",
+    "load",
+    "process_of",
+]
+
+OCI_VERSION = "1.2.0"
+MAX_BYTES = 4 << 20  # of config.json: above what the kernel takes as arguments and environment
+_FILE = "config.json"
+_HOST_NAME = 64  # bytes that the kernel takes of one
+
+
+def load(bundle: str) -> "Config":
+    """What `bundle`/config.json describes. Raises SpecError."""
+    from ringlet.container.fast_json import loads
+
+    path = os.path.join(bundle, _FILE)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(
+            f"{path}: {error.strerror}", "name the folder that it is in, or make one: ... spec"
+        ) from None
+    if len(data) > MAX_BYTES:
+        raise SpecError(f"{path}: it has more than {MAX_BYTES} bytes", "make it smaller")
+    try:
+        value = loads(data.decode())
+    except ValueError as error:
+        raise SpecError(f"{path}: it is not JSON: {error}", "correct it there") from None
+    return check(value)
+
+
+def check(value: object) -> "Config":
+    """The configuration in `value`, which is left as it is. Raises SpecError."""
+    known: Config = apply(_CONFIG, value, _FILE)
+    return known
+
+
+def check_process(value: object) -> "Process":
+    """The process in `value`, what `process` is in config.json. Raises SpecError."""
+    known: Process = apply(process, value, "", "process")
+    return known
+
+
+def check_resources(value: object) -> "Resources":
+    """The limits in `value`, what `linux.resources` is in config.json. Raises SpecError."""
+    known: Resources = apply(resources, value, "", "resources")
+    return known
+
+
+def process_of(config: "Config") -> "Process":
+    """The process to start. Raises SpecError where there is none; a container may be without."""
+    if "process" not in config:
+        raise SpecError(
+            f"{_FILE}: process: it is missing", "add it: a container can't be started without"
+        )
+    return config["process"]
+
+
+def default(*, rootless: bool = False) -> "Config":
+    """A configuration to begin with: a shell, in its namespaces; `rootless`, of who asks alone."""
+    from ringlet.container.spec_default import default
+
+    return default(rootless=rootless)
+
+
+def features() -> "dict[str, Any]":
+    """What this runtime knows, of whatever the host has: features.md's structure."""
+    from ringlet.container.spec_features import features
+
+    return features()
+
+
+def _version(value: object) -> str:
+    version = text(value)
+    core, plus, build = version.partition("+")
+    core, dash, release = core.partition("-")
+    numbers = core.split(".")
+    releases = release.split(".") if dash else []
+    labels = releases + (build.split(".") if plus else [])
+    # No number has zeros before it; a label has letters, digits and hyphens.
+    if (
+        not version.isascii()
+        or len(numbers) != 3
+        or not all(number.isdecimal() for number in numbers)
+        or not all(label.replace("-", "0").isalnum() for label in labels)
+        or any(n.isdecimal() and n != "0" and n.startswith("0") for n in numbers + releases)
+    ):
+        raise FieldError(f"{shown(version)} is no version", f"write it like {OCI_VERSION}")
+    if numbers[0] != "1":
+        raise FieldError(
+            f"version {shown(version)} is not known", f"this runtime knows {OCI_VERSION}"
+        )
+    return version
+
+
+def _host_name(value: object) -> str:
+    name = nonempty(value)
+    if len(os.fsencode(name)) > _HOST_NAME:
+        raise FieldError(f"{shown(name)} is too long", f"the kernel takes {_HOST_NAME} bytes")
+    return name
+
+
+def _destination(value: object) -> str:
+    """A path in the container; a relative one begins at its root."""
+    path = nonempty(value)
+    return path if path.startswith("/") else f"/{path}"
+
+
+def _mountable(mount: "Mount") -> None:
+    options = mount.get("options", ())
+    if "bind" in options or "rbind" in options:
+        if not mount.get("source"):
+            raise FieldError("a bind mount needs it", "name what is to be seen there", "source")
+    elif mount.get("type") == "bind":
+        raise FieldError("no option makes it one", 'add "rbind" or "bind" to options', "type")
+    elif not mount.get("type") and "remount" not in options:
+        raise FieldError("it is missing", 'name the file system, or add "rbind" to options', "type")
+    if ("uidMappings" in mount) != ("gidMappings" in mount):
+        raise FieldError("uidMappings and gidMappings are only together", "add the other")
+
+
+def _host_names_of_its_own(config: "Config") -> None:
+    for key in ("hostname", "domainname"):
+        if key in config and namespace(config.get("linux", {}), "uts") is None:
+            raise FieldError(
+                "it would be the host's: the container has no UTS namespace",
+                'add {"type": "uts"} to linux.namespaces',
+                key,
+            )
+
+
+def _mounts_can_map(config: "Config") -> None:
+    if namespace(config.get("linux", {}), "user") is not None:
+        return
+    for number, mount in enumerate(config.get("mounts", ())):
+        wanted = {"idmap", "ridmap"}.intersection(mount.get("options", ()))
+        if wanted and not mount.get("uidMappings"):
+            raise FieldError(
+                f"{wanted.pop()} has no mapping to use: the container has no user namespace",
+                "add uidMappings and gidMappings",
+                f"mounts[{number}].options",
+            )
+
+
+def _user_is_mapped(config: "Config") -> None:
+    linux = config.get("linux", {})
+    user_namespace = namespace(linux, "user")
+    if "process" not in config or user_namespace is None or "path" in user_namespace:
+        return
+    user = config["process"]["user"]
+    for key, number, mappings in (
+        ("uid", user["uid"], linux["uidMappings"]),
+        ("gid", user["gid"], linux["gidMappings"]),
+        *(("additionalGids", gid, linux["gidMappings"]) for gid in user.get("additionalGids", ())),
+    ):
+        if not _is_mapped(number, mappings):
+            raise FieldError(
+                f"{number} is not mapped in the container's user namespace",
+                "add it to linux.uidMappings or gidMappings, or choose one that is there",
+                f"process.user.{key}",
+            )
+
+
+def _is_mapped(number: int, mappings: "list[IdMapping]") -> bool:
+    return any(0 <= number - one["containerID"] < one["size"] for one in mappings)
+
+
+_MOUNT = record(
+    {"destination": _destination},
+    {
+        "type": text,
+        "source": text,
+        "options": array(text),
+        "uidMappings": ID_MAPPINGS,
+        "gidMappings": ID_MAPPINGS,
+    },
+    (_mountable,),
+)
+_CONFIG = record(
+    {"ociVersion": _version, "root": record({"path": nonempty}, {"readonly": flag})},
+    {
+        "mounts": array(_MOUNT),
+        "process": process,
+        "hostname": _host_name,
+        "domainname": _host_name,
+        "hooks": hooks,
+        "annotations": mapping(nonempty, string),
+        "linux": linux,
+        # Who asks for a machine of its own must not get a container that shares the host's kernel.
+        "vm": refuse("containers are not run in virtual machines", "use ringlet boot for those"),
+    },
+    (_host_names_of_its_own, _mounts_can_map, _user_is_mapped),
+)

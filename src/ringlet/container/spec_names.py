@@ -1,0 +1,88 @@
+"""The names that config.json may have where the specification lists them, or the kernel does.
+
+Source: OCI Runtime Specification 1.2, config.md and config-linux.md; capabilities(7);
+getrlimit(2); Linux, include/uapi/linux/capability.h.
+"""
+
+HOOKS = (
+    "prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop",
+)  # fmt: skip
+
+NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
+
+CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+
+# In the order of their numbers, from 0. Others are not refused: that they can't be granted is to
+# be a warning.
+CAPABILITIES = tuple(
+    f"CAP_{name}"
+    for name in (
+        "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
+        "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW",
+        "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE",
+        "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE", "SYS_RESOURCE", "SYS_TIME",
+        "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP",
+        "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ",
+        "PERFMON", "BPF", "CHECKPOINT_RESTORE",
+    )
+)  # fmt: skip
+
+# In the order of their numbers on x86-64, from 0.
+RLIMITS = tuple(
+    f"RLIMIT_{name}"
+    for name in (
+        "CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE", "MEMLOCK", "AS",
+        "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME",
+    )
+)  # fmt: skip
+
+SCHEDULER_POLICIES = tuple(
+    f"SCHED_{name}" for name in ("OTHER", "FIFO", "RR", "BATCH", "ISO", "IDLE", "DEADLINE")
+)
+SCHEDULER_FLAGS = tuple(
+    f"SCHED_FLAG_{name}"
+    for name in (
+        "RESET_ON_FORK", "RECLAIM", "DL_OVERRUN", "KEEP_POLICY", "KEEP_PARAMS", "UTIL_CLAMP_MIN",
+        "UTIL_CLAMP_MAX",
+    )
+)  # fmt: skip
+IO_CLASSES = ("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
+
+# Each also with an r before it, as engines write: of the mounts below, too.
+PROPAGATIONS = ("shared", "slave", "private", "unbindable")
+
+# An option that isn't here is the file system's own.
+MOUNT_OPTIONS = (
+    "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "idmap",
+    "iversion", "lazytime", "loud", "mand", "noatime", "nodev", "nodiratime", "noexec",
+    "noiversion", "nolazytime", "nomand", "norelatime", "nostrictatime", "nosuid", "nosymfollow",
+    "private", "ratime", "rbind", "rdev", "rdiratime", "relatime", "remount", "rexec", "ridmap",
+    "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime", "rnostrictatime", "rnosuid",
+    "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave",
+    "rstrictatime", "rsuid", "rsymfollow", "runbindable", "rw", "shared", "silent", "slave",
+    "strictatime", "suid", "symfollow", "sync", "tmpcopyup", "unbindable",
+)  # fmt: skip
+
+SECCOMP_ACTIONS = tuple(
+    f"SCMP_ACT_{name}"
+    for name in (
+        "KILL", "KILL_PROCESS", "KILL_THREAD", "TRAP", "ERRNO", "TRACE", "ALLOW", "LOG", "NOTIFY",
+    )
+)  # fmt: skip
+SECCOMP_OPERATORS = tuple(
+    f"SCMP_CMP_{name}" for name in ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
+)
+SECCOMP_ARCHITECTURES = tuple(
+    f"SCMP_ARCH_{name}"
+    for name in (
+        "X86", "X86_64", "X32", "ARM", "AARCH64", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL",
+        "MIPSEL64", "MIPSEL64N32", "PPC", "PPC64", "PPC64LE", "S390", "S390X", "PARISC",
+        "PARISC64", "RISCV64", "LOONGARCH64", "M68K", "SH", "SHEB",
+    )
+)  # fmt: skip
+SECCOMP_FLAGS = tuple(
+    f"SECCOMP_FILTER_FLAG_{name}" for name in ("TSYNC", "LOG", "SPEC_ALLOW", "WAIT_KILLABLE_RECV")
+)
+
+CLOCKS = ("monotonic", "boottime")
+DOMAINS = ("LINUX", "LINUX32")

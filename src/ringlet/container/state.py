@@ -1,0 +1,231 @@
+"""What is known of the containers of one host: a folder for each, under one root.
+
+A folder holds `state.json`, replaced as a whole at each change, so whoever reads it needs no lock,
+and `config.json` as it was when the container was made. Whoever changes a container holds the
+lock of its folder. What is made for a container is noted before it is made, so that a ringlet
+killed at any step leaves nothing that `delete --force` doesn't find.
+
+A status is never believed: it is what the processes say. A process is its id and its start time.
+
+Source: OCI Runtime Specification 1.2, runtime.md ("State"); proc_pid_stat(5); flock(2).
+"""
+
+import os
+from time import monotonic, sleep
+
+from ringlet.closing import Closing
+from ringlet.container.fast_json import dumps, loads
+from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+LOCK_SECONDS = 30  # how long an operation waits for another one on the same container
+
+_ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+class StateError(RingletError):
+    """A container that isn't there, is there already, or isn't in a state for what was asked."""
+
+
+class Process:
+    """A process of this host: `pid`, and when it started, in clock ticks since boot."""
+
+    __slots__ = ("pid", "start")
+
+    def __init__(self, pid: int, start: int | None = None) -> None:
+        self.pid = pid
+        self.start = _look(pid)[1] if start is None else start
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Process) and (self.pid, self.start) == (other.pid, other.start)
+
+    def __hash__(self) -> int:
+        return hash((self.pid, self.start))
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is there, and no zombie."""
+        state, start = _look(self.pid)
+        return start == self.start and state not in "ZX"
+
+
+class Record(Closing):
+    """What is known of a container. `data` is written by `save`; what changes it holds the lock."""
+
+    def __init__(self, root: str, id: str, *, folder_fd: int = -1) -> None:
+        self.id = id
+        self.folder = os.path.join(root, id)
+        self.data: dict[str, Any] = {}
+        self._folder_fd = folder_fd  # the lock's holder, for as long as it is open
+
+    def save(self) -> None:
+        """Writes `data`, as a whole or not at all."""
+        path = os.path.join(self.folder, "state.json")
+        with open(path + ".new", "w") as file:
+            file.write(dumps(self.data))
+        os.rename(path + ".new", path)
+
+    def read(self) -> None:
+        """Reads `data` again; it is empty if the container's maker didn't get as far."""
+        try:
+            with open(os.path.join(self.folder, "state.json"), "rb") as file:
+                self.data = loads(file.read().decode())
+        except FileNotFoundError:
+            self.data = {}
+
+    @property
+    def init(self) -> Process | None:
+        """The container's first process, dead or alive; None before it is made."""
+        return _process(self.data.get("init"))
+
+    @init.setter
+    def init(self, process: Process) -> None:
+        self.data["init"] = [process.pid, process.start]
+
+    @property
+    def maker(self) -> Process | None:
+        """The ringlet that makes it; None once it is made."""
+        return _process(self.data.get("maker"))
+
+    def remove(self) -> None:
+        """Removes the folder, `state.json` last: a removal cut short can be done again."""
+        names = sorted(os.listdir(self.folder), key="state.json".__eq__)
+        for name in names:
+            os.unlink(os.path.join(self.folder, name))
+        os.rmdir(self.folder)
+
+    def close(self) -> None:
+        """Gives the lock back."""
+        if self._folder_fd >= 0:
+            os.close(self._folder_fd)
+            self._folder_fd = -1
+
+
+class Store:
+    """The containers under the folder `root`."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(root)
+
+    def create(self, id: str) -> Record:
+        """A new container's record, locked. Raises StateError if there is one of this id."""
+        check_id(id)
+        os.makedirs(self.root, 0o700, exist_ok=True)
+        try:
+            os.mkdir(os.path.join(self.root, id), 0o700)
+        except FileExistsError:
+            raise StateError(
+                f"container {id} exists already", f"choose another id, or: delete --force {id}"
+            ) from None
+        container = self._lock(id)
+        if container.data:  # deleted, and made again by another, between the two steps
+            container.close()
+            raise StateError(f"container {id} exists already", "choose another id")
+        return container
+
+    def open(self, id: str) -> Record:
+        """The record, locked: nobody else changes it until it is closed."""
+        check_id(id)
+        return self._lock(id)
+
+    def look(self, id: str) -> Record:
+        """The record as it is at this moment, not locked: to be read."""
+        check_id(id)
+        container = Record(self.root, id)
+        if not os.path.isdir(container.folder):
+            raise _absent(id)
+        container.read()
+        return container
+
+    def ids(self) -> "Iterator[str]":
+        """The ids of all containers."""
+        try:
+            with os.scandir(self.root) as entries:
+                names = sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return
+        for name in names:
+            if _is_id(name):
+                yield name
+
+    def _lock(self, id: str) -> Record:
+        from fcntl import LOCK_EX, LOCK_NB, flock
+
+        path = os.path.join(self.root, id)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
+            raise _absent(id) from None
+        try:
+            deadline = monotonic() + LOCK_SECONDS
+            while True:
+                try:
+                    flock(fd, LOCK_EX | LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if monotonic() > deadline:
+                        raise StateError(
+                            f"container {id} is held by another ringlet",
+                            "wait for it to end (a hook that hangs?), or end it",
+                        ) from None
+                    sleep(0.005)
+            if not _is_at(path, fd):  # deleted while this one waited
+                raise _absent(id)
+            container = Record(self.root, id, folder_fd=fd)
+            container.read()
+        except BaseException:
+            os.close(fd)
+            raise
+        return container
+
+
+def default_root() -> str:
+    """The folder for root's containers, or for this user's."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.geteuid() == 0:
+        return "/run/ringlet"
+    if os.path.isabs(runtime):
+        return os.path.join(runtime, "ringlet")
+    raise StateError("there is no place for the state: XDG_RUNTIME_DIR isn't set", "use --root DIR")
+
+
+def check_id(id: str) -> None:
+    """Raises StateError unless `id` is of letters, digits and `_+-.`, and no `.` or `..`."""
+    if not _is_id(id):
+        raise StateError(
+            f"{id!r} is no container id", "use letters, digits, '_', '+', '-' and '.', 1 to 255"
+        )
+
+
+def _is_id(id: str) -> bool:
+    return 0 < len(id) < 256 and id not in (".", "..") and _ID.issuperset(id)
+
+
+def _absent(id: str) -> StateError:
+    return StateError(f"container {id} does not exist", "`list` shows those that do; see --root")
+
+
+def _is_at(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _process(value: "list[int] | None") -> Process | None:
+    return None if value is None else Process(*value)
+
+
+def _look(pid: int) -> tuple[str, int]:
+    """The process's state letter and start time; ("X", 0) if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name, in parentheses, may hold anything, also spaces and parentheses.
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return "X", 0
+    return fields[0].decode(), int(fields[19])

@@ -1,0 +1,66 @@
+"""Bundles for tests: a root with busybox, and a config.json that any host can run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+OCI = [sys.executable, "-c", "from ringlet.container.oci import main; main()"]
+APPLETS = ["cat", "echo", "head", "id", "kill", "ls", "sh", "sleep", "stty", "tail", "true"]
+
+
+class Bundle:
+    """A bundle in `folder`, and a root for the state of its containers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "bundle"
+        self.root = folder / "state"
+        self.rootfs = self.path / "rootfs"
+        (self.rootfs / "bin").mkdir(parents=True)
+        busybox = shutil.which("busybox")
+        assert busybox is not None
+        shutil.copy(busybox, self.rootfs / "bin" / "busybox")
+        for name in APPLETS:
+            (self.rootfs / "bin" / name).symlink_to("busybox")
+        from ringlet.container.spec import default
+
+        self.config: Any = json.loads(json.dumps(default()))
+        self.config["process"].update(terminal=False, rlimits=[])
+        self.config["linux"]["cgroupsPath"] = f"/ringlet-test-{os.getpid()}"
+
+    def write(self, script: str | None = None) -> None:
+        """Writes config.json; the command is a shell with `script`."""
+        if script is not None:
+            self.config["process"]["args"] = ["/bin/sh", "-c", script]
+        (self.path / "config.json").write_text(json.dumps(self.config))
+
+    def oci(self, *words: str, **more: Any) -> "subprocess.CompletedProcess[str]":
+        """Runs `ringlet-oci WORDS` to its end."""
+        more = {"capture_output": True, "text": True, "timeout": 60, "check": False} | more
+        return subprocess.run([*OCI, "--root", str(self.root), *words], **more)
+
+    def run(self, script: str | None = None, *words: str, **more: Any) -> Any:
+        """`ringlet-oci run` of the shell's script."""
+        self.write(script)
+        return self.oci("run", "--bundle", str(self.path), *words, "one", **more)
+
+    def state(self) -> Any:
+        """What `state` shows of the container."""
+        return json.loads(self.oci("state", "one").stdout)
+
+    def left(self) -> list[str]:
+        """What there is of it that shouldn't be, once it has been deleted."""
+        left = [str(path) for path in self.root.glob("*")]
+        for path in Path("/sys/fs/cgroup").glob(f"**/*{self.config['linux']['cgroupsPath'][1:]}*"):
+            left.append(str(path))
+        for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
+            try:
+                text = mounts.read_text()
+            except OSError:  # it has ended
+                continue
+            if str(self.path) in text:
+                left.append(str(mounts))
+        return left

@@ -1,0 +1,141 @@
+import json
+import os
+import select
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringlet.container.cgroups import Cgroup, CgroupError
+
+from .inside import PYTHON, folders, run, running, sleeper
+
+pytestmark = pytest.mark.needs_cgroups
+
+BOMB = "import os\nprint('ready', flush=True)\nwhile True:\n try: os.fork()\n except OSError: 0\n"
+
+
+def test_it_comes_back_from_its_state(make_cgroup: Any) -> None:
+    cgroup = make_cgroup({"pids": {"limit": 7}})
+    again = Cgroup.load(json.loads(json.dumps(cgroup.to_state())))
+    assert again.tasks == cgroup.tasks
+    assert again.unified == cgroup.unified
+    assert again.stats()["pids"] == {"current": 0, "limit": 7}
+    again.delete()
+    assert not folders(cgroup)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
+def test_frozen_it_does_nothing_and_thawed_it_goes_on(make_cgroup: Any) -> None:
+    cgroup = make_cgroup()
+    counter = "import sys\nprint('ready')\nwhile True: print('x', flush=True)"
+    with running(cgroup, PYTHON, "-c", counter) as process:
+        assert not cgroup.frozen
+        cgroup.freeze()
+        assert cgroup.frozen
+        used = Path(f"/proc/{process.pid}/schedstat").read_text()
+        cgroup.freeze()
+        assert Path(f"/proc/{process.pid}/schedstat").read_text() == used
+        cgroup.thaw()
+        assert not cgroup.frozen
+        assert process.stdout is not None
+        for _ in range(100_000):
+            assert process.stdout.readline() == "x\n"
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_kill_ends_every_process(make_cgroup: Any, frozen: bool, no_leak: None) -> None:
+    cgroup = make_cgroup()
+    with running(cgroup, *sleeper()) as one, running(cgroup, *sleeper()) as other:
+        assert cgroup.processes() == sorted([one.pid, other.pid])
+        if frozen:
+            cgroup.freeze()
+        cgroup.kill()
+        assert one.wait(10) == other.wait(10) == -9
+        assert cgroup.processes() == []
+
+
+@pytest.mark.parametrize("with_version_2", [True, False])
+def test_kill_ends_a_fork_bomb(make_cgroup: Any, with_version_2: bool) -> None:
+    cgroup = make_cgroup({"pids": {"limit": 100}})
+    if not with_version_2:
+        if not cgroup.version_1:
+            pytest.skip("no cgroup version 1")
+        os.rmdir(cgroup.unified)
+        cgroup.unified = None
+    with running(cgroup, PYTHON, "-Sc", BOMB):
+        cgroup.kill()
+        assert cgroup.processes() == []
+    cgroup.delete()
+
+
+def test_processes_below_are_found_killed_and_their_cgroups_removed(make_cgroup: Any) -> None:
+    cgroup = make_cgroup()
+    for folder in folders(cgroup):
+        os.makedirs(f"{folder}/a/b/c")
+        os.mkdir(f"{folder}/a/d")
+    inner = Cgroup.load(
+        {
+            "version_1": {it: f"{folder}/a/d" for it, folder in cgroup.version_1.items()},
+            "unified": cgroup.unified and f"{cgroup.unified}/a/d",
+            "parents": [],
+            "may_lack": False,
+        }
+    )
+    if "cpuset" in cgroup.version_1:
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            for folder in ("a", "a/d"):
+                Path(cgroup.version_1["cpuset"], folder, name).write_text("0")
+    with running(inner, *sleeper()) as process:
+        assert cgroup.processes() == [process.pid]
+        assert cgroup.unified_of(process.pid) == inner.unified
+        cgroup.kill()
+        assert process.wait(10) == -9
+    cgroup.delete()
+    assert not folders(cgroup)
+    cgroup.delete()
+    assert cgroup.processes() == []
+    cgroup.kill()
+
+
+def test_delete_gives_up_while_a_process_stays(
+    make_cgroup: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringlet.container.cgroups.cgroup._PATIENCE", 0.05)
+    cgroup = make_cgroup()
+    with (
+        running(cgroup, *sleeper()) as process,
+        pytest.raises(CgroupError, match=rf"has processes: \[{process.pid}\]"),
+    ):
+        cgroup.delete()
+
+
+def test_a_descriptor_is_ready_when_memory_has_run_out(make_cgroup: Any, no_leak: None) -> None:
+    cgroup = make_cgroup({"memory": {"limit": 32 << 20, "swap": 32 << 20}})
+    fd = cgroup.oom_fd()
+    assert fd is not None
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        assert not poll.poll(0)
+        assert run(cgroup, PYTHON, "-Sc", "bytearray(b'x') * (64 << 20)").returncode == -9
+        assert poll.poll(10_000)
+        assert cgroup.oom_kills() == 1
+        os.read(fd, 4096)
+        assert not poll.poll(0)
+    finally:
+        os.close(fd)
+
+
+def test_a_writable_cgroup_is_given_with_the_files_that_may_be(make_cgroup: Any) -> None:
+    cgroup = make_cgroup()
+    if cgroup.unified is None:
+        pytest.skip("no cgroup version 2")
+    cgroup.delegate(1234)
+    owned = {it.name for it in Path(cgroup.unified).iterdir() if it.stat().st_uid == 1234}
+    assert {"cgroup.procs", "cgroup.subtree_control", "cgroup.threads"} <= owned
+    assert not owned & {"cgroup.freeze", "cgroup.kill", "memory.max", "pids.max"}
+    assert os.stat(cgroup.unified).st_uid == 1234

@@ -1,0 +1,22 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .bundle import Bundle
+
+
+@pytest.fixture
+def seccomp_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of filters, in an empty cache of this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "ringlet" / "seccomp"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Iterator[Bundle]:
+    """A bundle; whatever became of its container `one`, nothing may be left of it."""
+    bundle = Bundle(tmp_path)
+    yield bundle
+    bundle.oci("delete", "--force", "one")
+    assert bundle.left() == []

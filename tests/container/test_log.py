@@ -1,0 +1,51 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ringlet.container.log import Log, now
+
+
+def test_a_line_of_json_has_what_engines_read(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = Log(str(path), json=True)
+    log.warning("first")
+    log.error('of "two"\nlines')
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["level"], line["msg"]) for line in lines] == [
+        ("warning", "first"),
+        ("error", 'of "two"\nlines'),
+    ]
+    assert all(datetime.fromisoformat(line["time"]).tzinfo is not None for line in lines)
+
+
+def test_text_is_a_line_too(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    Log(str(path)).error("of two\nlines")
+    (line,) = path.read_text().splitlines()
+    assert line.endswith('level=error msg="of two\\nlines"')
+
+
+def test_an_error_is_on_standard_error_in_any_case(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Log().error("one")
+    Log(str(tmp_path / "log"), json=True).error("two")
+    Log(str(tmp_path / "log"), json=True).warning("not here")
+    assert capsys.readouterr().err == "ringlet-oci: one\nringlet-oci: two\n"
+
+
+def test_debug_lines_are_written_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    Log().debug("hidden")
+    Log(debug=True).debug("shown")
+    assert capsys.readouterr().err == "ringlet-oci: debug: shown\n"
+
+
+def test_a_log_that_cant_be_written_stops_nothing(tmp_path: Path) -> None:
+    Log(str(tmp_path / "absent" / "log")).warning("lost")
+    Log("/dev/full").warning("lost")
+
+
+def test_now_is_now() -> None:
+    assert abs(datetime.fromisoformat(now()[:26] + "+00:00") - datetime.now(UTC)).days == 0

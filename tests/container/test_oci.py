@@ -1,0 +1,336 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringlet.container.commands import COMMANDS
+
+from .bundle import OCI, Bundle
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
+
+
+def oci(*words: str, **more: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*OCI, *words], capture_output=True, text=True, timeout=60, check=False, **more
+    )
+
+
+def until(holds: Any) -> None:
+    for _ in range(1000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came to be")
+
+
+def test_help_shows_each_command() -> None:
+    answer = oci("--help")
+    assert answer.returncode == 0
+    assert all(f"  {name} " in answer.stdout for name in COMMANDS)
+    assert oci().stdout == answer.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_has_its_options_and_an_example(name: str) -> None:
+    answer = oci(name, "--help")
+    assert answer.returncode == 0
+    assert f"ringlet-oci {name}" in answer.stdout.partition("example:")[2]
+    assert all(f"--{option.names[0]}" in answer.stdout for option in COMMANDS[name].options)
+    assert oci("help", name).stdout == answer.stdout
+
+
+def test_the_version_has_the_lines_that_engines_read() -> None:
+    lines = oci("--version").stdout.splitlines()
+    assert lines[0].startswith("ringlet-oci version ")
+    assert lines[1] == "spec: 1.2.0"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["walk"], "unknown command walk"),
+        (["--fast", "run"], "unknown option --fast"),
+        (["run", "--fast", "one"], "unknown option --fast"),
+        (["start"], "it takes ID"),
+        (["start", "one", "two"], "it takes ID"),
+        (["list", "one"], "it takes no arguments"),
+        (["--log-format", "xml", "list"], "--log-format xml: not known"),
+        (["--rootless=perhaps", "list"], "--rootless perhaps: not known"),
+        (["--systemd-cgroup", "list"], "doesn't speak to systemd"),
+        (["list", "--format", "xml"], "--format xml: not known"),
+        (["create", "--preserve-fds", "x", "one"], "no whole number"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_status_1(words: list[str], message: str) -> None:
+    answer = oci(*words)
+    assert answer.returncode == 1
+    assert message in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert answer.stdout == ""
+
+
+def test_an_error_is_in_the_log_as_json_too(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    answer = oci("--root", str(tmp_path), "--log", str(log), "--log-format", "json", "start", "one")
+    (line,) = map(json.loads, log.read_text().splitlines())
+    assert line["level"] == "error"
+    assert "container one does not exist" in line["msg"]
+    assert answer.stderr == f"ringlet-oci: {line['msg']}\n"
+
+
+@pytest.mark.parametrize("command", ["start", "state", "kill", "delete", "pause", "exec"])
+def test_what_isnt_there_does_not_exist(tmp_path: Path, command: str) -> None:
+    answer = oci("--root", str(tmp_path), command, "one", *["true"] * (command == "exec"))
+    assert answer.returncode == 1
+    assert "container one does not exist" in answer.stderr
+
+
+def test_forced_deletion_of_what_isnt_there_is_well(tmp_path: Path) -> None:
+    assert oci("--root", str(tmp_path), "delete", "--force", "one").returncode == 0
+
+
+def test_a_run_is_its_command(bundle: Bundle) -> None:
+    answer = bundle.run("cat; echo why >&2; exit 3", input="through")
+    assert (answer.stdout, answer.stderr, answer.returncode) == ("through", "why\n", 3)
+    assert bundle.left() == []
+
+
+def test_a_run_ended_by_a_signal_has_its_status(bundle: Bundle) -> None:
+    bundle.config["linux"]["namespaces"] = [
+        namespace
+        for namespace in bundle.config["linux"]["namespaces"]
+        if namespace["type"] != "pid"
+    ]
+    assert bundle.run("kill -SEGV $$").returncode == 128 + signal.SIGSEGV
+
+
+@pytest.mark.parametrize(("command", "status"), [("absent", 127), ("/absent", 127), ("/bin", 126)])
+def test_a_command_that_cant_be_run(bundle: Bundle, command: str, status: int) -> None:
+    bundle.config["process"]["args"] = [command]
+    answer = bundle.run()
+    assert answer.returncode == status
+    assert command in answer.stderr
+    assert answer.stderr.count("\n") == 1
+    assert bundle.left() == []
+
+
+def test_a_signal_to_a_run_is_its_commands(bundle: Bundle) -> None:
+    bundle.write(
+        "trap 'echo term; exit 5' TERM; trap 'echo usr1' USR1; echo up\n"
+        "while :; do sleep 0.01; done"
+    )
+    with subprocess.Popen(
+        [*OCI, "--root", str(bundle.root), "run", "--bundle", str(bundle.path), "one"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.readline() == "usr1\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "term\n"
+        assert process.wait() == 5
+
+
+def test_kept_after_its_run_it_is_stopped(bundle: Bundle) -> None:
+    assert bundle.run("exit 0", "--keep").returncode == 0
+    assert bundle.state()["status"] == "stopped"
+    assert bundle.state()["pid"] == 0
+    assert bundle.oci("delete", "one").returncode == 0
+
+
+def test_the_life_that_engines_lead(bundle: Bundle, tmp_path: Path) -> None:
+    bundle.config["annotations"] = {"a.b": "c"}
+    bundle.write("echo up; while :; do sleep 0.01; done")
+    pid_file = tmp_path / "pid"
+    create = ["create", "--bundle", str(bundle.path), "--pid-file", str(pid_file), "one"]
+    with open(tmp_path / "out", "w") as out:
+        assert bundle.oci(*create, capture_output=False, stdout=out, stdin=0).returncode == 0
+    state = bundle.state()
+    assert state["status"] == "created"
+    assert state["pid"] == int(pid_file.read_text())
+    assert state["bundle"] == str(bundle.path)
+    assert state["annotations"] == {"a.b": "c"}
+    assert state["ociVersion"] == "1.2.0"
+    again = bundle.oci(*create)
+    assert (again.returncode, "exists already" in again.stderr) == (1, True)
+    assert bundle.state() == state
+    assert bundle.oci("start", "one").returncode == 0
+    until(lambda: (tmp_path / "out").read_text() == "up\n")
+    assert bundle.state()["status"] == "running"
+    assert "is running, not created" in bundle.oci("start", "one").stderr
+    assert "not stopped" in bundle.oci("delete", "one").stderr
+    assert bundle.oci("pause", "one").returncode == 0
+    assert bundle.state()["status"] == "paused"
+    assert "is paused" in bundle.oci("exec", "one", "true").stderr
+    assert bundle.oci("resume", "one").returncode == 0
+    assert bundle.state()["status"] == "running"
+    (listed,) = json.loads(bundle.oci("list", "--format", "json").stdout)
+    assert (listed["id"], listed["status"]) == ("one", "running")
+    assert bundle.oci("list", "-q").stdout == "one\n"
+    assert bundle.oci("list").stdout.splitlines()[1].split()[:3] == [
+        "one",
+        str(state["pid"]),
+        "running",
+    ]
+    assert state["pid"] in json.loads(bundle.oci("ps", "--format", "json", "one").stdout)
+    assert bundle.oci("kill", "one", "KILL").returncode == 0
+    until(lambda: bundle.state()["status"] == "stopped")
+    assert "not running" in bundle.oci("kill", "one", "9").stderr
+    assert bundle.oci("delete", "one").returncode == 0
+    assert bundle.left() == []
+
+
+def test_a_created_container_can_be_deleted(bundle: Bundle) -> None:
+    bundle.write("true")
+    assert bundle.oci("create", "--bundle", str(bundle.path), "one").returncode == 0
+    assert bundle.oci("delete", "one").returncode == 0
+    assert bundle.left() == []
+
+
+def start(bundle: Bundle, script: str = "while :; do sleep 0.01; done") -> None:
+    bundle.write(script)
+    with open(os.devnull, "w") as null:
+        answer = bundle.oci(
+            "run", "-d", "--bundle", str(bundle.path), "one",
+            capture_output=False, stdout=null, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_exec_is_its_command(bundle: Bundle) -> None:
+    start(bundle)
+    answer = bundle.oci("exec", "one", "sh", "-c", "cat; echo why >&2; exit 4", input="through")
+    assert (answer.stdout, answer.stderr, answer.returncode) == ("through", "why\n", 4)
+    assert bundle.oci("exec", "one", "sh", "-c", "kill -9 $$").returncode == 137
+    assert bundle.oci("exec", "one", "/absent").returncode == 127
+    assert bundle.oci("exec", "one", "/bin").returncode == 126
+
+
+def test_exec_takes_what_options_say(bundle: Bundle) -> None:
+    start(bundle)
+    words = ["-e", "A=1", "--env", "B=2", "--cwd", "/bin", "-u", "7:8", "-g", "9", "one"]
+    answer = bundle.oci("exec", *words, "sh", "-c", "echo $A $B $PWD; id -u; id -g; id -G")
+    assert answer.stdout.split() == ["1", "2", "/bin", "7", "8", "8", "9"], answer.stderr
+
+
+def test_exec_of_a_file_detached(bundle: Bundle, tmp_path: Path) -> None:
+    start(bundle)
+    process = bundle.config["process"] | {"args": ["sleep", "1000"]}
+    (tmp_path / "process.json").write_text(json.dumps(process))
+    files = ["--process", str(tmp_path / "process.json"), "--pid-file", str(tmp_path / "pid")]
+    answer = bundle.oci(
+        "exec", "--detach", *files, "one", capture_output=False, stdout=subprocess.DEVNULL
+    )
+    assert answer.returncode == 0
+    pid = int((tmp_path / "pid").read_text())
+    assert Path(f"/proc/{pid}/cmdline").read_text() == "sleep\x001000\0"
+    assert pid in json.loads(bundle.oci("ps", "--format", "json", "one").stdout)
+
+
+def test_no_process_but_the_containers_has_its_streams(bundle: Bundle) -> None:
+    bundle.write("exec sleep 1000")
+    read, write = os.pipe()
+    create = ["create", "--bundle", str(bundle.path), "one"]
+    bundle.oci(*create, capture_output=False, stdout=write, stderr=write, stdin=subprocess.DEVNULL)
+    pid = bundle.state()["pid"]
+    ours = os.readlink(f"/proc/self/fd/{write}")
+    os.close(write)
+    holders = set()
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if os.readlink(fd) == ours:
+                holders.add(int(fd.parts[2]))
+        except OSError:
+            continue
+    os.close(read)
+    assert holders - {os.getpid()} == {pid}
+
+
+def test_update_changes_a_limit(bundle: Bundle) -> None:
+    start(bundle)
+    assert bundle.oci("update", "--pids-limit", "77", "--memory", "64m", "one").returncode == 0
+    stats = json.loads(bundle.oci("events", "--stats", "one").stdout)
+    assert stats["type"] == "stats"
+    assert stats["data"]["pids"]["limit"] == 77
+    assert stats["data"]["memory"]["usage"]["limit"] == 64 << 20
+    text = json.dumps({"pids": {"limit": 78}, "memory": {"limit": 0}, "cpu": {"cpus": ""}})
+    answer = bundle.oci("update", "--resources", "-", "one", input=text)
+    assert answer.returncode == 0, answer.stderr
+    stats = json.loads(bundle.oci("events", "--stats", "one").stdout)
+    assert stats["data"]["pids"]["limit"] == 78
+    assert stats["data"]["memory"]["usage"]["limit"] == 64 << 20
+
+
+def test_events_tell_of_memory_that_is_out(bundle: Bundle) -> None:
+    bundle.config["linux"].setdefault("resources", {})["memory"] = {"limit": 16 << 20}
+    start(bundle)
+    with subprocess.Popen(
+        [*OCI, "--root", str(bundle.root), "events", "--interval", "1h", "one"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["type"] == "stats"
+        assert bundle.oci("exec", "one", "sh", "-c", "head -c 64m /dev/zero | tail").returncode != 0
+        assert json.loads(process.stdout.readline()) == {"type": "oom", "id": "one"}
+        bundle.oci("kill", "one", "KILL")
+        assert process.wait(timeout=20) == 0
+
+
+def test_a_run_with_a_terminal_relays_it(bundle: Bundle) -> None:
+    bundle.config["process"]["terminal"] = True
+    bundle.write("test -t 0 && test -t 1 && stty size && read word && echo got $word; exit 6")
+    pid, master = pty.fork()
+    if pid == 0:
+        words = ["--root", str(bundle.root), "run", "--bundle", str(bundle.path), "one"]
+        os.execvp(OCI[0], [*OCI, *words])
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
+    seen = b""
+    sent = False
+    while True:
+        try:
+            data = os.read(master, 4096)
+        except OSError:
+            break
+        seen += data
+        if b"33 77" in seen and not sent:
+            os.write(master, b"word\r")
+            sent = True
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 6, seen
+    os.close(master)
+    assert b"got word\r\n" in seen
+
+
+def test_a_terminal_that_nobody_would_hold_is_refused(bundle: Bundle) -> None:
+    bundle.config["process"]["terminal"] = True
+    bundle.write("true")
+    answer = bundle.oci("create", "--bundle", str(bundle.path), "one")
+    assert answer.returncode == 1
+    assert "--console-socket" in answer.stderr
+    assert bundle.left() == []
+
+
+def test_spec_writes_a_configuration_and_never_over_one(tmp_path: Path) -> None:
+    assert oci("spec", "--bundle", str(tmp_path)).returncode == 0
+    before = (tmp_path / "config.json").read_text()
+    assert json.loads(before)["ociVersion"] == "1.2.0"
+    answer = oci("spec", "--bundle", str(tmp_path))
+    assert (answer.returncode, "exists" in answer.stderr) == (1, True)
+    assert (tmp_path / "config.json").read_text() == before
+
+
+def test_features_are_json() -> None:
+    assert json.loads(oci("features").stdout)["ociVersionMax"].startswith("1.2")

@@ -1,0 +1,192 @@
+"""The operations, against real namespaces and cgroups; the words of the command: test_oci.py."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from .bundle import Bundle
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
+
+POINTS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+# Kills itself at a line of the runtime's: the one of this number, of those that it comes to.
+KILLED = """
+import os, sys
+from ringlet.container import attached, launch, oci, runtime, state
+from ringlet.container.cgroups import find
+FILES = {module.__file__ for module in (attached, launch, runtime, state, find)}
+left = int(sys.argv.pop(1))
+def on_line(frame, event, argument):
+    global left
+    left -= event == "line"
+    if left == 0:
+        os.kill(os.getpid(), 9)
+    return on_line
+sys.settrace(lambda frame, event, argument: on_line if frame.f_code.co_filename in FILES else None)
+oci.main()
+"""
+
+
+def hook(script: str) -> dict[str, Any]:
+    return {"path": "/bin/sh", "args": ["sh", "-c", script]}
+
+
+def test_hooks_run_at_their_points_with_the_state_of_then(bundle: Bundle) -> None:
+    log = bundle.path / "log"
+    # Those of the container's namespaces: createContainer has the host's root, startContainer not.
+    inside = hook("read state; echo startContainer $state")
+    bundle.config["hooks"] = {
+        point: [hook(f"read state; echo {point} $state >> {log}")] for point in POINTS
+    } | {"startContainer": [inside]}
+    assert bundle.run("echo command").returncode == 0
+    lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
+    states = {point: json.loads(text) for point, text in lines}
+    assert list(states) == [point for point in POINTS if point != "startContainer"]
+    assert {point: state["status"] for point, state in states.items()} == {
+        "prestart": "creating",
+        "createRuntime": "creating",
+        "createContainer": "creating",
+        "poststart": "running",
+        "poststop": "stopped",
+    }
+    assert all(state["id"] == "one" for state in states.values())
+    assert all(state["bundle"] == str(bundle.path) for state in states.values())
+    pids = {state["pid"] for point, state in states.items() if point != "poststop"}
+    assert len(pids) == 1
+
+
+def test_a_hook_of_the_runtime_sees_the_containers_namespaces_from_outside(bundle: Bundle) -> None:
+    script = (
+        "pid=$(sed 's/.*\"pid\": *\\([0-9]*\\).*/\\1/'); readlink /proc/self/ns/net > ours;"
+        "readlink /proc/$pid/ns/net > theirs"
+    )
+    bundle.config["hooks"] = {"createRuntime": [hook(script) | {"env": ["PATH=/usr/bin:/bin"]}]}
+    assert bundle.run("true").returncode == 0
+    assert (bundle.path / "ours").read_text() == os.readlink("/proc/self/ns/net") + "\n"
+    assert (bundle.path / "theirs").read_text().startswith("net:[")
+    assert (bundle.path / "theirs").read_text() != (bundle.path / "ours").read_text()
+
+
+@pytest.mark.parametrize("point", POINTS[:4])
+def test_a_hook_that_fails_before_the_command_ends_it_all(bundle: Bundle, point: str) -> None:
+    bundle.config["hooks"] = {
+        point: [hook("exit 3")],
+        "poststop": [hook("echo stopped > stopped")],
+    }
+    answer = bundle.run("echo command")
+    assert answer.returncode == 1
+    assert answer.stdout == ""
+    assert point in answer.stderr
+    assert (bundle.path / "stopped").exists()
+    assert bundle.left() == []
+
+
+@pytest.mark.parametrize("point", POINTS[4:])
+def test_a_hook_that_fails_afterwards_is_a_warning(bundle: Bundle, point: str) -> None:
+    bundle.config["hooks"] = {point: [hook("exit 3"), hook("echo > ran")]}
+    answer = bundle.run("echo command; exit 5")
+    assert (answer.returncode, answer.stdout) == (5, "command\n")
+    assert f"warning: {point} hook 0" in answer.stderr
+    assert (bundle.path / "ran").exists()
+    assert bundle.left() == []
+
+
+def test_what_is_wrong_in_the_configuration_is_named_and_nothing_is_left(bundle: Bundle) -> None:
+    bundle.config["process"]["rlimits"] = [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]
+    answer = bundle.run("true")
+    assert answer.returncode == 1
+    assert "process.rlimits[0].type" in answer.stderr
+    assert bundle.left() == []
+
+
+def test_without_a_configuration_the_bundle_is_named(bundle: Bundle) -> None:
+    answer = bundle.oci("create", "--bundle", str(bundle.path), "one")
+    assert answer.returncode == 1
+    assert f"{bundle.path}/config.json: No such file or directory" in answer.stderr
+
+
+def test_a_cgroup_that_others_have_is_left_to_them(bundle: Bundle) -> None:
+    bundle.write("sleep 1000")
+    words = ["--bundle", str(bundle.path)]
+    assert bundle.oci("create", *words, "one", capture_output=False).returncode == 0
+    answer = bundle.oci("create", *words, "two")
+    assert answer.returncode == 1
+    assert "has processes" in answer.stderr
+    assert bundle.state()["status"] == "created"
+    assert bundle.oci("list", "-q").stdout == "one\n"
+
+
+def test_exec_goes_by_the_configuration_that_the_container_was_made_with(bundle: Bundle) -> None:
+    bundle.config["process"]["env"].append("A=before")
+    bundle.write("while :; do sleep 0.01; done")
+    words = ["run", "-d", "--bundle", str(bundle.path), "one"]
+    assert bundle.oci(*words, capture_output=False, stdout=subprocess.DEVNULL).returncode == 0
+    (bundle.path / "config.json").unlink()
+    answer = bundle.oci("exec", "one", "sh", "-c", "echo $A")
+    assert answer.stdout == "before\n", answer.stderr
+
+
+def test_a_containers_command_that_ended_leaves_no_others(bundle: Bundle) -> None:
+    bundle.config["linux"]["namespaces"] = [
+        one for one in bundle.config["linux"]["namespaces"] if one["type"] != "pid"
+    ]
+    assert bundle.run("sleep 1000 & true", capture_output=False).returncode == 0
+    assert bundle.left() == []
+
+
+def steps(words: list[str], bundle: Bundle) -> int:
+    """How many lines there are to be killed at."""
+    for number in (10_000,):
+        answer = killed(number, words, bundle)
+        assert answer.returncode == 0, answer.stderr
+    low, high = 0, number
+    while low + 1 < high:
+        middle = (low + high) // 2
+        if killed(middle, words, bundle).returncode == -9:
+            low = middle
+        else:
+            high = middle
+        bundle.oci("delete", "--force", "one")
+    return low
+
+
+def killed(number: int, words: list[str], bundle: Bundle) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-c", KILLED, str(number), "--root", str(bundle.root), *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_killed_at_any_step_of_a_run_nothing_is_left_after_deletion(bundle: Bundle) -> None:
+    bundle.write("true")
+    words = ["run", "--bundle", str(bundle.path), "one"]
+    last = steps(words, bundle)
+    assert last > 100
+    for number in range(1, last + 1, 3):
+        assert killed(number, words, bundle).returncode == -9
+        answer = bundle.oci("delete", "--force", "one")
+        assert answer.returncode == 0, (number, answer.stderr)
+        assert bundle.left() == [], number
+
+
+def test_killed_at_any_step_of_deletion_it_can_be_done_again(bundle: Bundle) -> None:
+    bundle.write("sleep 1000")
+    create = ["create", "--bundle", str(bundle.path), "one"]
+    number = 0
+    while True:
+        number += 4
+        assert bundle.oci(*create, capture_output=False).returncode == 0
+        if killed(number, ["delete", "--force", "one"], bundle).returncode != -9:
+            break
+        answer = bundle.oci("delete", "--force", "one")
+        assert answer.returncode == 0, (number, answer.stderr)
+        assert bundle.left() == [], number
+    assert number > 40
