@@ -64,7 +64,8 @@ bench: build/bench
 
 bench-linux: build build/bench
 	$(BIN)/ringlet nested --setup --package linux-image-cloud-amd64
-	$(BIN)/ringlet nested --cpus 2 --memory 4G --timeout 1800 -- build/bench/bin/python benchmarks/run.py linux
+	$(BIN)/ringlet nested --cpus 2 --memory 4G --timeout 1800 -- build/bench/bin/python \
+	    benchmarks/run.py $(or $(BENCH),linux linux_disk)
 
 build/bench: $(READY)
 	@$(PYTHON) -m venv --clear build/bench

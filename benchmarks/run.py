@@ -4,7 +4,8 @@
 
 Run it with the Python into which ringlet is installed. A yardstick is measured in the same
 run, in turns with ringlet: bare C with the same ioctls (baseline.c, compiled here), and QEMU's
-microvm where it is installed. `linux` runs only if it is named: it takes a hardware KVM.
+microvm where it is installed. `linux` and `linux_disk` run only if they are named: they take a
+hardware KVM.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import sys
 import disk
 import exits
 import linux
+import linux_disk
 import many
 import memory
 import start
@@ -21,17 +23,18 @@ from measure import host_facts, table
 
 import boot
 
-BENCHMARKS = {module.__name__: module for module in (start, exits, boot, disk, memory, many, linux)}
-DEFAULT = [name for name in BENCHMARKS if name != "linux"]
+DEFAULT = {module.__name__: module for module in (start, exits, boot, disk, memory, many)}
+ON_DEMAND = {module.__name__: module for module in (linux, linux_disk)}
+BENCHMARKS = DEFAULT | ON_DEMAND
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="ringlet's benchmarks")
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
     parser.add_argument("--json", action="store_true", help="every sample, for programs")
-    parser.add_argument("--kernel", metavar="FILE", help="the bzImage of `linux`")
+    parser.add_argument("--kernel", metavar="FILE", help="the bzImage of `linux` and `linux_disk`")
     arguments = parser.parse_args()
-    names = arguments.names or DEFAULT
+    names = arguments.names or list(DEFAULT)
     for name in names:
         if name not in BENCHMARKS:
             parser.error(f"no benchmark {name!r}: choose from {', '.join(BENCHMARKS)}")
@@ -40,7 +43,7 @@ def main() -> None:
     sections = {}
     for name in names:
         print(f"{name}: {BENCHMARKS[name].measure.__doc__.splitlines()[0]}", file=sys.stderr)
-        options = {"kernel": arguments.kernel} if name == "linux" else {}
+        options = {"kernel": arguments.kernel} if name in ON_DEMAND else {}
         sections[name] = BENCHMARKS[name].measure(**options)
     if arguments.json:
         rows = {

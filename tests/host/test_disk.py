@@ -120,13 +120,26 @@ def test_a_read_needs_no_waiting_once_the_page_cache_has_it(tmp_path: Path) -> N
     path = image(tmp_path, 1 << 16)
     into = memoryview(bytearray(1 << 16))
     with opened(path) as disk:
-        if disk.try_read([into[:5], into[5:]], 0):
-            assert into == path.read_bytes()
-            assert not disk.try_read([into], SECTOR)  # the end comes first
-        else:
-            with pytest.raises(OSError, match="not supported"):
-                os.preadv(disk._fd, [into], 0, os.RWF_NOWAIT)
-            assert not disk._try_reads  # asked once
+        assert disk.try_read([into[:5], into[5:]], 0)
+        assert into == path.read_bytes()
+        assert not disk.try_read([into], SECTOR)  # the end comes first
+
+
+def test_where_nobody_says_whether_it_would_wait_the_last_transfer_tells(tmp_path: Path) -> None:
+    data = memoryview(bytearray(SECTOR))
+    with opened(image(tmp_path, 1 << 16)) as disk:
+        disk._try_reads = disk._try_writes = False
+        assert disk.try_read([data], 0)
+        assert disk.try_write([data], 0)
+        for pace in (disk._reads, disk._writes):
+            with pace.timed(0):
+                time.sleep(0.01)
+        assert not disk.try_read([data], 0)
+        assert not disk.try_write([data], 0)
+        disk.read([data], 0)
+        disk.write([data], 0)
+        assert disk.try_read([data], 0)
+        assert disk.try_write([data], 0)
 
 
 def test_what_is_discarded_is_the_hosts_again(tmp_path: Path) -> None:

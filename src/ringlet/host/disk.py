@@ -10,7 +10,9 @@ import stat
 import struct
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ringlet.closing import Closing
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 _SECTOR = 512
 _PAGE = 4096
 _ZEROS_SIZE = 1 << 20
+_QUICK, _QUICK_RATE = 0.0005, 1e9  # seconds, bytes a second
 
 # ioctls of block devices
 _BLKROGET, _BLKSSZGET, _BLKDISCARD, _BLKPBSZGET = 0x125E, 0x1268, 0x1277, 0x127B
@@ -31,6 +34,22 @@ _BLKGETSIZE64 = 0x80081272
 # modes of fallocate, which all keep the file's size
 _PUNCH_HOLE, _ZERO_RANGE = 0x03, 0x11
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL)  # EINVAL: parts of a device's block
+
+
+class _Pace:
+    """Whether a transfer is likely not to wait, for file systems that can't say beforehand.
+
+    So it is, if the last one was as quick as a copy in memory.
+    """
+
+    def __init__(self) -> None:
+        self.quick = True
+
+    @contextmanager
+    def timed(self, size: int) -> Iterator[None]:
+        start = monotonic()
+        yield
+        self.quick = monotonic() - start < _QUICK + size / _QUICK_RATE
 
 
 class RawDisk(Closing):
@@ -58,6 +77,7 @@ class RawDisk(Closing):
         self.can_write_zeroes = not readonly
         self.can_discard = not readonly and self._knows_discard()
         self._try_reads = self._try_writes = True
+        self._reads, self._writes = _Pace(), _Pace()
         self._sync_lock = threading.Lock()
         self._syncs = 0  # that began
         self._sync_error: tuple[object, ...] = ()
@@ -80,18 +100,25 @@ class RawDisk(Closing):
                 done = os.preadv(self._fd, buffers, offset, os.RWF_NOWAIT)
                 return done == sum(map(len, buffers))
             except OSError as error:
-                self._try_reads = error.errno != errno.EOPNOTSUPP
+                if error.errno != errno.EOPNOTSUPP:
+                    return False
+                self._try_reads = False
+        if self._reads.quick:
+            with suppress(OSError, EOFError):  # `read` will tell
+                self.read(buffers, offset)
+                return True
         return False
 
     def read(self, buffers: Sequence[memoryview], offset: int) -> None:
         """Fills the buffers. Raises `EOFError` where a file was cut short since it was opened."""
         left, size = deque(buffers), sum(map(len, buffers))
-        while size:
-            done = os.preadv(self._fd, left, offset)
-            if not done:
-                raise EOFError(f"{self.name} became shorter while it was in use")
-            take(left, done)
-            offset, size = offset + done, size - done
+        with self._reads.timed(size):
+            while size:
+                done = os.preadv(self._fd, left, offset)
+                if not done:
+                    raise EOFError(f"{self.name} became shorter while it was in use")
+                take(left, done)
+                offset, size = offset + done, size - done
 
     def try_write(self, buffers: Sequence[memoryview], offset: int) -> bool:
         """Writes the buffers, if that takes no waiting for the disk; else perhaps a part."""
@@ -100,16 +127,23 @@ class RawDisk(Closing):
                 done = os.pwritev(self._fd, buffers, offset, os.RWF_NOWAIT)
                 return done == sum(map(len, buffers))
             except OSError as error:
-                self._try_writes = error.errno != errno.EOPNOTSUPP
+                if error.errno != errno.EOPNOTSUPP:
+                    return False
+                self._try_writes = False
+        if self._writes.quick:
+            with suppress(OSError):  # `write` will tell
+                self.write(buffers, offset)
+                return True
         return False
 
     def write(self, buffers: Sequence[memoryview], offset: int, *, durable: bool = False) -> None:
         """Writes the buffers; if `durable`, they outlast a crash of the host."""
         left, size = deque(buffers), sum(map(len, buffers))
-        while size:
-            done = os.pwritev(self._fd, left, offset)
-            take(left, done)
-            offset, size = offset + done, size - done
+        with self._writes.timed(size):
+            while size:
+                done = os.pwritev(self._fd, left, offset)
+                take(left, done)
+                offset, size = offset + done, size - done
         if durable:  # not RWF_DSYNC: its error would take the one that flush has to see
             self.flush()
 
