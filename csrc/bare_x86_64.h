@@ -59,6 +59,16 @@ void *memcpy(void *to, const void *from, size_t size)
 	return to;
 }
 
+int memcmp(const void *a, const void *b, size_t size)
+{
+	const unsigned char *x = a, *y = b;
+
+	for (; size--; x++, y++)
+		if (*x != *y)
+			return *x - *y;
+	return 0;
+}
+
 static inline size_t length(const char *text)
 {
 	size_t i = 0;

@@ -32,7 +32,7 @@
 #include <linux/seccomp.h>
 #include <linux/filter.h>
 #include <net/if.h>
-#include <linux/time.h>
+#include <time.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -41,7 +41,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
@@ -201,6 +200,12 @@ static void write_file(int folder, const char *path, const char *content)
 	close_fd(&fd);
 }
 
+/* As the kernel takes and gives it: major numbers have 12 bits, minor ones 20. */
+static dev_t make_device(unsigned major, unsigned minor)
+{
+	return (minor & 0xff) | (dev_t)(major & 0xfff) << 8 | (dev_t)(minor & 0xfff00) << 12;
+}
+
 static int is_type(int fd, mode_t type)
 {
 	struct stat status;
@@ -259,7 +264,7 @@ static void write_own(const char *name, const char *content)
 
 /* ---- Paths in the container ---- */
 
-static int root = -1; /* the container's root: before pivot_root, and after */
+static int root = AT_FDCWD; /* the container's root: before pivot_root, and after */
 
 /*
  * All in `path` is looked up as if the root were the container's: a link, or `..`, or a rename at
@@ -411,10 +416,13 @@ static void step_oom_score_adj(void)
 static void step_hard(void)
 {
 	int resource = number();
+	rlim_t hard = number();
 	struct rlimit limit;
 
 	must(sys(prlimit64, 0, resource, NULL, &limit), "prlimit");
-	limit.rlim_max = number();
+	if (hard <= limit.rlim_max)
+		return;
+	limit.rlim_max = hard;
 	must(sys(prlimit64, 0, resource, &limit, NULL), "raising the hard limit");
 }
 
@@ -546,6 +554,12 @@ static void step_timens(void)
 	must(sys(unshare, CLONE_NEWTIME), "unshare");
 	if (*what)
 		write_own("timens_offsets", what);
+}
+
+/* unshare KIND FLAG: a cgroup namespace begins at the cgroup that who makes it is in by then. */
+static void step_unshare(void)
+{
+	must(sys(unshare, number()), "unshare");
 }
 
 static void step_hostname(void)
@@ -864,7 +878,7 @@ static void step_device(void)
 	char type = *text();
 	mode_t mode = type == 'c' || type == 'u' ? S_IFCHR : type == 'b' ? S_IFBLK : S_IFIFO;
 	unsigned major = number(), minor = number();
-	dev_t device = mode == S_IFIFO ? 0 : makedev(major, minor);
+	dev_t device = mode == S_IFIFO ? 0 : make_device(major, minor);
 	mode_t bits = number();
 	unsigned uid = number(), gid = number();
 	long result = sys(mknodat, parent, name, mode | bits, device);
@@ -964,7 +978,7 @@ static int null_device = -1;
 static void step_null(void)
 {
 	null_device = must(sys(openat, AT_FDCWD, "/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC), "open");
-	if (!is_device(null_device, S_IFCHR, makedev(1, 3)))
+	if (!is_device(null_device, S_IFCHR, make_device(1, 3)))
 		fail("it is not the null device", ENODEV);
 	/* As a mount of its own it can be copied, whatever becomes of the host's. */
 	null_device = must(sys(open_tree, null_device, "",
@@ -1060,7 +1074,7 @@ static void step_console(void)
 	pty = must(lookup("/dev/pts/ptmx", O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS),
 		   "open /dev/pts/ptmx");
 	/* The file could be one that the image brought along. */
-	if (!is_on(pty, DEVPTS_MAGIC) || !is_device(pty, S_IFCHR, makedev(5, 2)))
+	if (!is_on(pty, DEVPTS_MAGIC) || !is_device(pty, S_IFCHR, make_device(5, 2)))
 		fail("/dev/pts/ptmx is not of a devpts", ENODEV);
 	must(sys(ioctl, pty, TIOCSPTLCK, &unlock), "TIOCSPTLCK");
 	/* By its master, not by a path. */
@@ -1103,7 +1117,7 @@ static void step_streams(void)
 		struct stat status;
 
 		if (sys(fstat, fd, &status) < 0 || status.st_uid == uid ||
-		    (S_ISCHR(status.st_mode) && status.st_rdev == makedev(1, 3)))
+		    (S_ISCHR(status.st_mode) && status.st_rdev == make_device(1, 3)))
 			continue;
 		sys(fchown, fd, uid, -1);
 	}
@@ -1544,7 +1558,7 @@ static const struct {
 #define STEP(name) { #name, step_##name }
 	STEP(fds), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(try), STEP(join),
 	STEP(enter), STEP(clone), STEP(await), STEP(become), STEP(session), STEP(keyring),
-	STEP(loopback), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
+	STEP(loopback), STEP(unshare), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
 	STEP(propagation), STEP(bind), STEP(filesystem), STEP(attributes), STEP(idmap), STEP(root),
 	STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink), STEP(pivot),
 	STEP(move_root), STEP(readonly), STEP(null), STEP(mask), STEP(freeze_root), STEP(console),

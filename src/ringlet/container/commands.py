@@ -69,9 +69,15 @@ def _creation(values: "Values") -> "dict[str, Any]":
         "bundle": values.get("bundle", "."),
         "pid_file": values.get("pid-file"),
         "preserve_fds": number(values, "preserve-fds"),
+        "listen_fds": _listen_fds(),
         "no_pivot": values.get("no-pivot", False),
         "no_new_keyring": values.get("no-new-keyring", False),
     }
+
+
+def _listen_fds() -> int:
+    text = os.environ.get("LISTEN_FDS", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 def _start(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:

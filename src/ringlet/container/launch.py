@@ -1,22 +1,41 @@
-"""Starts a container's processes: the helper is given its plan, and answers step by step."""
+"""Starts a container's processes: the helper is given its plan, and answers step by step.
 
-from typing import NamedTuple
+The helper (csrc/container.c) is run from a sealed file in memory, so no process of a container
+has this Python, or any file of the host, as its program (CVE-2019-5736). Python isn't forked.
 
+Source: posix_spawn(3), memfd_create(2), unix(7), user_namespaces(7).
+"""
+
+import errno
+import os
+from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, fcntl
+from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
+
+from ringlet.container.idmap import map_ids
+from ringlet.container.plan import NAMESPACES, Descriptors, Plan, creation, execution
 from ringlet.errors import RingletError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringlet.container.cgroups.cgroup import Cgroup
+    from ringlet.container.cgroups import Cgroup
     from ringlet.container.spec_types import Config, Process
 
+HELPER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_container", "container")
+SOCKET = "start"  # in the state folder
 
-class Launched(NamedTuple):
+_SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
+_REPORT = 8192
+_HIGH = 64  # descriptors are moved up here, out of the way of their numbers in the helper
+
+
+class Launched:
     """A container's process, a child of this one. The caller closes `pidfd`."""
 
-    pid: int
-    pidfd: int
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
 
 
 class LaunchError(RingletError):
@@ -40,15 +59,52 @@ def create(
     stdio: tuple[int, int, int] = (0, 1, 2),
     no_pivot: bool = False,
     no_new_keyring: bool = False,
+    idmap_root: bool = False,
 ) -> Launched:
     """Makes the container; returns when its init waits for `start`.
 
     `folder`, the container's state folder (its name is the id), gets a socket, `start`.
     `on_runtime` is called with the init's process id once the namespaces are there and ids are
-    mapped, before pivot_root; what it raises ends the init and is raised here.
+    mapped, before pivot_root; what it raises ends the init and is raised here. With `idmap_root`,
+    files of the root belong to the container's users as they do to the host's.
     On any error nothing is left, the init is dead and reaped. Raises LaunchError.
     """
-    raise NotImplementedError
+    if not any(one["type"] == "mount" for one in config.get("linux", {}).get("namespaces", ())):
+        raise LaunchError(
+            "the container has no mount namespace of its own",
+            'add {"type": "mount"} to linux.namespaces: its mounts would be the host\'s',
+        )
+    opened = _Opened()
+    try:
+        waiting = opened.add(_listen(folder))
+        console = None if console_socket is None else opened.add(_connect(console_socket))
+        path = config.get("linux", {}).get("seccomp", {}).get("listenerPath")
+        listener = opened.add(_connect(path)) if path else None
+        descriptors = Descriptors(preserve_fds)
+        plan = creation(
+            config,
+            bundle,
+            id=os.path.basename(folder),
+            cgroup=cgroup,
+            descriptors=descriptors,
+            start=waiting,
+            console=console,
+            listener=listener,
+            idmap_root=idmap_root,
+            no_pivot=no_pivot,
+            no_new_keyring=no_new_keyring,
+        )
+
+        def on_child(pid: int) -> None:
+            map_ids(pid, config)
+            on_runtime(pid)
+
+        return _carry_out(plan, descriptors, stdio, on_child, b"R")
+    except BaseException:
+        _remove(os.path.join(folder, SOCKET))
+        raise
+    finally:
+        opened.close()
 
 
 def start(folder: str) -> None:
@@ -56,7 +112,31 @@ def start(folder: str) -> None:
 
     Raises LaunchError if it can't: 126, 127, a startContainer hook, an init that is no more.
     """
-    raise NotImplementedError
+    place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    try:
+        try:
+            connection.connect(f"/proc/self/fd/{place}/{SOCKET}")  # a path may be too long
+            connection.send(b"S")
+        except OSError as error:
+            raise LaunchError(
+                "the container can't be started: its process has ended or runs already",
+                f"`state` tells; {error.strerror}",
+            ) from None
+        _remove(os.path.join(folder, SOCKET))
+        seen = b""
+        while report := _receive(connection):
+            seen = report[:1]
+            if seen == b"E":
+                raise _error(report)
+        if seen != b"X":
+            raise LaunchError(
+                "the container's process ended before it was the command",
+                "was it killed? `dmesg` may tell of memory that ran out",
+            )
+    finally:
+        connection.close()
+        os.close(place)
 
 
 def execute(
@@ -73,4 +153,239 @@ def execute(
 
     `process` is checked. Raises LaunchError, also where the command can't be run (126, 127).
     """
-    raise NotImplementedError
+    opened = _Opened()
+    try:
+        try:
+            pidfd = os.pidfd_open(init_pid)
+        except OSError:
+            raise LaunchError("the container has ended", "`state` tells") from None
+        opened.add(pidfd)
+        console = None if console_socket is None else opened.add(_connect(console_socket))
+        descriptors = Descriptors(preserve_fds)
+        plan = execution(
+            config,
+            process,
+            cgroup=cgroup,
+            unified=None if not cgroup else cgroup.unified_of(init_pid),
+            descriptors=descriptors,
+            pidfd=pidfd,
+            namespaces=_others(init_pid),
+            console=console,
+        )
+        return _carry_out(plan, descriptors, stdio, _nothing, b"X")
+    finally:
+        opened.close()
+
+
+def _others(pid: int) -> int:
+    """The namespaces of `pid` that aren't ours."""
+    names = {"mount": "mnt", "network": "net"}
+    flags = 0
+    for kind, flag in NAMESPACES.items():
+        name = names.get(kind, kind)
+        try:
+            theirs = os.stat(f"/proc/{pid}/ns/{name}").st_ino
+            if theirs != os.stat(f"/proc/self/ns/{name}").st_ino:
+                flags |= flag
+        except FileNotFoundError:
+            continue  # a kernel without this kind
+    return flags
+
+
+class _Opened:
+    """Descriptors to close."""
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+
+    def add(self, fd: int) -> int:
+        self._fds.append(fd)
+        return fd
+
+    def close(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+
+def _listen(folder: str) -> int:
+    place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    waiting = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    try:
+        waiting.bind(f"/proc/self/fd/{place}/{SOCKET}")
+        waiting.listen(1)
+        return waiting.detach()
+    finally:
+        waiting.close()
+        os.close(place)
+
+
+def _connect(path: str) -> int:
+    connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+    try:
+        connection.connect(path)
+        return connection.detach()
+    except OSError as error:
+        raise LaunchError(
+            f"nobody listens at the socket {path}: {error.strerror}", "check the path"
+        ) from None
+    finally:
+        connection.close()
+
+
+def _carry_out(
+    plan: Plan,
+    descriptors: Descriptors,
+    stdio: tuple[int, int, int],
+    on_child: "Callable[[int], None]",
+    last: bytes,
+) -> Launched:
+    """Runs the helper until it says `last`."""
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    child: Launched | None = None
+    try:
+        helper = _spawn(plan, descriptors, stdio, theirs.fileno())
+        theirs.close()
+        try:
+            seen = b""
+            while report := _receive(ours):
+                seen = report[:1]
+                if seen == b"E":
+                    raise _error(report)
+                if seen == b"P":
+                    pid = int.from_bytes(report[1:5], "little")
+                    child = Launched(pid, os.pidfd_open(pid))
+                    on_child(pid)
+                    ours.send(b"G")
+                elif seen == last == b"R":
+                    break
+            if child is None or seen != last:
+                raise LaunchError(
+                    "the container's process ended while it was made",
+                    "was it killed? `dmesg` may tell of memory that ran out",
+                )
+        finally:
+            os.waitpid(helper, 0)
+        return child
+    except BaseException:
+        if child is not None:
+            _end(child)
+        raise
+    finally:
+        ours.close()
+        theirs.close()
+
+
+def _receive(connection: socket) -> bytes:
+    try:
+        return connection.recv(_REPORT)
+    except ConnectionResetError:
+        return b""
+
+
+def _end(child: Launched) -> None:
+    try:
+        os.kill(child.pid, 9)  # a child's id stays its own until it is waited for
+    except ProcessLookupError:
+        pass
+    os.waitpid(child.pid, 0)
+    os.close(child.pidfd)
+
+
+_helper = -1
+
+
+def _helper_fd() -> int:
+    """The helper's program, in a file that nobody can change."""
+    global _helper
+    if _helper < 0:
+        try:
+            with open(HELPER, "rb", buffering=0) as file:
+                program = file.read()
+        except FileNotFoundError:
+            raise LaunchError(
+                "ringlet's container helper isn't built",
+                "run `make` in the checkout, or install ringlet again",
+            ) from None
+        fd = os.memfd_create("ringlet-container", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.write(fd, program)
+        fcntl(fd, F_ADD_SEALS, _SEALS)
+        _helper = _moved(fd)
+    return _helper
+
+
+def _moved(fd: int) -> int:
+    high = fcntl(fd, F_DUPFD_CLOEXEC, _HIGH)
+    os.close(fd)
+    return high
+
+
+def _spawn(
+    plan: Plan, descriptors: Descriptors, stdio: tuple[int, int, int], control: int
+) -> int:
+    data, size = plan.encode()
+    opened = _Opened()
+    try:
+        memory = os.memfd_create("plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        given = {descriptors.give(fd): fd for fd in (opened.add(memory), control)}
+        numbers = list(given)
+        os.write(memory, data)
+        fcntl(memory, F_ADD_SEALS, _SEALS)
+        given |= {number: fd for fd, number in descriptors.numbers.items()}
+        given |= dict(enumerate(stdio))
+        least = max(_HIGH, max(given) + 1)
+        high = {fd: opened.add(fcntl(fd, F_DUPFD_CLOEXEC, least)) for fd in set(given.values())}
+        actions = [(os.POSIX_SPAWN_DUP2, high[fd], number) for number, fd in given.items()]
+        words = ["ringlet-container", *map(str, numbers), str(size)]
+        return os.posix_spawn(
+            f"/proc/self/fd/{_helper_fd()}",
+            words,
+            {},
+            file_actions=actions,
+            setsigmask=[],
+            setsigdef=range(1, 32),
+        )
+    finally:
+        opened.close()
+
+
+def _error(report: bytes) -> LaunchError:
+    """What the helper says of a step that failed."""
+    number = int.from_bytes(report[1:5], "little")
+    step, what, operation = (os.fsdecode(part) for part in report[5:].split(b"\0")[:3])
+    words = os.strerror(number)
+    if step in ("command", "exec"):
+        status = 127 if number == errno.ENOENT else 126
+        message = f"{what}: {operation}" if step == "command" else f"{what}: {words}"
+        if step == "command" and number not in (errno.ENOENT,):
+            message = f"{what}: {words}"
+        if number == errno.ENOENT:
+            hint = "is it in the container's root, and in PATH?"
+        else:
+            hint = "is it a program, for this processor, that the user may execute?"
+        return LaunchError(message, hint, step=step, status=status)
+    subject = f"{step} {what}".rstrip()
+    return LaunchError(
+        f"{subject}: {operation}: {words}", _HINTS.get(step, "see the configuration"), step=step
+    )
+
+
+_HINTS = {
+    "oom_score_adj": "below 0 it takes CAP_SYS_RESOURCE, which this host doesn't give",
+    "hard": "to raise a hard limit takes CAP_SYS_RESOURCE, which this host doesn't give",
+    "cgroup": "is the cgroup there, and may this user move processes to it?",
+    "bind": "is the source there?",
+    "clone": "does this kernel allow the namespaces? `sysctl user.max_user_namespaces`",
+    "hook": "the hook's own output may tell",
+}
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _nothing(pid: int) -> None:
+    pass

@@ -36,6 +36,7 @@ GLOBAL = (
 
 def main() -> None:
     """The program. Ends the process."""
+    _fill_standard_streams()
     status = 1
     try:
         status = run(sys.argv[1:])
@@ -44,6 +45,15 @@ def main() -> None:
     except BrokenPipeError:
         status = 141
     os._exit(status)  # for Python to take itself apart would be a tenth of a short run
+
+
+def _fill_standard_streams() -> None:
+    """What was closed when we started becomes /dev/null, and no file of ours a container's."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
 def run(words: list[str]) -> int:

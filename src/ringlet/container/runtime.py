@@ -3,7 +3,7 @@
 What they share is the order: note it, then make it; and in the end everything that is noted is
 removed, whether it was made or not.
 
-Source: OCI Runtime Specification 1.2, runtime.md ("Lifecycle", "Operations").
+Source: OCI Runtime Specification 1.2, runtime.md ("Lifecycle", "Operations"); sd_listen_fds(3).
 """
 
 import os
@@ -44,13 +44,15 @@ class Runtime:
         open_console: "Callable[[], str] | None" = None,
         pid_file: str | None = None,
         preserve_fds: int = 0,
+        listen_fds: int = 0,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
     ) -> "tuple[Record, Launched]":
         """A container whose init waits to be started; its record, locked, is the caller's to close.
 
         Its terminal, if it has one, is sent to `console_socket`, or to that which `open_console`
-        gives. Whatever fails, nothing is left.
+        gives. It keeps `listen_fds` and `preserve_fds` of our descriptors, after the standard
+        streams, and is told of the former as systemd tells. Whatever fails, nothing is left.
         """
         bundle = os.path.abspath(bundle)
         container = self.store.create(id)
@@ -68,6 +70,12 @@ class Runtime:
             console_socket = socket_for(
                 config.get("process", {}).get("terminal", False), console_socket, open_console
             )
+            if listen_fds and "process" in config:
+                config["process"]["env"] = [
+                    *config["process"].get("env", ()),
+                    f"LISTEN_FDS={listen_fds}",
+                    "LISTEN_PID=1",
+                ]
             hooks = config.get("hooks", {})
             linux = config.get("linux", {})
             container.data.update(
@@ -92,7 +100,7 @@ class Runtime:
                 folder=container.folder,
                 on_runtime=on_runtime,
                 console_socket=console_socket,
-                preserve_fds=preserve_fds,
+                preserve_fds=listen_fds + preserve_fds,
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
             )

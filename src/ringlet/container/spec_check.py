@@ -188,7 +188,8 @@ def mapping(key: "Checker", item: "Checker") -> "Checker":
         name = ""
         try:
             for name, one in given.items():
-                known[key(name)] = item(one)
+                if one is not None:
+                    known[key(name)] = item(one)
         except FieldError as error:
             raise error.within(_key(name)) from None
         return known
@@ -203,7 +204,7 @@ def record(
 ) -> "Checker":
     """An object of these fields, and of unknown ones, which are left out.
 
-    `rules` are asked last, each about the whole; they raise `FieldError` if fields don't go together.
+    `rules` are asked last, each about the whole; they raise FieldError where fields don't fit.
     """
     fields = {**required, **(optional or {})}
 

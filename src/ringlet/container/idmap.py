@@ -1,0 +1,83 @@
+"""The map of a new user namespace, written from outside of it.
+
+Source: user_namespaces(7), "User and group ID mappings"; newuidmap(1).
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.spec_types import Config, IdMapping
+
+
+def map_ids(pid: int, config: "Config") -> None:
+    """Maps the ids of `pid`'s user namespace, if the configuration has a new one.
+
+    Raises LaunchError.
+    """
+    linux = config.get("linux", {})
+    if not any(one["type"] == "user" and "path" not in one for one in linux.get("namespaces", ())):
+        return
+    users, groups = linux.get("uidMappings", []), linux.get("gidMappings", [])
+    if os.geteuid() == 0:
+        _write(pid, "uid_map", users)
+        _write(pid, "gid_map", groups)
+        return
+    if _is_own(users, os.geteuid()) and _is_own(groups, os.getegid()):
+        # Without the right to change groups none can be dropped that denies something.
+        _write_text(pid, "setgroups", "deny")
+        _write(pid, "uid_map", users)
+        _write(pid, "gid_map", groups)
+        return
+    _run("newuidmap", pid, users)
+    _run("newgidmap", pid, groups)
+
+
+def _is_own(mappings: "list[IdMapping]", own: int) -> bool:
+    return len(mappings) == 1 and (mappings[0]["hostID"], mappings[0]["size"]) == (own, 1)
+
+
+def _write(pid: int, name: str, mappings: "list[IdMapping]") -> None:
+    text = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
+    _write_text(pid, name, text)
+
+
+def _write_text(pid: int, name: str, text: str) -> None:
+    from ringlet.container.launch import LaunchError
+
+    try:
+        fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise LaunchError(
+            f"user namespace: {name}: {error.strerror}",
+            "may this user map these ids? See linux.uidMappings and linux.gidMappings",
+            step=name,
+        ) from None
+
+
+def _run(program: str, pid: int, mappings: "list[IdMapping]") -> None:
+    from subprocess import run
+
+    from ringlet.container.launch import LaunchError
+
+    words = [
+        str(number)
+        for one in mappings
+        for number in (one["containerID"], one["hostID"], one["size"])
+    ]
+    try:
+        done = run([program, str(pid), *words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise LaunchError(
+            f"user namespace: there is no {program}", "apt install uidmap", step=program
+        ) from None
+    if done.returncode:
+        raise LaunchError(
+            f"user namespace: {program}: {done.stderr.strip()}",
+            "are the ids yours in /etc/subuid and /etc/subgid?",
+            step=program,
+        )

@@ -1,0 +1,250 @@
+"""From a configuration to a plan: the steps that the helper carries out, in their order.
+
+The order is the security. What a step does, and why, stands where it is done: csrc/container.c.
+
+Source: OCI Runtime Specification 1.2, config.md, config-linux.md and runtime-linux.md.
+"""
+
+import os
+
+from ringlet.container import plan_mounts, plan_process
+from ringlet.container.fast_json import dumps
+from ringlet.container.spec_names import CLOCKS
+from ringlet.container.spec_sysctl import sysctl_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.cgroups import Cgroup
+    from ringlet.container.spec_types import Config, Hook, Linux, Process
+
+# CLONE_NEW..., <linux/sched.h>. A user namespace comes first: it owns those after it.
+NAMESPACES = {
+    "user": 0x1000_0000,
+    "mount": 0x0002_0000,
+    "cgroup": 0x0200_0000,
+    "uts": 0x0400_0000,
+    "ipc": 0x0800_0000,
+    "pid": 0x2000_0000,
+    "network": 0x4000_0000,
+    "time": 0x80,
+}
+_RUN_FOREVER = -1  # milliseconds of a hook
+
+
+class Plan:
+    """Steps, one a line, and the binary data that they refer to."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._data = b""
+
+    def add(self, step: str, what: object = "", *words: object) -> None:
+        """One more step."""
+        self._lines.append(" ".join([step, *(_escape(str(word)) for word in (what, *words))]))
+
+    def attach(self, data: bytes) -> int:
+        """Data for a step; its offset."""
+        offset = len(self._data)
+        self._data += data
+        return offset
+
+    def encode(self) -> tuple[bytes, int]:
+        """The plan as the helper reads it, and how much of it is text."""
+        text = "".join(f"{line}\n" for line in self._lines).encode("ascii")
+        return text + self._data, len(text)
+
+
+def _escape(word: str) -> str:
+    return "".join(
+        chr(byte) if 0x20 < byte < 0x7F and byte != 0x25 else f"%{byte:02X}"
+        for byte in os.fsencode(word)
+    )
+
+
+class Descriptors:
+    """The numbers that descriptors have in the helper, by what they are: from `first` on."""
+
+    def __init__(self, preserve_fds: int) -> None:
+        self.first = 3 + preserve_fds
+        self.numbers: dict[int, int] = {}  # the descriptor here, and its number there
+
+    def give(self, fd: int) -> int:
+        """Hands `fd` on; its number there."""
+        return self.numbers.setdefault(fd, self.first + len(self.numbers))
+
+
+def creation(
+    config: "Config",
+    bundle: str,
+    *,
+    id: str,
+    cgroup: "Cgroup | None",
+    descriptors: Descriptors,
+    start: int,
+    console: int | None,
+    listener: int | None,
+    idmap_root: bool,
+    no_pivot: bool,
+    no_new_keyring: bool,
+) -> Plan:
+    """A container's init, which waits at the socket `start` before it becomes the command."""
+    plan = Plan()
+    process = config.get("process")
+    linux = config.get("linux", {})
+    namespaces = {one["type"]: one.get("path") for one in linux.get("namespaces", ())}
+    new = {kind for kind, path in namespaces.items() if path is None}
+
+    plan.add("fds", "", descriptors.first)
+    _join_cgroup(plan, cgroup)
+    if process is not None:
+        plan_process.prepare(plan, process)
+    joined = [
+        (path, NAMESPACES[kind])
+        for kind, path in sorted(namespaces.items(), key=lambda one: list(NAMESPACES).index(one[0]))
+        if path is not None
+    ]
+    for path, flag in joined:
+        plan.add("join" if flag == NAMESPACES["user"] else "try", path, flag)
+    flags = sum(NAMESPACES[kind] for kind in new - {"time", "cgroup"})
+    plan.add("clone", "", flags, *_unified(cgroup))
+    plan.add("await")
+    if "user" in namespaces:
+        plan.add("become")
+    for path, flag in joined:
+        plan.add("join", path, flag)
+    if "cgroup" in new:
+        plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # of the cgroup that it is in by now
+    if "time" in new:
+        plan.add("timens", _offsets(linux))
+    plan.add("session")
+    if not no_new_keyring:
+        plan.add("keyring")
+    _name_things(plan, config, linux, new)
+    plan_mounts.build_root(
+        plan, config, bundle, cgroup=cgroup, new=new, idmap_root=idmap_root
+    )
+    hooks = config.get("hooks", {})
+    state = _state(config, bundle, id)
+    for hook in hooks.get("createContainer", ()):
+        _add_hook(plan, hook, state("creating"))
+    plan.add("move_root" if no_pivot else "pivot")
+    if process is not None and process.get("terminal") and console is not None:
+        _add_console(plan, process, descriptors.give(console), mount=True)
+    plan_mounts.protect(plan, config)
+    if process is None:
+        raise ValueError("a container that is started has a process")
+    plan_process.become_user(plan, process)
+    plan_process.find_command(plan, process)
+    plan.add("ready")
+    plan.add("wait", "", descriptors.give(start))
+    for hook in hooks.get("startContainer", ()):
+        _add_hook(plan, hook, state("created"))
+    given = None if listener is None else (descriptors.give(listener), state("creating", True))
+    plan_process.finish(plan, process, linux, given)
+    plan.add("exec")
+    return plan
+
+
+def execution(
+    config: "Config",
+    process: "Process",
+    *,
+    cgroup: "Cgroup | None",
+    unified: str | None,
+    descriptors: Descriptors,
+    pidfd: int,
+    namespaces: int,
+    console: int | None,
+) -> Plan:
+    """One more process, in the `namespaces` (CLONE_NEW... together) of the one of `pidfd`."""
+    plan = Plan()
+    linux = config.get("linux", {})
+    plan.add("fds", "", descriptors.first)
+    plan.add("hidden")
+    _join_cgroup(plan, cgroup)
+    plan_process.prepare(plan, process)
+    plan.add("enter", "", descriptors.give(pidfd), namespaces)
+    plan.add("clone", "", 0, *([] if unified is None else [unified]))
+    plan.add("await")
+    if namespaces & NAMESPACES["user"]:
+        plan.add("become")
+    plan.add("session")
+    plan.add("keyring")
+    if process.get("terminal") and console is not None:
+        _add_console(plan, process, descriptors.give(console), mount=False)
+    plan_process.become_user(plan, process)
+    plan_process.find_command(plan, process)
+    plan_process.finish(plan, process, linux, None)
+    plan.add("exec")
+    return plan
+
+
+def _join_cgroup(plan: Plan, cgroup: "Cgroup | None") -> None:
+    if cgroup:
+        # A cpuset takes nobody before it has processors and memory, which C has seen to.
+        for tasks in sorted(cgroup.tasks, key=lambda path: "cpuset" not in path):
+            plan.add("cgroup", tasks)
+
+
+def _unified(cgroup: "Cgroup | None") -> list[str]:
+    return [cgroup.unified] if cgroup and cgroup.unified is not None else []
+
+
+def _offsets(linux: "Linux") -> str:
+    """As /proc/PID/timens_offsets takes them (time_namespaces(7))."""
+    offsets = linux.get("timeOffsets", {})
+    return "".join(
+        f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
+        for clock in CLOCKS
+        if (offset := offsets.get(clock)) is not None  # type: ignore[attr-defined]
+    )
+
+
+def _name_things(plan: Plan, config: "Config", linux: "Linux", new: set[str]) -> None:
+    if "network" in new:
+        plan.add("loopback")
+    if "hostname" in config:
+        plan.add("hostname", config["hostname"])
+    if "domainname" in config:
+        plan.add("domainname", config["domainname"])
+    for name, value in linux.get("sysctl", {}).items():
+        plan.add("sysctl", name, sysctl_path(name), value)
+
+
+def _state(config: "Config", bundle: str, id: str) -> "Callable[..., str]":
+    def state(status: str, whole: bool = False) -> str:
+        text = dumps(
+            {
+                "ociVersion": config["ociVersion"],
+                "id": id,
+                "status": status,
+                "bundle": bundle,
+                "annotations": config.get("annotations", {}),
+            }
+        )
+        return text if whole else f'{text[:-1]}, "pid": '
+
+    return state
+
+
+def _add_hook(plan: Plan, hook: "Hook", state: str) -> None:
+    seconds = hook.get("timeout")
+    arguments = hook.get("args") or [hook["path"]]
+    plan.add(
+        "hook",
+        hook["path"],
+        _RUN_FOREVER if seconds is None else seconds * 1000,
+        state,
+        len(arguments),
+        *arguments,
+        *hook.get("env", ()),
+    )
+
+
+def _add_console(plan: Plan, process: "Process", socket: int, *, mount: bool) -> None:
+    size = process.get("consoleSize", {"height": 0, "width": 0})
+    plan.add("console", "", socket, size["height"], size["width"], int(mount))
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable

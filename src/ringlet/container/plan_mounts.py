@@ -1,0 +1,259 @@
+"""The part of a plan that is about files: the root, what is mounted in it, devices.
+
+Source: OCI Runtime Specification 1.2, config.md ("Mounts"), config-linux.md ("Default Devices",
+"Dev symbolic links", "Rootfs Mount Propagation"); mount(8), mount_setattr(2).
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.cgroups import Cgroup
+    from ringlet.container.plan import Plan
+    from ringlet.container.spec_types import Config, Device, IdMapping, Mount
+
+_MS_REC = 1 << 14
+_PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
+
+# MOUNT_ATTR_...: what an option sets, and what it clears.
+_ATIME = 0x70
+_ATTRIBUTES = {
+    "ro": (0x1, 0),
+    "rw": (0, 0x1),
+    "nosuid": (0x2, 0),
+    "suid": (0, 0x2),
+    "nodev": (0x4, 0),
+    "dev": (0, 0x4),
+    "noexec": (0x8, 0),
+    "exec": (0, 0x8),
+    "relatime": (0, _ATIME),
+    "norelatime": (0, _ATIME),
+    "noatime": (0x10, _ATIME),
+    "atime": (0, _ATIME),
+    "strictatime": (0x20, _ATIME),
+    "nostrictatime": (0, _ATIME),
+    "nodiratime": (0x80, 0),
+    "diratime": (0, 0x80),
+    "nosymfollow": (0x20_0000, 0),
+    "symfollow": (0, 0x20_0000),
+}
+_WORDLESS = ("bind", "rbind", "defaults", "remount", "tmpcopyup", "idmap", "ridmap", "loud")
+
+_DEVICES: "tuple[Device, ...]" = tuple(
+    {"path": f"/dev/{name}", "type": "c", "major": major, "minor": minor, "fileMode": 0o666}
+    for name, major, minor in (
+        ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
+        ("tty", 5, 0),
+    )
+)  # fmt: skip
+_LINKS = {
+    "/dev/fd": "/proc/self/fd",
+    "/dev/stdin": "/proc/self/fd/0",
+    "/dev/stdout": "/proc/self/fd/1",
+    "/dev/stderr": "/proc/self/fd/2",
+    "/dev/ptmx": "pts/ptmx",
+}
+
+
+class _Options:
+    """The options of a mount, by what becomes of them."""
+
+    def __init__(self, options: list[str]) -> None:
+        self.names = set(options)
+        self.attributes = _Attributes(recursive=False)
+        self.recursive = _Attributes(recursive=True)
+        self.data: list[str] = []
+        for option in options:
+            bare = option.removeprefix("r")
+            if option in _ATTRIBUTES:
+                self.attributes.apply(option)
+            elif option in _PROPAGATION:
+                self.attributes.propagation = _PROPAGATION[option]
+            elif bare in _PROPAGATION:
+                self.recursive.propagation = _PROPAGATION[bare]
+            elif bare in _ATTRIBUTES and option not in _WORDLESS:
+                self.recursive.apply(bare)
+            elif option not in _WORDLESS:
+                self.data.append(option)
+
+    @property
+    def idmap(self) -> bool | None:
+        """Whether its IDs are mapped: with all below (True), itself (False), or not (None)."""
+        return True if "ridmap" in self.names else False if "idmap" in self.names else None
+
+
+class _Attributes:
+    def __init__(self, *, recursive: bool) -> None:
+        self.set = self.clear = self.propagation = 0
+        self._recursive = recursive
+
+    def apply(self, option: str) -> None:
+        """The last word on an attribute counts."""
+        on, off = _ATTRIBUTES[option]
+        self.set = self.set & ~off | on
+        self.clear = self.clear & ~on | off
+
+    def add_to(self, plan: "Plan", target: str) -> None:
+        if self.set or self.clear or self.propagation:
+            clear = self.clear | (_ATIME if self.set & _ATIME else 0)
+            words = (int(self._recursive), self.set, clear, self.propagation)
+            plan.add("attributes", target, 0, *words)
+
+
+def build_root(
+    plan: "Plan",
+    config: "Config",
+    bundle: str,
+    *,
+    cgroup: "Cgroup | None",
+    new: set[str],
+    idmap_root: bool,
+) -> None:
+    """The root and what is mounted in it, before it is the root."""
+    linux = config.get("linux", {})
+    mappings = linux.get("uidMappings", []), linux.get("gidMappings", [])
+    plan.add("null")
+    plan.add("propagation", "/", _MS_REC | _PROPAGATION["slave"])
+    rootfs = os.path.join(bundle, config["root"]["path"])
+    plan.add("bind", "/", 0, rootfs, 1)
+    if idmap_root:
+        plan.add("idmap", "/", 0, 0, *map(_map, mappings))
+    plan.add("root", "/", 0)
+    for mount in config.get("mounts", ()):
+        options = _Options(mount.get("options", []))
+        if mount.get("type") == "cgroup" and not options.names & {"bind", "rbind"}:
+            _mount_cgroups(plan, mount, options, cgroup, own="cgroup" in new)
+        else:
+            _add_mount(plan, mount, options, mappings)
+    if _own_dev(config):
+        for device in (*_DEVICES, *linux.get("devices", ())):
+            _add_device(plan, device)
+        for path, target in _LINKS.items():
+            plan.add("symlink", path, target)
+    process = config.get("process")
+    if process is not None and process["cwd"] != "/":
+        plan.add("folder", process["cwd"])
+
+
+def _own_dev(config: "Config") -> bool:
+    """Whether /dev is a file system of the container's: the host's isn't to be changed."""
+    return any(
+        mount["destination"].rstrip("/") == "/dev" and mount.get("type") == "tmpfs"
+        for mount in config.get("mounts", ())
+    ) or not any(mount["destination"].rstrip("/") == "/dev" for mount in config.get("mounts", ()))
+
+
+def protect(plan: "Plan", config: "Config") -> None:
+    """What isn't to be seen or written, once all is mounted."""
+    linux = config.get("linux", {})
+    for path in linux.get("readonlyPaths", ()):
+        plan.add("readonly", path)
+    for path in linux.get("maskedPaths", ()):
+        plan.add("mask", path)
+    if config["root"].get("readonly"):
+        plan.add("freeze_root")
+    propagation = linux.get("rootfsPropagation")
+    if propagation:
+        recursive = propagation[1:] in _PROPAGATION and propagation[0] == "r"
+        flag = _PROPAGATION[propagation[1:] if recursive else propagation]
+        plan.add("propagation", "/", flag | _MS_REC * recursive)
+
+
+def _add_mount(
+    plan: "Plan",
+    mount: "Mount",
+    options: _Options,
+    mappings: "tuple[list[IdMapping], list[IdMapping]]",
+) -> None:
+    target = mount["destination"]
+    if "remount" in options.names:
+        plan.add("at", target, 0)
+        options.attributes.add_to(plan, target)
+        options.recursive.add_to(plan, target)
+        return
+    kind = mount.get("type", "none")
+    source = mount.get("source", kind)
+    if options.names & {"bind", "rbind"} or kind == "bind":
+        plan.add("bind", target, 0, source, int("rbind" in options.names))
+        options.attributes.add_to(plan, target)
+    else:
+        attributes = options.attributes
+        plan.add("filesystem", target, 0, kind, source, attributes.set, *options.data)
+        if "tmpcopyup" in options.names:
+            plan.add("copyup", target, 0)
+        if attributes.propagation:
+            plan.add("attributes", target, 0, 0, 0, 0, attributes.propagation)
+    own = mount.get("uidMappings") or mappings[0], mount.get("gidMappings") or mappings[1]
+    if options.idmap is not None or "uidMappings" in mount:
+        plan.add("idmap", target, 0, int(bool(options.idmap)), *map(_map, own))
+    options.recursive.add_to(plan, target)
+    plan.add("attach", target, 0, int(kind not in ("proc", "sysfs")))
+
+
+def _mount_cgroups(
+    plan: "Plan", mount: "Mount", options: _Options, cgroup: "Cgroup | None", *, own: bool
+) -> None:
+    """Version 2 alone: its file system. Else a folder for each hierarchy, as on the host."""
+    target, attributes = mount["destination"], options.attributes
+    hierarchies = _hierarchies(cgroup)
+    if "" in hierarchies and len(hierarchies) == 1:
+        _mount_hierarchy(plan, target, hierarchies[""], "", attributes.set, own=own)
+        return
+    plan.add("filesystem", target, 0, "tmpfs", "cgroup", attributes.set & ~1, "mode=755")
+    plan.add("attach", target, 0, 1)
+    for name, folder in hierarchies.items():
+        place = f"{target}/{name or 'unified'}"
+        _mount_hierarchy(plan, place, folder, name, attributes.set, own=own)
+        for part in name.split(","):
+            if part != name:
+                plan.add("symlink", f"{target}/{part}", name)
+    if attributes.set & 1:
+        plan.add("at", target, 0)
+        plan.add("attributes", target, 0, 0, 1, 0, 0)
+
+
+def _hierarchies(cgroup: "Cgroup | None") -> dict[str, str]:
+    """Folder of each, by its controllers, joined by commas; version 2 has no name."""
+    if not cgroup:
+        return {}
+    folders: dict[str, list[str]] = {}
+    for controller, folder in cgroup.version_1.items():
+        folders.setdefault(folder, []).append(controller)
+    found = {",".join(names): folder for folder, names in folders.items()}
+    if cgroup.unified is not None:
+        found[""] = cgroup.unified
+    return found
+
+
+def _mount_hierarchy(
+    plan: "Plan", target: str, folder: str, name: str, attributes: int, *, own: bool
+) -> None:
+    if own:  # its cgroup namespace shows the container's own part alone
+        kind = "cgroup" if name else "cgroup2"
+        controllers = [part.removeprefix("name=") and part for part in name.split(",") if part]
+        options = ["none", *controllers] if name.startswith("name=") else controllers
+        plan.add("filesystem", target, 0, kind, "cgroup", attributes, *options)
+    else:
+        plan.add("bind", target, 0, folder, 1)
+        plan.add("attributes", target, 0, 1, attributes, 0, 0)
+    plan.add("attach", target, 0, 1)
+
+
+def _add_device(plan: "Plan", device: "Device") -> None:
+    plan.add(
+        "device",
+        device["path"],
+        device["type"],
+        device.get("major", 0),
+        device.get("minor", 0),
+        device.get("fileMode", 0o666),
+        device.get("uid", 0),
+        device.get("gid", 0),
+    )
+
+
+def _map(mappings: "list[IdMapping]") -> str:
+    """As /proc/PID/uid_map takes it."""
+    return "".join(
+        f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings
+    )

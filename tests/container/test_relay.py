@@ -1,0 +1,126 @@
+import fcntl
+import os
+import pty
+import socket
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from ringlet.container import relay as relay_module
+from ringlet.container.relay import ConsoleSocket
+from ringlet.container.state import StateError
+
+from .engine import relay_terminal
+
+# As `run` does it, with a shell on a pseudo-terminal in the place of a container.
+RELAYED = """
+import os, pty, sys
+from ringlet.container.foreground import Foreground
+from ringlet.container.relay import Relay
+class Child:
+    def fileno(self): return pidfd
+    def signal(self, number): os.kill(pid, number)
+with Foreground() as foreground:
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvp("sh", ["sh", "-c", sys.argv[1]])
+    pidfd = os.pidfd_open(pid)
+    with Relay(master) as relay:
+        foreground.follow(Child(), relay)
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def words(script: str) -> list[str]:
+    return [sys.executable, "-c", RELAYED, script]
+
+
+def test_keys_go_in_and_what_is_shown_comes_out() -> None:
+    script = "echo ready; read word; echo got $word; exit 6"
+    status, seen = relay_terminal(words(script), [(b"ready", b"word\r")])
+    assert status == 6
+    assert b"got word\r\n" in seen
+    assert seen.count(b"word") == 2  # one echo, the inner terminal's
+
+
+def test_the_key_for_an_interrupt_is_the_inner_terminals() -> None:
+    script = "trap 'echo interrupted; exit 5' INT; echo ready; while :; do sleep 0.01; done"
+    status, seen = relay_terminal(words(script), [(b"ready", b"\x03")])
+    assert status == 5
+    assert b"interrupted" in seen
+
+
+def test_much_passes_both_ways() -> None:
+    script = "stty raw -echo; echo ready; head -c 300000 | wc -c; exit 0"
+    status, seen = relay_terminal(words(script), [(b"ready", b"x" * 300_000)])
+    assert (status, b"300000" in seen) == (0, True)
+
+
+def test_without_a_terminal_the_end_of_input_is_the_key_for_it() -> None:
+    answer = subprocess.run(
+        words("cat; echo end"), input=b"line\n", stdout=subprocess.PIPE, check=True, timeout=20
+    )
+    assert answer.stdout.endswith(b"end\r\n")
+
+
+def test_all_that_was_written_before_the_end_is_shown() -> None:
+    answer = subprocess.run(
+        words("head -c 100000 /dev/zero | tr '\\0' x"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=20,
+    )
+    assert answer.stdout.count(b"x") == 100_000
+
+
+def test_the_size_is_the_outer_terminals_also_when_it_changes() -> None:
+    script = "stty size; trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done"
+    pid, master = pty.fork()
+    if pid == 0:
+        try:
+            os.execvp(sys.executable, words(script))
+        finally:
+            os._exit(99)
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(master, 4096)
+    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
+    while True:
+        try:
+            seen += os.read(master, 4096)
+        except OSError:
+            break
+    os.close(master)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert b"33 77" in seen
+
+
+def test_a_terminal_is_taken_from_the_socket(no_leak: None) -> None:
+    with ConsoleSocket() as console:
+        read, write = os.pipe()
+        with socket.socket(socket.AF_UNIX) as sender:
+            sender.connect(console.path)
+            socket.send_fds(sender, [b"/dev/pts/0"], [read])
+            received = console.receive()
+        os.write(write, b"x")
+        assert os.read(received, 1) == b"x"
+        assert not os.get_inheritable(received)
+        for fd in (read, write, received):
+            os.close(fd)
+    assert not Path(console.path).parent.exists()
+
+
+def test_without_a_terminal_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "_SECONDS", 0.05)
+    with ConsoleSocket() as console, pytest.raises(StateError, match="sent no terminal"):
+        console.receive()
+    with ConsoleSocket() as console, socket.socket(socket.AF_UNIX) as sender:
+        sender.connect(console.path)
+        sender.send(b"nothing")
+        with pytest.raises(StateError, match="sent no terminal"):
+            console.receive()
