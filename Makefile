@@ -20,11 +20,13 @@ NESTED_MEMORY ?= 8G
 FUZZ_OPERATIONS ?= 1000000
 GUESTS := $(CURDIR)/src/ringlet/_guests
 INIT := $(CURDIR)/src/ringlet/_init
+CONTAINER := $(CURDIR)/src/ringlet/_container
 
 build: $(READY)
 	@$(BIN)/python setup.py -q build_ext --inplace
 	@$(MAKE) --silent -C guests OUT=$(GUESTS) OBJ=$(CURDIR)/build/guests
 	@$(MAKE) --silent -C csrc/init OUT=$(INIT)
+	@$(MAKE) --silent -C csrc/container OUT=$(CONTAINER)
 
 demo: build
 	$(BIN)/ringlet doctor
@@ -56,7 +58,7 @@ lint: build
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(CC) -fsyntax-only -Wall -Wextra -Werror -Icsrc csrc/*.c csrc/init/*.c benchmarks/*.c
+	$(CC) -fsyntax-only -Wall -Wextra -Werror -Icsrc csrc/*.c csrc/init/*.c csrc/container/*.c benchmarks/*.c
 
 # Measures what users have: the wheel, installed.
 bench: build/bench
@@ -78,7 +80,7 @@ dist: $(READY)
 	cp build/wheel/*.tar.gz $(DIST)
 
 clean:
-	rm -rf build dist $(VENV) src/*.egg-info src/ringlet/_core.* $(GUESTS) $(INIT)
+	rm -rf build dist $(VENV) src/*.egg-info src/ringlet/_core.* $(GUESTS) $(INIT) $(CONTAINER)
 	git checkout --quiet src/ringlet/_core.pyi
 
 $(READY): pyproject.toml Makefile

@@ -1,4 +1,4 @@
-"""What pyproject.toml can't say: the compiled core, the guests, and the init of Linux guests."""
+"""What pyproject.toml can't say: the compiled core, the guests, the init, the container's helper."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithGuests(build_py):
-    """Also builds the guest kernels and the init, and ships them as data of the package."""
+    """Also builds what runs in guests and containers, and ships it as data of the package."""
 
     def run(self) -> None:
         """Python first, then make."""
@@ -21,6 +21,8 @@ class BuildWithGuests(build_py):
         make = ["make", "--silent", "-C", "guests", f"-j{os.cpu_count()}"]
         subprocess.run([*make, f"OUT={images}", f"OBJ={objects}"], check=True)
         subprocess.run(["make", "--silent", "-C", "csrc/init", f"OUT={init}"], check=True)
+        helper = Path(package, "ringlet", "_container").absolute()
+        subprocess.run(["make", "--silent", "-C", "csrc/container", f"OUT={helper}"], check=True)
 
 
 setup(

@@ -1,10 +1,11 @@
 """ringlet: a KVM micro-hypervisor in Python."""
 
-from typing import TYPE_CHECKING, Any
-
 from ringlet.errors import ConfigError, ImageError, RingletError
 
+TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start
 if TYPE_CHECKING:
+    from typing import Any
+
     from ringlet.config import MachineConfig
     from ringlet.machine import Machine, Result
 
@@ -13,7 +14,7 @@ __all__ = ["ConfigError", "ImageError", "Machine", "MachineConfig", "Result", "R
 _LATE = {"Machine": "machine", "MachineConfig": "config", "Result": "machine"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import the machine when it is first asked for: `ringlet --help` needs none."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

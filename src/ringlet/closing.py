@@ -1,8 +1,11 @@
 """What is opened is closed: the context manager that everything with a `close` is."""
 
 from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import Self
+
+TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
 
 
 class Closing(ABC):
@@ -14,13 +17,13 @@ class Closing(ABC):
     def close(self) -> None:
         """Close it."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        kind: "type[BaseException] | None",
+        error: "BaseException | None",
+        traceback: "TracebackType | None",
     ) -> None:
         self.close()

@@ -5,8 +5,10 @@ class RingletError(Exception):
     """Something ringlet could not do.
 
     `message` is one line of what happened, `hint` one line of what to do. The command line
-    prints both and no traceback.
+    prints both and no traceback, and ends with `status`.
     """
+
+    status = 125
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)

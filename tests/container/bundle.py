@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,26 @@ class Bundle:
         (self.path / "config.json").write_text(json.dumps(self.config))
 
     def oci(self, *words: str, **more: Any) -> "subprocess.CompletedProcess[str]":
-        """Runs `ringlet-oci WORDS` to its end."""
-        more = {"capture_output": True, "text": True, "timeout": 60, "check": False} | more
-        return subprocess.run([*OCI, "--root", str(self.root), *words], **more)
+        """Runs `ringlet-oci WORDS` to its end.
+
+        What it writes goes to files: a container keeps its streams, and would keep a pipe open.
+        """
+        for unused in ("capture_output", "text"):
+            more.pop(unused, None)
+        with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+            streams = {"stdin": subprocess.DEVNULL, "stdout": stdout}
+            if "input" in more:
+                del streams["stdin"]
+                more["text"] = True
+            if more.get("stderr") == subprocess.PIPE:
+                del more["stderr"]
+            more = {**streams, "stderr": stderr, "timeout": 60, "check": False} | more
+            done = subprocess.run([*OCI, "--root", str(self.root), *words], **more)
+            for file in (stdout, stderr):
+                file.seek(0)
+            return subprocess.CompletedProcess(
+                done.args, done.returncode, stdout.read(), stderr.read()
+            )
 
     def run(self, script: str | None = None, *words: str, **more: Any) -> Any:
         """`ringlet-oci run` of the shell's script."""

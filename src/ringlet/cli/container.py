@@ -3,7 +3,6 @@
 import os
 import sys
 from contextlib import ExitStack
-from select import POLLIN, poll
 from typing import Any
 
 from ringlet.cli.foreground import print_json
@@ -56,8 +55,8 @@ def _as_json(container: Container, result: ContainerResult) -> dict[str, Any]:
         "exit": {"reason": result.reason, "status": result.status},
         "oom_kills": result.oom_kills,
         "timings": {
-            "started": None if timings.started is None else timings.started - timings.created,
-            "end": None if timings.end is None else (timings.end - timings.created) / 1e9,
+            step: None if (at := getattr(timings, step)) is None else (at - timings.created) / 1e9
+            for step in ("started", "end")
         },
         "stats": result.stats,
         "notes": container.notes,

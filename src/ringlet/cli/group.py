@@ -13,6 +13,7 @@ COMMANDS = {
     "doctor": "Say what this host's KVM can do, and how to mend what it can't.",
     "guests": "List the guest kernels that come with ringlet.",
     "initramfs": "Make the small system that a Linux kernel starts with.",
+    "run": "Run a command in a container.",
     "nested": "Run a command in an emulated machine that has a hardware KVM.",
 }
 

@@ -38,6 +38,7 @@ def answer(command: Callable[[], int]) -> int:
         return command()
     except RingletError as error:
         report(error.message, error.hint)
+        return error.status
     except BrokenPipeError:
         return output_closed()
     except OSError as error:

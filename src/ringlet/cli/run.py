@@ -4,15 +4,13 @@ from typing import Any
 
 import click
 
-from ringlet.cli.report import CANNOT
+from ringlet.config import parse_size
 from ringlet.container.config import (
     NETWORKS,
     PIDS,
-    ContainerConfig,
     parse_variable,
     read_toml,
 )
-from ringlet.config import parse_size
 from ringlet.errors import ConfigError, RingletError
 
 EPILOG = """\b
@@ -96,6 +94,6 @@ def command(
         return run(values, as_json=as_json)
     except RingletError as error:
         if as_json:
-            status = getattr(error, "status", CANNOT)
-            print_json({"exit": {"reason": "error", "status": status}, "error": error.message})
+            exit = {"reason": "error", "status": error.status}
+            print_json({"exit": exit, "error": error.message})
         raise

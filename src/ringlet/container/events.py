@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_LOOKS, _LOOK = 20, 0.05  # times, seconds
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -42,13 +43,18 @@ def show(runtime: Runtime, id: str, interval: str, *, once: bool) -> None:
         if oom is not None:
             waiting.register(oom, POLLIN | POLLPRI)
         due = monotonic()
+        looks = 0  # to take again: version 1 tells of it before it has counted the kill
         while init.alive:
             if monotonic() >= due:
                 _print("stats", id, cgroup.stats())
                 due += seconds
-            ready = [fd for fd, _ in waiting.poll(max(0.0, due - monotonic()) * 1000)]
+            wait = max(0.0, due - monotonic())
+            ready = [fd for fd, _ in waiting.poll(min(wait, _LOOK if looks else wait) * 1000)]
             if oom is not None and oom in ready:
                 _read(oom)
+                looks = _LOOKS
+            if looks:
+                looks -= 1
                 before, kills = kills, cgroup.oom_kills()
                 for _ in range(kills - before):
                     _print("oom", id)

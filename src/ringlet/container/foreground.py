@@ -6,7 +6,8 @@ are written to a pipe, from which they are sent on.
 Source: signal(7); pidfd_open(2).
 """
 
-import _signal as signal  # type: ignore[import-not-found]  # `signal` makes enums of it all, at a tenth of a whole `run`
+# The module `signal` makes enums of it all, which takes a tenth of a whole `run`.
+import _signal as signal  # type: ignore[import-not-found]
 import os
 from select import POLLIN, poll
 

@@ -1,7 +1,8 @@
 """Starts a container's processes: the helper is given its plan, and answers step by step.
 
-The helper (csrc/container.c) is run from a sealed file in memory, so no process of a container
-has this Python, or any file of the host, as its program (CVE-2019-5736). Python isn't forked.
+The helper (csrc/container/container.c) is run from a sealed file in memory, so no process of a
+container has this Python, or any file of the host, as its program (CVE-2019-5736). Python isn't
+forked.
 
 Source: posix_spawn(3), memfd_create(2), unix(7), user_namespaces(7).
 """
@@ -286,7 +287,7 @@ def _receive(connection: socket) -> bytes:
 def _end(child: Launched) -> None:
     try:
         os.kill(child.pid, 9)  # a child's id stays its own until it is waited for
-    except ProcessLookupError:
+    except ProcessLookupError:  # it has ended
         pass
     os.waitpid(child.pid, 0)
     os.close(child.pidfd)
@@ -320,9 +321,7 @@ def _moved(fd: int) -> int:
     return high
 
 
-def _spawn(
-    plan: Plan, descriptors: Descriptors, stdio: tuple[int, int, int], control: int
-) -> int:
+def _spawn(plan: Plan, descriptors: Descriptors, stdio: tuple[int, int, int], control: int) -> int:
     data, size = plan.encode()
     opened = _Opened()
     try:
@@ -383,7 +382,7 @@ _HINTS = {
 def _remove(path: str) -> None:
     try:
         os.unlink(path)
-    except FileNotFoundError:
+    except FileNotFoundError:  # then it's gone
         pass
 
 

@@ -33,6 +33,9 @@ GLOBAL = (
     Option("version v", None, "show the version"),
 )
 
+# By these words engines tell a command that can't be run from a runtime that failed.
+_ENGINES_WORDS = {126: "permission denied", 127: "no such file or directory"}
+
 
 def main() -> None:
     """The program. Ends the process."""
@@ -75,9 +78,11 @@ def run(words: list[str]) -> int:
         command.check(arguments)
         return command.run(_runtime(values, log), options, arguments)
     except RingletError as error:
-        log.error(f"{error.message} ({error.hint})")
-        # That a command can't be run is an answer to these two, as it is a shell's.
         status: int = getattr(error, "status", 1)
+        why = _ENGINES_WORDS.get(status, "")
+        said = error.message if why in error.message.lower() else f"{error.message}: {why}"
+        log.error(f"{said} ({error.hint})")
+        # That a command can't be run is an answer to these two, as it is a shell's.
         return status if name in ("run", "exec") and status in (126, 127) else 1
     except OSError as error:
         log.error(f"{error.filename or name}: {error.strerror} (is it there, and yours to use?)")

@@ -1,6 +1,7 @@
 """From a configuration to a plan: the steps that the helper carries out, in their order.
 
-The order is the security. What a step does, and why, stands where it is done: csrc/container.c.
+The order is the security. What a step does, and why, stands where it is done, in
+csrc/container/container.c.
 
 Source: OCI Runtime Specification 1.2, config.md, config-linux.md and runtime-linux.md.
 """
@@ -9,7 +10,6 @@ import os
 
 from ringlet.container import plan_mounts, plan_process
 from ringlet.container.fast_json import dumps
-from ringlet.container.spec_names import CLOCKS
 from ringlet.container.spec_sysctl import sysctl_path
 
 TYPE_CHECKING = False
@@ -91,11 +91,13 @@ def creation(
     plan = Plan()
     process = config.get("process")
     linux = config.get("linux", {})
-    namespaces = {one["type"]: one.get("path") for one in linux.get("namespaces", ())}
+    namespaces: dict[str, str | None] = {
+        one["type"]: one.get("path") for one in linux.get("namespaces", ())
+    }
     new = {kind for kind, path in namespaces.items() if path is None}
 
     plan.add("fds", "", descriptors.first)
-    _join_cgroup(plan, cgroup)
+    _join_cgroup(plan, cgroup, None if not cgroup else cgroup.unified)
     if process is not None:
         plan_process.prepare(plan, process)
     joined = [
@@ -105,8 +107,11 @@ def creation(
     ]
     for path, flag in joined:
         plan.add("join" if flag == NAMESPACES["user"] else "try", path, flag)
+    privileged = os.geteuid() == 0
+    if privileged:
+        plan_mounts.open_sources(plan, config, bundle, idmap_root=idmap_root)
     flags = sum(NAMESPACES[kind] for kind in new - {"time", "cgroup"})
-    plan.add("clone", "", flags, *_unified(cgroup))
+    plan.add("clone", "", flags)
     plan.add("await")
     if "user" in namespaces:
         plan.add("become")
@@ -120,9 +125,9 @@ def creation(
     if not no_new_keyring:
         plan.add("keyring")
     _name_things(plan, config, linux, new)
-    plan_mounts.build_root(
-        plan, config, bundle, cgroup=cgroup, new=new, idmap_root=idmap_root
-    )
+    if not privileged:
+        plan_mounts.open_sources(plan, config, bundle, idmap_root=False)
+    plan_mounts.build_root(plan, config, cgroup=cgroup, new=new)
     hooks = config.get("hooks", {})
     state = _state(config, bundle, id)
     for hook in hooks.get("createContainer", ()):
@@ -161,10 +166,10 @@ def execution(
     linux = config.get("linux", {})
     plan.add("fds", "", descriptors.first)
     plan.add("hidden")
-    _join_cgroup(plan, cgroup)
+    _join_cgroup(plan, cgroup, unified)
     plan_process.prepare(plan, process)
     plan.add("enter", "", descriptors.give(pidfd), namespaces)
-    plan.add("clone", "", 0, *([] if unified is None else [unified]))
+    plan.add("clone", "", 0)
     plan.add("await")
     if namespaces & NAMESPACES["user"]:
         plan.add("become")
@@ -179,25 +184,26 @@ def execution(
     return plan
 
 
-def _join_cgroup(plan: Plan, cgroup: "Cgroup | None") -> None:
+def _join_cgroup(plan: Plan, cgroup: "Cgroup | None", unified: str | None) -> None:
+    if unified is not None:
+        plan.add("unified", unified)
     if cgroup:
         # A cpuset takes nobody before it has processors and memory, which C has seen to.
         for tasks in sorted(cgroup.tasks, key=lambda path: "cpuset" not in path):
             plan.add("cgroup", tasks)
 
 
-def _unified(cgroup: "Cgroup | None") -> list[str]:
-    return [cgroup.unified] if cgroup and cgroup.unified is not None else []
-
-
 def _offsets(linux: "Linux") -> str:
     """As /proc/PID/timens_offsets takes them (time_namespaces(7))."""
     offsets = linux.get("timeOffsets", {})
-    return "".join(
-        f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
-        for clock in CLOCKS
-        if (offset := offsets.get(clock)) is not None  # type: ignore[attr-defined]
-    )
+    lines = ""
+    for clock, offset in (
+        ("monotonic", offsets.get("monotonic")),
+        ("boottime", offsets.get("boottime")),
+    ):
+        if offset is not None:
+            lines += f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
+    return lines
 
 
 def _name_things(plan: Plan, config: "Config", linux: "Linux", new: set[str]) -> None:

@@ -93,38 +93,49 @@ class _Attributes:
         self.set = self.set & ~off | on
         self.clear = self.clear & ~on | off
 
-    def add_to(self, plan: "Plan", target: str) -> None:
+    def add_to(self, plan: "Plan", target: str, slot: int) -> None:
         if self.set or self.clear or self.propagation:
             clear = self.clear | (_ATIME if self.set & _ATIME else 0)
             words = (int(self._recursive), self.set, clear, self.propagation)
-            plan.add("attributes", target, 0, *words)
+            plan.add("attributes", target, slot, *words)
 
 
-def build_root(
-    plan: "Plan",
-    config: "Config",
-    bundle: str,
-    *,
-    cgroup: "Cgroup | None",
-    new: set[str],
-    idmap_root: bool,
-) -> None:
-    """The root and what is mounted in it, before it is the root."""
+def open_sources(plan: "Plan", config: "Config", bundle: str, *, idmap_root: bool) -> None:
+    """Copies of the trees that are bound: the root is slot 0, mount n is slot n + 1.
+
+    As root this is done on the host: the container's root may not reach them, and can't map ids.
+    """
     linux = config.get("linux", {})
     mappings = linux.get("uidMappings", []), linux.get("gidMappings", [])
-    plan.add("null")
-    plan.add("propagation", "/", _MS_REC | _PROPAGATION["slave"])
-    rootfs = os.path.join(bundle, config["root"]["path"])
-    plan.add("bind", "/", 0, rootfs, 1)
+    plan.add("bind", "/", 0, os.path.join(bundle, config["root"]["path"]), 1)
     if idmap_root:
         plan.add("idmap", "/", 0, 0, *map(_map, mappings))
-    plan.add("root", "/", 0)
-    for mount in config.get("mounts", ()):
+    for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
-        if mount.get("type") == "cgroup" and not options.names & {"bind", "rbind"}:
+        if not _is_bind(mount, options):
+            continue
+        target = mount["destination"]
+        source = os.path.join(bundle, mount.get("source", ""))
+        plan.add("bind", target, slot, source, int("rbind" in options.names))
+        options.attributes.add_to(plan, target, slot)
+        options.recursive.add_to(plan, target, slot)
+        own = mount.get("uidMappings") or mappings[0], mount.get("gidMappings") or mappings[1]
+        if options.idmap is not None or "uidMappings" in mount:
+            plan.add("idmap", target, slot, int(bool(options.idmap)), *map(_map, own))
+
+
+def build_root(plan: "Plan", config: "Config", *, cgroup: "Cgroup | None", new: set[str]) -> None:
+    """The root and what is mounted in it, before it is the root."""
+    linux = config.get("linux", {})
+    plan.add("null")
+    plan.add("propagation", "/", _MS_REC | _PROPAGATION["slave"])
+    plan.add("root", "/", 0)
+    for slot, mount in enumerate(config.get("mounts", ()), 1):
+        options = _Options(mount.get("options", []))
+        if mount.get("type") == "cgroup" and not _is_bind(mount, options):
             _mount_cgroups(plan, mount, options, cgroup, own="cgroup" in new)
         else:
-            _add_mount(plan, mount, options, mappings)
+            _add_mount(plan, mount, options, slot)
     if _own_dev(config):
         for device in (*_DEVICES, *linux.get("devices", ())):
             _add_device(plan, device)
@@ -133,6 +144,12 @@ def build_root(
     process = config.get("process")
     if process is not None and process["cwd"] != "/":
         plan.add("folder", process["cwd"])
+
+
+def _is_bind(mount: "Mount", options: _Options) -> bool:
+    if "remount" in options.names:
+        return False
+    return bool(options.names & {"bind", "rbind"}) or mount.get("type") == "bind"
 
 
 def _own_dev(config: "Config") -> bool:
@@ -159,35 +176,23 @@ def protect(plan: "Plan", config: "Config") -> None:
         plan.add("propagation", "/", flag | _MS_REC * recursive)
 
 
-def _add_mount(
-    plan: "Plan",
-    mount: "Mount",
-    options: _Options,
-    mappings: "tuple[list[IdMapping], list[IdMapping]]",
-) -> None:
-    target = mount["destination"]
+def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int) -> None:
+    target, kind = mount["destination"], mount.get("type", "none")
     if "remount" in options.names:
-        plan.add("at", target, 0)
-        options.attributes.add_to(plan, target)
-        options.recursive.add_to(plan, target)
+        plan.add("at", target, slot)
+        options.attributes.add_to(plan, target, slot)
+        options.recursive.add_to(plan, target, slot)
         return
-    kind = mount.get("type", "none")
-    source = mount.get("source", kind)
-    if options.names & {"bind", "rbind"} or kind == "bind":
-        plan.add("bind", target, 0, source, int("rbind" in options.names))
-        options.attributes.add_to(plan, target)
-    else:
+    if not _is_bind(mount, options):
         attributes = options.attributes
-        plan.add("filesystem", target, 0, kind, source, attributes.set, *options.data)
+        source = mount.get("source", kind)
+        plan.add("filesystem", target, slot, kind, source, attributes.set, *options.data)
         if "tmpcopyup" in options.names:
-            plan.add("copyup", target, 0)
+            plan.add("copyup", target, slot)
         if attributes.propagation:
-            plan.add("attributes", target, 0, 0, 0, 0, attributes.propagation)
-    own = mount.get("uidMappings") or mappings[0], mount.get("gidMappings") or mappings[1]
-    if options.idmap is not None or "uidMappings" in mount:
-        plan.add("idmap", target, 0, int(bool(options.idmap)), *map(_map, own))
-    options.recursive.add_to(plan, target)
-    plan.add("attach", target, 0, int(kind not in ("proc", "sysfs")))
+            plan.add("attributes", target, slot, 0, 0, 0, attributes.propagation)
+        options.recursive.add_to(plan, target, slot)
+    plan.add("attach", target, slot, int(kind not in ("proc", "sysfs")))
 
 
 def _mount_cgroups(
@@ -254,6 +259,4 @@ def _add_device(plan: "Plan", device: "Device") -> None:
 
 def _map(mappings: "list[IdMapping]") -> str:
     """As /proc/PID/uid_map takes it."""
-    return "".join(
-        f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings
-    )
+    return "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)

@@ -107,8 +107,9 @@ class Container(Closing):
             on_runtime=_nothing,
             console_socket=console_socket,
             stdio=stdio,
+            idmap_root=os.geteuid() == 0 and "uidMappings" in config["linux"],
         )
-        self.pid, self._pidfd = launched
+        self.pid, self._pidfd = launched.pid, launched.pidfd
         stack.callback(os.close, self._pidfd)
         stack.callback(self._end)
 
@@ -212,5 +213,3 @@ class Container(Closing):
 
 def _nothing(pid: int) -> None:
     pass
-
-

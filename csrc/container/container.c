@@ -467,25 +467,29 @@ static void step_enter(void)
 	must(sys(setns, pidfd, number()), "setns");
 }
 
+static int unified = -1;
+
+/* unified FOLDER: the cgroup of version 2 for the child; here, for it may not be seen later. */
+static void step_unified(void)
+{
+	unified = must(sys(openat, AT_FDCWD, what, O_PATH | O_DIRECTORY | O_CLOEXEC), "open");
+}
+
 /*
- * clone WHAT FLAGS [CGROUP]: the new namespaces, and the child, which goes on with the plan. It is
- * born in its cgroup of version 2. This process is done.
+ * clone WHAT FLAGS: the new namespaces, and the child, which goes on with the plan. It is born in
+ * its cgroup of version 2. This process is done.
  */
 static void step_clone(void)
 {
 	struct clone_args args = { .flags = number() | CLONE_PARENT };
-	char *path = optional();
-	int folder = -1;
 	long pid;
 
-	if (path) {
-		folder = must_on(sys(openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC), "open",
-				 path);
+	if (unified >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = folder;
+		args.cgroup = unified;
 	}
 	pid = must(sys(clone3, &args, sizeof(args)), "clone3");
-	close_fd(&folder);
+	close_fd(&unified);
 	if (pid) {
 		tell('P', pid);
 		sys(exit_group, 0);
@@ -1557,7 +1561,7 @@ static const struct {
 } steps[] = {
 #define STEP(name) { #name, step_##name }
 	STEP(fds), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(try), STEP(join),
-	STEP(enter), STEP(clone), STEP(await), STEP(become), STEP(session), STEP(keyring),
+	STEP(enter), STEP(unified), STEP(clone), STEP(await), STEP(become), STEP(session), STEP(keyring),
 	STEP(loopback), STEP(unshare), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
 	STEP(propagation), STEP(bind), STEP(filesystem), STEP(attributes), STEP(idmap), STEP(root),
 	STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink), STEP(pivot),
