@@ -1185,11 +1185,12 @@ static int wait_for_hook(int pid, int output, long milliseconds, char says[HOOK_
 }
 
 /*
- * hook PATH MILLISECONDS STATE COUNT ARGUMENT... VARIABLE...: STATE is the state's JSON up to the
+ * hook POINT PATH MILLISECONDS STATE COUNT ARGUMENT... VARIABLE...: STATE is the state's JSON up to the
  * process id, which is the one that the container sees. Of the streams it gets none.
  */
 static void step_hook(void)
 {
+	const char *path = text();
 	long milliseconds = signed_number();
 	const char *state = text();
 	unsigned long count = number();
@@ -1213,7 +1214,7 @@ static void step_hook(void)
 		sys(dup2, output[1], 1);
 		sys(dup2, output[1], 2);
 		sys(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
-		error = -(int)sys(execve, what, arguments, environment);
+		error = -(int)sys(execve, path, arguments, environment);
 		sys(write, failed[1], &error, sizeof(error));
 		sys(exit_group, 127);
 	}
@@ -1222,7 +1223,7 @@ static void step_hook(void)
 	close_fd(&failed[1]);
 	status = wait_for_hook(pid, output[0], milliseconds, says);
 	if (sys(read, failed[0], &error, sizeof(error)) == sizeof(error))
-		fail("execve", error);
+		must_on(-error, "execve", path);
 	close_fd(&failed[0]);
 	close_fd(&output[0]);
 	if (status == -1)
@@ -1290,10 +1291,10 @@ static void step_io_priority(void)
 
 static mode_t starters_umask;
 
-/* umask OCTAL|-: the starter's, if the configuration has none. */
+/* umask MASK|-: the starter's, if the configuration has none. */
 static void step_umask(void)
 {
-	sys(umask, same(what, "-") ? starters_umask : number());
+	sys(umask, same(what, "-") ? starters_umask : parse(what));
 }
 
 /* bounding WHAT MASK: what no program can get, whatever its file says; first, while it's allowed. */

@@ -56,7 +56,8 @@ def test_hooks_run_at_their_points_with_the_state_of_then(bundle: Bundle) -> Non
     }
     assert all(state["id"] == "one" for state in states.values())
     assert all(state["bundle"] == str(bundle.path) for state in states.values())
-    pids = {state["pid"] for point, state in states.items() if point != "poststop"}
+    assert states["createContainer"]["pid"] == 1  # as the container sees it
+    pids = {states[point]["pid"] for point in ("prestart", "createRuntime", "poststart")}
     assert len(pids) == 1
 
 

@@ -9,8 +9,10 @@ Source: posix_spawn(3), memfd_create(2), unix(7), user_namespaces(7).
 
 import errno
 import os
+
+# The module `socket` makes enums of it all, which takes longer than the rest of us.
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, fcntl
-from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
 
 from ringlet.container.idmap import map_ids
 from ringlet.container.plan import NAMESPACES, Descriptors, Plan, creation, execution

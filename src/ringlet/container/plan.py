@@ -131,7 +131,7 @@ def creation(
     hooks = config.get("hooks", {})
     state = _state(config, bundle, id)
     for hook in hooks.get("createContainer", ()):
-        _add_hook(plan, hook, state("creating"))
+        _add_hook(plan, "createContainer", hook, state("creating"))
     plan.add("move_root" if no_pivot else "pivot")
     if process is not None and process.get("terminal") and console is not None:
         _add_console(plan, process, descriptors.give(console), mount=True)
@@ -143,7 +143,7 @@ def creation(
     plan.add("ready")
     plan.add("wait", "", descriptors.give(start))
     for hook in hooks.get("startContainer", ()):
-        _add_hook(plan, hook, state("created"))
+        _add_hook(plan, "startContainer", hook, state("created"))
     given = None if listener is None else (descriptors.give(listener), state("creating", True))
     plan_process.finish(plan, process, linux, given)
     plan.add("exec")
@@ -233,11 +233,12 @@ def _state(config: "Config", bundle: str, id: str) -> "Callable[..., str]":
     return state
 
 
-def _add_hook(plan: Plan, hook: "Hook", state: str) -> None:
+def _add_hook(plan: Plan, point: str, hook: "Hook", state: str) -> None:
     seconds = hook.get("timeout")
     arguments = hook.get("args") or [hook["path"]]
     plan.add(
         "hook",
+        point,
         hook["path"],
         _RUN_FOREVER if seconds is None else seconds * 1000,
         state,
