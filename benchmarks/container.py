@@ -100,6 +100,9 @@ def _growth(rootfs: str) -> Row:
 
 def measure() -> list[Row]:
     """`ringlet-oci run` at most 1.2 times as long as runc, the aim 1.0; as root."""
+    if os.geteuid():
+        print("container: left out, it takes root", file=sys.stderr)
+        return []
     with tempfile.TemporaryDirectory() as folder:
         bundle = make_bundle(folder)
         rootfs = os.path.join(bundle, "rootfs")

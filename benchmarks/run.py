@@ -22,8 +22,11 @@ import start
 from measure import host_facts, table
 
 import boot
+import container
 
-DEFAULT = {module.__name__: module for module in (start, exits, boot, disk, memory, many)}
+DEFAULT = {
+    module.__name__: module for module in (start, exits, boot, disk, memory, many, container)
+}
 ON_DEMAND = {module.__name__: module for module in (linux, linux_disk)}
 BENCHMARKS = DEFAULT | ON_DEMAND
 

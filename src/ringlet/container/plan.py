@@ -55,6 +55,8 @@ class Plan:
 
 
 def _escape(word: str) -> str:
+    if word.isascii() and word.isprintable() and " " not in word and "%" not in word:
+        return word
     return "".join(
         chr(byte) if 0x20 < byte < 0x7F and byte != 0x25 else f"%{byte:02X}"
         for byte in os.fsencode(word)
