@@ -32,7 +32,6 @@
 #include <linux/seccomp.h>
 #include <linux/filter.h>
 #include <net/if.h>
-#include <time.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -43,6 +42,7 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "bare_x86_64.h"
 
@@ -321,20 +321,16 @@ static int make(const char *path, mode_t type)
 		fd = lookup(done, O_PATH | O_NOFOLLOW, 0);
 		if (fd == -ENOENT) {
 			int parent;
+			long made;
 
 			done[size] = '\0';
 			parent = must_on(lookup(done, O_PATH | O_DIRECTORY, 0), "open", done);
-			if (last && type != S_IFDIR) {
-				fd = sys(openat, parent, name,
-					 O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
-				if (fd >= 0)
-					close_fd(&fd);
-			} else {
-				fd = sys(mkdirat, parent, name, 0755);
-			}
+			made = last && type != S_IFDIR ?
+				       sys(mknodat, parent, name, S_IFREG | 0644, 0) :
+				       sys(mkdirat, parent, name, 0755);
 			close_fd(&parent);
-			if (fd < 0 && fd != -EEXIST && fd != -1)
-				must_on(fd, "make", path);
+			if (made != -EEXIST)
+				must_on(made, "make", path);
 			if (++tries > 1000)
 				fail("it changes all the time", ELOOP);
 			continue; /* to what is there now */
@@ -1333,14 +1329,24 @@ static void step_user(void)
 }
 
 /*
- * cwd PATH: CVE-2024-21626 was a working directory outside of the root, by a descriptor that was
- * left open. The kernel then has no path for it that begins with `/`.
+ * cwd PATH LAST: as root, who gets into folders that the user doesn't; where root can't (a file
+ * system of others, who are strict with it), again as the user, which is the LAST time.
+ * CVE-2024-21626 was a working directory outside of the root, by a descriptor that was left open.
+ * The kernel then has no path for it that begins with `/`.
  */
 static void step_cwd(void)
 {
+	static int inside;
 	char path[PATH_SIZE];
+	long result;
 
-	must(sys(chdir, what), "chdir");
+	if (inside)
+		return;
+	result = sys(chdir, what);
+	if (result == -EACCES && !number())
+		return;
+	must(result, "chdir");
+	inside = 1;
 	must(sys(getcwd, path, sizeof(path)), "getcwd");
 	if (path[0] != '/')
 		fail("it is outside of the container", EPERM);
@@ -1406,9 +1412,10 @@ static void step_no_new_privs(void)
 }
 
 /*
- * seccomp WHAT FLAGS COUNT OFFSET [SOCKET DATA]: as late as it can be, since it holds for the rest of
- * the plan, too. Where it has a listener, that is sent by a second process, which shares the
+ * seccomp WHAT FLAGS COUNT OFFSET [SOCKET PART...]: as late as it can be, since it holds for the rest
+ * of the plan, too. Where it has a listener, that is sent by a second process, which shares the
  * descriptors but not the filter: what the filter allows this one is the configuration's business.
+ * With it goes a text: the parts, and between them this process's id, as ringlet sees it.
  */
 static void step_seccomp(void)
 {
@@ -1416,14 +1423,26 @@ static void step_seccomp(void)
 	struct sock_fprog filter = { .len = number() };
 	char *word;
 	long listener;
-	int pid = 0, line_to[2];
+	int pid = 0, line_to[2], sends;
 
 	filter.filter = (void *)(blob + number());
 	word = optional();
-	if (word) {
+	sends = word != NULL;
+	if (sends) {
+		static char data[1 << 16];
 		int socket = parse(word), fd;
-		const char *data = text();
 		struct clone_args args = { .flags = CLONE_FILES, .exit_signal = 0 };
+		char own[16];
+		long size = must(sys(readlinkat, host_proc, "self", own, sizeof(own) - 1), "/proc/self");
+
+		own[size] = '\0';
+		append(data, sizeof(data), text());
+		while ((word = optional())) {
+			append(data, sizeof(data), own);
+			append(data, sizeof(data), word);
+		}
+		if (length(data) + 1 == sizeof(data))
+			fail("the state is too long", E2BIG);
 
 		must(sys(pipe2, line_to, O_CLOEXEC), "pipe");
 		pid = must(sys(clone3, &args, sizeof(args)), "clone3");
@@ -1434,7 +1453,7 @@ static void step_seccomp(void)
 		}
 	}
 	listener = must(sys(seccomp, SECCOMP_SET_MODE_FILTER, flags, &filter), "seccomp");
-	if (word) {
+	if (sends) {
 		int fd = listener, status;
 
 		must(sys(write, line_to[1], &fd, sizeof(fd)), "write");
@@ -1495,6 +1514,8 @@ static void step_command(void)
 
 		while (*path && *path != ':' && size < sizeof(found) - 1)
 			found[size++] = *path++;
+		if (!size)
+			found[size++] = '.'; /* an empty one is the working directory */
 		found[size] = '\0';
 		while (*path && *path != ':')
 			path++;
@@ -1502,7 +1523,7 @@ static void step_command(void)
 			path++;
 		append(found, sizeof(found), "/");
 		append(found, sizeof(found), what);
-		result = *found ? is_program(found) : -ENOENT;
+		result = is_program(found);
 		if (!result) {
 			command = found;
 			return;

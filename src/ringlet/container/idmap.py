@@ -23,7 +23,7 @@ def map_ids(pid: int, config: "Config") -> None:
         _write(pid, "uid_map", users)
         _write(pid, "gid_map", groups)
         return
-    if _is_own(users, os.geteuid()) and _is_own(groups, os.getegid()):
+    if maps_own_id_alone(config):
         # Without the right to change groups none can be dropped that denies something.
         _write_text(pid, "setgroups", "deny")
         _write(pid, "uid_map", users)
@@ -31,6 +31,14 @@ def map_ids(pid: int, config: "Config") -> None:
         return
     _run("newuidmap", pid, users)
     _run("newgidmap", pid, groups)
+
+
+def maps_own_id_alone(config: "Config") -> bool:
+    """Whether that is all that a user without rights maps: it takes none, and groups stay."""
+    linux = config.get("linux", {})
+    users, groups = linux.get("uidMappings", []), linux.get("gidMappings", [])
+    own = _is_own(users, os.geteuid()) and _is_own(groups, os.getegid())
+    return own and os.geteuid() != 0
 
 
 def _is_own(mappings: "list[IdMapping]", own: int) -> bool:

@@ -29,6 +29,7 @@ HELPER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_container", 
 SOCKET = "start"  # in the state folder
 
 _SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
+_MFD_EXEC = 0x10  # Linux 6.3; where vm.memfd_noexec is set, a program has to say that it is one
 _REPORT = 8192
 _HIGH = 64  # descriptors are moved up here, out of the way of their numbers in the helper
 
@@ -81,8 +82,7 @@ def create(
     try:
         waiting = opened.add(_listen(folder))
         console = None if console_socket is None else opened.add(_connect(console_socket))
-        path = config.get("linux", {}).get("seccomp", {}).get("listenerPath")
-        listener = opened.add(_connect(path)) if path else None
+        listener = _connect_listener(config, opened)
         descriptors = Descriptors(preserve_fds)
         plan = creation(
             config,
@@ -151,10 +151,13 @@ def execute(
     console_socket: str | None = None,
     preserve_fds: int = 0,
     stdio: tuple[int, int, int] = (0, 1, 2),
+    bundle: str = "",
+    id: str = "",
 ) -> Launched:
     """One more process in a running container; returns when its command runs.
 
-    `process` is checked. Raises LaunchError, also where the command can't be run (126, 127).
+    `process` is checked. `bundle` and `id` are for the agent of seccomp's notifications. Raises
+    LaunchError, also where the command can't be run (126, 127).
     """
     opened = _Opened()
     try:
@@ -174,6 +177,9 @@ def execute(
             pidfd=pidfd,
             namespaces=_others(init_pid),
             console=console,
+            listener=_connect_listener(config, opened),
+            bundle=bundle,
+            id=id,
         )
         return _carry_out(plan, descriptors, stdio, _nothing, b"X")
     finally:
@@ -234,6 +240,12 @@ def _connect(path: str) -> int:
         ) from None
     finally:
         connection.close()
+
+
+def _connect_listener(config: "Config", opened: _Opened) -> int | None:
+    """To the agent that seccomp's notifications are for, if there is one."""
+    path = config.get("linux", {}).get("seccomp", {}).get("listenerPath")
+    return opened.add(_connect(path)) if path else None
 
 
 def _carry_out(
@@ -310,7 +322,11 @@ def _helper_fd() -> int:
                 "ringlet's container helper isn't built",
                 "run `make` in the checkout, or install ringlet again",
             ) from None
-        fd = os.memfd_create("ringlet-container", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        try:
+            fd = os.memfd_create("ringlet-container", flags | _MFD_EXEC)
+        except OSError:
+            fd = os.memfd_create("ringlet-container", flags)
         os.write(fd, program)
         fcntl(fd, F_ADD_SEALS, _SEALS)
         _helper = _moved(fd)
@@ -353,7 +369,11 @@ def _spawn(plan: Plan, descriptors: Descriptors, stdio: tuple[int, int, int], co
 def _error(report: bytes) -> LaunchError:
     """What the helper says of a step that failed."""
     number = int.from_bytes(report[1:5], "little")
-    step, what, operation = (os.fsdecode(part) for part in report[5:].split(b"\0")[:3])
+    parts = report[5:].split(b"\0")[:3]
+    # A hook's words, or the kernel's, may be several lines; and control characters of anybody's.
+    step, what, operation = (
+        "".join(c if c.isprintable() else " " for c in os.fsdecode(part)).strip() for part in parts
+    )
     words = os.strerror(number)
     if step in ("command", "exec"):
         status = 127 if number == errno.ENOENT else 126

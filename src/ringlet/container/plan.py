@@ -10,6 +10,7 @@ import os
 
 from ringlet.container import plan_mounts, plan_process
 from ringlet.container.fast_json import dumps
+from ringlet.container.idmap import maps_own_id_alone
 from ringlet.container.spec_sysctl import sysctl_path
 
 TYPE_CHECKING = False
@@ -123,6 +124,8 @@ def creation(
         plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # of the cgroup that it is in by now
     if "time" in new:
         plan.add("timens", _offsets(linux))
+    if namespaces.get("pid"):  # a new one has nobody who could look into this process
+        plan.add("hidden")
     plan.add("session")
     if not no_new_keyring:
         plan.add("keyring")
@@ -140,13 +143,15 @@ def creation(
     plan_mounts.protect(plan, config)
     if process is None:
         raise ValueError("a container that is started has a process")
-    plan_process.become_user(plan, process)
+    plan_process.become_user(plan, process, may_set_groups=not maps_own_id_alone(config))
     plan_process.find_command(plan, process)
     plan.add("ready")
     plan.add("wait", "", descriptors.give(start))
     for hook in hooks.get("startContainer", ()):
         _add_hook(plan, "startContainer", hook, state("created"))
-    given = None if listener is None else (descriptors.give(listener), state("creating", True))
+    given = None
+    if listener is not None:
+        given = descriptors.give(listener), _listener_says(config, state("created"))
     plan_process.finish(plan, process, linux, given)
     plan.add("exec")
     return plan
@@ -162,12 +167,16 @@ def execution(
     pidfd: int,
     namespaces: int,
     console: int | None,
+    listener: int | None,
+    bundle: str,
+    id: str,
 ) -> Plan:
     """One more process, in the `namespaces` (CLONE_NEW... together) of the one of `pidfd`."""
     plan = Plan()
     linux = config.get("linux", {})
     plan.add("fds", "", descriptors.first)
     plan.add("hidden")
+    plan_process.set_affinity(plan, process, "initial")
     _join_cgroup(plan, cgroup, unified)
     plan_process.prepare(plan, process)
     plan.add("enter", "", descriptors.give(pidfd), namespaces)
@@ -179,9 +188,16 @@ def execution(
     plan.add("keyring")
     if process.get("terminal") and console is not None:
         _add_console(plan, process, descriptors.give(console), mount=False)
-    plan_process.become_user(plan, process)
+    plan_process.set_affinity(plan, process, "final")
+    plan_process.become_user(plan, process, may_set_groups=not maps_own_id_alone(config))
     plan_process.find_command(plan, process)
-    plan_process.finish(plan, process, linux, None)
+    given = None
+    if listener is not None:
+        given = (
+            descriptors.give(listener),
+            _listener_says(config, _state(config, bundle, id)("running")),
+        )
+    plan_process.finish(plan, process, linux, given)
     plan.add("exec")
     return plan
 
@@ -219,8 +235,10 @@ def _name_things(plan: Plan, config: "Config", linux: "Linux", new: set[str]) ->
         plan.add("sysctl", name, sysctl_path(name), value)
 
 
-def _state(config: "Config", bundle: str, id: str) -> "Callable[..., str]":
-    def state(status: str, whole: bool = False) -> str:
+def _state(config: "Config", bundle: str, id: str) -> "Callable[[str], str]":
+    """The state of a status, up to the process id."""
+
+    def state(status: str) -> str:
         text = dumps(
             {
                 "ociVersion": config["ociVersion"],
@@ -230,9 +248,21 @@ def _state(config: "Config", bundle: str, id: str) -> "Callable[..., str]":
                 "annotations": config.get("annotations", {}),
             }
         )
-        return text if whole else f'{text[:-1]}, "pid": '
+        return f'{text[:-1]}, "pid": '
 
     return state
+
+
+def _listener_says(config: "Config", state: str) -> list[str]:
+    """The container process state, config-linux.md, without the process ids between its parts."""
+    text = dumps(
+        {
+            "ociVersion": config["ociVersion"],
+            "fds": ["seccompFd"],
+            "metadata": config["linux"]["seccomp"].get("listenerMetadata", ""),
+        }
+    )
+    return [f'{text[:-1]}, "pid": ', f', "state": {state}', "}}"]
 
 
 def _add_hook(plan: Plan, point: str, hook: "Hook", state: str) -> None:

@@ -37,7 +37,11 @@ _ATTRIBUTES = {
     "nosymfollow": (0x20_0000, 0),
     "symfollow": (0, 0x20_0000),
 }
-_WORDLESS = ("bind", "rbind", "defaults", "remount", "tmpcopyup", "idmap", "ridmap", "loud")
+_WORDLESS = (
+    "bind", "rbind", "defaults", "remount", "tmpcopyup", "idmap", "ridmap", "silent", "loud",
+)  # fmt: skip
+# File systems without a disk: read-only is the mount, and not the file system, which others share.
+_DISKLESS = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay", "bpf")
 
 _DEVICES: "tuple[Device, ...]" = tuple(
     {"path": f"/dev/{name}", "type": "c", "major": major, "minor": minor, "fileMode": 0o666}
@@ -63,6 +67,7 @@ class _Options:
         self.attributes = _Attributes(recursive=False)
         self.recursive = _Attributes(recursive=True)
         self.data: list[str] = []
+        self.shared = bool(self.names & {"shared", "rshared"})
         for option in options:
             bare = option.removeprefix("r")
             if option in _ATTRIBUTES:
@@ -108,6 +113,7 @@ def open_sources(plan: "Plan", config: "Config", bundle: str, *, idmap_root: boo
     linux = config.get("linux", {})
     mappings = linux.get("uidMappings", []), linux.get("gidMappings", [])
     plan.add("bind", "/", 0, os.path.join(bundle, config["root"]["path"]), 1)
+    _part(plan, "/", 0)
     if idmap_root:
         plan.add("idmap", "/", 0, 0, *map(_map, mappings))
     for slot, mount in enumerate(config.get("mounts", ()), 1):
@@ -117,6 +123,8 @@ def open_sources(plan: "Plan", config: "Config", bundle: str, *, idmap_root: boo
         target = mount["destination"]
         source = os.path.join(bundle, mount.get("source", ""))
         plan.add("bind", target, slot, source, int("rbind" in options.names))
+        if not options.shared:
+            _part(plan, target, slot)
         options.attributes.add_to(plan, target, slot)
         options.recursive.add_to(plan, target, slot)
         own = mount.get("uidMappings") or mappings[0], mount.get("gidMappings") or mappings[1]
@@ -124,11 +132,16 @@ def open_sources(plan: "Plan", config: "Config", bundle: str, *, idmap_root: boo
             plan.add("idmap", target, slot, int(bool(options.idmap)), *map(_map, own))
 
 
+def _part(plan: "Plan", target: str, slot: int) -> None:
+    """A copy of a tree that is shared shares, too: a mount in it would show on the host."""
+    plan.add("attributes", target, slot, 1, 0, 0, _PROPAGATION["slave"])
+
+
 def build_root(plan: "Plan", config: "Config", *, cgroup: "Cgroup | None", new: set[str]) -> None:
     """The root and what is mounted in it, before it is the root."""
     linux = config.get("linux", {})
-    plan.add("null")
     plan.add("propagation", "/", _MS_REC | _PROPAGATION["slave"])
+    plan.add("null")  # after that, or what is mounted over it in here covers the host's
     plan.add("root", "/", 0)
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
@@ -186,11 +199,16 @@ def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int) -> No
     if not _is_bind(mount, options):
         attributes = options.attributes
         source = mount.get("source", kind)
-        plan.add("filesystem", target, slot, kind, source, attributes.set, *options.data)
+        read_only = attributes.set & _ATTRIBUTES["ro"][0]
+        data = options.data
+        if read_only and kind not in _DISKLESS:
+            data = [*data, "ro"]
+        writable = attributes.set & ~read_only
+        plan.add("filesystem", target, slot, kind, source, writable, *data)
         if "tmpcopyup" in options.names:
             plan.add("copyup", target, slot)
-        if attributes.propagation:
-            plan.add("attributes", target, slot, 0, 0, 0, attributes.propagation)
+        if read_only or attributes.propagation:
+            plan.add("attributes", target, slot, 0, read_only, 0, attributes.propagation)
         options.recursive.add_to(plan, target, slot)
     plan.add("attach", target, slot, int(kind not in ("proc", "sysfs")))
 
@@ -207,7 +225,7 @@ def _mount_cgroups(
     plan.add("filesystem", target, 0, "tmpfs", "cgroup", attributes.set & ~1, "mode=755")
     plan.add("attach", target, 0, 1)
     for name, folder in hierarchies.items():
-        place = f"{target}/{name or 'unified'}"
+        place = f"{target}/{name.removeprefix('name=') or 'unified'}"
         _mount_hierarchy(plan, place, folder, name, attributes.set, own=own)
         for part in name.split(","):
             if part != name:
@@ -240,7 +258,7 @@ def _mount_hierarchy(
         plan.add("filesystem", target, 0, kind, "cgroup", attributes, *options)
     else:
         plan.add("bind", target, 0, folder, 1)
-        plan.add("attributes", target, 0, 1, attributes, 0, 0)
+        plan.add("attributes", target, 0, 1, attributes, 0, _PROPAGATION["slave"])
     plan.add("attach", target, 0, 1)
 
 

@@ -13,6 +13,8 @@ from ringlet.container.spec_names import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from ringlet.container.plan import Plan
     from ringlet.container.spec_types import Linux, Process
 
@@ -28,7 +30,7 @@ def prepare(plan: "Plan", process: "Process") -> None:
         plan.add("hard", limit["type"], RLIMITS.index(limit["type"]), _unsigned(limit["hard"]))
 
 
-def become_user(plan: "Plan", process: "Process") -> None:
+def become_user(plan: "Plan", process: "Process", *, may_set_groups: bool) -> None:
     """From the container's root to the process' user, who keeps capabilities for the moment."""
     user = process["user"]
     plan.add("streams", "", user["uid"])
@@ -38,11 +40,11 @@ def become_user(plan: "Plan", process: "Process") -> None:
         plan.add("selinux", process["selinuxLabel"])
     _schedule(plan, process)
     plan.add("umask", user.get("umask", "-"))
-    if "capabilities" in process:
-        plan.add("bounding", "", _mask(process["capabilities"].get("bounding", [])))
+    plan.add("bounding", "", _mask(process.get("capabilities", {}).get("bounding", [])))
     groups = user.get("additionalGids", [])
-    plan.add("user", user["uid"], user["gid"], int(bool(groups) or _may_set_groups()), *groups)
-    plan.add("cwd", process["cwd"])
+    plan.add("cwd", process["cwd"], 0)
+    plan.add("user", user["uid"], user["gid"], int(bool(groups) or may_set_groups), *groups)
+    plan.add("cwd", process["cwd"], 1)
 
 
 def find_command(plan: "Plan", process: "Process") -> None:
@@ -52,9 +54,13 @@ def find_command(plan: "Plan", process: "Process") -> None:
 
 
 def finish(
-    plan: "Plan", process: "Process", linux: "Linux", listener: tuple[int, str] | None
+    plan: "Plan", process: "Process", linux: "Linux", listener: tuple[int, list[str]] | None
 ) -> None:
-    """The last rights go. `listener`: the socket for seccomp's notifications, and the state."""
+    """The last rights go.
+
+    `listener` is the socket for seccomp's notifications, and what is said there: the parts between
+    which the process id belongs.
+    """
     no_new_privs = process.get("noNewPrivileges", False)
     if not no_new_privs:  # then it takes a right to set a filter
         plan.add("all_capabilities")
@@ -64,29 +70,30 @@ def finish(
     for limit in process.get("rlimits", ()):
         number, soft, hard = RLIMITS.index(limit["type"]), limit["soft"], limit["hard"]
         plan.add("rlimit", limit["type"], number, _unsigned(soft), _unsigned(hard))
-    if "capabilities" in process:
-        sets = process["capabilities"]
-        plan.add(
-            "capabilities",
-            "",
-            _mask(sets.get("effective", [])),
-            _mask(sets.get("permitted", [])),
-            _mask(sets.get("inheritable", [])),
-            _mask(sets.get("ambient", [])),
-        )
+    sets = process.get("capabilities", {})  # who names none has none
+    plan.add(
+        "capabilities",
+        "",
+        _mask(sets.get("effective", [])),
+        _mask(sets.get("permitted", [])),
+        _mask(sets.get("inheritable", [])),
+        _mask(sets.get("ambient", [])),
+    )
     if no_new_privs:
         plan.add("no_new_privs")
         _filter(plan, linux, listener)
 
 
-def _filter(plan: "Plan", linux: "Linux", listener: tuple[int, str] | None) -> None:
+def _filter(plan: "Plan", linux: "Linux", listener: tuple[int, list[str]] | None) -> None:
     if "seccomp" not in linux:
         return
     from ringlet.container.seccomp import compile
 
     compiled = compile(linux["seccomp"])
     offset = plan.attach(compiled.program)
-    words: tuple[object, ...] = () if listener is None or not compiled.notify else listener
+    words: list[object] = []
+    if listener is not None and compiled.notify:
+        words = [listener[0], *listener[1]]
     plan.add("seccomp", "", compiled.flags, len(compiled.program) // 8, offset, *words)
 
 
@@ -109,8 +116,12 @@ def _schedule(plan: "Plan", process: "Process") -> None:
     if priority is not None:
         number = IO_CLASSES.index(priority["class"]) + 1
         plan.add("io_priority", "", number << _IO_CLASS_SHIFT | priority["priority"])
-    affinity = process.get("execCPUAffinity", {}).get("final")
-    if affinity is not None:
+
+
+def set_affinity(plan: "Plan", process: "Process", when: 'Literal["initial", "final"]') -> None:
+    """execCPUAffinity, `initial` or `final`: before it is in its cgroup, and after."""
+    affinity = process.get("execCPUAffinity", {}).get(when)
+    if affinity:
         plan.add("affinity", affinity, *_words(affinity))
 
 
@@ -134,9 +145,3 @@ def _mask(names: list[str]) -> int:
 
 def _unsigned(value: int) -> int:
     return value & (1 << 64) - 1
-
-
-def _may_set_groups() -> bool:
-    import os
-
-    return os.geteuid() == 0
