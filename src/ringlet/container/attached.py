@@ -37,9 +37,9 @@ def run(
         return 0
     with Foreground() as foreground, _Console() as console:
         container, launched = runtime.create(id, open_console=console.open, **creation)
-        _start(runtime, container)
+        relay = _start(runtime, container, console)
         try:
-            return _attend(foreground, launched, console)
+            return _attend(foreground, launched, relay)
         finally:
             if not keep:
                 runtime.delete(id, force=True, init=container.init)
@@ -76,20 +76,24 @@ def execute(
         return 0
     with Foreground() as foreground, _Console() as console:
         launched = launch(console.open)
-        return _attend(foreground, launched, console)
+        return _attend(foreground, launched, console.relay())
 
 
-def _attend(foreground: Foreground, launched: "Launched", console: "_Console") -> int:
+def _attend(foreground: Foreground, launched: "Launched", relay: "Relay | None") -> int:
     """The status of the process, once it has ended: 128 + n after signal n."""
-    foreground.follow(_Child(launched), console.relay())
+    foreground.follow(_Child(launched), relay)
     code = os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
     return 128 - code if code < 0 else code
 
 
-def _start(runtime: "Runtime", container: "Record") -> None:
+def _start(
+    runtime: "Runtime", container: "Record", console: "_Console | None" = None
+) -> "Relay | None":
     try:
         with container:
+            relay = None if console is None else console.relay()  # its size, before it runs
             runtime.start_locked(container)
+            return relay
     except BaseException:
         runtime.delete(container.id, force=True, init=container.init)
         raise
