@@ -1,8 +1,10 @@
 """An engine's own place: network, mounts and /run of its own, so that nothing of it stays."""
 
 import os
+import pty
 import shlex
 import subprocess
+import termios
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +46,17 @@ class Place:
         self._holder.communicate(timeout=10)
 
 
-def relay_terminal(words: list[str], answer: "list[tuple[bytes, bytes]]") -> tuple[int, bytes]:
+def relay_terminal(
+    words: list[str], answer: "list[tuple[bytes, bytes]]", size: tuple[int, int] = (24, 80)
+) -> tuple[int, bytes]:
     """Runs `words` on a terminal, and for each of `answer` waits for the first, types the second.
 
     The status, and all that was shown.
     """
-    import pty
-
     pid, master = pty.fork()
     if pid == 0:
         try:
+            termios.tcsetwinsize(0, size)
             os.execvp(words[0], words)
         finally:
             os._exit(99)

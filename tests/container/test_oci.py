@@ -1,6 +1,5 @@
 import json
 import os
-import pty
 import signal
 import subprocess
 import time
@@ -12,6 +11,7 @@ import pytest
 from ringlet.container.commands import COMMANDS
 
 from .bundle import OCI, Bundle
+from .engine import relay_terminal
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
 
@@ -286,31 +286,23 @@ def test_events_tell_of_memory_that_is_out(bundle: Bundle) -> None:
         assert process.wait(timeout=20) == 0
 
 
+SIZED = "test -t 0 && test -t 1 && stty size && read word && echo got $word; exit 6"
+
+
 def test_a_run_with_a_terminal_relays_it(bundle: Bundle) -> None:
     bundle.config["process"]["terminal"] = True
-    bundle.write("test -t 0 && test -t 1 && stty size && read word && echo got $word; exit 6")
-    pid, master = pty.fork()
-    if pid == 0:
-        words = ["--root", str(bundle.root), "run", "--bundle", str(bundle.path), "one"]
-        os.execvp(OCI[0], [*OCI, *words])
-    import fcntl
-    import struct
-    import termios
+    bundle.write(SIZED)
+    words = [*OCI, "--root", str(bundle.root), "run", "--bundle", str(bundle.path), "one"]
+    status, seen = relay_terminal(words, [(b"33 77", b"word\r")], size=(33, 77))
+    assert status == 6, seen
+    assert b"got word\r\n" in seen
 
-    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
-    seen = b""
-    sent = False
-    while True:
-        try:
-            data = os.read(master, 4096)
-        except OSError:
-            break
-        seen += data
-        if b"33 77" in seen and not sent:
-            os.write(master, b"word\r")
-            sent = True
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 6, seen
-    os.close(master)
+
+def test_exec_with_a_terminal_relays_it(bundle: Bundle) -> None:
+    start(bundle)
+    words = [*OCI, "--root", str(bundle.root), "exec", "-t", "one", "sh", "-c", SIZED]
+    status, seen = relay_terminal(words, [(b"33 77", b"word\r")], size=(33, 77))
+    assert status == 6, seen
     assert b"got word\r\n" in seen
 
 

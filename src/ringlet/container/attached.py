@@ -61,7 +61,7 @@ def execute(
     def launch(open_console: "Callable[[], str] | None") -> "Launched":
         launched = runtime.execute(
             id,
-            edit,
+            edit if detach else lambda process: _sized(edit(process)),
             console_socket=console_socket,
             open_console=open_console,
             ignore_paused=ignore_paused,
@@ -77,6 +77,19 @@ def execute(
     with Foreground() as foreground, _Console() as console:
         launched = launch(console.open)
         return _attend(foreground, launched, console.relay())
+
+
+def _sized(process: "ProcessConfig") -> "ProcessConfig":
+    """Its terminal has the size of this one from the start."""
+    if process.get("terminal") and "consoleSize" not in process:
+        for fd in (0, 1):
+            try:
+                size = os.get_terminal_size(fd)
+            except OSError:
+                continue
+            process = {**process, "consoleSize": {"height": size.lines, "width": size.columns}}
+            break
+    return process
 
 
 def _attend(foreground: Foreground, launched: "Launched", relay: "Relay | None") -> int:
@@ -130,8 +143,8 @@ class _Console(Closing):
         return self._socket.path
 
     def relay(self) -> "Relay | None":
-        """Ties the terminal that the process has sent to this one."""
-        if self._socket is not None:
+        """Ties the terminal that the process has sent to this one; None if it has none."""
+        if self._socket is not None and self._relay is None:
             from ringlet.container.relay import Relay
 
             self._relay = Relay(self._socket.receive())
