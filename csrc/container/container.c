@@ -424,7 +424,7 @@ static void step_hard(void)
 
 /*
  * join PATH TYPE: a namespace that is there already. One that needs rights which a user namespace
- * gives is joined after that: the plan has it again, as `join`, and here as `try`.
+ * gives is joined after that: the plan has it again, as `join`, and before it as `try`.
  */
 static int joined;
 
@@ -436,7 +436,10 @@ static void join(int may_fail)
 
 	if (joined & type)
 		return;
-	fd = must(sys(openat, AT_FDCWD, what, O_RDONLY | O_CLOEXEC), "open");
+	result = sys(openat, AT_FDCWD, what, O_RDONLY | O_CLOEXEC);
+	if (result == -EACCES && may_fail)
+		return;
+	fd = must(result, "open");
 	result = sys(setns, fd, type);
 	close_fd(&fd);
 	if (result == -EPERM && may_fail)
@@ -932,17 +935,18 @@ static void step_pivot(void)
 {
 	must(sys(fchdir, root), "fchdir");
 	must(sys(pivot_root, ".", "."), "pivot_root");
-	/* `.` is the old root now, which is the mount on top. What is unmounted stays at the host. */
-	must(sys(mount, NULL, ".", NULL, MS_SLAVE | MS_REC, NULL), "mount");
+	/* To umount, `.` is what is on top. It is a slave: at the host, all stays mounted. */
 	must(sys(umount2, ".", MNT_DETACH), "umount");
 	must(sys(chdir, "/"), "chdir");
 }
 
-/* move_root: the weaker way, for a root that can't be pivoted from (an initramfs). */
+/*
+ * move_root: the weaker way, for a root that can't be pivoted from (an initramfs). The new one is on
+ * top of it already.
+ */
 static void step_move_root(void)
 {
 	must(sys(fchdir, root), "fchdir");
-	must(sys(mount, ".", "/", NULL, MS_MOVE, NULL), "mount");
 	must(sys(chroot, "."), "chroot");
 	must(sys(chdir, "/"), "chdir");
 }

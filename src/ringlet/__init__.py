@@ -1,4 +1,4 @@
-"""ringlet: a KVM micro-hypervisor in Python."""
+"""ringlet: virtual machines and containers from Python."""
 
 from ringlet.errors import ConfigError, ImageError, RingletError
 
@@ -7,15 +7,32 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ringlet.config import MachineConfig
+    from ringlet.container.config import ContainerConfig
+    from ringlet.container.sandbox import Container
     from ringlet.machine import Machine, Result
 
-__all__ = ["ConfigError", "ImageError", "Machine", "MachineConfig", "Result", "RingletError"]
+__all__ = [
+    "ConfigError",
+    "Container",
+    "ContainerConfig",
+    "ImageError",
+    "Machine",
+    "MachineConfig",
+    "Result",
+    "RingletError",
+]
 
-_LATE = {"Machine": "machine", "MachineConfig": "config", "Result": "machine"}
+_LATE = {
+    "Container": "container.sandbox",
+    "ContainerConfig": "container.config",
+    "Machine": "machine",
+    "MachineConfig": "config",
+    "Result": "machine",
+}
 
 
 def __getattr__(name: str) -> "Any":
-    """Import the machine when it is first asked for: `ringlet --help` needs none."""
+    """Import what is late when it is first asked for: `ringlet --help` needs none."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

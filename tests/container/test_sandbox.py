@@ -33,7 +33,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cgroups() -> set[str]:
     found = set()
     for folder, folders, _ in os.walk("/sys/fs/cgroup"):
-        found |= {f"{folder}/{name}" for name in folders if name.startswith("ringlet")}
+        found |= {f"{folder}/{name}" for name in folders if name.startswith("ringlet-run-")}
     return found
 
 

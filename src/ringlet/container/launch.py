@@ -271,7 +271,7 @@ def _carry_out(
                     pid = int.from_bytes(report[1:5], "little")
                     child = Launched(pid, os.pidfd_open(pid))
                     on_child(pid)
-                    ours.send(b"G")
+                    _go(ours)
                 elif seen == last == b"R":
                     break
             if child is None or seen != last:
@@ -289,6 +289,13 @@ def _carry_out(
     finally:
         ours.close()
         theirs.close()
+
+
+def _go(connection: socket) -> None:
+    try:
+        connection.send(b"G")
+    except BrokenPipeError:  # it has ended; what it reported before is still to be read
+        pass
 
 
 def _receive(connection: socket) -> bytes:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.spec_types import Config, Hook, Linux, Process
 
-# CLONE_NEW..., <linux/sched.h>. A user namespace comes first: it owns those after it.
+# CLONE_NEW..., <linux/sched.h>.
 NAMESPACES = {
     "user": 0x1000_0000,
     "mount": 0x0002_0000,
@@ -103,22 +103,24 @@ def creation(
     _join_cgroup(plan, cgroup, None if not cgroup else cgroup.unified)
     if process is not None:
         plan_process.prepare(plan, process)
-    joined = [
-        (path, NAMESPACES[kind])
-        for kind, path in sorted(namespaces.items(), key=lambda one: list(NAMESPACES).index(one[0]))
-        if path is not None
-    ]
-    for path, flag in joined:
-        plan.add("join" if flag == NAMESPACES["user"] else "try", path, flag)
+    joined = [(path, NAMESPACES[kind]) for kind, path in namespaces.items() if path is not None]
     privileged = os.geteuid() == 0
     if privileged:
         plan_mounts.open_sources(plan, config, bundle, idmap_root=idmap_root)
+    # With the host's rights where they do; a user namespace gives others, and takes these.
+    others = [one for one in joined if one[1] != NAMESPACES["user"]]
+    for path, flag in others:
+        plan.add("try", path, flag)
+    if namespaces.get("user"):
+        plan.add("join", namespaces["user"], NAMESPACES["user"])
+        for path, flag in others:
+            plan.add("try", path, flag)
     flags = sum(NAMESPACES[kind] for kind in new - {"time", "cgroup"})
     plan.add("clone", "", flags)
     plan.add("await")
     if "user" in namespaces:
         plan.add("become")
-    for path, flag in joined:
+    for path, flag in others:
         plan.add("join", path, flag)
     if "cgroup" in new:
         plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # of the cgroup that it is in by now

@@ -63,7 +63,7 @@ class Container(Closing):
         from ringlet.container.describe import describe
 
         self.config = config
-        self.id = f"ringlet-{os.urandom(6).hex()}"
+        self.id = f"run-{os.urandom(6).hex()}"
         self.timings = Timings()
         self.result: ContainerResult | None = None
         self._reason: str | None = None  # of an end that was asked for
