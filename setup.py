@@ -1,4 +1,4 @@
-"""What pyproject.toml can't say: the compiled core, the guests, the init, the container's helper."""
+"""What pyproject.toml can't say: the compiled core, guests, the init, the container's helper."""
 
 import os
 import subprocess

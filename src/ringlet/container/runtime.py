@@ -163,6 +163,8 @@ class Runtime:
             cgroup=self.cgroup(container),
             console_socket=socket_for(terminal, console_socket, open_console),
             preserve_fds=preserve_fds,
+            bundle=container.data["bundle"],
+            id=id,
         )
 
     def status(self, container: Record) -> str:

@@ -1,0 +1,108 @@
+"""`ringlet run`: a command in a container, from the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ..container.rootfs import make_rootfs
+from .command import ENVIRONMENT, RINGLET, refused, run
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
+
+
+@pytest.fixture(scope="module")
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_rootfs(tmp_path_factory.mktemp("run") / "rootfs")
+
+
+def test_streams_and_status_are_the_commands(rootfs: Path) -> None:
+    done = run("run", rootfs, "--", "sh", "-c", "cat; echo why >&2; exit 7", stdin=None, input="in")
+    assert (done.stdout, done.stderr, done.returncode) == ("in", "why\n", 7)
+
+
+def test_options_are_the_containers(rootfs: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+    (tmp_path / "data/file").write_text("of the host\n")
+    options = [
+        "--volume", f"{tmp_path}/data:/data:ro", "--env", "A=1", "--workdir", "/data",
+        "--user", "user", "--hostname", "box", "--memory", "64M", "--pids", "9", "--read-only",
+    ]  # fmt: skip
+    script = "pwd; cat file; echo $A; id -un; hostname"
+    done = run("run", rootfs, *options, "--", "sh", "-c", script)
+    assert done.stdout == "/data\nof the host\n1\nuser\nbox\n", done.stderr
+
+
+def test_a_command_that_cant_be_run(rootfs: Path) -> None:
+    absent = run("run", rootfs, "--", "absent")
+    assert (absent.returncode, "absent" in absent.stderr) == (127, True)
+    assert run("run", rootfs, "--", "/etc/passwd").returncode == 126
+
+
+def test_json_reports_on_standard_output_alone(rootfs: Path) -> None:
+    done = run("run", rootfs, "--json", "--", "sh", "-c", "echo hello; exit 3")
+    report = json.loads(done.stdout)
+    assert report["exit"] == {"reason": "exit", "status": 3}
+    assert done.stderr == "hello\n"
+    assert report["timings"]["end"] > report["timings"]["started"] > 0
+    failed = run("run", rootfs, "--json", "--", "absent")
+    assert json.loads(failed.stdout)["exit"] == {"reason": "error", "status": 127}
+
+
+def test_a_timeout_is_status_124(rootfs: Path) -> None:
+    done = run("run", rootfs, "--timeout", "0.3", "--", "sleep", "100")
+    assert (done.returncode, "stopped after 0.3 seconds" in done.stderr) == (124, True)
+
+
+@pytest.mark.needs_cgroups
+def test_memory_that_runs_out_is_told(rootfs: Path) -> None:
+    script = "x=x; while :; do x=$x$x; done"
+    done = run("run", rootfs, "--memory", "16M", "--", "sh", "-c", script)
+    assert (done.returncode, "ran out of memory" in done.stderr) == (137, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_reaches_the_command(rootfs: Path, number: signal.Signals) -> None:
+    script = f"trap 'exit 9' {number.name[3:]}; echo ready; while :; do sleep 0.01; done"
+    with subprocess.Popen(
+        [*RINGLET, "run", rootfs, "--", "sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        env=ENVIRONMENT,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait(30) == 9
+
+
+def test_a_file_says_what_options_dont(rootfs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(f'rootfs = "{rootfs}"\ncommand = ["hostname"]\nhostname = "of-the-file"\n')
+    assert run("run", "--config", path).stdout == "of-the-file\n"
+    assert run("run", "--config", path, "--hostname", "other").stdout == "other\n"
+
+
+def test_what_cant_be_is_refused_in_one_line(rootfs: Path, tmp_path: Path) -> None:
+    assert "no rootfs" in refused(run("run"))
+    assert "no command" in refused(run("run", rootfs))
+    assert "absent" in refused(run("run", tmp_path / "absent", "--", "sh"))
+    assert "volume" in refused(run("run", rootfs, "--volume", "x", "--", "sh"))
+    assert "size" in refused(run("run", rootfs, "--memory", "much", "--", "sh"))
+    assert "nobody" in refused(run("run", rootfs, "--user", "nobody", "--", "sh"))
+
+
+def test_nothing_is_left_in_the_cgroups(rootfs: Path) -> None:
+    assert run("run", rootfs, "--", "true").returncode == 0
+    left = [
+        name
+        for _, folders, _ in os.walk("/sys/fs/cgroup")
+        for name in folders
+        if name.startswith("ringlet-run-")
+    ]
+    assert left == []
