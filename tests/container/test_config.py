@@ -73,6 +73,10 @@ def test_what_is_not_said_is_the_safe_choice() -> None:
         {"env": {"A=B": "x"}},
         {"env": {"A": "\0"}},
         {"volumes": ["/a"]},
+        {"volumes": ["/a\0:/b"]},
+        {"volumes": ["/a:/b\0"]},
+        {"rootfs": "/a\0"},
+        {"user": "a\0"},
     ],
 )
 def test_a_value_that_cant_be_is_refused(values: dict[str, Any]) -> None:

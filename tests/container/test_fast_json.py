@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -43,3 +45,13 @@ def test_what_is_no_json_is_a_value_error(text: str) -> None:
 def test_what_has_no_form_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="bytes has no form"):
         dumps({"a": b""})
+
+
+@pytest.mark.parametrize("text", ["{bad", '{"a":1', "[1,]", "nul", '"\x01"', "[" * 100_000])
+def test_what_is_no_json_is_so_in_a_process_without_the_module_too(text: str) -> None:
+    program = (
+        "from ringlet.container.fast_json import loads; assert 'json' not in sys.modules\n"
+        "try: loads(sys.stdin.read())\nexcept ValueError: sys.exit(3)"
+    )
+    command = [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}\n{program}"]
+    assert subprocess.run(command, input=text, text=True, check=False).returncode == 3

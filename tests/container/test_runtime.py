@@ -180,3 +180,13 @@ def test_killed_at_any_step_of_deletion_it_can_be_done_again(bundle: Bundle) -> 
         number += 3
     assert number > 50
     assert bundle.left() == []
+
+
+def test_a_configuration_without_a_process_is_refused_by_name(bundle: Bundle) -> None:
+    del bundle.config["process"]
+    bundle.write()
+    answer = bundle.oci("create", "--bundle", str(bundle.path), "one")
+    assert answer.returncode == 1
+    assert "process: it is missing" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert bundle.left() == []

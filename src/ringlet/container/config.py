@@ -102,6 +102,8 @@ class ContainerConfig:
             if not name or "=" in name:
                 raise ConfigError(f"no variable is called {name!r}", "write NAME=VALUE")
         texts = [*self.command, *self.env, *self.env.values(), self.hostname, self.workdir]
+        texts += [self.user, os.fsdecode(self.rootfs)]
+        texts += [os.fsdecode(path) for volume in self.volumes for path in volume[:2]]
         if any("\0" in text for text in texts):
             raise ConfigError("there is a zero byte in what is to run", "leave it out")
 

@@ -45,9 +45,13 @@ def _is_own(mappings: "list[IdMapping]", own: int) -> bool:
     return len(mappings) == 1 and (mappings[0]["hostID"], mappings[0]["size"]) == (own, 1)
 
 
+def as_text(mappings: "list[IdMapping]") -> str:
+    """As /proc/PID/uid_map takes it."""
+    return "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
+
+
 def _write(pid: int, name: str, mappings: "list[IdMapping]") -> None:
-    text = "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
-    _write_text(pid, name, text)
+    _write_text(pid, name, as_text(mappings))
 
 
 def _write_text(pid: int, name: str, text: str) -> None:

@@ -11,6 +11,7 @@ import os
 from ringlet.container import plan_mounts, plan_process
 from ringlet.container.fast_json import dumps
 from ringlet.container.idmap import maps_own_id_alone
+from ringlet.container.spec import process_of
 from ringlet.container.spec_sysctl import sysctl_path
 
 TYPE_CHECKING = False
@@ -92,7 +93,7 @@ def creation(
 ) -> Plan:
     """A container's init, which waits at the socket `start` before it becomes the command."""
     plan = Plan()
-    process = config.get("process")
+    process = process_of(config)
     linux = config.get("linux", {})
     namespaces: dict[str, str | None] = {
         one["type"]: one.get("path") for one in linux.get("namespaces", ())
@@ -101,8 +102,7 @@ def creation(
 
     plan.add("fds", "", descriptors.first)
     _join_cgroup(plan, cgroup, None if not cgroup else cgroup.unified)
-    if process is not None:
-        plan_process.prepare(plan, process)
+    plan_process.prepare(plan, process)
     joined = [(path, NAMESPACES[kind]) for kind, path in namespaces.items() if path is not None]
     privileged = os.geteuid() == 0
     if privileged:
@@ -140,11 +140,9 @@ def creation(
     for hook in hooks.get("createContainer", ()):
         _add_hook(plan, "createContainer", hook, state("creating"))
     plan.add("move_root" if no_pivot else "pivot")
-    if process is not None and process.get("terminal") and console is not None:
+    if process.get("terminal") and console is not None:
         _add_console(plan, process, descriptors.give(console), mount=True)
     plan_mounts.protect(plan, config)
-    if process is None:
-        raise ValueError("a container that is started has a process")
     plan_process.become_user(plan, process, may_set_groups=not maps_own_id_alone(config))
     plan_process.find_command(plan, process)
     plan.add("ready")

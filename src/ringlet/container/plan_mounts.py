@@ -6,11 +6,14 @@ Source: OCI Runtime Specification 1.2, config.md ("Mounts"), config-linux.md ("D
 
 import os
 
+from ringlet.container.idmap import as_text
+from ringlet.container.spec import process_of
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.plan import Plan
-    from ringlet.container.spec_types import Config, Device, IdMapping, Mount
+    from ringlet.container.spec_types import Config, Device, Mount
 
 _MS_REC = 1 << 14
 _PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
@@ -115,7 +118,7 @@ def open_sources(plan: "Plan", config: "Config", bundle: str, *, idmap_root: boo
     plan.add("bind", "/", 0, os.path.join(bundle, config["root"]["path"]), 1)
     _part(plan, "/", 0)
     if idmap_root:
-        plan.add("idmap", "/", 0, 0, *map(_map, mappings))
+        plan.add("idmap", "/", 0, 0, *map(as_text, mappings))
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
         if not _is_bind(mount, options):
@@ -129,7 +132,7 @@ def open_sources(plan: "Plan", config: "Config", bundle: str, *, idmap_root: boo
         options.recursive.add_to(plan, target, slot)
         own = mount.get("uidMappings") or mappings[0], mount.get("gidMappings") or mappings[1]
         if options.idmap is not None or "uidMappings" in mount:
-            plan.add("idmap", target, slot, int(bool(options.idmap)), *map(_map, own))
+            plan.add("idmap", target, slot, int(bool(options.idmap)), *map(as_text, own))
 
 
 def _part(plan: "Plan", target: str, slot: int) -> None:
@@ -154,9 +157,9 @@ def build_root(plan: "Plan", config: "Config", *, cgroup: "Cgroup | None", new: 
             _add_device(plan, device)
         for path, target in _LINKS.items():
             plan.add("symlink", path, target)
-    process = config.get("process")
-    if process is not None and process["cwd"] != "/":
-        plan.add("folder", process["cwd"])
+    cwd = process_of(config)["cwd"]
+    if cwd != "/":
+        plan.add("folder", cwd)
 
 
 def _is_bind(mount: "Mount", options: _Options) -> bool:
@@ -167,10 +170,8 @@ def _is_bind(mount: "Mount", options: _Options) -> bool:
 
 def _own_dev(config: "Config") -> bool:
     """Whether /dev is a file system of the container's: the host's isn't to be changed."""
-    return any(
-        mount["destination"].rstrip("/") == "/dev" and mount.get("type") == "tmpfs"
-        for mount in config.get("mounts", ())
-    ) or not any(mount["destination"].rstrip("/") == "/dev" for mount in config.get("mounts", ()))
+    mounts = [one for one in config.get("mounts", ()) if one["destination"].rstrip("/") == "/dev"]
+    return not mounts or any(mount.get("type") == "tmpfs" for mount in mounts)
 
 
 def protect(plan: "Plan", config: "Config") -> None:
@@ -273,8 +274,3 @@ def _add_device(plan: "Plan", device: "Device") -> None:
         device.get("uid", 0),
         device.get("gid", 0),
     )
-
-
-def _map(mappings: "list[IdMapping]") -> str:
-    """As /proc/PID/uid_map takes it."""
-    return "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
