@@ -160,7 +160,9 @@ class Machine(Closing):
         stack.callback(self.memory.close)
         with System() as system:
             if is_linux and not config.force:
-                _require_hardware_kvm(system, image)
+                from ringlet.probe import require_linux
+
+                require_linux(system, image.name)
             self._make_vm(stack, system, pit=pit)
             coalesce = is_linux and config.cpus == 1
             self._coalesces = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
@@ -401,7 +403,7 @@ class Machine(Closing):
                 threads.append(timer)
             for loop in loops[1:]:
                 name = f"ringlet-vcpu{loop.vcpu.number}"
-                threads.append(Thread(target=self._run_vcpu, args=(loop, _nothing), name=name))
+                threads.append(Thread(target=self._run_vcpu, args=(loop, lambda: None), name=name))
             for thread in threads:
                 thread.daemon = True
                 start_without_signals(thread)
@@ -469,23 +471,6 @@ class Machine(Closing):
         elif self._running:
             self.control.wait()
         self._stack.close()
-
-
-def _require_hardware_kvm(system: System, image: boot.Image) -> None:
-    from ringlet.probe import unsupported_instruction
-
-    instruction = unsupported_instruction(system)
-    if instruction is not None:
-        raise RingletError(
-            f"this host's KVM emulates ring 0 and can't run `{instruction}`, which "
-            f"{image.name} needs as every Linux kernel does",
-            "boot it inside an emulated machine: `ringlet nested -- ringlet boot ...`; --force "
-            "tries here anyway",
-        )
-
-
-def _nothing() -> None:
-    pass
 
 
 def _open_image(image: str | os.PathLike[str] | bytes) -> boot.Image:

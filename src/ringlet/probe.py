@@ -21,6 +21,18 @@ _MEMORY = 2 * HIGH_MEMORY  # the guest lies behind the first MiB
 _PATIENCE = 5.0  # seconds, for a guest of twenty instructions
 
 
+def require_linux(system: System, kernel: str) -> None:
+    """Raises `RingletError` where this KVM can't run what every Linux kernel needs."""
+    instruction = unsupported_instruction(system)
+    if instruction is not None:
+        raise RingletError(
+            f"this host's KVM emulates ring 0 and can't run `{instruction}`, which "
+            f"{kernel} needs as every Linux kernel does",
+            "boot it inside an emulated machine: `ringlet nested -- ringlet boot ...`; --force "
+            "tries here anyway",
+        )
+
+
 def unsupported_instruction(system: System) -> str | None:
     """The first instruction that this KVM can't run, in words; None on hardware's.
 

@@ -5,7 +5,6 @@ is an error.
 """
 
 import os
-import stat
 
 from ringlet.board.layout import KIB, MIB
 from ringlet.boot import elf
@@ -13,7 +12,7 @@ from ringlet.boot.bzimage import BzImage
 from ringlet.boot.decompress import decompress, decompressed_size, write
 from ringlet.boot.image import Image
 from ringlet.errors import ImageError
-from ringlet.host.cache import cache_folder
+from ringlet.host.cache import cache_folder, keep, open_entry
 
 _KEEP = 8  # files, of some 60 MiB each
 _SAMPLE = 64 * KIB
@@ -67,14 +66,12 @@ def _path(image: Image) -> str | None:
 
 def _find(path: str, size: int, name: str) -> Image | None:
     """The payload at `path`, if it is there, ours, and an ELF of `size` bytes."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    fd = open_entry(path)
+    if fd is None:
         return None
     payload = Image(fd, name, size)
     try:
-        status = os.fstat(fd)
-        if _is_ours(status) and stat.S_ISREG(status.st_mode) and status.st_size == size:
+        if os.fstat(fd).st_size == size:
             elf.parse(payload)
             os.utime(fd)  # used now: the others are to go first
             return payload
@@ -85,34 +82,8 @@ def _find(path: str, size: int, name: str) -> Image | None:
 
 
 def _store(path: str, payload: Image) -> None:
-    """Keep it, if the folder can be had and written; the oldest go."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}")
-    try:
-        os.makedirs(folder, 0o700, exist_ok=True)
-        if not _is_ours(os.lstat(folder)):
-            return
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            for offset in range(0, payload.size, _COPY):
-                write(fd, payload.read(offset, min(_COPY, payload.size - offset)))
-            os.rename(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-        finally:
-            os.close(fd)
-        _evict(folder)
-    except OSError:
-        pass
+    def copy(fd: int) -> None:
+        for offset in range(0, payload.size, _COPY):
+            write(fd, payload.read(offset, min(_COPY, payload.size - offset)))
 
-
-def _is_ours(status: os.stat_result) -> bool:
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
-
-
-def _evict(folder: str) -> None:
-    """Leave the youngest, temporary ones of a run that was killed among them."""
-    files = sorted(os.scandir(folder), key=lambda entry: entry.stat().st_mtime_ns)
-    for entry in files[:-_KEEP]:
-        os.unlink(entry)
+    keep(path, copy, _KEEP)

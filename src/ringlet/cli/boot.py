@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from ringlet.boot import PROTOCOLS
-from ringlet.cli.foreground import boot, print_json
-from ringlet.cli.report import CANNOT
+from ringlet.cli.foreground import boot
+from ringlet.cli.report import CANNOT, print_json
 from ringlet.config import DECOMPRESSORS, parse_address, parse_size, read_toml
 from ringlet.errors import ConfigError, RingletError
 

@@ -5,14 +5,11 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
-from ringlet.cli.foreground import print_json
-from ringlet.cli.report import report
+from ringlet.cli.report import print_json, report
 from ringlet.container.config import ContainerConfig
 from ringlet.container.foreground import Foreground
 from ringlet.container.relay import ConsoleSocket, Relay
 from ringlet.container.sandbox import Container, ContainerResult
-
-__all__ = ["print_json", "run"]
 
 
 def run(values: dict[str, Any], *, as_json: bool = False) -> int:

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any
 
 from ringlet.cli import START_NS
-from ringlet.cli.report import report
+from ringlet.cli.report import print_json, report
 from ringlet.config import from_mapping
 from ringlet.control import PANIC, TIMEOUT, End
 from ringlet.errors import ConfigError
@@ -132,10 +132,3 @@ def _as_json(machine: Machine, result: Result, start: int) -> dict[str, Any]:
     if result.crash is not None:
         report["crash"] = result.crash.as_json()
     return report
-
-
-def print_json(report: dict[str, Any]) -> None:
-    """For programs, on standard output."""
-    import json
-
-    print(json.dumps(report, indent=2), flush=True)

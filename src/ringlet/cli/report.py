@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import Any
 
 from ringlet.errors import RingletError
 
@@ -25,6 +26,13 @@ def report(message: str, hint: str, details: Iterable[str] = ()) -> None:
     ]
     with suppress(OSError):
         click.echo("\n".join([*lines, *details]), err=True)
+
+
+def print_json(report: dict[str, Any]) -> None:
+    """For programs, on standard output."""
+    import json
+
+    print(json.dumps(report, indent=2), flush=True)
 
 
 def _one_line(text: str) -> str:

@@ -8,12 +8,11 @@ Source: OCI runtime specification 1.2, config-linux.md, "Seccomp"; seccomp(2).
 """
 
 import os
-import stat
 import zlib
 
 from ringlet.container.fast_json import dumps, loads
 from ringlet.errors import ConfigError
-from ringlet.host.cache import cache_folder
+from ringlet.host.cache import cache_folder, keep, open_entry
 
 TYPE_CHECKING = False  # the module `typing` would take longer to import than all of this
 if TYPE_CHECKING:
@@ -108,14 +107,10 @@ def _bad(what: str) -> ConfigError:
 
 def _find(path: str, key: bytes) -> tuple[bytes, list[str]] | None:
     """The program and the unknown names, if there is an entry, ours, whole, of `key`, current."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    fd = open_entry(path)
+    if fd is None:
         return None
     try:
-        status = os.fstat(fd)
-        if not (_is_ours(status) and stat.S_ISREG(status.st_mode)):
-            return None
         data = os.pread(fd, len(key) + _REST_MAX, 0)
         body = data[:-_CHECKSUM]
         if not body.startswith(key + b"\n") or data[-_CHECKSUM:] != _checksum(body):
@@ -134,43 +129,19 @@ def _find(path: str, key: bytes) -> tuple[bytes, list[str]] | None:
 
 def _store(path: str, key: bytes, program: bytes, unknown: list[str], library: str) -> None:
     """Keep it, if the folder can be had and written."""
-    folder, name = os.path.split(path)
     try:
         about = dumps([library, _version(library), unknown]).encode()
-        body = b"\n".join((key, about, program))
-        if len(body) + _CHECKSUM > len(key) + _REST_MAX:
-            return
-        os.makedirs(folder, 0o700, exist_ok=True)
-        # by its descriptor from here on: root may have been given another user's home
-        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if _is_ours(os.fstat(place)):
-                _write(place, name, body + _checksum(body))
-                _evict(place)
-        finally:
-            os.close(place)
     except OSError:
-        pass
+        return
+    body = b"\n".join((key, about, program))
+    entry = body + _checksum(body)
+    if len(entry) <= len(key) + _REST_MAX:
+        keep(path, lambda fd: _write(fd, entry), _KEEP)
 
 
-def _write(folder: int, name: str, data: bytes) -> None:
-    temporary = f".{name}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    fd = os.open(temporary, flags, 0o600, dir_fd=folder)
-    try:
-        with open(fd, "wb") as file:
-            file.write(data)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        os.unlink(temporary, dir_fd=folder)
-        raise
-
-
-def _evict(folder: int) -> None:
-    """Leave those used last, temporary ones of a run that was killed among them."""
-    files = sorted(os.scandir(folder), key=lambda file: file.stat().st_mtime_ns)
-    for file in files[:-_KEEP]:
-        os.unlink(file.name, dir_fd=folder)
+def _write(fd: int, data: bytes) -> None:
+    with open(fd, "wb", closefd=False) as file:
+        file.write(data)
 
 
 def _version(library: str) -> list[int]:
@@ -181,7 +152,3 @@ def _version(library: str) -> list[int]:
 
 def _checksum(body: bytes) -> bytes:
     return zlib.crc32(body).to_bytes(_CHECKSUM, "little")
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
