@@ -26,25 +26,9 @@ CAPABILITIES = tuple(
     )
 )  # fmt: skip
 
-# Of /proc and /sys, what tells of the host's hardware and memory, or acts on it.
-MASKED = (
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
-    "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
-    "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
-)  # fmt: skip
-READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
-_NO = ("nosuid", "noexec", "nodev")
-_MOUNTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("/proc", "proc", "proc", _NO),
-    ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
-    ("/dev/pts", "devpts", "devpts",
-     ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")),
-    ("/dev/shm", "tmpfs", "shm", (*_NO, "mode=1777", "size=65536k")),
-    ("/dev/mqueue", "mqueue", "mqueue", _NO),
-    ("/sys", "sysfs", "sysfs", (*_NO, "ro")),
-    ("/sys/fs/cgroup", "cgroup", "cgroup", (*_NO, "relatime", "ro")),
-)  # fmt: skip
+# Besides what every container doesn't see.
+MASKED = ("/proc/interrupts", "/sys/devices/virtual/powercap")
+_TERMINALS = 5  # the group tty
 
 
 def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
@@ -52,6 +36,7 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
 
     Raises `ConfigError` where the rootfs, its user or a volume isn't there.
     """
+    from ringlet.container import spec_default
     from ringlet.container.seccomp_profile import for_capabilities
 
     rootfs = os.path.abspath(config.rootfs)
@@ -62,8 +47,8 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
         namespaces.append("network")
     linux: dict[str, Any] = {
         "resources": _resources(config),
-        "maskedPaths": list(MASKED),
-        "readonlyPaths": list(READONLY),
+        "maskedPaths": [*spec_default.MASKED, *MASKED],
+        "readonlyPaths": spec_default.READONLY,
         "seccomp": for_capabilities(CAPABILITIES),
     }
     if ranges is not None:
@@ -75,7 +60,11 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
         "root": {"path": rootfs, "readonly": config.read_only},
         "hostname": config.hostname,
         "process": _process(config, identity),
-        "mounts": _mounts(config, own_network="network" in namespaces),
+        "mounts": _mounts(
+            config,
+            own_network="network" in namespaces,
+            has_groups=ranges is None or sum(one["size"] for one in ranges[1]) > _TERMINALS,
+        ),
         "linux": linux,
     }
     return described, notes
@@ -117,23 +106,26 @@ def _resources(config: ContainerConfig) -> dict[str, Any]:
     return resources
 
 
-def _mounts(config: ContainerConfig, *, own_network: bool) -> list[dict[str, Any]]:
-    mounts = []
-    for path, kind, source, options in _MOUNTS:
-        if kind == "sysfs" and not own_network:
+def _mounts(
+    config: ContainerConfig, *, own_network: bool, has_groups: bool
+) -> list[dict[str, Any]]:
+    from ringlet.container.spec_default import NO, mounts
+
+    described: list[dict[str, Any]] = [dict(mount) for mount in mounts(rootless=False)]
+    for mount in described:
+        if mount["destination"] == "/proc":
+            mount["options"] = list(NO)
+        elif mount["destination"] == "/dev/pts" and not has_groups:
+            mount["options"].remove(f"gid={_TERMINALS}")
+        elif mount["destination"] == "/sys" and not own_network:
             # It shows the network namespace's devices, and so belongs to who owns that.
-            mount = {"destination": path, "type": "bind", "source": "/sys"}
-            mounts.append({**mount, "options": ["rbind", *_NO, "rro"]})
-            continue
-        mounts.append(
-            {"destination": path, "type": kind, "source": source, "options": list(options)}
-        )
+            mount.update(type="bind", source="/sys", options=["rbind", *NO, "rro"])
     for volume in config.volumes:
         source = os.path.abspath(volume.source)
         if not os.path.exists(source):
             raise ConfigError(f"there is no {source} for a volume", "check the path, or make it")
         flags = ["rbind", "nosuid", "nodev", "rro" if volume.readonly else "rw"]
-        mounts.append(
+        described.append(
             {"destination": volume.path, "type": "bind", "source": source, "options": flags}
         )
-    return mounts
+    return described

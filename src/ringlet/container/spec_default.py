@@ -10,7 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.spec_types import Config, Linux, Mount
 
-_MASKED = [
+# Of /proc and /sys, what tells of the host's hardware and memory, or acts on it.
+MASKED = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/kcore",
@@ -22,8 +23,8 @@ _MASKED = [
     "/sys/firmware",
     "/proc/scsi",
 ]
-_READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
-_NO = ("nosuid", "noexec", "nodev")
+READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+NO = ("nosuid", "noexec", "nodev")
 
 
 def default(*, rootless: bool) -> "Config":
@@ -52,15 +53,16 @@ def default(*, rootless: bool) -> "Config":
         },
         "root": {"path": "rootfs", "readonly": True},
         "hostname": "ringlet",
-        "mounts": _mounts(rootless),
+        "mounts": mounts(rootless=rootless),
         "linux": _linux(rootless),
     }
 
 
-def _mounts(rootless: bool) -> "list[Mount]":
+def mounts(*, rootless: bool) -> "list[Mount]":
+    """The default file systems. `rootless`: without those that take rights over the host's."""
     # The group 5, tty, is not there where one group alone is mapped.
     terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
-    mounts: list[Mount] = [
+    default: list[Mount] = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
         {
             "destination": "/dev",
@@ -78,30 +80,30 @@ def _mounts(rootless: bool) -> "list[Mount]":
             "destination": "/dev/shm",
             "type": "tmpfs",
             "source": "shm",
-            "options": [*_NO, "mode=1777", "size=65536k"],
+            "options": [*NO, "mode=1777", "size=65536k"],
         },
-        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": [*_NO]},
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": [*NO]},
     ]
     if rootless:  # sysfs is for who owns the network namespace
-        mounts.append(
+        default.append(
             {
                 "destination": "/sys",
                 "type": "none",
                 "source": "/sys",
-                "options": ["rbind", *_NO, "ro"],
+                "options": ["rbind", *NO, "ro"],
             }
         )
     else:
-        mounts += [
-            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*_NO, "ro"]},
+        default += [
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*NO, "ro"]},
             {
                 "destination": "/sys/fs/cgroup",
                 "type": "cgroup",
                 "source": "cgroup",
-                "options": [*_NO, "relatime", "ro"],
+                "options": [*NO, "relatime", "ro"],
             },
         ]
-    return mounts
+    return default
 
 
 def _linux(rootless: bool) -> "Linux":
@@ -113,8 +115,8 @@ def _linux(rootless: bool) -> "Linux":
             {"type": "mount"},
             {"type": "cgroup"},
         ],
-        "maskedPaths": _MASKED,
-        "readonlyPaths": _READONLY,
+        "maskedPaths": MASKED,
+        "readonlyPaths": READONLY,
     }
     if rootless:
         linux["namespaces"].append({"type": "user"})
