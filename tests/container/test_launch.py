@@ -583,6 +583,21 @@ def test_the_containers_cgroups(box: Box, cgroup: Any) -> None:
     assert "ringlet-launch" not in box.printed()  # its cgroup namespace begins there
 
 
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("option", ["ro", "rw"])
+def test_a_writable_cgroup_belongs_to_the_containers_root(
+    box: Box, cgroup: Any, option: str
+) -> None:
+    if cgroup.unified is None:
+        pytest.skip("this host has no cgroup of version 2")
+    box.new("user")
+    box.config["mounts"] = [
+        mount for mount in box.config["mounts"] if mount.get("type") != "cgroup"
+    ] + [{"destination": "/cgroup", "type": "cgroup", "options": [option]}]
+    box.create("true", cgroup=cgroup)
+    assert os.stat(cgroup.unified).st_uid == (100000 if option == "rw" else 0)
+
+
 @pytest.fixture
 def cgroup() -> Iterator[Any]:
     from ringlet.container.cgroups import Cgroups

@@ -45,6 +45,23 @@ def _is_own(mappings: "list[IdMapping]", own: int) -> bool:
     return len(mappings) == 1 and (mappings[0]["hostID"], mappings[0]["size"]) == (own, 1)
 
 
+def cgroup_owner(config: "Config") -> int | None:
+    """To whom its version 2 cgroup belongs (config-linux.md, "Cgroup ownership"): its root.
+
+    None where it is no container's own to change: it has no namespaces for it, or can't write it.
+    """
+    linux = config.get("linux", {})
+    new = {one["type"] for one in linux.get("namespaces", ()) if "path" not in one}
+    writable = any(
+        mount.get("type") == "cgroup" and "ro" not in mount.get("options", [])
+        for mount in config.get("mounts", ())
+    )
+    if not (writable and new >= {"cgroup", "user"}):
+        return None
+    roots = [one["hostID"] for one in linux.get("uidMappings", ()) if one["containerID"] == 0]
+    return roots[0] if roots else None
+
+
 def as_text(mappings: "list[IdMapping]") -> str:
     """As /proc/PID/uid_map takes it."""
     return "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)

@@ -14,7 +14,7 @@ import os
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, fcntl
 
-from ringlet.container.idmap import map_ids
+from ringlet.container.idmap import cgroup_owner, map_ids
 from ringlet.container.plan import NAMESPACES, Descriptors, Plan, creation, execution
 from ringlet.errors import RingletError
 
@@ -100,6 +100,9 @@ def create(
 
         def on_child(pid: int) -> None:
             map_ids(pid, config)
+            owner = cgroup_owner(config)
+            if cgroup and owner is not None:
+                cgroup.delegate(owner)
             on_runtime(pid)
 
         return _carry_out(plan, descriptors, stdio, on_child, b"R")
