@@ -594,8 +594,10 @@ def test_a_writable_cgroup_belongs_to_the_containers_root(
     box.config["mounts"] = [
         mount for mount in box.config["mounts"] if mount.get("type") != "cgroup"
     ] + [{"destination": "/cgroup", "type": "cgroup", "options": [option]}]
-    box.create("true", cgroup=cgroup)
+    made = box.create("true", cgroup=cgroup)
     assert os.stat(cgroup.unified).st_uid == (100000 if option == "rw" else 0)
+    box.start()
+    assert box.wait(made) == 0
 
 
 @pytest.fixture
