@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from .box import Box
 from .bundle import Bundle
 
 
@@ -20,3 +21,11 @@ def bundle(tmp_path: Path) -> Iterator[Bundle]:
     yield bundle
     bundle.oci("delete", "--force", "one")
     assert bundle.left() == []
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """A container to be made; it ends with the test."""
+    box = Box(tmp_path)
+    yield box
+    box.close()
