@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 from measure import RINGLET, Row, qemu, seconds
 
 from ringlet.images.cpio import Entry, write
-from ringlet.nested.kernel import cache, kernels_under
+from ringlet.nested.kernel import Kernel, cache, kernels_under
 
 ROUNDS = 5
 PACKAGE = "linux-image-cloud-amd64"
@@ -139,16 +139,15 @@ def _build_initrd(folder: Path) -> str:
     return str(folder / "initrd")
 
 
-def _kernel(name: str | None) -> str:
-    if name is not None:
-        return name
+def set_up_kernel() -> Kernel:
+    """The stock kernel that `ringlet nested --setup` has fetched."""
     kernel = next(kernels_under(cache() / PACKAGE), None)
     if kernel is None:
         raise SystemExit(
             f"no kernel to boot: name one with --kernel, or `ringlet nested --setup --package "
             f"{PACKAGE}`"
         )
-    return str(kernel.vmlinuz)
+    return kernel
 
 
 def measure(kernel: str | None = None) -> list[Row]:
@@ -159,7 +158,7 @@ def measure(kernel: str | None = None) -> list[Row]:
     a process that is already running, the second from the start of `ringlet boot`; QEMU's is
     from its start.
     """
-    bzimage = _kernel(kernel)
+    bzimage = kernel or str(set_up_kernel().vmlinuz)
     samples: dict[str, list[float]] = {}
 
     def note(what: str, took: float) -> None:

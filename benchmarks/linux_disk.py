@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 from stat import S_IFCHR, S_IFREG
 
-from linux import PACKAGE, Boot
+from linux import Boot, set_up_kernel
 from measure import QEMU_STATUS, Row, run
 
 from ringlet.images.cpio import Entry, write
 from ringlet.images.modules import module_files
-from ringlet.nested.kernel import Kernel, cache, kernels_under, named_kernel
+from ringlet.nested.kernel import Kernel, named_kernel
 
 ROUNDS = 5
 IMAGE_MIB = 64
@@ -44,18 +44,6 @@ def _build_initrd(folder: Path, kernel: Kernel) -> str:
     return str(folder / "initrd")
 
 
-def _kernel(name: str | None) -> Kernel:
-    if name is not None:
-        return named_kernel(name, None)
-    kernel = next(kernels_under(cache() / PACKAGE), None)
-    if kernel is None:
-        raise SystemExit(
-            f"no kernel to boot: name one with --kernel, or `ringlet nested --setup --package "
-            f"{PACKAGE}`"
-        )
-    return kernel
-
-
 def _commands(boot: Boot, image: str) -> dict[str, tuple[list[str], int]]:
     """Of ringlet, and of QEMU where it is installed, and their status at the end."""
     commands = {"ringlet": ([*boot.ringlet(), "--disk", image], 0)}
@@ -74,7 +62,7 @@ def measure(kernel: str | None = None) -> list[Row]:
     image is where TMPDIR says.
     """
     samples: dict[tuple[str, str], list[float]] = {}
-    found = _kernel(kernel)
+    found = set_up_kernel() if kernel is None else named_kernel(kernel, None)
     asked = {f"{words}:{depth}" for words in WORK.values() for depth in DEPTHS}
     with tempfile.TemporaryDirectory(prefix="ringlet-bench-") as folder:
         initrd = _build_initrd(Path(folder), found)
