@@ -1,0 +1,78 @@
+"""Where a comparison works: the workload, a root for containers, a disk, and what was asked for."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
+
+from ringlet.closing import Closing
+from ringlet.errors import RingletError
+from ringlet.guests import FOLDER
+
+DISK_BYTES = 64 << 20
+
+
+class Settings(NamedTuple):
+    """What was asked for."""
+
+    kernel: str | None = None  # of the Linux VM; None to look for one
+    most_instances: int = 20  # that run at once, of one way
+    memory_share: float = 0.25  # of the host's free memory that all of them may take
+
+
+class Lab(Closing):
+    """A folder with what the ways share, gone when it is closed. Raises `RingletError`."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.work = os.path.join(FOLDER, "work")  # the workload as a static program
+        if not os.path.exists(self.work):
+            raise RingletError("the workload isn't built", "run `make`, or install ringlet again")
+        self._stack = ExitStack()
+        with ExitStack() as stack:
+            self.folder = Path(mkdtemp(prefix="ringlet-compare-"))
+            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.folder.chmod(0o755)
+            self.rootfs = self.folder / "rootfs"  # its command is /work
+            for name in ("proc", "sys", "dev", "tmp"):
+                (self.rootfs / name).mkdir(parents=True)
+            shutil.copy(self.work, self.rootfs / "work")
+            self.disk = self.folder / "disk"
+            self._fill_disk()
+            self.tsc_hz = self._measure_tsc()
+            self._stack = stack.pop_all()
+
+    def on_close(self, call: Callable[[], object]) -> None:
+        """Has `call` called when the comparison is over."""
+        self._stack.callback(call)
+
+    def _fill_disk(self) -> None:
+        with open(self.disk, "wb") as file:
+            block = os.urandom(1 << 20)
+            for _ in range(DISK_BYTES >> 20):
+                file.write(block)
+
+    def _measure_tsc(self) -> float:
+        """Ticks of the time-stamp counter in a second, which the workload counts its time in."""
+        done = subprocess.run([self.work, "hz"], capture_output=True, text=True, check=True)
+        return float(done.stdout.partition("hz=")[2].split()[0])
+
+    def close(self) -> None:
+        """Removes it all."""
+        self._stack.close()
+
+
+def ringlet_command() -> list[str]:
+    """How a shell calls this very ringlet."""
+    beside = Path(sys.executable).parent / "ringlet"
+    if beside.exists():
+        return [str(beside)]
+    found = shutil.which("ringlet")
+    if found is not None:
+        return [found]
+    return [sys.executable, "-c", "from ringlet.cli import main; main()"]

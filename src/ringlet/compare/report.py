@@ -1,0 +1,110 @@
+"""What a comparison found, as data: the format of `ringlet compare --json`.
+
+A report that is read is hostile until checked: `read` takes nothing but this format.
+"""
+
+from typing import Any
+
+import msgspec
+
+from ringlet.errors import RingletError
+
+VERSION = 1
+MAX_BYTES = 64 << 20  # of a report that is read
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where it was measured. `kvm` is `hardware`, `software` or `none`."""
+
+    machine: str
+    processor: str
+    processors: int
+    memory: int  # bytes
+    kernel: str
+    kvm: str
+    virtualization: str  # of the host itself: what /proc/cpuinfo and DMI tell, or `none`
+    versions: dict[str, str]  # of ringlet, Python, and each program that was run
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A way to run the work. `error` says why it can't be gone here."""
+
+    name: str
+    title: str
+    about: str
+    error: str | None = None
+
+
+class Cell(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a measure found of one way: numbers, or a text, or why there is neither.
+
+    `spread` is the distance of the quartiles, in the measure's unit. `command` repeats it.
+    """
+
+    samples: list[float] = []
+    median: float | None = None
+    spread: float | None = None
+    text: str | None = None
+    error: str | None = None
+    note: str | None = None  # what this way suffers from that others don't
+    phases: dict[str, float] = {}  # the parts of the median, in order
+    command: str | None = None
+
+
+class Measure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One row. `ways` has a cell for each way, by its name."""
+
+    name: str
+    group: str
+    title: str
+    unit: str
+    better: str  # `lower`, `higher`, or empty where neither is
+    how: str  # how the number is made
+    meaning: str  # one sentence on what was found
+    ways: dict[str, Cell]
+
+
+class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A whole comparison."""
+
+    format: str = "ringlet-compare"
+    version: int = VERSION
+    created: str  # RFC 3339, UTC
+    seconds: float  # how long it took
+    complete: bool  # False: it was interrupted, or ran out of time
+    command: str
+    host: Host
+    ways: list[Way]
+    measures: list[Measure]
+
+
+def to_json(report: Report) -> bytes:
+    """The report as JSON, indented."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def read(path: str) -> Report:
+    """A report from a file. Raises `RingletError` for one that is damaged or of another version."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise RingletError(f"can't read {path}: {error.strerror}", "name a report") from None
+    hint = "make one with `ringlet compare --json > FILE`"
+    if len(data) > MAX_BYTES:
+        raise RingletError(f"{path} is too large for a report", hint)
+    try:
+        head: Any = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        raise RingletError(f"{path} isn't JSON, or is damaged", hint) from None
+    if not isinstance(head, dict) or head.get("format") != "ringlet-compare":
+        raise RingletError(f"{path} is no report of a comparison", hint)
+    if head.get("version") != VERSION:
+        raise RingletError(
+            f"{path} has version {head.get('version')!r} of the format, and this reads {VERSION}",
+            "make it again, or use the ringlet that made it",
+        )
+    try:
+        return msgspec.convert(head, Report)
+    except msgspec.ValidationError as error:
+        raise RingletError(f"{path} is damaged: {error}", hint) from None
