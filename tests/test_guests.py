@@ -197,6 +197,109 @@ def test_flood_writes_the_printable_characters_again_and_again() -> None:
     assert received == (line * (len(received) // len(line) + 1))[: len(received)]
 
 
+def work(words: str, **options: Any) -> tuple[Result, str]:
+    """How the guest `work` ended, and its lines but the first."""
+    result, output = boot("work", cmdline=words, **options)
+    first, rest = output.split("\n", 1)
+    name, began, now = first.split()
+    assert name == "started"
+    assert int(began.removeprefix("first=")) <= int(now.removeprefix("now="))
+    return result, rest
+
+
+@pytest.mark.parametrize("words", ["start", "syscall 10", "exit 10", "loop 1000", "sort 99"])
+def test_work_ends_with_0_when_it_has_done_it(words: str) -> None:
+    result, output = work(words)
+    assert (result.reason, result.status) == ("exit-port", 0)
+    assert output == "" or output.startswith("cycles=")
+
+
+@pytest.mark.parametrize("words", ["", "nonsense", "loop", "fork"])
+def test_work_refuses_what_it_does_not_know(words: str) -> None:
+    result, output = work(words)
+    assert (result.reason, result.status) == ("exit-port", 2)
+    assert output.startswith("unknown action")
+
+
+def test_work_leaves_the_guest_once_for_each_port_that_it_reads() -> None:
+    few, many = (work(f"exit {count}")[0].exits["port"] for count in (100, 1100))
+    # The digits of what it prints are exits too.
+    assert abs(many - few - 1000) < 40
+
+
+def test_work_crashes_its_kernel() -> None:
+    result, output = work("crash")
+    assert output == "crashing\n"
+    assert (result.reason, result.status) == ("triple-fault", 70)
+
+
+def test_work_waits_without_an_exit_until_it_is_killed() -> None:
+    result, output = work("wait", timeout=0.5)
+    assert output == ""
+    assert (result.reason, result.status) == ("timeout", 124)
+
+
+def test_work_takes_as_much_memory_as_the_machine_has() -> None:
+    assert work("touch 16", memory=32 << 20, timeout=1)[1] == "mapped\ntouched\n"
+    result, output = work("touch 32", memory=32 << 20)
+    assert (result.status, output) == (1, "error=12\n")
+    assert work("start", memory=6 << 20)[0].status == 0
+    assert boot("work", memory=5 << 20)[1] == "6 MiB of memory is the least\n"
+
+
+@pytest.mark.parametrize(("action", "changed"), [("read", 0), ("write", 8), ("flush", 8)])
+def test_work_reads_and_writes_its_disk(action: str, changed: int, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"\xff" * 8 * 512)
+    result, output = work(f"{action} /dev/vda 512 100", disks=(str(disk),))
+    assert result.status == 0
+    assert output.endswith(" bytes=51200\n")
+    assert disk.read_bytes().count(b"\0" * 512) == changed
+
+
+def test_work_is_in_ring_3_and_sees_no_more_than_its_memory_and_its_processor() -> None:
+    output = work("see", memory=48 << 20)[1]
+    seen = dict(line.split("=") for line in output.splitlines())
+    assert {name: value for name, value in seen.items() if value != "none"} == {
+        "ring": "3",
+        "kernel": "work",
+        "pid": "1",
+        "processes": "-1",
+        "memory": str(48 << 10),
+        "cpus": "1",
+    }
+
+
+def test_work_does_one_action_after_another() -> None:
+    result, output = work("loop 10 exit 10 vm sort 10 syscall 10")
+    assert result.status == 0
+    assert [line.split("=")[0] for line in output.splitlines()] == ["cycles"] * 4
+
+
+def test_work_opens_its_disk_again_and_again(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"x" * 4096)
+    result, output = work("read /dev/vda 512 9 write /dev/vda 512 9 direct", disks=(str(disk),))
+    assert (result.status, output.count(" bytes=4608\n")) == (0, 2)
+
+
+def test_work_does_without_what_its_kernel_lacks() -> None:
+    assert work("fork 10")[1] == "forks=0 error=38\n"
+    assert work("hz")[1] == "error=38\n"
+    assert work("read /dev/vda 512 1")[1] == "error=2\n"
+
+
+def test_work_waits_for_a_byte_halted() -> None:
+    with Machine(MachineConfig(image="work", cmdline="calls", timeout=60)) as machine:
+        machine.start()
+        machine.serial.read_until(b"now=")
+        machine.serial.write(b"x")
+        result = machine.wait()
+        assert machine.serial.read().endswith(b"\n" + b"x=1\n" * 10)
+    assert result is not None
+    assert result.exits["port"] < 200
+
+
 def test_probe_ends_with_0_or_on_the_instruction_that_software_kvm_lacks() -> None:
     result, output = boot("probe")
     assert output == ""

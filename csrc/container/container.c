@@ -250,15 +250,20 @@ static void write_proc(const char *path, const char *content)
 }
 
 /* /proc/self in words: open_proc follows no link, and /proc/self is one. */
+static void own_path(char path[PATH_SIZE], const char *name)
+{
+	long size = must(sys(readlinkat, host_proc, "self", path, PATH_SIZE - 1), "/proc/self");
+
+	path[size] = '\0';
+	append(path, PATH_SIZE, "/");
+	append(path, PATH_SIZE, name);
+}
+
 static void write_own(const char *name, const char *content)
 {
-	char path[PATH_SIZE] = "", own[16];
-	long size = must(sys(readlinkat, host_proc, "self", own, sizeof(own) - 1), "/proc/self");
+	char path[PATH_SIZE];
 
-	own[size] = '\0';
-	append(path, sizeof(path), own);
-	append(path, sizeof(path), "/");
-	append(path, sizeof(path), name);
+	own_path(path, name);
 	write_proc(path, content);
 }
 
@@ -271,7 +276,7 @@ static int root = AT_FDCWD; /* the container's root: before pivot_root, and afte
  * this moment never leads out of it (CVE-2021-30465). The result says where, whatever the path
  * means later.
  */
-static long lookup(const char *path, int flags, unsigned long resolve)
+static long lookup_in(int folder, const char *path, int flags, unsigned long resolve)
 {
 	struct open_how how = {
 		.flags = (unsigned)flags | O_CLOEXEC,
@@ -280,18 +285,43 @@ static long lookup(const char *path, int flags, unsigned long resolve)
 	long fd;
 
 	do
-		fd = sys(openat2, root, path, &how, sizeof(how));
+		fd = sys(openat2, folder, path, &how, sizeof(how));
 	while (fd == -EAGAIN); /* something was renamed meanwhile, so `..` isn't sure */
 	return fd;
+}
+
+static long lookup(const char *path, int flags, unsigned long resolve)
+{
+	return lookup_in(root, path, flags, resolve);
+}
+
+static long make_in(int folder, const char *name, mode_t type)
+{
+	return type == S_IFDIR ? sys(mkdirat, folder, name, 0755) :
+				 sys(mknodat, folder, name, S_IFREG | 0644, 0);
 }
 
 /* Makes what is missing of `path`, also where a link on the way points to; gives its descriptor. */
 static int make(const char *path, mode_t type)
 {
 	char done[2 * PATH_SIZE] = ".", rest[2 * PATH_SIZE] = "", name[PATH_SIZE];
+	char *last_slash;
 	int tries = 0;
 
 	append(rest, sizeof(rest), path);
+	/* Most often it's the last part alone, and the kernel walks faster than what follows. */
+	if ((last_slash = find_last(rest, '/')) && last_slash > rest) {
+		long parent, made;
+
+		*last_slash = '\0';
+		parent = lookup(rest, O_PATH | O_DIRECTORY, 0);
+		*last_slash = '/';
+		made = parent < 0 ? parent : make_in(parent, last_slash + 1, type);
+		if (parent >= 0)
+			sys(close, parent);
+		if (!made)
+			return must_on(lookup(path, O_PATH, 0), "open", path);
+	}
 	for (;;) {
 		char *from = rest, *end, *slash;
 		size_t size = length(done);
@@ -325,9 +355,7 @@ static int make(const char *path, mode_t type)
 
 			done[size] = '\0';
 			parent = must_on(lookup(done, O_PATH | O_DIRECTORY, 0), "open", done);
-			made = last && type != S_IFDIR ?
-				       sys(mknodat, parent, name, S_IFREG | 0644, 0) :
-				       sys(mkdirat, parent, name, 0755);
+			made = make_in(parent, name, last ? type : S_IFDIR);
 			close_fd(&parent);
 			if (made != -EEXIST)
 				must_on(made, "make", path);
@@ -363,6 +391,7 @@ static int make_parent(const char *path, const char **name)
 {
 	char folder[PATH_SIZE] = "";
 	char *slash;
+	long fd;
 
 	append(folder, sizeof(folder), path);
 	slash = find_last(folder, '/');
@@ -370,7 +399,8 @@ static int make_parent(const char *path, const char **name)
 		fail("no path", EINVAL);
 	*name = path + (slash - folder) + 1;
 	*slash = '\0';
-	return make(folder, S_IFDIR);
+	fd = lookup(folder, O_PATH | O_DIRECTORY, 0);
+	return fd >= 0 ? fd : make(folder, S_IFDIR);
 }
 
 /* ---- Steps of the host: as whoever started ringlet ---- */
@@ -638,15 +668,53 @@ static void must_fs(int fs, long result, const char *operation, const char *obje
 	fail(words, -result);
 }
 
+static const char *instead;
+
+/*
+ * instead TARGET TREE: where the next `filesystem` is refused, this tree of the host's is mounted,
+ * read-only. sysfs and cgroups are for who owns the namespace that they show.
+ */
+static void step_instead(void)
+{
+	instead = text();
+}
+
+static int is_refused(long result)
+{
+	return instead && (result == -EPERM || result == -EBUSY);
+}
+
+static int bind_instead(unsigned long attributes)
+{
+	struct mount_attr attr = {
+		.attr_set = (attributes & ~MOUNT_ATTR__ATIME) | MOUNT_ATTR_RDONLY,
+		.propagation = MS_SLAVE,
+	};
+	int tree = must_on(sys(open_tree, AT_FDCWD, instead,
+			       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
+			   "open_tree", instead);
+
+	must(sys(mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)),
+	     "mount_setattr");
+	instead = NULL;
+	return tree;
+}
+
 /* filesystem TARGET SLOT TYPE SOURCE ATTRIBUTES OPTION...: a new one, attached to nothing. */
 static void step_filesystem(void)
 {
 	int *slot = mount_slot();
 	const char *type = text(), *source = text();
 	unsigned long attributes = number();
-	int fs = must_on(sys(fsopen, type, FSOPEN_CLOEXEC), "fsopen", type);
+	int fs = sys(fsopen, type, FSOPEN_CLOEXEC);
 	char *option;
+	long made;
 
+	if (is_refused(fs)) {
+		*slot = bind_instead(attributes);
+		return;
+	}
+	must_on(fs, "fsopen", type);
 	must_fs(fs, sys(fsconfig, fs, FSCONFIG_SET_STRING, "source", source, 0), "source=", source);
 	while ((option = optional())) {
 		char *value = find(option, '=');
@@ -661,9 +729,14 @@ static void step_filesystem(void)
 		}
 		must_fs(fs, result, "option ", option);
 	}
-	must_fs(fs, sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "making ", type);
-	*slot = sys(fsmount, fs, FSMOUNT_CLOEXEC, attributes);
-	must_fs(fs, *slot, "fsmount of ", type);
+	made = sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+	if (made >= 0)
+		made = sys(fsmount, fs, FSMOUNT_CLOEXEC, attributes);
+	if (is_refused(made))
+		made = bind_instead(attributes);
+	must_fs(fs, made, "making ", type);
+	*slot = made;
+	instead = NULL;
 	close_fd(&fs);
 }
 
@@ -709,10 +782,10 @@ static void step_idmap(void)
 	write_file(proc, "gid_map", gids);
 	userns = must(sys(openat, proc, "ns/user", O_RDONLY | O_CLOEXEC), "open ns/user");
 	close_fd(&up[1]);
-	sys(wait4, pid, &status, 0, NULL);
 	attr.userns_fd = userns;
 	must(sys(mount_setattr, fd, "", AT_EMPTY_PATH | recursive, &attr, sizeof(attr)),
 	     "mount_setattr with an id map");
+	sys(wait4, pid, &status, 0, NULL);
 	close_fd(&userns);
 	close_fd(&proc);
 }
@@ -725,6 +798,27 @@ static void step_root(void)
 {
 	root = *mount_slot();
 	must(sys(move_mount, root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
+}
+
+/*
+ * What is mounted at /proc and /sys. What is protected is looked up in there: by its whole path it
+ * would be missed while somebody who can write the root's folder has renamed /proc (CVE-2025-52881).
+ */
+static struct {
+	const char *path;
+	int fd;
+} kernels[] = { { "/proc", -1 }, { "/sys", -1 } };
+
+static long lookup_protected(const char *path)
+{
+	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
+		size_t size = length(kernels[i].path);
+
+		if (kernels[i].fd >= 0 && length(path) > size && path[size] == '/' &&
+		    !memcmp(path, kernels[i].path, size))
+			return lookup_in(kernels[i].fd, path + size, O_PATH, 0);
+	}
+	return lookup(path, O_PATH, 0);
 }
 
 /*
@@ -751,6 +845,13 @@ static void step_attach(void)
 		 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
 	     "move_mount");
 	close_fd(&target);
+	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
+		if (same(what, kernels[i].path)) {
+			close_fd(&kernels[i].fd);
+			kernels[i].fd = *slot;
+			*slot = -1;
+		}
+	}
 	close_fd(slot);
 }
 
@@ -955,7 +1056,7 @@ static void step_move_root(void)
 static void step_readonly(void)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
-	long target = lookup(what, O_PATH, 0);
+	long target = lookup_protected(what);
 	int tree;
 
 	if (target == -ENOENT || target == -ENOTDIR)
@@ -994,7 +1095,7 @@ static void step_null(void)
 static void step_mask(void)
 {
 	static int first_file = -1, first_folder = -1;
-	long target = lookup(what, O_PATH, 0);
+	long target = lookup_protected(what);
 	int is_folder, *first, cover;
 
 	if (target == -ENOENT || target == -ENOTDIR)
@@ -1173,8 +1274,12 @@ static int wait_for_hook(int pid, int output, long milliseconds, char says[HOOK_
 			if (size <= 0) {
 				ready[1].fd = -1;
 			} else {
-				memcpy(says, printed, size);
-				says[size] = '\0';
+				size_t end = length(says);
+
+				if (end + size >= HOOK_SAYS)
+					end = 0; /* what it printed before makes room */
+				memcpy(says + end, printed, size);
+				says[end + size] = '\0';
 			}
 		}
 		sys(clock_gettime, CLOCK_MONOTONIC, &now);
@@ -1246,7 +1351,7 @@ static void step_apparmor(void)
 	char command[1024] = "exec ";
 
 	append(command, sizeof(command), what);
-	write_own("attr/exec", command);
+	write_own("attr/apparmor/exec", command);
 }
 
 static void step_selinux(void)
@@ -1311,12 +1416,29 @@ static void step_bounding(void)
 	}
 }
 
-/* user UID GID SET [GROUP...]: capabilities stay, for `capabilities` to choose from. */
+/*
+ * Whether its user namespace allows no change of groups: who had no rights when it was made can't
+ * drop a group that denies something. Those of its maker stay, then.
+ */
+static int keeps_groups(void)
+{
+	char path[PATH_SIZE], word[8] = "";
+	int fd;
+
+	own_path(path, "setgroups");
+	fd = open_proc(path, O_RDONLY);
+	must(sys(read, fd, word, sizeof(word) - 1), "read setgroups");
+	close_fd(&fd);
+	return !__builtin_memcmp(word, "deny", 4);
+}
+
+/* user UID GID [GROUP...]: capabilities stay, for `capabilities` to choose from. */
 static void step_user(void)
 {
 	unsigned uid = parse(what), gid = number();
 	static gid_t groups[WORDS_MAX];
-	unsigned long count = 0, set = number();
+	unsigned long count = 0;
+	long result;
 
 	while (line) {
 		if (count == WORDS_MAX)
@@ -1324,8 +1446,9 @@ static void step_user(void)
 		groups[count++] = number();
 	}
 	must(sys(prctl, PR_SET_KEEPCAPS, 1), "PR_SET_KEEPCAPS");
-	if (set)
-		must(sys(setgroups, count, groups), "setgroups");
+	result = sys(setgroups, count, groups);
+	if (result != -EPERM || count || !keeps_groups())
+		must(result, "setgroups");
 	must(sys(setresgid, gid, gid, gid), "setresgid");
 	must(sys(setresuid, uid, uid, uid), "setresuid");
 	must(sys(prctl, PR_SET_KEEPCAPS, 0), "PR_SET_KEEPCAPS");
@@ -1546,7 +1669,10 @@ static void step_ready(void)
 	close_fd(&control);
 }
 
-/* wait PATH SOCKET: until `start` says so, over a connection that then hears how it goes. */
+/*
+ * wait PATH SOCKET: until `start` says so, over a connection that then hears how it goes. The socket
+ * may be one already: it is for the process that made this one, and with that both end.
+ */
 static void step_wait(void)
 {
 	int socket = number();
@@ -1557,6 +1683,12 @@ static void step_wait(void)
 
 		if (connection == -EINTR || connection == -ECONNABORTED)
 			continue;
+		if (connection == -EINVAL) {
+			control = socket;
+			if (sys(read, control, &go, 1) != 1)
+				fail("ringlet has ended", ECANCELED);
+			return;
+		}
 		control = must(connection, "accept");
 		if (sys(read, control, &go, 1) == 1)
 			break;
@@ -1574,6 +1706,80 @@ static void step_exec(void)
 	must(sys(execve, command, arguments, environment), "execve");
 }
 
+/* The descriptor that the next message has with it; negative if there is none. */
+static int receive_fd(int socket)
+{
+	union {
+		struct cmsghdr header;
+		char space[CMSG_SPACE(sizeof(int))];
+	} message = { 0 };
+	char byte;
+	struct iovec data = { &byte, 1 };
+	struct msghdr packet = {
+		.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = &message,
+		.msg_controllen = sizeof(message),
+	};
+	int fd = -1;
+
+	if (sys(recvmsg, socket, &packet, MSG_CMSG_CLOEXEC) > 0 &&
+	    packet.msg_controllen >= sizeof(message.header))
+		memcpy(&fd, CMSG_DATA(&message.header), sizeof(fd));
+	return fd;
+}
+
+/*
+ * guard WHAT SOCKET OWNER: a process of its own, until the process of the descriptor OWNER has
+ * ended; then it kills those whose descriptors have come through the socket. It holds nothing else
+ * that anyone could wait for, and no signal but SIGKILL ends it before.
+ */
+static void step_guard(void)
+{
+	static struct pollfd held[1 << 16];
+	int socket = number(), owner = number();
+	struct clone_args args = { 0 };
+	uint64_t all = ~0UL;
+	struct rlimit limit;
+	unsigned count = 2;
+
+	must(sys(rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all)), "sigprocmask");
+	must(sys(chdir, "/"), "chdir");
+	must(sys(prlimit64, 0, RLIMIT_NOFILE, NULL, &limit), "prlimit");
+	limit.rlim_cur = limit.rlim_max;
+	must(sys(prlimit64, 0, RLIMIT_NOFILE, &limit, NULL), "prlimit");
+	if (must(sys(clone3, &args, sizeof(args)), "clone3"))
+		sys(exit_group, 0); /* who started this has no child to wait for */
+	sys(setsid);
+	sys(dup2, socket, 0);
+	sys(dup2, owner, 1);
+	sys(close_range, 2, ~0U, 0);
+	held[0] = (struct pollfd){ .fd = 0, .events = POLLIN };
+	held[1] = (struct pollfd){ .fd = 1, .events = POLLIN };
+	while (!held[1].revents) {
+		sys(poll, held, count, -1);
+		for (unsigned i = count; --i >= 2;)
+			if (held[i].revents) { /* this container has ended */
+				sys(close, held[i].fd);
+				held[i] = held[--count];
+			}
+		/* Also when the owner is gone: one may be on its way. */
+		while (held[0].revents && count < sizeof(held) / sizeof(held[0])) {
+			int fd = receive_fd(0);
+
+			if (fd < 0)
+				break;
+			held[count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
+			sys(poll, held, 1, 0);
+		}
+		if (held[0].revents & POLLHUP)
+			held[0].fd = -1; /* nobody has the other end; the owner's end is what counts */
+	}
+	while (count-- > 2)
+		sys(pidfd_send_signal, held[count].fd, SIGKILL, NULL, 0);
+	sys(exit_group, 0);
+}
+
 /* die WHAT: for tests of what is left when this happens here. */
 static void step_die(void)
 {
@@ -1589,13 +1795,13 @@ static const struct {
 	STEP(fds), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(try), STEP(join),
 	STEP(enter), STEP(unified), STEP(clone), STEP(await), STEP(become), STEP(session), STEP(keyring),
 	STEP(loopback), STEP(unshare), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
-	STEP(propagation), STEP(bind), STEP(filesystem), STEP(attributes), STEP(idmap), STEP(root),
-	STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink), STEP(pivot),
-	STEP(move_root), STEP(readonly), STEP(null), STEP(mask), STEP(freeze_root), STEP(console),
-	STEP(streams), STEP(hook), STEP(apparmor), STEP(selinux), STEP(personality), STEP(scheduler),
-	STEP(affinity), STEP(io_priority), STEP(umask), STEP(bounding), STEP(user), STEP(cwd),
-	STEP(all_capabilities), STEP(capabilities), STEP(no_new_privs), STEP(seccomp), STEP(rlimit),
-	STEP(command), STEP(ready), STEP(wait), STEP(exec), STEP(die),
+	STEP(propagation), STEP(bind), STEP(instead), STEP(filesystem), STEP(attributes), STEP(idmap),
+	STEP(root), STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink),
+	STEP(pivot), STEP(move_root), STEP(readonly), STEP(null), STEP(mask), STEP(freeze_root),
+	STEP(console), STEP(streams), STEP(hook), STEP(apparmor), STEP(selinux), STEP(personality),
+	STEP(scheduler), STEP(affinity), STEP(io_priority), STEP(umask), STEP(bounding), STEP(user),
+	STEP(cwd), STEP(all_capabilities), STEP(capabilities), STEP(no_new_privs), STEP(seccomp),
+	STEP(rlimit), STEP(command), STEP(ready), STEP(wait), STEP(exec), STEP(guard), STEP(die),
 };
 
 static void run_step(void)

@@ -60,26 +60,6 @@ static void write_and_read(int keep) {
     flush();
 }
 
-// The first block device of the words virtio_mmio.device=SIZE@ADDRESS:IRQ (Linux,
-// Documentation/admin-guide/kernel-parameters.txt). Its address, or 0.
-static uintptr_t find_disk(const char *line, unsigned *irq) {
-    while ((line = find_word(line, "virtio_mmio.device="))) {
-        while (*line && *line != ' ' && *line != '@')
-            line++;
-        if (*line != '@')
-            continue;
-        line++;
-        uintptr_t address = parse_number(&line);
-        if (*line != ':')
-            continue;
-        line++;
-        *irq = (unsigned)parse_number(&line);
-        if (disk_is_at(address))
-            return address;
-    }
-    return 0;
-}
-
 static void show(void) {
     char id[BLK_ID_SIZE + 1] = {0};
     print_features("offered", disk.offered);
@@ -100,7 +80,7 @@ static void show(void) {
 int main(const struct hvm_start_info *info) {
     const char *line = (const char *)info->cmdline_paddr;
     unsigned irq;
-    uintptr_t address = find_disk(line, &irq);
+    uintptr_t address = disk_find(line, &irq);
     if (!address) {
         print("there is no disk: the command line has no virtio_mmio.device=SIZE@ADDRESS:IRQ of a "
               "block device (--disk FILE gives one)\n");

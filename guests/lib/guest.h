@@ -30,6 +30,11 @@ uint64_t parse_number(const char **text);
 // one that may come in by an `int` instruction. The table is in use from the first call on.
 void set_interrupt_handler(uint8_t vector, void *handler, unsigned ring);
 
+// ring3.c: lets ring 3 have these bytes; it gets whole pages of LARGE_PAGE_SIZE.
+void ring_3_allow(uintptr_t address, uint64_t size);
+// Goes on in ring 3, with interrupts off and no access to ports.
+_Noreturn void ring_3_enter(uintptr_t code, uintptr_t stack);
+
 // apic.c: makes interrupts come from the local and the I/O APIC, and from them alone.
 void apic_init(void);
 // A rising edge of this line is the interrupt `vector` of CPU 0.

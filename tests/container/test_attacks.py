@@ -1,4 +1,8 @@
-"""What is known to have broken out of containers, tried in one of ours, and refused."""
+"""What is known to have broken out of containers, tried in one of ours, and refused.
+
+Beside what guards the runtime itself is a container without it, in which the attack succeeds. For
+what guards the host's kernel, see test_defences.py; for races, test_attack_races.py.
+"""
 
 import hashlib
 import os
@@ -15,9 +19,12 @@ import pytest
 from ringlet.container import launch
 from ringlet.container.config import ContainerConfig
 from ringlet.container.sandbox import Container
+from ringlet.container.spec_names import CAPABILITIES
 from ringlet.errors import RingletError
 
+from .box import Box
 from .bundle import Bundle
+from .cgroups.inside import eventually
 from .rootfs import make_rootfs
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
@@ -61,26 +68,79 @@ def test_the_runtimes_program_cant_be_overwritten(run: Run, bundle: Bundle) -> N
     assert [digest(program) for program in programs] == before
 
 
-def test_the_program_that_comes_in_is_sealed() -> None:
-    fd = os.open(f"/proc/self/fd/{launch._helper_fd()}", os.O_RDWR)
-    try:
-        with pytest.raises(PermissionError):
-            os.write(fd, b"x")
-    finally:
-        os.close(fd)
+def overwrite_what_comes_in(box: Box) -> None:
+    """A container's root, who is the host's, writes to the program of a process that comes in."""
+    for name in ("bounding", "effective", "permitted"):
+        box.process["capabilities"][name] = list(CAPABILITIES)
+    waits = "until [ -e /tmp/{0} ]; do sleep 0.01; done"
+    attacker = box.create(
+        f"{waits.format('pid')}; exec 3< /proc/$(cat /tmp/pid)/exe && touch /tmp/opened;"
+        f"{waits.format('started')}; echo broken > /proc/self/fd/3"
+    )
+    box.start()
+    joins = {"type": "pid", "path": f"/proc/{attacker.pid}/ns/pid"}
+    box.linux["namespaces"] = [one for one in box.linux["namespaces"] if one["type"] != "pid"]
+    box.linux["namespaces"].append(joins)
+    comes_in = box.create("true")
+    status = Path(f"/proc/{comes_in.pid}/status").read_text()
+    pid = status.partition("\nNSpid:")[2].split("\n")[0].split()[-1]
+    (box.rootfs / "tmp/new").write_text(pid)
+    (box.rootfs / "tmp/new").rename(box.rootfs / "tmp/pid")
+    assert eventually((box.rootfs / "tmp/opened").exists)
+    box.start()
+    assert box.wait(comes_in) == 0
+    (box.rootfs / "tmp/started").touch()
+    box.wait(attacker)
 
 
-def test_no_descriptor_of_the_host_leaks(run: Run) -> None:
+def test_a_program_that_comes_in_is_sealed(box: Box) -> None:
+    """CVE-2019-5736, where nothing but the seal is left."""
+    overwrite_what_comes_in(box)
+    program = Path(launch.HELPER).read_bytes()
+    assert os.pread(launch._helper_fd(), len(program) + 1, 0) == program
+
+
+def test_a_program_on_the_disk_would_be_overwritten(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "helper"
+    shutil.copy(launch.HELPER, program)
+    with open(program, "rb") as file:
+        monkeypatch.setattr(launch, "_helper", file.fileno())
+        overwrite_what_comes_in(box)
+    assert program.read_bytes() == b"broken\n"
+
+
+@pytest.fixture
+def leaking() -> Iterator[int]:
+    """The host's root, which a program that is run would have open."""
+    fd = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+    os.set_inheritable(fd, True)
+    yield fd
+    os.close(fd)
+
+
+def test_no_descriptor_of_the_host_leaks(run: Run, leaking: int) -> None:
     """CVE-2024-21626: a descriptor of the host's root, left open."""
-    leaking = [os.open("/", os.O_RDONLY | os.O_DIRECTORY), os.open("/etc", os.O_PATH)]
-    try:
-        for fd in leaking:
-            os.set_inheritable(fd, True)
-        _, output = run("sh", "-c", "ls -l /proc/1/fd")
-    finally:
-        for fd in leaking:
-            os.close(fd)
-    assert {line.split()[-3] for line in output.splitlines() if "->" in line} <= {"0", "1", "2"}
+    _, output = run("sh", "-c", "ls -l /proc/1/fd")
+    assert {line.split()[-3] for line in output.splitlines() if "->" in line} == {"0", "1", "2"}
+
+
+def test_a_descriptor_that_is_handed_on_is_a_way_out(
+    box: Box, tmp_path: Path, leaking: int
+) -> None:
+    (tmp_path / "file").write_text("the host's")
+    script = f"cat /proc/self/fd/{leaking}{tmp_path}/file"
+    assert box.run(script, preserve_fds=leaking - 2) == "the host's"
+    made = box.create(script)
+    box.start()
+    assert box.wait(made) != 0
+
+
+def test_no_process_starts_in_a_folder_that_is_handed_on(box: Box, leaking: int) -> None:
+    box.process["cwd"] = f"/proc/self/fd/{leaking}"
+    error = box.fails("cwd", preserve_fds=leaking - 2)
+    assert "outside of the container" in error.message
 
 
 @pytest.mark.parametrize("fd", range(3, 12))
@@ -116,54 +176,34 @@ def test_proc_and_sys_are_mounted_where_they_seem_to_be(run: Run, rootfs: Path, 
         run("true")
 
 
-def test_what_is_masked_stays_so_whatever_dev_null_is(run: Run, rootfs: Path) -> None:
-    """CVE-2025-31133: an image's /dev/null that is a link to what is to be masked."""
-    shutil.rmtree(rootfs / "dev")
-    (rootfs / "dev").mkdir()
-    (rootfs / "dev/null").symlink_to("/proc/sysrq-trigger")
-    _, output = run("sh", "-c", "cat /proc/keys /proc/timer_list; ls /dev/null")
-    assert output == "/dev/null\n"
-
-
 def test_release_agent_is_out_of_reach(run: Run) -> None:
     """CVE-2022-0492: a cgroup of version 1 mounted in a namespace of one's own."""
     script = (
-        "mkdir /tmp/c; mount -t cgroup -o memory none /tmp/c || mount -t cgroup -o rdma x /tmp/c;"
-        "find / -name release_agent -writable 2> /dev/null; unshare -UrmC true && echo unshared"
+        "exec 2> /dev/null; for name in memory rdma none,name=new; do"
+        "  mount -t cgroup -o $name none /tmp && echo $name; "
+        "done; find / -name release_agent -writable; unshare -UrmC true && echo unshared; true"
     )
-    _, output = run("sh", "-c", script)
-    assert "release_agent" not in output.replace("release_agent': ", "")
-    assert "unshared" not in output
+    assert run("sh", "-c", script) == (0, "")
 
 
+# Most of these would harm the host. tests/nested has some that succeed.
 @pytest.mark.parametrize(
     "script",
     [
-        "echo 1 > /proc/sys/kernel/core_pattern",
         "echo '|/bin/sh' > /proc/sys/kernel/core_pattern",
         "echo h > /proc/sysrq-trigger",
-        "mknod /tmp/disk b 8 0 && cat /tmp/disk",
         "mknod /dev/mem c 1 1 && head -c 1 /dev/mem",
-        "mount -o remount,rw /proc/sys",
-        "umount /proc/kcore",
         "mount -t proc proc /tmp",
-        "chroot /proc/1/root ls",
         "insmod /bin/busybox",
-        "nsenter -t 1 -m true",
         "dmesg",
-        "swapoff -a && swapon /bin/busybox",
         "reboot -f",
         "ip link add dummy0 type dummy",
-        "iopl",
     ],
 )
 def test_a_container_cant(run: Run, script: str) -> None:
     status, output = run("sh", "-c", f"({script}) && echo done")
-    if script.startswith("chroot"):  # its own root, in which it is anyway
-        assert "ringlet-host" not in output
-        return
-    assert "done" not in output, output
     assert status != 0
+    assert "done" not in output, output
 
 
 def test_other_processes_arent_there_to_be_traced_or_killed(run: Run) -> None:
@@ -175,38 +215,6 @@ def test_other_processes_arent_there_to_be_traced_or_killed(run: Run) -> None:
     finally:
         sleeping.kill()
         sleeping.wait()
-
-
-@pytest.mark.needs_cgroups
-def test_hogs_leave_a_neighbour_its_share(rootfs: Path) -> None:
-    hogs = {
-        "fork": ["sh", "-c", "f() { f | f & }; f; sleep 100"],
-        "memory": ["sh", "-c", "x=x; while :; do x=$x$x; done"],
-        "cpu": ["sh", "-c", "while :; do :; done"],
-    }
-    containers: list[Container] = []
-    try:
-        for command in hogs.values():
-            config = ContainerConfig(
-                rootfs=rootfs, command=command, memory=32 << 20, pids=30, cpus=0.2, timeout=60
-            )
-            containers.append(Container(config))
-            containers[-1].start()
-        neighbour = ContainerConfig(
-            rootfs=rootfs, command=["sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"]
-        )
-        with Container(neighbour) as container:
-            result = container.run()
-        assert result.status == 0
-        assert subprocess.run(["true"], check=False).returncode == 0
-        for container in containers:
-            container.kill()
-            ended = container.wait(30)
-            assert ended is not None
-            assert ended.stats["pids"]["limit"] == 30
-    finally:
-        for container in containers:
-            container.close()
 
 
 @pytest.fixture(autouse=True)

@@ -118,9 +118,28 @@ __attribute__((interrupt)) static void interrupt(struct interrupt_frame *frame) 
     lapic_write(LAPIC_EOI, 0);
 }
 
-int disk_is_at(uintptr_t registers) {
+// Any other kind of device is left alone.
+static int is_at(uintptr_t registers) {
     base = registers;
     return get(MAGIC_VALUE) == MAGIC && get(DEVICE_ID) == BLOCK_DEVICE;
+}
+
+uintptr_t disk_find(const char *line, unsigned *irq) {
+    while ((line = find_word(line, "virtio_mmio.device="))) {
+        while (*line && *line != ' ' && *line != '@')
+            line++;
+        if (*line != '@')
+            continue;
+        line++;
+        uintptr_t address = parse_number(&line);
+        if (*line != ':')
+            continue;
+        line++;
+        *irq = (unsigned)parse_number(&line);
+        if (is_at(address))
+            return address;
+    }
+    return 0;
 }
 
 // The driver gives up and tells the device so (3.1.1).

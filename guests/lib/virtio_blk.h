@@ -33,8 +33,9 @@ struct disk {
 };
 extern struct disk disk;
 
-// Whether a block device is there: any other kind is left alone.
-int disk_is_at(uintptr_t registers);
+// The first block device of the words virtio_mmio.device=SIZE@ADDRESS:IRQ (Linux,
+// Documentation/admin-guide/kernel-parameters.txt). Where its registers are, or 0.
+uintptr_t disk_find(const char *line, unsigned *irq);
 
 // Takes over the device whose registers are there. What is wrong with it, or NULL.
 const char *disk_open(uintptr_t registers, unsigned irq);

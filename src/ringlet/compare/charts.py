@@ -1,0 +1,235 @@
+"""The charts of a report, as SVG or PNG, by matplotlib: `ringlet compare --chart NAME=FILE`.
+
+A chart shows a group of measures, the phases of one, or a quantity by the number of instances. The
+SVG has its text as text, refers to nothing outside of itself, and has attributes in the place of
+styles, so that a page under a strict Content Security Policy can hold it and style it.
+Source: SVG 1.1 (W3C), Appendix N: the properties that are presentation attributes as well.
+"""
+
+import importlib.util
+import os
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO, StringIO
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ringlet.compare.panels import (
+    LETTER,
+    MUTED,
+    Bars,
+    Canvas,
+    Panel,
+    Phases,
+    Series,
+    has_numbers,
+    wrap,
+)
+from ringlet.compare.report import Measure, Report, Way
+from ringlet.compare.words import clean, heading, slug
+from ringlet.errors import RingletError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SUFFIXES = (".svg", ".png")
+FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
+MOST_MEASURES = 60  # of a group that are looked at
+MOST_PANELS = 16  # of a chart
+MARKS = "¹²³⁴⁵⁶"  # of the notes below a chart
+GAP = 24  # pixels between two panels
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
+
+
+class Chart(NamedTuple):
+    """What a chart shows: some panels of one group."""
+
+    title: str
+    group: str
+    panels: Sequence[Panel]
+
+    def tell(self) -> str:
+        """What it shows, in words."""
+        return clean(f"{self.title}. " + ". ".join(panel.tell() for panel in self.panels), 4000)
+
+
+def require() -> None:
+    """Raises `RingletError` where there is no matplotlib to draw by."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RingletError("charts need matplotlib", "pip install 'ringlet[charts]'")
+
+
+def check_path(path: str) -> str:
+    """The suffix of a chart's file. Raises `RingletError` for one that can't be written."""
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in SUFFIXES:
+        raise RingletError(
+            f"can't draw a chart as {clean(path)}", f"a name that ends in {' or '.join(SUFFIXES)}"
+        )
+    return suffix
+
+
+def charts(report: Report) -> dict[str, Chart]:
+    """The charts that `report` has numbers for, by their names."""
+    groups: dict[str, list[Measure]] = {}
+    for measure in report.measures:
+        groups.setdefault(measure.group, []).append(measure)
+    found: dict[str, Chart] = {}
+    for group, measures in groups.items():
+        for suffix, panels in _kinds(measures[:MOST_MEASURES], report.ways):
+            if panels:
+                name = base = slug(group) + suffix
+                again = 1
+                while name in found:
+                    again += 1
+                    name = f"{base}-{again}"
+                found[name] = Chart(heading(group, 80), group, panels[:MOST_PANELS])
+    return found
+
+
+def names(report: Report) -> list[str]:
+    """The names of its charts."""
+    return list(charts(report))
+
+
+def _kinds(measures: Sequence[Measure], ways: Sequence[Way]) -> Iterator[tuple[str, list[Panel]]]:
+    """The charts of one group: the end of each one's name, and its panels."""
+    by_number: dict[tuple[str, str], dict[int, Measure]] = {}
+    for measure in measures:
+        base, _, count = measure.name.rpartition("-")
+        if re.fullmatch("[1-9][0-9]{0,5}", count) and has_numbers(measure, ways):
+            by_number.setdefault((base, measure.unit), {})[int(count)] = measure
+    series = [sorted(rows.items()) for rows in by_number.values() if len(rows) > 1]
+    inside = {id(row) for rows in series for _, row in rows}
+    alone = [row for row in measures if id(row) not in inside]
+    parts = [Phases(row, ways) for row in measures]
+    yield "", [Bars(row, ways) for row in alone if has_numbers(row, ways)]
+    whole = [part for part in parts if not any(map(part.is_begun_by, parts))]
+    yield "-phases", [part for part in whole if part.rows]
+    yield "-instances", [Series(rows, ways) for rows in series]
+
+
+def draw(report: Report, name: str, narrow: bool = False) -> str:
+    """The chart `name` as SVG: 880 pixels wide, or 360 with `narrow`. Raises `RingletError`."""
+    return _draw(_find(report, name), f"{name}-{'narrow' if narrow else 'wide'}", narrow)
+
+
+def write(report: Report, name: str, path: str) -> None:
+    """The chart `name` on white, SVG or PNG by the file's suffix. Raises `RingletError`."""
+    suffix = check_path(path)
+    chart = _find(report, name)
+    paper: dict[str, Any] = {"facecolor": "white", "bbox_inches": "tight", "pad_inches": 0.2}
+    if suffix == ".svg":
+        data = _draw(chart, name, **paper).encode()
+    else:
+        file = BytesIO()
+        with _style(name):
+            _figure(chart, narrow=False).savefig(file, format="png", dpi=144, **paper)
+        data = file.getvalue()
+    try:
+        with open(path, "wb") as output:
+            output.write(data)
+    except OSError as error:
+        raise RingletError(
+            f"can't write {clean(path)}: {error.strerror}", "name another file"
+        ) from None
+
+
+def _find(report: Report, name: str) -> Chart:
+    require()
+    found = charts(report)
+    if name not in found:
+        choices = ", ".join(found) or "no chart: it has no numbers"
+        raise RingletError(f"no chart is called {clean(name, 60)!r}", f"this report has {choices}")
+    return found[name]
+
+
+def _draw(chart: Chart, salt: str, narrow: bool = False, **options: Any) -> str:
+    file = StringIO()
+    none = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with _style(salt):
+        _figure(chart, narrow).savefig(file, format="svg", metadata=none, **options)
+    return _tidy(file.getvalue(), chart.tell())
+
+
+@contextmanager
+def _style(salt: str) -> Iterator[None]:
+    """Matplotlib's settings for as long as a chart is drawn, whatever the user's are."""
+    from matplotlib import style
+
+    ours = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": salt,  # the ids are the same each time
+        "text.parse_math": False,  # a $ is a $
+        "font.family": "DejaVu Sans",  # which comes with matplotlib
+        "lines.solid_capstyle": "butt",
+    }
+    with warnings.catch_warnings(), style.context(["default", ours]):
+        warnings.simplefilter("ignore")  # the font lacks a letter: the SVG's reader has others
+        yield
+
+
+def _figure(chart: Chart, narrow: bool) -> "Figure":
+    """The panels in two columns, or in one."""
+    width = 360 if narrow else 880
+    alone = len(chart.panels) == 1 or any(panel.is_wide for panel in chart.panels)
+    columns = 1 if narrow or alone else 2
+    column = (width - (columns - 1) * 2 * GAP) / columns
+    rows = [chart.panels[at : at + columns] for at in range(0, len(chart.panels), columns)]
+    heights = [max(panel.height(narrow, column) for panel in row) for row in rows]
+    notes = dict.fromkeys(note for panel in chart.panels for note in panel.notes())
+    marks = dict(zip(notes, MARKS, strict=False))
+    below = [
+        line
+        for note, mark in marks.items()
+        for line in wrap(f"{mark} {clean(note)}", width, 10.5, LETTER)
+    ]
+    canvas = Canvas(width, sum(heights) + GAP * len(rows) + 14 * len(below) - 10, marks)
+    y = 0.0
+    for row, height in zip(rows, heights, strict=True):
+        for at, panel in enumerate(row):
+            panel.draw(canvas, at * (column + 2 * GAP), y, column, narrow)
+        y += height + GAP
+    for at, line in enumerate(below):
+        canvas.text(0, y + 14 * at, line, size=10.5, color=MUTED)
+    return canvas.figure
+
+
+def _tidy(svg: str, description: str) -> str:
+    """Matplotlib's SVG without what a page can't hold: a doctype, styles, ids that others have."""
+    ET.register_namespace("", SVG)
+    ET.register_namespace("xlink", XLINK)
+    root = ET.fromstring(svg[svg.index("<svg") :])
+    used = {node.get(f"{{{XLINK}}}href", "")[1:] for node in root.iter()}
+    for node in root.iter():
+        if node.get("id") not in used:
+            node.attrib.pop("id", None)
+        for name, value in _properties(node.attrib.pop("style", "")):
+            node.set(name, value)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{SVG}}}style", f"{{{SVG}}}metadata"):
+                parent.remove(child)
+    for name in ("width", "height", "version"):
+        del root.attrib[name]
+    root.set("role", "img")
+    root.set("aria-label", description)
+    root.set("font-family", FONTS)
+    root.set("stroke-linejoin", "round")
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _properties(style: str) -> Iterator[tuple[str, str]]:
+    """The declarations of a style attribute; of a font, the weight and the size."""
+    for declaration in filter(None, style.split(";")):
+        name, _, value = (part.strip() for part in declaration.partition(":"))
+        if name == "font":
+            size = re.search("([0-9.]+)px", value)
+            yield "font-size", size[1] if size else "12"
+            if re.match("(bold|[67]00) ", value):
+                yield "font-weight", "700"
+        else:
+            yield name, value

@@ -1,0 +1,446 @@
+"""What a chart is made of: bars, phases and series, drawn on a canvas measured in pixels.
+
+Scales are the module's own: a report's numbers may be anything, and a bar's place has to be finite.
+A length tells the value on a linear scale only, so that a logarithmic one has points, not bars.
+"""
+
+import math
+import re
+import statistics
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ringlet.compare.report import Cell, Measure, Way
+from ringlet.compare.words import clean, heading, number, quantity
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, MUTED, GRID, PAPER = "#1c2128", "#5b6470", "#d9dde3", "#ffffff"
+
+# One colour a way, the same everywhere: blue and green where the host's kernel is shared, red and
+# yellow where there is one of its own. They differ in lightness too.
+COLOURS = {
+    "process": "#6b7683",
+    "container": "#0b6cb0",
+    "tiny-vm": "#d1540b",
+    "linux-vm": "#e3a21a",
+    "qemu": "#9c2f5f",
+    "runc": "#5cb3e4",
+    "crun": "#12936b",
+    "bwrap": "#8fc7a5",
+    "podman": "#4b4fa3",
+}
+MARKERS = "osD^vPX*h"
+MOST_SAMPLES = 60  # that are drawn of one cell
+LARGEST = 1e30  # and its reciprocal: what can be drawn
+LETTER, BOLD = 0.6, 0.68  # the width of one, of its size, in fonts that are wide
+LOG_RATIO = 20  # of the medians, beyond which the scale is logarithmic
+
+
+def colour(name: str, at: int) -> str:
+    """Of the way `name`, which is the report's number `at`."""
+    return COLOURS.get(name) or list(COLOURS.values())[at % len(COLOURS)]
+
+
+def can_be_drawn(value: float | None) -> bool:
+    """Whether there is a place for `value` on a scale."""
+    return value is not None and abs(value) <= LARGEST  # False for what isn't a number
+
+
+def has_median(cell: Cell | None) -> bool:
+    """Whether `cell` has a number that can be drawn."""
+    return cell is not None and cell.error is None and can_be_drawn(cell.median)
+
+
+def has_numbers(measure: Measure, ways: Sequence[Way]) -> bool:
+    """Whether there is a way that `measure` has a number of."""
+    return any(has_median(measure.ways.get(way.name)) for way in ways)
+
+
+def quartiles(cell: Cell) -> tuple[float, float]:
+    """The quartiles of a cell that has a median: of its samples, or as its spread tells."""
+    samples = [value for value in cell.samples if can_be_drawn(value)]
+    assert cell.median is not None
+    if len(samples) > 1:
+        low, _, high = statistics.quantiles(samples, n=4, method="inclusive")
+        return min(low, cell.median), max(high, cell.median)
+    half = cell.spread / 2 if cell.spread is not None and can_be_drawn(cell.spread) else 0
+    return cell.median - half, cell.median + half
+
+
+class Scale(NamedTuple):
+    """Values to pixels, `start` to `end`; what is beyond them stays at the edge."""
+
+    low: float
+    high: float
+    log: bool
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Where `value` is."""
+        if self.log:
+            value = math.log10(value) if value > 0 else self.low
+        share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """A few round values."""
+        if self.log:
+            every = math.ceil((self.high - self.low) / 5)
+            return [float(f"1e{at}") for at in range(int(self.low), int(self.high) + 1, every)]
+        span = self.high - self.low
+        ten = 10.0 ** math.floor(math.log10(span))
+        step = next(ten * part for part in (0.2, 0.5, 1, 2, 5) if span <= 5 * ten * part)
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        return [at * step for at in range(first, last + 1)]
+
+
+def make_scale(cells: Sequence[Cell], start: float, end: float) -> Scale:
+    """The scale for the medians and quartiles of `cells`."""
+    medians = [cell.median or 0 for cell in cells]
+    values = [value for cell in cells for value in quartiles(cell)]
+    low, high = min(values), max(values)
+    if low >= 1 / LARGEST and max(medians) > LOG_RATIO * min(medians):
+        low, high = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        return Scale(low, max(high, low + 1), True, start, end)
+    low, high = min(low, 0), max(high, 0)
+    return Scale(low, high if high - low > 1 / LARGEST else low + 1, False, start, end)
+
+
+class Canvas:
+    """A sheet of `width` x `height` pixels with the origin at the left top."""
+
+    def __init__(self, width: float, height: float, marks: Mapping[str, str]) -> None:
+        from matplotlib.figure import Figure
+
+        self.marks = marks  # of the notes
+        self.figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")
+        axes: Axes = self.figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, width), ylim=(height, 0))
+        axes.set_axis_off()
+        self._axes = axes
+
+    def text(
+        self, x: float, y: float, text: str, *, size: float = 12, right: bool = False,
+        color: str = INK, bold: bool = False, middle: bool = False,
+    ) -> None:  # fmt: skip
+        """One line, its baseline at `y`, its start (or end, or middle) at `x`."""
+        self._axes.text(
+            x, y, text, size=size, color=color, weight=700 if bold else 400, va="baseline",
+            ha="center" if middle else "right" if right else "left",
+        )  # fmt: skip
+
+    def box(self, x: float, y: float, width: float, height: float, **style: Any) -> None:
+        """A filled box."""
+        from matplotlib.patches import Rectangle
+
+        self._axes.add_patch(Rectangle((x, y), width, height, linewidth=0, clip_on=False, **style))
+
+    def line(self, x: Sequence[float], y: Sequence[float], **style: Any) -> None:
+        """A line, or its markers."""
+        self._axes.plot(x, y, **{"linewidth": 1, "clip_on": False, **style})
+
+
+class Panel(Protocol):
+    """A part of a chart under a title of its own."""
+
+    title: str
+    is_wide: bool  # has no other one beside it
+
+    def height(self, narrow: bool, width: float) -> float:
+        """In pixels."""
+        ...
+
+    def draw(self, canvas: Canvas, x: float, y: float, width: float, narrow: bool) -> None:
+        """Draws it with its left top at `x`, `y`."""
+        ...
+
+    def tell(self) -> str:
+        """What it shows, in words."""
+        ...
+
+    def notes(self) -> list[str]:
+        """What is to be noted of its numbers."""
+        ...
+
+
+def fit(text: str, width: float, size: float = 12) -> str:
+    """`text`, shortened to what fits into `width` pixels in most fonts."""
+    return clean(text, max(int(width / size / LETTER), 2))
+
+
+def wrap(text: str, width: float, size: float = 13, letter: float = BOLD) -> list[str]:
+    """`text` in one line or two of `width` pixels; as that of a title."""
+    letters = int(width / size / letter)
+    return textwrap.wrap(clean(text), letters, max_lines=2, placeholder=" …") or [""]
+
+
+def draw_head(canvas: Canvas, x: float, y: float, title: Sequence[str], below: str) -> float:
+    """The title and a line below it; where what follows begins."""
+    for line in title:
+        y += 17
+        canvas.text(x, y - 3, line, size=13, bold=True)
+    if below:
+        y += 15
+        canvas.text(x, y - 3, below, size=11, color=MUTED)
+    return y + 6
+
+
+class Rows:
+    """What panels share that have a row for each way."""
+
+    row = (24.0, 39.0)  # pixels, wide and narrow
+    foot = 0.0
+    is_wide = False
+
+    def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
+        self.measure = measure
+        self.title = heading(measure.title, 120)
+        self.rows = [
+            (at, way, measure.ways[way.name])
+            for at, way in enumerate(ways)
+            if has_median(measure.ways.get(way.name))
+        ]
+
+    def below(self) -> str:
+        """The line below the title."""
+        return ""
+
+    def height(self, narrow: bool, width: float) -> float:
+        """In pixels."""
+        title = len(wrap(self.title, width))
+        head = title * 17 + (15 if self.below() else 0) + 6
+        return head + len(self.rows) * self.row[narrow] + self.foot
+
+    def tell(self) -> str:
+        """What it shows, in words."""
+        found = (
+            f"{clean(way.title, 60)} {quantity(cell.median or 0, self.measure.unit)}"
+            for _, way, cell in self.rows
+        )
+        return f"{self.title}: {', '.join(found)}"
+
+    def notes(self) -> list[str]:
+        """What is to be noted of its numbers."""
+        return [cell.note for _, _, cell in self.rows if cell.note]
+
+    def draw(self, canvas: Canvas, x: float, y: float, width: float, narrow: bool) -> None:
+        """Draws it with its left top at `x`, `y`."""
+        y = draw_head(canvas, x, y, wrap(self.title, width), self.below())
+        left, right = (x, x + width) if narrow else (x + 112, x + width - 88)
+        row = self.row[narrow]
+        starts = [y + at * row + (17 if narrow else 0) for at in range(len(self.rows))]
+        self.draw_scale(canvas, left, right, starts, row - (17 if narrow else 0))
+        for at, way, cell in self.rows:
+            base = y + (13 if narrow else 12.5)
+            canvas.text(x, base, fit(way.title, width - 100 if narrow else 110))
+            value = fit(quantity(cell.median or 0, self.measure.unit), 96)
+            mark = canvas.marks.get(cell.note or "", "")
+            canvas.text(x + width, base, value + mark, right=True)
+            self.draw_row(canvas, cell, colour(way.name, at), left, right, y + 17 * narrow)
+            y += self.row[narrow]
+
+    def draw_scale(
+        self, canvas: Canvas, left: float, right: float, starts: Sequence[float], height: float
+    ) -> None:
+        """What is behind the rows."""
+
+    def draw_row(
+        self, canvas: Canvas, cell: Cell, color: str, left: float, right: float, y: float
+    ) -> None:
+        """One way's."""
+        raise NotImplementedError
+
+
+class Bars(Rows):
+    """A measure: a bar a way with whiskers from quartile to quartile, and the samples."""
+
+    def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
+        super().__init__(measure, ways)
+        self._log = self._scale(0, 1).log
+        self.foot = 16.0 if self._log else 0.0
+
+    def _scale(self, left: float, right: float) -> Scale:
+        return make_scale([cell for _, _, cell in self.rows], left, right)
+
+    def below(self) -> str:
+        """What is better, and whether a length tells the value."""
+        better = {"lower": "less is better", "higher": "more is better"}
+        words = (better.get(self.measure.better), "logarithmic scale" if self._log else None)
+        return ", ".join(word for word in words if word)
+
+    def draw_scale(
+        self, canvas: Canvas, left: float, right: float, starts: Sequence[float], height: float
+    ) -> None:
+        """A line at zero, or at each power of ten."""
+        scale = self._scale(left, right)
+        end = starts[-1] + height
+        for tick in scale.ticks() if self._log else [0.0]:
+            at = scale(tick)
+            for y in starts:
+                canvas.line([at, at], [y, y + height], color=GRID, zorder=0)
+            if self._log:
+                edge = at > right - 10
+                canvas.text(
+                    at, end + 12, f"{tick:,g}", size=10, color=MUTED, right=edge,
+                    middle=not edge and at > left + 10,
+                )  # fmt: skip
+
+    def draw_row(
+        self, canvas: Canvas, cell: Cell, color: str, left: float, right: float, y: float
+    ) -> None:
+        """The median, its quartiles, and its samples below."""
+        scale = self._scale(left, right)
+        at, middle = scale(cell.median or 0), y + 8
+        if self._log:
+            canvas.line([left, at], [middle] * 2, color=color, alpha=0.45, linewidth=1.5)
+        else:
+            zero = scale(0)
+            canvas.box(min(zero, at), y + 2, max(abs(at - zero), 1), 12, facecolor=color)
+        low, high = (scale(value) for value in quartiles(cell))
+        if high - low > (14 if self._log else 1):  # a point hides shorter ones
+            canvas.line([low, high], [middle] * 2, color=PAPER, linewidth=3)
+            canvas.line([low, high], [middle] * 2, color=INK, linewidth=1.25)
+            for end in (low, high):
+                canvas.line([end, end], [middle - 3, middle + 3], color=INK, linewidth=1.25)
+        if self._log:
+            canvas.line([at], [middle], marker="o", markersize=9, color=color)
+        samples = [value for value in cell.samples if can_be_drawn(value)]
+        samples = samples[:: len(samples) // MOST_SAMPLES + 1]
+        canvas.line(
+            [scale(value) for value in samples], [y + 18] * len(samples), color=color,
+            linestyle="none", marker="o", markersize=2.6, markeredgewidth=0, alpha=0.6,
+        )  # fmt: skip
+
+
+class Phases(Rows):
+    """The parts of a median: each way's as shares of its own whole."""
+
+    row = (44.0, 66.0)
+    is_wide = True
+
+    def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
+        super().__init__(measure, ways)
+        self.rows = [row for row in self.rows if phases(row[2])]
+
+    def below(self) -> str:
+        """What a length is."""
+        return "the parts of each way's time; each bar is its own whole"
+
+    def tell(self) -> str:
+        """What it shows, in words."""
+        found = (f"{clean(way.title, 60)}: {self._parts(cell)}" for _, way, cell in self.rows)
+        return f"{self.title}, in parts: {'; '.join(found)}"
+
+    def is_begun_by(self, other: "Phases") -> bool:
+        """Whether `other` has these phases and more, in each way."""
+        names = {way.name: [name for name, _ in phases(cell)] for _, way, cell in self.rows}
+        longer = {way.name: [name for name, _ in phases(cell)] for _, way, cell in other.rows}
+        return names != longer and all(
+            longer.get(way, [])[: len(parts)] == parts for way, parts in names.items()
+        )
+
+    def _parts(self, cell: Cell) -> str:
+        return ", ".join(f"{name} {number(value, 2)}" for name, value in phases(cell))
+
+    def draw_row(
+        self, canvas: Canvas, cell: Cell, color: str, left: float, right: float, y: float
+    ) -> None:
+        """The parts in turns of a full and a light tone, their names below."""
+        parts = phases(cell)
+        whole = sum(value for _, value in parts)
+        x = left
+        for at, (_, value) in enumerate(parts):
+            width = value / whole * (right - left)
+            canvas.box(x, y + 2, width, 14, facecolor=color, alpha=(1, 0.4, 0.7, 0.2)[at % 4])
+            if at:
+                canvas.line([x, x], [y + 2, y + 16], color=PAPER, linewidth=1.5)
+            x += width
+        for line in wrap(self._parts(cell), right - left, 10.5, LETTER):
+            y += 13
+            canvas.text(left, y + 15, line, size=10.5, color=MUTED)
+
+
+def phases(cell: Cell) -> list[tuple[str, float]]:
+    """The phases that can be drawn; none where there is nothing to compare."""
+    parts = [
+        (clean(name, 40).replace("_", " "), value)
+        for name, value in list(cell.phases.items())[:12]
+        if can_be_drawn(value) and value > 1 / LARGEST
+    ]
+    return parts if len(parts) > 1 else []
+
+
+class Series:
+    """A quantity by a number of instances: a line a way, named at its end."""
+
+    is_wide = True
+
+    def __init__(self, rows: Sequence[tuple[int, Measure]], ways: Sequence[Way]) -> None:
+        self.title = heading(re.split("[,:(]", rows[0][1].title)[0], 120)
+        self._unit = rows[0][1].unit
+        self._numbers = [count for count, _ in rows]
+        self._lines = []
+        for at, way in enumerate(ways):
+            cells = [(count, row.ways.get(way.name)) for count, row in rows]
+            points = [(count, cell) for count, cell in cells if cell and has_median(cell)]
+            if points:
+                self._lines.append((at, way, points))
+
+    def height(self, narrow: bool, width: float) -> float:
+        """In pixels."""
+        return len(wrap(self.title, width)) * 17 + 270 + 14 * max(len(self._lines) - 6, 0)
+
+    def tell(self) -> str:
+        """What it shows, in words."""
+        found = (
+            f"{clean(way.title, 60)} "
+            + ", ".join(f"{quantity(cell.median or 0, self._unit)} of {n}" for n, cell in points)
+            for _, way, points in self._lines
+        )
+        return f"{self.title}: {'; '.join(found)}"
+
+    def notes(self) -> list[str]:
+        """What is to be noted of its numbers."""
+        return [cell.note for _, _, points in self._lines for _, cell in points if cell.note]
+
+    def draw(self, canvas: Canvas, x: float, y: float, width: float, narrow: bool) -> None:
+        """Draws it with its left top at `x`, `y`."""
+        end = y + self.height(narrow, width) - 36
+        scale = make_scale([c for _, _, points in self._lines for _, c in points], end, 0)
+        below = f"{clean(self._unit, 20)}, by the number of instances"
+        below += ", logarithmic scale" if scale.log else ""
+        top = draw_head(canvas, x, y, wrap(self.title, width), below) + 12
+        scale = scale._replace(end=top)
+        left, right = x + 52, x + width - (108 if narrow else 200)
+        for tick in scale.ticks():
+            canvas.line([left, right], [scale(tick)] * 2, color=GRID, zorder=0)
+            canvas.text(left - 10, scale(tick) + 4, f"{tick:,g}", size=10, color=MUTED, right=True)
+        most = math.log(max(self._numbers) / min(self._numbers))
+        place = {
+            count: left + 12 + math.log(count / min(self._numbers)) / most * (right - left - 24)
+            for count in self._numbers
+        }
+        for count in self._numbers:
+            canvas.text(place[count], end + 18, number(count), size=11, color=MUTED, middle=True)
+        labels = []
+        for at, way, points in self._lines:
+            places = [place[count] for count, _ in points]
+            heights = [scale(cell.median or 0) for _, cell in points]
+            canvas.line(
+                places, heights, color=colour(way.name, at), linewidth=2, markersize=6,
+                marker=MARKERS[at % len(MARKERS)],
+            )  # fmt: skip
+            last = quantity(points[-1][1].median or 0, self._unit)
+            name = clean(way.title, 60)
+            marks = {canvas.marks.get(cell.note or "", "") for _, cell in points}
+            label = (name if narrow else f"{name} {last}") + "".join(sorted(marks))
+            labels.append((heights[-1], places[-1] + 10, label))
+        free = top - 8.0
+        for at_y, at_x, label in sorted(labels):
+            free = max(at_y, free)
+            canvas.text(at_x, free + 4, fit(label, width - (at_x - x)))
+            free += 15
