@@ -76,6 +76,8 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
         "root and containerd",
         lambda: os.geteuid() == 0 and all(map(shutil.which, ("containerd", "ctr"))),
     ),
+    "needs_chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
+    "needs_hyperfine": ("hyperfine", lambda: shutil.which("hyperfine") is not None),
     "needs_nested_kernel": ("`ringlet nested --setup`, run before", _has_nested_kernel),
 }
 

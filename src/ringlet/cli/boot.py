@@ -18,6 +18,7 @@ Examples:
   ringlet boot boot.bin --load-address 0x7c00
   ringlet boot --config vm.toml --timeout 5 --json
   ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
+  ringlet boot /boot/vmlinuz --file test.sh --exec 'sh test.sh'
   ringlet boot vmlinuz --disk root.raw,snapshot --root /dev/vda --exec 'cat /etc/os-release'
 
 \b
@@ -83,6 +84,13 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
     help="Run COMMAND in a Linux guest, as `sh -c` would, and end with its status.",
 )
 @click.option(
+    "--file",
+    "files",
+    metavar="FILE[:AT]",
+    multiple=True,
+    help="With --exec: COMMAND finds FILE at the path AT, in / if not given. May be given again.",
+)
+@click.option(
     "--root",
     metavar="DEVICE",
     help="Linux's root is on this disk, such as /dev/vda: COMMAND runs there, or else /sbin/init.",
@@ -108,6 +116,7 @@ def command(
     modules: tuple[str, ...],
     disks: tuple[str, ...],
     execute: str | None,
+    files: tuple[str, ...],
     root: str | None,
     kernel_modules: str | None,
     verbose: bool,
@@ -132,9 +141,10 @@ def command(
             values["disks"] = disks
         if execute is not None:
             output_fd = 2 if as_json else 1
-            values |= _to_execute(values, execute, root, kernel_modules, verbose, output_fd)
-        elif verbose:
-            raise ConfigError("--verbose goes with --exec", "leave it out")
+            values |= _to_execute(values, execute, files, root, kernel_modules, verbose, output_fd)
+        elif verbose or files:
+            option = "--verbose" if verbose else "--file"
+            raise ConfigError(f"{option} goes with --exec", "leave it out")
         elif root is not None:
             values |= _to_start(values, root, kernel_modules)
         elif kernel_modules is not None:
@@ -176,6 +186,7 @@ def _to_start(values: dict[str, Any], root: str, kernel_modules: str | None) -> 
 def _to_execute(
     values: dict[str, Any],
     execute: str,
+    files: tuple[str, ...],
     root: str | None,
     kernel_modules: str | None,
     verbose: bool,
@@ -184,6 +195,7 @@ def _to_execute(
     import os
     from pathlib import Path
 
+    from ringlet.cli.initramfs import split_file
     from ringlet.guest_command import configure
 
     _require_free(values, "--exec", "initrd", "modules", "serial", "com2", "com3")
@@ -192,6 +204,7 @@ def _to_execute(
         values["image"],
         execute,
         cmdline=values.get("cmdline", ""),
+        files=[split_file(file) for file in files],
         modules=None if kernel_modules is None else Path(kernel_modules),
         root=root,
         disks=values.get("disks", ()),

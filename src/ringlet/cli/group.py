@@ -14,6 +14,7 @@ COMMANDS = {
     "guests": "List the guest kernels that come with ringlet.",
     "initramfs": "Make the small system that a Linux kernel starts with.",
     "run": "Run a command in a container.",
+    "compare": "Show, on this machine, how a process, a container and a VM differ.",
     "nested": "Run a command in an emulated machine that has a hardware KVM.",
 }
 

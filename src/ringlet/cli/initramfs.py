@@ -80,9 +80,7 @@ def command(
         raise ConfigError("--modules without --module", "name the modules to load")
     if busybox is None:
         busybox = all(at.strip("/") for _, at in copies)
-    for file in files:
-        path, at = _split(file, "/")
-        copies.append((path, at if at != "/" else os.path.basename(path)))
+    copies += map(split_file, files)
     if command_line is None:
         run = [plan_line("arg", "sh"), plan_line("tty", ROWS, COLUMNS)]
     else:
@@ -101,6 +99,12 @@ def command(
 def _is_inside(path: str, folder: str) -> bool:
     folder, path = os.path.realpath(folder), os.path.realpath(path)
     return os.path.commonpath([folder, path]) == folder
+
+
+def split_file(text: str) -> tuple[str, str]:
+    """A file's path on the host, and that in the guest: FILE[:AT]. Raises `ConfigError`."""
+    path, at = _split(text, "/")
+    return path, at if at != "/" else os.path.basename(path)
 
 
 def _split(text: str, default: str) -> tuple[str, str]:

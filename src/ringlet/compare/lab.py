@@ -42,6 +42,7 @@ class Lab(Closing):
             for name in ("proc", "sys", "dev", "tmp"):
                 (self.rootfs / name).mkdir(parents=True)
             shutil.copy(self.work, self.rootfs / "work")
+            (self.rootfs / "disk").touch()  # for who mounts the disk there
             self.disk = self.folder / "disk"
             self._fill_disk()
             self.tsc_hz = self._measure_tsc()
@@ -56,11 +57,17 @@ class Lab(Closing):
             block = os.urandom(1 << 20)
             for _ in range(DISK_BYTES >> 20):
                 file.write(block)
+        self.disk.chmod(0o666)  # root in a container is another user
 
     def _measure_tsc(self) -> float:
         """Ticks of the time-stamp counter in a second, which the workload counts its time in."""
-        done = subprocess.run([self.work, "hz"], capture_output=True, text=True, check=True)
-        return float(done.stdout.partition("hz=")[2].split()[0])
+        try:
+            done = subprocess.run([self.work, "hz"], capture_output=True, text=True, check=True)
+            return float(done.stdout.partition("hz=")[2].split()[0])
+        except (OSError, subprocess.SubprocessError, IndexError) as error:
+            raise RingletError(
+                f"the workload doesn't run here: {error}", "run `make`, or install ringlet again"
+            ) from error
 
     def close(self) -> None:
         """Removes it all."""

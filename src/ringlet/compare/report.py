@@ -3,7 +3,7 @@
 A report that is read is hostile until checked: `read` takes nothing but this format.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -12,18 +12,22 @@ from ringlet.errors import RingletError
 VERSION = 1
 MAX_BYTES = 64 << 20  # of a report that is read
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_Few = msgspec.Meta(max_length=64)  # of what becomes a column, or a part of a bar
+_Many = msgspec.Meta(max_length=1024)
+
 
 class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where it was measured. `kvm` is `hardware`, `software` or `none`."""
 
     machine: str
     processor: str
-    processors: int
-    memory: int  # bytes
+    processors: _Count
+    memory: _Count  # bytes
     kernel: str
     kvm: str
     virtualization: str  # of the host itself: what /proc/cpuinfo and DMI tell, or `none`
-    versions: dict[str, str]  # of ringlet, Python, and each program that was run
+    versions: Annotated[dict[str, str], _Few]  # of ringlet, Python, and each program that was run
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,7 +51,7 @@ class Cell(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
     text: str | None = None
     error: str | None = None
     note: str | None = None  # what this way suffers from that others don't
-    phases: dict[str, float] = {}  # the parts of the median, in order
+    phases: Annotated[dict[str, float], _Few] = {}  # the parts of the median, in order
     command: str | None = None
 
 
@@ -61,7 +65,7 @@ class Measure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     better: str  # `lower`, `higher`, or empty where neither is
     how: str  # how the number is made
     meaning: str  # one sentence on what was found
-    ways: dict[str, Cell]
+    ways: Annotated[dict[str, Cell], _Few]
 
 
 class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -74,8 +78,8 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     complete: bool  # False: it was interrupted, or ran out of time
     command: str
     host: Host
-    ways: list[Way]
-    measures: list[Measure]
+    ways: Annotated[list[Way], _Few]
+    measures: Annotated[list[Measure], _Many]
 
 
 def to_json(report: Report) -> bytes:
@@ -105,6 +109,18 @@ def read(path: str) -> Report:
             "make it again, or use the ringlet that made it",
         )
     try:
-        return msgspec.convert(head, Report)
-    except msgspec.ValidationError as error:
+        report = msgspec.convert(head, Report)
+        _check_names(report)
+    except ValueError as error:  # msgspec's among them
         raise RingletError(f"{path} is damaged: {error}", hint) from None
+    return report
+
+
+def _check_names(report: Report) -> None:
+    """Each way and each measure is there once, and no cell is of another way."""
+    ways = {way.name for way in report.ways}
+    measures = {measure.name for measure in report.measures}
+    if len(ways) < len(report.ways) or len(measures) < len(report.measures):
+        raise ValueError("a way or a measure is there twice")
+    if any(measure.ways.keys() - ways for measure in report.measures):
+        raise ValueError("a measure has a way that the report hasn't")

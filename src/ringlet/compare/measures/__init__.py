@@ -56,6 +56,11 @@ class Measure(Protocol):
         ...
 
 
+def find(name: str) -> type[Measure]:
+    """The measure of this name, which isn't made yet."""
+    return import_module(f"{__name__}.{name}").Measure  # type: ignore[no-any-return]
+
+
 def load(name: str, lab: "Lab") -> Measure:
     """The measure of this name."""
-    return import_module(f"{__name__}.{name}").Measure(lab)  # type: ignore[no-any-return]
+    return find(name)(lab)

@@ -33,6 +33,11 @@ class Request(NamedTuple):
     disk: str | None = None  # a raw image of the host, which the workload finds at `Way.disk`
     limited: bool = False  # with the limits that this way has: `memory`, 64 processes, one CPU
 
+    @property
+    def reads_input(self) -> bool:
+        """Whether the workload reads its descriptor 0: what it gets is `Instance.write`'s."""
+        return self.words[0] == "calls"
+
 
 class Instance(Protocol):
     """A run of the workload that was begun. Times are CLOCK_MONOTONIC in nanoseconds."""
@@ -45,6 +50,10 @@ class Instance(Protocol):
 
         Raises `Unavailable` at the end of the output or after `timeout` seconds.
         """
+        ...
+
+    def write(self, data: bytes) -> None:
+        """Gives the workload input, on its descriptor 0."""
         ...
 
     def wait(self, timeout: float = 30) -> int:
@@ -79,6 +88,7 @@ class Way(Protocol):
     about: str  # one sentence
     own_kernel: bool  # what crashes in there isn't the host's
     disk: str  # where the workload finds `Request.disk`
+    least_memory: int  # bytes: a VM that is asked for with less gets so much
 
     def __init__(self, lab: "Lab") -> None:
         """Makes what it needs. Raises `Unavailable`, with the reason and a hint."""
@@ -101,8 +111,13 @@ class Way(Protocol):
         ...
 
 
+def find(name: str) -> type[Way]:
+    """The way of this name, which isn't made yet."""
+    return import_module(f"{__name__}.{name.replace('-', '_')}").Way  # type: ignore[no-any-return]
+
+
 def load(name: str, lab: "Lab") -> Way:
     """The way of this name. Raises `Unavailable` where it can't be gone here."""
-    way = import_module(f"{__name__}.{name.replace('-', '_')}").Way(lab)
+    way = find(name)(lab)
     assert way.name == name
-    return way  # type: ignore[no-any-return]
+    return way

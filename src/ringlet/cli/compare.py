@@ -1,0 +1,381 @@
+"""`ringlet compare`: the same work in a process, a container and a VM, side by side."""
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from ringlet.cli.output_file import OutputFile
+from ringlet.errors import ConfigError, RingletError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from ringlet.compare.report import Report
+    from ringlet.compare.run import Progress
+
+EPILOG = """\b
+Examples:
+  ringlet compare                                a process, a container, VMs: under two minutes
+  ringlet compare --quick
+  ringlet compare --with runc --with qemu --measure startup
+  ringlet compare --full --html page.html --json report.json
+  ringlet compare --ways process,container --chart startup=startup.svg
+  ringlet compare --load laptop.json server.json
+
+\b
+Ways: process, container, tiny-vm and linux-vm; with --with: qemu, runc, crun, bwrap, podman, or
+all that are installed. What can't be run here is a column that says why.
+Measures: startup, memory, processor, exits, disk, isolation, neighbour, density.
+Ctrl-C ends it and shows what was found by then.
+
+\b
+Status: 0; 125 if ringlet could not do it; 128 + n after signal n, with what was found.
+"""
+
+STDOUT = "-"
+MOST = 10_000  # of what can be counted here
+
+
+class Preset(NamedTuple):
+    """How thorough it is: rounds at least and at most, seconds for all, instances at once."""
+
+    least: int
+    most: int
+    seconds: float
+    instances: int
+
+
+DEFAULT = Preset(6, 30, 100, 20)
+QUICK = Preset(3, 5, 22, 5)
+FULL = Preset(10, 100, 900, 100)
+
+
+@click.command("compare", epilog=EPILOG)
+@click.argument("files", nargs=-1)
+@click.option("--with", "more", metavar="NAME", multiple=True, help="One more way, or `all`.")
+@click.option("--ways", "--only", metavar="NAMES", multiple=True, help="These ways alone.")
+@click.option("--measure", "measures", metavar="NAME", multiple=True, help="This measure alone.")
+@click.option("--quick", is_flag=True, help="Few rounds: some 20 seconds.")
+@click.option("--full", is_flag=True, help="All ways, 100 instances, more rounds: 15 minutes.")
+@click.option("--runs", type=int, metavar="N", help="N rounds, no fewer.")
+@click.option("--seconds", type=float, metavar="S", help="Be done in about S seconds.")
+@click.option("--kernel", metavar="FILE", help="Of the Linux VM; else the newest in /boot.")
+@click.option(
+    "--instances",
+    type=int,
+    metavar="N",
+    help=f"The most that run at once, if there is room; {DEFAULT.instances} if not given.",
+)
+@click.option(
+    "--json",
+    "json_file",
+    is_flag=False,
+    flag_value=STDOUT,
+    metavar="[FILE]",
+    help="All samples, on standard output if no FILE is named.",
+)
+@click.option("--csv", "csv_file", metavar="FILE", help="All samples; - is standard output.")
+@click.option("--html", "html_file", metavar="FILE", help="A page with charts.")
+@click.option(
+    "--chart", "charts", metavar="NAME=FILE", multiple=True, help="A chart, as .svg or .png."
+)
+@click.option("--load", metavar="FILE...", multiple=True, help="Show reports made with --json.")
+def command(
+    files: tuple[str, ...],
+    load: tuple[str, ...],
+    json_file: str | None,
+    csv_file: str | None,
+    html_file: str | None,
+    charts: tuple[str, ...],
+    **options: Any,
+) -> int:
+    """Run the same work as a process, in a container and in VMs, and show how they differ.
+
+    What each costs to start and to run, what it takes of memory, what it sees of the host, and
+    what happens to its neighbours; measured here, in turns, as often as the noise asks for.
+    """
+    if files and not load:
+        raise ConfigError(f"{files[0]!r} isn't an option", "reports are shown with --load")
+    plan = None if load else _Plan(**options)
+    reports = []
+    if plan is None:
+        if given := [name for name, value in options.items() if value]:
+            raise ConfigError(
+                f"--load measures nothing, and has no use for --{given[0]}", "leave it out"
+            )
+        from ringlet.compare.report import read
+
+        reports = [(path, read(path)) for path in (*load, *files)]
+        if len(reports) > 1 and (json_file or csv_file or html_file or charts):
+            raise ConfigError("a file is made of one report", "load one at a time")
+    with ExitStack() as stack, _signals() as caught:
+        outputs = _Outputs(stack, json_file, csv_file, html_file, charts)
+        if plan is not None:
+            outputs.check(plan.groups())
+            try:
+                report = plan.run(caught)
+            except KeyboardInterrupt:
+                return 128 + caught[0]  # before anything was found
+        else:
+            report = reports[0][1]
+        text = outputs.write(report)
+        if text is not None:
+            click.echo(text, nl=False)
+        else:
+            _show(report if len(reports) < 2 else reports)
+        outputs.complain()
+        return 128 + caught[0] if caught else 0
+
+
+class _Plan:
+    """What is to be measured. Raises `ConfigError`."""
+
+    def __init__(
+        self,
+        more: Sequence[str],
+        ways: Sequence[str],
+        measures: Sequence[str],
+        quick: bool,
+        full: bool,
+        runs: int | None,
+        seconds: float | None,
+        kernel: str | None,
+        instances: int | None,
+    ) -> None:
+        from ringlet.compare.lab import Settings
+        from ringlet.compare.measures import NAMES
+        from ringlet.compare.run import Limits
+        from ringlet.compare.ways import DEFAULT as USUAL
+        from ringlet.compare.ways import OPTIONAL
+
+        if quick and full:
+            raise ConfigError("--quick and --full exclude each other", "leave one out")
+        for name, value in (("runs", runs), ("seconds", seconds), ("instances", instances)):
+            if value is not None and not 1 <= value <= MOST:
+                raise ConfigError(f"--{name} is from 1 to {MOST}", "name a number in between")
+        preset = QUICK if quick else FULL if full else DEFAULT
+        asked = list(_words(more))
+        if "all" in asked or full:
+            asked = [*filter("all".__ne__, asked), *_installed(OPTIONAL)]
+        self.ways = _choose("way", [*(list(_words(ways)) or USUAL), *asked], [*USUAL, *OPTIONAL])
+        self.measures = _choose("measure", list(_words(measures)) or NAMES, NAMES)
+        self._settings = Settings(kernel, instances or preset.instances)
+        budget = preset.seconds if runs is None else float("inf")  # N rounds are N rounds
+        self._limits = Limits(
+            runs or preset.least, runs or preset.most, budget if seconds is None else seconds
+        )
+
+    def groups(self) -> list[str]:
+        """Of the measures: charts have their names."""
+        from ringlet.compare.measures import find
+
+        return [find(name).group for name in self.measures]
+
+    def run(self, caught: Sequence[int]) -> "Report":
+        """Measures. Raises `KeyboardInterrupt` if it ends before there is anything to show."""
+        import shlex
+
+        from ringlet.compare.run import compare
+
+        with _progress() as show:
+
+            def on_progress(progress: "Progress") -> None:
+                if caught:  # and what the signal raised was lost on the way
+                    raise KeyboardInterrupt
+                show(progress)
+
+            return compare(
+                self._settings,
+                self.ways,
+                self.measures,
+                self._limits,
+                command=shlex.join(["ringlet", *sys.argv[1:]]),
+                on_progress=on_progress,
+            )
+
+
+class _Outputs:
+    """The files that are asked for: found to be possible before anything is measured."""
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        json_file: str | None,
+        csv_file: str | None,
+        html_file: str | None,
+        charts: Iterable[str],
+    ) -> None:
+        if json_file == csv_file == STDOUT:
+            raise ConfigError("--json and --csv both go to standard output", "name a file for one")
+        self.charts = [_name_and_file(chart) for chart in charts]
+        if self.charts:
+            from ringlet.compare.charts import check_path, require
+
+            require()
+            for _, path in self.charts:
+                check_path(path)
+        self._files = {
+            path: stack.enter_context(OutputFile(path))
+            for path in (json_file, csv_file, html_file, *(path for _, path in self.charts))
+            if path not in (None, STDOUT)
+        }
+        self._json, self._csv, self._html = json_file, csv_file, html_file
+        self._failure: RingletError | None = None
+
+    def check(self, groups: Iterable[str]) -> None:
+        """Raises `ConfigError` for a chart of another group."""
+        from ringlet.compare.words import slug
+
+        known = list(dict.fromkeys(map(slug, groups)))
+        for name, _ in self.charts:
+            if not any(name == slug or name.startswith(f"{slug}-") for slug in known):
+                raise ConfigError(f"there is no chart {name!r}", f"there are {', '.join(known)}")
+
+    def write(self, report: "Report") -> str | None:
+        """Makes them: where one fails the others are there. What is for standard output."""
+        from ringlet.compare.report import to_json
+
+        texts = {}
+        if self._json is not None:
+            texts[self._json] = to_json(report).decode()
+        if self._csv is not None:
+            from ringlet.compare.csv import to_csv
+
+            texts[self._csv] = to_csv(report)
+        for file in texts.keys() - {STDOUT}:
+            self._file(file, partial(_write_text, texts[file]))
+        if self._html is not None:
+            from ringlet.compare import page
+
+            self._file(self._html, partial(page.write, report))
+        for name, file in self.charts:
+            from ringlet.compare import charts
+
+            self._file(file, partial(charts.write, report, name))
+        return texts.get(STDOUT)
+
+    def complain(self) -> None:
+        """Raises the `RingletError` of a file that could not be made."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _file(self, file: str, write: Callable[[str], None]) -> None:
+        output = self._files[file]
+        try:
+            write(output.path)
+            output.finish()
+        except OSError as error:
+            self._failure = RingletError(f"can't write {file}: {error.strerror}", "make room there")
+        except RingletError as error:
+            self._failure = error
+
+
+def _write_text(text: str, path: str) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as output:
+        output.write(text)
+
+
+def _words(given: Iterable[str]) -> Iterator[str]:
+    for text in given:
+        yield from filter(None, text.split(","))
+
+
+def _choose(what: str, asked: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Those that are asked for, in their order."""
+    asked = set(asked)
+    for name in sorted(asked.difference(known)):
+        raise ConfigError(f"there is no {what} {name!r}", f"there are {', '.join(known)}")
+    return [name for name in known if name in asked]
+
+
+def _installed(names: Iterable[str]) -> list[str]:
+    programs = {"qemu": "qemu-system-x86_64"}
+    return [name for name in names if shutil.which(programs.get(name, name))]
+
+
+def _name_and_file(text: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    if not name or not path:
+        raise ConfigError(f"{text!r} is no chart and its file", "such as startup=startup.svg")
+    return name, path
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that came: the first is a KeyboardInterrupt, others don't hurry it."""
+    caught: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        if len(caught) == 1:
+            raise KeyboardInterrupt
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # What our parent ignores, as nohup does, stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, on_signal)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[Progress], None]]":
+    """Shows it on standard error: a bar on a terminal, otherwise a line for each measure."""
+    if not sys.stderr.isatty():
+        told = set()
+
+        def tell(progress: "Progress") -> None:
+            if progress.measure not in told:
+                told.add(progress.measure)
+                click.echo(f"ringlet: measuring {progress.measure}", err=True)
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Display
+
+    # No thread of its own: it would take time from what is measured.
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
+    console = Console(stderr=True, color_system=_color())
+    with Display(*columns, console=console, auto_refresh=False, transient=True) as display:
+        task = display.add_task("getting ready", total=1.0, left="")
+
+        def show(progress: "Progress") -> None:
+            left = f"at most {progress.left:.0f} s left"
+            display.update(
+                task, description=progress.measure, completed=progress.done, left=left, refresh=True
+            )
+
+        display.refresh()
+        yield show
+
+
+def _show(shown: "Report | list[tuple[str, Report]]") -> None:
+    from rich.console import Console
+
+    from ringlet.compare.load import side_by_side
+    from ringlet.compare.table import Table, to_text
+
+    table: RenderableType = side_by_side(shown) if isinstance(shown, list) else Table(shown)
+    console = Console(color_system=_color(), highlight=False)
+    if console.is_terminal and not console.options.ascii_only:
+        console.print(table)
+    else:
+        click.echo(to_text(table, console.width, console.options.ascii_only), nl=False)
+
+
+def _color() -> Any:
+    return None if os.environ.get("NO_COLOR") else "auto"

@@ -1,0 +1,85 @@
+"""Many instances of one way at once, within a share of the memory that the host has free."""
+
+import os
+from contextlib import ExitStack
+
+from ringlet.closing import Closing
+from ringlet.compare.footprint import available, footprint
+from ringlet.compare.lab import Settings
+from ringlet.compare.ways import MIB, Instance, Request, Unavailable, Way
+from ringlet.errors import RingletError
+
+_KERNEL = MIB  # what the host's kernel may keep for an instance, in what no process shows
+_GIB = 1 << 30
+_PATIENCE = 120  # seconds, for a kernel to boot while others do
+
+
+class Full(Unavailable):
+    """There are as many as there can be: one more was tried."""
+
+
+class Crowd(Closing):
+    """Instances of `way`, all of which end with it. `instances` are those that have begun."""
+
+    def __init__(self, way: Way, request: Request, settings: Settings) -> None:
+        self._way = way
+        self._request = request
+        self.instances: list[Instance] = []
+        self._free = available()
+        self._limit = int(self._free * settings.memory_share)
+        self._stack = ExitStack()
+
+    def grow(self, count: int) -> None:
+        """Starts more, until there are `count` that work.
+
+        Raises `Unavailable`, before it hurts, where they would take more memory than they may, as
+        the ones before tell; `Full` where the next can't be started.
+        """
+        if not self.instances:
+            self._start(1)
+        self._check(count)
+        at_once = 2 * (os.cpu_count() or 1)  # or the last would wait too long for its turn
+        while len(self.instances) < count:
+            self._start(min(at_once, count - len(self.instances)))
+            if self._free - available() > self._limit:
+                raise Full(f"all of the {self._share()} is taken", "ask for fewer: --instances")
+
+    def processes(self) -> list[int]:
+        """Of all of them."""
+        return [pid for instance in self.instances for pid in instance.processes()]
+
+    def _check(self, count: int) -> None:
+        size, page_tables = footprint(self.processes())
+        need = count * ((size + page_tables) / len(self.instances) + _KERNEL)
+        if need > self._limit:
+            raise Unavailable(
+                f"{count} at once would take {need / _GIB:.1f} GiB, more than the {self._share()}",
+                "ask for fewer: --instances",
+            )
+
+    def _share(self) -> str:
+        return f"{self._limit / _GIB:.1f} GiB of the host's free memory that they may have"
+
+    def _start(self, count: int) -> None:
+        begun: list[Instance] = []
+        failure: OSError | RingletError | None = None
+        try:
+            for _ in range(count):
+                begun.append(self._way.spawn(self._request))
+                self._stack.callback(begun[-1].close)
+        except (OSError, RingletError) as error:
+            failure = error
+        try:
+            for instance in begun:
+                instance.read_line(_PATIENCE)
+                self.instances.append(instance)
+        except RingletError as error:
+            failure = failure or error
+        if isinstance(failure, RingletError):
+            raise Full(failure.message, failure.hint) from failure
+        if failure is not None:
+            raise Full(str(failure), "look at `ulimit -a`") from failure
+
+    def close(self) -> None:
+        """Ends them all."""
+        self._stack.close()

@@ -1,0 +1,26 @@
+"""A report as CSV, for a spreadsheet: a line for each sample, and for each cell that has none.
+
+Source: RFC 4180.
+"""
+
+import csv
+from io import StringIO
+
+from ringlet.compare.report import Report
+
+COLUMNS = ("measure", "unit", "way", "sample", "value", "error")
+
+
+def to_csv(report: Report) -> str:
+    """All samples, numbered from 1, in the order in which they were taken."""
+    file = StringIO(newline="")
+    lines = csv.writer(file)
+    lines.writerow(COLUMNS)
+    for measure in report.measures:
+        for name, cell in measure.ways.items():
+            start = (measure.name, measure.unit, name)
+            for number, value in enumerate(cell.samples, 1):
+                lines.writerow((*start, number, repr(value), ""))
+            if not cell.samples:
+                lines.writerow((*start, "", cell.text or "", cell.error or ""))
+    return file.getvalue()

@@ -1,0 +1,64 @@
+"""The machine that a comparison is made on.
+
+Source: proc(5), /proc/cpuinfo; Linux, Documentation/ABI/testing/sysfs-firmware-dmi-tables and
+drivers/firmware/dmi-id.c for /sys/class/dmi/id; arch/x86/include/asm/cpufeatures.h ("hypervisor").
+"""
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from ringlet.compare.report import Host
+from ringlet.errors import RingletError
+
+
+def look(versions: Mapping[str, str]) -> Host:
+    """The facts, and the versions of what is compared beside ringlet's and Python's."""
+    processor, is_guest = _processor()
+    model = " ".join(filter(None, map(_dmi, ("sys_vendor", "product_name"))))
+    return Host(
+        machine=model or platform.machine(),
+        processor=processor,
+        processors=len(os.sched_getaffinity(0)),
+        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        kernel=f"{platform.system()} {platform.release()}",
+        kvm=kvm(),
+        virtualization=(model or "a hypervisor that doesn't name itself") if is_guest else "none",
+        versions={"ringlet": version("ringlet"), "Python": platform.python_version(), **versions},
+    )
+
+
+def kvm() -> str:
+    """`hardware`, `software`, or `none` for one that is missing, or may not be opened."""
+    try:
+        from ringlet.kvm.system import System
+        from ringlet.probe import unsupported_instruction
+
+        with System() as system:
+            return "hardware" if unsupported_instruction(system) is None else "software"
+    except RingletError:
+        return "none"
+
+
+def _processor() -> tuple[str, bool]:
+    """Its name, and whether it says that a hypervisor runs it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            first = file.read(1 << 20).partition("\n\n")[0]
+    except OSError:
+        first = ""
+    facts = {}
+    for line in first.splitlines():
+        key, _, value = line.partition(":")
+        facts[key.strip()] = value.strip()
+    return facts.get("model name", "unknown"), "hypervisor" in facts.get("flags", "").split()
+
+
+def _dmi(name: str) -> str:
+    """What the firmware says of itself; empty where there is none, or nothing is said."""
+    try:
+        with open(f"/sys/class/dmi/id/{name}", errors="replace") as file:
+            return file.read(1 << 10).strip()
+    except OSError:
+        return ""

@@ -1,0 +1,129 @@
+"""How many instances start in a second, and how many there can be at once."""
+
+import os
+import shlex
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import ExitStack
+
+from ringlet.compare.crowd import Crowd, Full
+from ringlet.compare.lab import Lab
+from ringlet.compare.measures import Found, Row
+from ringlet.compare.measures.sentences import listed
+from ringlet.compare.ways import Instance, Request, Unavailable, Way
+from ringlet.errors import RingletError
+
+_SECONDS = 1.0  # that instances are started for
+_PATIENCE = 120  # seconds, for a kernel to boot
+_START = Request(["start"])
+_WAIT = Request(["wait"])
+_SOFTWARE_KVM = "this KVM emulates a guest's ring 0: it boots slower than on hardware"
+
+
+class Measure:
+    """Whole commands, as a shell starts them. No more memory is taken than the settings allow."""
+
+    name = "density"
+    group = "density"
+    rounds = 1
+    seconds = 8.0
+
+    def __init__(self, lab: Lab) -> None:
+        self._settings = lab.settings
+        self._at_once = os.cpu_count() or 1
+        self.rows = (
+            Row(
+                "rate",
+                "starts in a second, one after another",
+                "1/s",
+                "higher",
+                f"Begun, its first line read, and its end awaited, again and again for "
+                f"{_SECONDS:g} s.",
+                lambda medians: _compared(medians, "One after another"),
+                _SOFTWARE_KVM,
+            ),
+            Row(
+                "rate-at-once",
+                "starts in a second, side by side",
+                "1/s",
+                "higher",
+                f"The same with {self._at_once} at any time, as many as there are processors; "
+                "one process starts them all.",
+                lambda medians: _compared(medians, "Side by side"),
+                _SOFTWARE_KVM,
+            ),
+            Row(
+                "most",
+                "instances at once",
+                "",
+                "higher",
+                f"Idle ones, started until the host says no, or there are "
+                f"{self._settings.most_instances} (--instances). What they will take is told from "
+                f"the first one: not more than {self._settings.memory_share:.0%} of the memory "
+                "that is free.",
+                self._meaning_of_most,
+            ),
+        )
+
+    def sample(self, way: Way) -> Mapping[str, Found | Exception]:
+        """The three one after another."""
+        found: dict[str, Found | Exception] = {}
+        command = shlex.join(way.command(_START))
+        for name, at_once in (("rate", 1), ("rate-at-once", self._at_once)):
+            try:
+                found[name] = Found(_rate(way, at_once), command=command)
+            except (RingletError, OSError) as error:
+                found[name] = error
+        try:
+            found["most"] = self._most(way)
+        except RingletError as error:
+            found["most"] = error
+        return found
+
+    def _most(self, way: Way) -> Found:
+        bound = self._settings.most_instances
+        note = f"stopped at the bound of {bound}"
+        with Crowd(way, _WAIT, self._settings) as crowd:
+            try:
+                crowd.grow(bound)
+            except Full as error:
+                if not crowd.instances:
+                    raise
+                note = f"then: {error.message}"
+            return Found(float(len(crowd.instances)), note, command=shlex.join(way.command(_WAIT)))
+
+    def _meaning_of_most(self, medians: Mapping[str, float]) -> str:
+        bound = self._settings.most_instances
+        fewer = {name: most for name, most in medians.items() if most < bound}
+        if not medians:
+            return "None was tried at once."
+        if not fewer:
+            return f"{bound} at once are no trouble for any of them here."
+        return f"The host said no before there were {bound}: {listed(fewer)}."
+
+
+def _rate(way: Way, at_once: int) -> float:
+    """In a second. The oldest of those under way is the next that is waited for."""
+    count = 0
+    under_way: deque[Instance] = deque()
+    with ExitStack() as stack:  # one that failed leaves the others to be closed
+        began = time.monotonic()
+        while True:
+            while len(under_way) < at_once and time.monotonic() - began < _SECONDS:
+                under_way.append(way.spawn(_START))
+                stack.callback(under_way[-1].close)
+            if not under_way:
+                return count / (time.monotonic() - began)
+            instance = under_way.popleft()
+            instance.read_line(_PATIENCE)
+            if status := instance.wait(_PATIENCE):
+                raise Unavailable(f"one ended with status {status}", "try its command")
+            instance.close()
+            count += 1
+
+
+def _compared(medians: Mapping[str, float], how: str) -> str:
+    if not medians:
+        return "None could be started."
+    return f"{how}, a second is enough for {listed(medians)}."

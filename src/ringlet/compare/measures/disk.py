@@ -1,0 +1,67 @@
+"""How long a block of a disk takes to be read, written, and made durable."""
+
+import os
+import shlex
+from collections.abc import Mapping
+
+from ringlet.compare.lab import Lab
+from ringlet.compare.measures import Found, Row
+from ringlet.compare.measures.ratios import compare
+from ringlet.compare.outcome import outcomes, value
+from ringlet.compare.ways import Request, Way
+
+_BLOCK = 4096
+# In this order, or making the blocks durable would be to do so with all that were written before.
+_COUNTS = {"read": 1000, "flush": 50, "write": 1000}
+_PAST_CACHE = "past the guest's own cache (O_DIRECT), which would answer from its memory"
+
+
+class Measure:
+    """In microseconds for each block. All have the same image, in the host's page cache."""
+
+    name = "disk"
+    group = "disk"
+    rounds = 6
+    seconds = 1.0
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.rows = (
+            _row("read", "reading 4 KiB", "Reads"),
+            _row("write", "writing 4 KiB", "Writes"),
+            _row("flush", "writing 4 KiB durably", "Writes, each with an fdatasync of its own,"),
+        )
+
+    def sample(self, way: Way) -> Mapping[str, Found | Exception]:
+        """One run, for all three."""
+        words = []
+        for action, count in _COUNTS.items():
+            words += [action, way.disk, str(_BLOCK), str(count)]
+            words += ["direct"] if way.own_kernel else []
+        request = Request(words, disk=str(self._lab.disk))
+        command = shlex.join(way.command(request))
+        with open(self._lab.disk, "rb") as disk:
+            os.fdatasync(disk.fileno())  # what the last run wrote
+        results = outcomes(way, request, len(_COUNTS))
+        return {
+            action: Found(
+                value(result, "cycles") / self._lab.tsc_hz / count * 1e6,
+                note=_PAST_CACHE if way.name == "linux-vm" else None,
+                command=command,
+            )
+            for (action, count), result in zip(_COUNTS.items(), results, strict=True)
+        }
+
+
+def _row(name: str, title: str, what: str) -> Row:
+    return Row(
+        name,
+        title,
+        "us",
+        "lower",
+        f"{what} of {_COUNTS[name]} blocks of 4 KiB, at places that look random in an image of "
+        "64 MiB, one after another, in cycles that the workload counts. The image is in the host's "
+        "page cache.",
+        lambda medians: compare(medians, "us", title),
+        "this KVM emulates a guest's ring 0, and with it the driver of the disk",
+    )

@@ -1,0 +1,150 @@
+"""What becomes of an instance's work while a neighbour of the same kind runs wild."""
+
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+
+from ringlet.compare.lab import Lab
+from ringlet.compare.measures import Found, Row
+from ringlet.compare.measures.sentences import listed
+from ringlet.compare.outcome import numbers, value
+from ringlet.compare.ways import Instance, Request, Unavailable, Way
+from ringlet.errors import RingletError
+
+_FORK = ["fork", "10000"]
+_BOMB = Request(_FORK, limited=True)
+_BOMBS = Request(_FORK * 120, limited=True)  # in one instance, for longer than its neighbour works
+_TRIAL = Request(["fork", "100"], limited=True)  # of which limits let fewer through
+_CRASH = Request(["crash"])
+_STEPS = 10_000_000  # of the loop, by which its rate is found
+_LEAST, _MOST = 0.25, 5.0  # seconds that the neighbour works
+_PATIENCE = 60.0  # seconds for what takes moments
+
+
+class Measure:
+    """The rate of a loop beside the neighbour, in percent of its rate alone."""
+
+    name = "neighbour"
+    group = "neighbour"
+    rounds = 2
+    seconds = 3.0
+
+    def __init__(self, lab: Lab) -> None:
+        self._tsc_hz = lab.tsc_hz
+        self.rows = (_BOMB_ROW, _CRASH_ROW)
+
+    def sample(self, way: Way) -> Mapping[str, Found | Exception]:
+        """A fork bomb, and a crash of the kernel where that isn't the host's."""
+        found: dict[str, Found | Exception] = {}
+        for name, measure in (("bomb", self._bomb), ("crash", self._crash)):
+            try:
+                found[name] = measure(way)
+            except RingletError as error:
+                found[name] = error
+        return found
+
+    def _bomb(self, way: Way) -> Found:
+        if not way.own_kernel and _forks(way, _TRIAL) >= int(_TRIAL.words[1]):
+            raise Unavailable("nothing bounds its processes here: not tried", "run it as root")
+        steps = self._steps(way, _LEAST)
+        alone = _work(way, steps)
+        with closing(way.spawn(_BOMBS)) as bomb:
+            bomb.read_line(_PATIENCE)
+            forks = _number(bomb, "forks")
+            percent = _percent(alone, way, steps)
+        note = f"the bomb had {forks} processes" if forks else "its kernel has no fork(2) to offer"
+        return Found(percent, note, command=shlex.join(way.command(_BOMB)))
+
+    def _crash(self, way: Way) -> Found:
+        if not way.own_kernel:
+            return Found("shares the host's kernel: not tried")
+        began = time.monotonic()
+        _crash(way)
+        # Long enough for another one in the midst of the work.
+        steps = self._steps(way, 1.5 * (time.monotonic() - began))
+        alone = _work(way, steps)
+        percent = _percent(alone, way, steps, lambda: _crash(way))
+        return Found(percent, command=shlex.join(way.command(_CRASH)))
+
+    def _steps(self, way: Way, seconds: float) -> int:
+        """How many take so long, within bounds."""
+        bounded = min(max(_LEAST, seconds), _MOST)
+        return int(_STEPS * bounded * self._tsc_hz / _work(way, _STEPS))
+
+
+class _Ended(Unavailable):
+    """Its output has ended before its work was done."""
+
+
+def _work(way: Way, steps: int, during: Callable[[], None] = lambda: None) -> int:
+    """Cycles that a loop takes, while `during` is called. Raises `_Ended`."""
+    with closing(way.spawn(Request(["loop", str(steps)]))) as instance:
+        instance.read_line(_PATIENCE)
+        during()
+        try:
+            return max(1, _number(instance, "cycles"))
+        except Unavailable as error:
+            raise _Ended(error.message, error.hint) from error
+
+
+def _percent(
+    alone: int, way: Way, steps: int, during: Callable[[], None] = lambda: None
+) -> float | str:
+    """The rate of the same work now, or why there is none."""
+    try:
+        return 100 * alone / _work(way, steps, during)
+    except _Ended as error:
+        return f"it didn't live: {error.message}"
+
+
+def _forks(way: Way, request: Request) -> int:
+    with closing(way.spawn(request)) as instance:
+        instance.read_line(_PATIENCE)
+        return _number(instance, "forks")
+
+
+def _crash(way: Way) -> None:
+    """The end of its own kernel."""
+    with closing(way.spawn(_CRASH)) as instance:
+        instance.read_line(_PATIENCE)
+        said = "crashing"
+        with suppress(Unavailable):  # Linux may crash before its terminal has sent the line
+            said = instance.read_line(_PATIENCE)[1]
+        if said != "crashing":
+            raise Unavailable("its kernel may not be crashed", "try its command")
+        if instance.wait(_PATIENCE) == 0:
+            raise Unavailable("its kernel doesn't crash", "try its command")
+
+
+def _number(instance: Instance, name: str) -> int:
+    """Of its next line."""
+    return value(numbers(instance.read_line(_PATIENCE)[1]), name)
+
+
+def _meaning(medians: Mapping[str, float], what: str) -> str:
+    if not medians:
+        return f"None was tried beside {what}."
+    return f"Beside {what} work goes on, at {listed(medians, 'percent')} of its rate alone."
+
+
+_HOW = (
+    "The rate of a loop (steps for each cycle of the time-stamp counter) while {what}, in percent "
+    "of its rate alone, right before. A percentage says that it lived."
+)
+_BOMB_ROW = Row(
+    "bomb",
+    "work beside a fork bomb",
+    "percent",
+    "higher",
+    _HOW.format(what="a neighbour within limits (64 processes; a VM: its memory) forks all it can"),
+    lambda medians: _meaning(medians, "a fork bomb within limits"),
+)
+_CRASH_ROW = Row(
+    "crash",
+    "work beside a kernel that crashes",
+    "percent",
+    "higher",
+    _HOW.format(what="a neighbour starts and crashes its kernel"),
+    lambda medians: _meaning(medians, "a neighbour's kernel that crashes"),
+)

@@ -1,0 +1,291 @@
+"""A comparison under way: each measure of each way in turns, as often as the noise asks for.
+
+What disturbs the host for a while disturbs all ways alike: they take turns in each round, and
+another one begins each time. The first round of a measure only warms up. All measures have one
+that counts before any has a second, and then share the time that is left.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
+from statistics import median
+from typing import NamedTuple
+
+from ringlet.compare import host, measures, report, ways
+from ringlet.compare.lab import Lab, Settings
+from ringlet.compare.measures import Found, Measure, Row
+from ringlet.compare.report import Cell, Report
+from ringlet.compare.statistics import noise, spread
+from ringlet.compare.ways import Way
+from ringlet.errors import RingletError
+
+QUIET = 0.05  # noise below which more samples tell no more
+MAX_FAILURES = 2  # of a way in one measure, before it takes no more turns there
+_MAX_REASON = 500  # characters
+
+
+class Limits(NamedTuple):
+    """How long it goes on. Rounds are of those measures that leave it to the noise."""
+
+    least: int = 6  # rounds
+    most: int = 30
+    seconds: float = 100.0  # for all
+
+
+class Progress(NamedTuple):
+    """How far it is: what is measured, which part of all is done, and the seconds left."""
+
+    measure: str
+    done: float
+    left: float
+
+
+def compare(
+    settings: Settings,
+    way_names: Sequence[str],
+    measure_names: Sequence[str],
+    limits: Limits = Limits(),  # noqa: B008 (it can't be changed)
+    *,
+    command: str = "",
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Report:
+    """Measures, and leaves nothing behind but the report. `command` is what it says made it.
+
+    `on_progress` is called before each sample. A KeyboardInterrupt, also of its own, ends the
+    measuring and the report has what was found by then. Raises `RingletError`.
+    """
+    began = time.monotonic()
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with Lab(settings) as lab:
+        loaded = [measures.load(name, lab) for name in measure_names]
+        comparison = _Comparison(lab, way_names, loaded)
+        interrupted = False
+        try:
+            comparison.go(limits, began + limits.seconds, on_progress)
+        except KeyboardInterrupt:
+            interrupted = True
+        found, all_there = comparison.report(
+            "it was interrupted before"
+            if interrupted
+            else "no time was left for it; give it more with --seconds"
+        )
+    return Report(
+        created=created,
+        seconds=time.monotonic() - began,
+        complete=all_there and not interrupted,
+        command=command,
+        host=comparison.host,
+        ways=comparison.columns,
+        measures=found,
+    )
+
+
+class _Comparison:
+    """The ways that there are, and what was found."""
+
+    def __init__(self, lab: Lab, names: Sequence[str], loaded: Sequence[Measure]) -> None:
+        self.columns: list[report.Way] = []
+        self._ways: list[Way] = []
+        versions: dict[str, str] = {}
+        for name in names:
+            kind = ways.find(name)
+            error = None
+            try:
+                way = ways.load(name, lab)
+                versions |= way.versions()
+                self._ways.append(way)
+            except Exception as exception:
+                error = _reason(exception)
+            self.columns.append(
+                report.Way(name=name, title=kind.title, about=kind.about, error=error)
+            )
+        self.host = host.look(versions)
+        self._runs = [_Run(measure, self._ways) for measure in loaded]
+
+    def go(self, limits: Limits, deadline: float, on_progress: Callable[[Progress], None]) -> None:
+        """Measures: one round of each, then as many as its share of the time is enough for."""
+        began = time.monotonic()
+        done = 0.0
+
+        def run_on(run: _Run, end: float | None) -> None:
+            nonlocal done
+            for _ in run.turns(limits, end, deadline):
+                now = time.monotonic()
+                left = min(sum(each.left(limits) for each in self._runs), max(deadline - now, 0))
+                done = max(done, (now - began) / (now - began + left) if left else 0)
+                on_progress(Progress(run.measure.group, done, left))
+
+        for run in self._runs:
+            run_on(run, None)
+        for number, run in enumerate(self._runs):
+            now = time.monotonic()
+            needs = [max(each.left(limits), 1e-9) for each in self._runs[number:]]
+            run_on(run, now + (deadline - now) * needs[0] / sum(needs))
+
+    def report(self, reason: str) -> tuple[list[report.Measure], bool]:
+        """The rows, and whether no cell is empty; `reason` is why one is."""
+        rows = []
+        all_there = True
+        for run in self._runs:
+            for row in run.measure.rows:
+                cells = {}
+                for column in self.columns:
+                    cell = Cell(error=column.error)
+                    samples = run.samples.get((row.name, column.name))
+                    if samples is not None:
+                        cell = samples.cell(row, self.host.kvm)
+                        if (cell.median, cell.text, cell.error) == (None, None, None):
+                            cell.error = reason
+                            all_there = False
+                    cells[column.name] = cell
+                rows.append(_row(run.measure, row, cells))
+        return rows, all_there
+
+
+class _Run:
+    """A measure, and its samples by the names of row and way."""
+
+    def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
+        self.measure = measure
+        self.samples = {(row.name, way.name): _Samples(way) for row in measure.rows for way in ways}
+        self._ways = list(ways)  # that take turns
+        self._failures: Counter[str] = Counter()
+        self._rounds = 0
+        self._seconds = measure.seconds  # of a round
+        self._is_over = False
+
+    def left(self, limits: Limits) -> float:
+        """For how many more seconds it goes on, at most."""
+        return 0.0 if self._is_over else (self._bounds(limits)[2] - self._rounds) * self._seconds
+
+    def _bounds(self, limits: Limits) -> tuple[int, int, int]:
+        """Rounds that warm up, and how many there are at least and at most, with these."""
+        fixed = self.measure.rounds
+        least, most = (limits.least, limits.most) if fixed is None else (fixed, fixed)
+        warm_up = int(most > 1)
+        return warm_up, least + warm_up, most + warm_up
+
+    def turns(self, limits: Limits, end: float | None, deadline: float) -> Iterator[None]:
+        """Measures; it yields before each sample. No sample is begun after `deadline`.
+
+        With `end`, no round is begun that wouldn't be over by then; else the first that counts is
+        the last.
+        """
+        warm_up, least, most = self._bounds(limits)
+        while not self._is_over:
+            began = time.monotonic()
+            if self._rounds > warm_up and (end is None or began + self._seconds > end):
+                return
+            order = self._rounds % max(len(self._ways), 1)
+            for way in self._ways[order:] + self._ways[:order]:
+                if time.monotonic() >= deadline:
+                    return
+                yield
+                self._sample(way, keep=self._rounds >= warm_up)
+            self._rounds += 1
+            self._seconds = time.monotonic() - began
+            quiet = self.measure.rounds is None and self._rounds >= least and self._is_quiet()
+            self._is_over = quiet or self._rounds >= most or not self._ways
+
+    def _sample(self, way: Way, keep: bool) -> None:
+        found: Mapping[str, Found | Exception]
+        try:
+            found = self.measure.sample(way)
+        except Exception as error:  # of a plug-in: the cells of all others stay
+            found = {row.name: error for row in self.measure.rows}
+        failed = True
+        for row in self.measure.rows:
+            value = found.get(row.name, RingletError("nothing was found", "look at its command"))
+            failed &= isinstance(value, Exception)
+            if keep or isinstance(value, Exception):
+                self.samples[row.name, way.name].add(value)
+        if failed:
+            self._failures[way.name] += 1
+            if self._failures[way.name] >= MAX_FAILURES:
+                self._ways.remove(way)
+
+    def _is_quiet(self) -> bool:
+        names = {way.name for way in self._ways}
+        return all(
+            noise(samples.values) < QUIET
+            for (_, way), samples in self.samples.items()
+            if way in names and samples.values
+        )
+
+
+class _Samples:
+    """Of one way in one row."""
+
+    def __init__(self, way: Way) -> None:
+        self._own_kernel = way.own_kernel
+        self._cell = Cell()
+        self._phases: list[Mapping[str, float]] = []
+        self._failures = 0
+
+    @property
+    def values(self) -> list[float]:
+        return self._cell.samples
+
+    def add(self, found: Found | Exception) -> None:
+        """One more sample, or why there is none."""
+        cell = self._cell
+        if isinstance(found, Exception):
+            cell.error = _reason(found)
+            self._failures += 1
+            return
+        cell.note = found.note or cell.note
+        cell.command = found.command or cell.command
+        if isinstance(found.value, str):
+            cell.text = found.value
+        elif isfinite(found.value):
+            cell.samples.append(float(found.value))
+            self._phases.append(found.phases)
+        else:
+            self.add(RingletError("what was found is no number", "look at its command"))
+
+    def cell(self, row: Row, kvm: str) -> Cell:
+        """What they come to."""
+        cell = self._cell
+        if cell.samples:
+            cell.median = middle = median(cell.samples)
+            cell.spread = spread(cell.samples)
+            # Of the run that is nearest: medians of the parts don't add up to the median.
+            distances = [abs(value - middle) for value in cell.samples]
+            cell.phases = dict(self._phases[distances.index(min(distances))])
+        if cell.samples or cell.text is not None:
+            notes = [cell.note]
+            if row.software_kvm and self._own_kernel and kvm == "software":
+                notes.append(row.software_kvm)
+            if cell.error is not None:
+                times = "once" if self._failures == 1 else f"{self._failures} times"
+                notes.append(f"failed {times}: {cell.error}")
+                cell.error = None
+            cell.note = "; ".join(filter(None, notes)) or None
+        return cell
+
+
+def _row(measure: Measure, row: Row, cells: dict[str, Cell]) -> report.Measure:
+    medians = {name: cell.median for name, cell in cells.items() if cell.median is not None}
+    try:
+        meaning = row.meaning(medians)
+    except (LookupError, ValueError, ArithmeticError):  # of a way that isn't there
+        meaning = ""
+    return report.Measure(
+        name=row.name,
+        group=measure.group,
+        title=row.title,
+        unit=row.unit,
+        better=row.better,
+        how=row.how,
+        meaning=meaning,
+        ways=cells,
+    )
+
+
+def _reason(error: Exception) -> str:
+    """Why there is nothing, in one line."""
+    text = f"{error.message}; {error.hint}" if isinstance(error, RingletError) else str(error)
+    if not isinstance(error, RingletError | OSError):
+        text = f"{type(error).__name__}: {text}"
+    return " ".join(text.split())[:_MAX_REASON]

@@ -1,0 +1,46 @@
+"""What is said of samples: how far they lie apart, and how sure their median is.
+
+Source: W. J. Conover, Practical Nonparametric Statistics, 3rd edition, 3.2 ("Confidence interval
+for a quantile"), which asks nothing of how the samples are distributed.
+"""
+
+from collections.abc import Sequence
+from math import comb, inf
+from statistics import median, quantiles
+
+_ONE_IN = 20  # intervals of this confidence, 95 %, misses the median
+
+
+def spread(samples: Sequence[float]) -> float | None:
+    """The distance of the quartiles; None for fewer than two samples."""
+    if len(samples) < 2:
+        return None
+    first, _, third = quantiles(samples, n=4, method="inclusive")
+    return third - first
+
+
+def interval(samples: Sequence[float]) -> tuple[float, float] | None:
+    """The samples between which the median lies, with a confidence of at least 95 %.
+
+    They are as far from the smallest as from the largest. None where there are too few: under 6.
+    """
+    ordered = sorted(samples)
+    count = len(ordered)
+    # That the median is below the one of this rank: as many heads, at most, of `count` coins.
+    rank = ways = 0
+    while 2 * (ways + comb(count, rank)) * _ONE_IN <= 2**count:
+        ways += comb(count, rank)
+        rank += 1
+    return (ordered[rank - 1], ordered[count - rank]) if rank else None
+
+
+def noise(samples: Sequence[float]) -> float:
+    """Half the width of the median's interval, relative to it; infinite for too few samples."""
+    between = interval(samples)
+    if between is None:
+        return inf
+    low, high = between
+    if low == high:
+        return 0.0
+    middle = abs(median(samples))
+    return (high - low) / 2 / middle if middle else inf

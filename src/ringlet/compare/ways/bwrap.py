@@ -1,0 +1,27 @@
+"""Bubblewrap, the sandbox below Flatpak, which is namespaces alone.
+
+Source: bwrap(1).
+"""
+
+from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.ways.base import Rival
+
+
+class Way(Rival):
+    """All namespaces that it knows, and the same root."""
+
+    name = "bwrap"
+    title = "bubblewrap"
+    about = "The sandbox below Flatpak: namespaces, and neither limits nor a filter."
+    program = "bwrap"
+    package = "bubblewrap"
+
+    def command(self, request: Request) -> list[str]:
+        """`bwrap --unshare-all --bind ROOTFS / ... /work WORDS`."""
+        if request.limited:
+            raise Unavailable("bubblewrap sets no limits", "that is what it lacks")
+        command = [self.program, "--unshare-all", "--hostname", "ringlet", "--clearenv"]
+        command += ["--bind", str(self._lab.rootfs), "/", "--proc", "/proc", "--dev", "/dev"]
+        if request.disk is not None:
+            command += ["--bind", request.disk, self.disk]
+        return [*command, "/work", *request.words]

@@ -1,0 +1,16 @@
+"""crun, a container runtime in C, with the same bundles as runc.
+
+Source: crun(1).
+"""
+
+from ringlet.compare.ways import runc
+
+
+class Way(runc.Way):
+    """A bundle, and `crun run`."""
+
+    name = "crun"
+    title = "crun"
+    about = "A container runtime in C, with the namespaces, limits and filter of ringlet's."
+    program = "crun"
+    package = "crun"

@@ -1,0 +1,105 @@
+"""A VM of ringlet's with a stock Linux kernel, in which the workload is a command."""
+
+import os
+import shlex
+from pathlib import Path
+
+from ringlet.compare.instances import Streams
+from ringlet.compare.lab import ringlet_command
+from ringlet.compare.ways import MIB, Request, Unavailable
+from ringlet.compare.ways.base import CommandWay, size
+from ringlet.compare.ways.tiny_vm import Launched
+from ringlet.config import Disk, MachineConfig
+from ringlet.errors import RingletError
+from ringlet.guest_command import configure, prepare
+from ringlet.kvm.system import System
+from ringlet.machine import Machine
+from ringlet.nested.kernel import cache, kernels_under
+from ringlet.probe import require_linux
+
+CRASH = "ringlet_compare_crash"  # without this word of its kernel's, the workload crashes none
+PATIENCE = 120  # seconds for the first start, which decompresses the kernel
+
+
+class Way(CommandWay):
+    """The workload in an initramfs."""
+
+    name = "linux-vm"
+    title = "Linux VM"
+    about = "A VM of ringlet's with a distribution's own kernel, and the same program in it."
+    own_kernel = True
+    disk = "/dev/vda"
+    least_memory = 192 * MIB  # a distribution's kernel, its initramfs, and room to unpack it
+
+    def prepare(self) -> None:
+        """There has to be a KVM that runs Linux, and a kernel."""
+        try:
+            with System() as system:
+                require_linux(system, "a stock kernel")
+            self.kernel = self._lab.settings.kernel or _find_kernel()
+        except RingletError as error:
+            raise Unavailable(error.message, error.hint) from error
+
+    def try_out(self) -> None:
+        """As any, with more patience."""
+        with self.spawn(Request(["start"])) as run:
+            run.read_line(PATIENCE)
+            if status := run.wait(PATIENCE):
+                raise run.failure(f"it ended with status {status}")
+
+    def command(self, request: Request) -> list[str]:
+        """`ringlet boot KERNEL --file WORK:/work --exec '/work WORDS'`."""
+        command = [*ringlet_command(), "boot", self.kernel, "--file", f"{self._lab.work}:/work"]
+        command += ["--exec", _execute(request), "--memory", size(self._memory(request))]
+        if request.disk is not None:
+            command += ["--disk", request.disk.replace(",", ",,")]
+        if _crashes(request):
+            command += ["--cmdline", CRASH]
+        return command
+
+    def launch(self, request: Request) -> Launched:
+        """A `Machine`, of the same configuration, on a thread."""
+
+        def make(stdio: tuple[int, int, int]) -> Machine:
+            values = configure(
+                self.kernel,
+                _execute(request),
+                cmdline=CRASH if _crashes(request) else "",
+                files=[(self._lab.work, "/work")],
+                disks=[] if request.disk is None else [Disk(request.disk)],
+                output=stdio[:2],
+                errors=(None, stdio[2]),
+            )
+            machine = Machine(MachineConfig(**values, memory=self._memory(request)))
+            prepare(machine)
+            return machine
+
+        streams = Streams(self.command(request), input=request.reads_input)
+        return Launched(make, streams, line=1)
+
+    def _memory(self, request: Request) -> int:
+        return max(request.memory, self.least_memory)
+
+    def versions(self) -> dict[str, str]:
+        """The kernel's file: its release, where a distribution names it so."""
+        return {"guest kernel": os.path.basename(self.kernel).removeprefix("vmlinuz-")}
+
+
+def _execute(request: Request) -> str:
+    return shlex.join(["/work", *request.words])
+
+
+def _crashes(request: Request) -> bool:
+    return request.words[0] == "crash"
+
+
+def _find_kernel() -> str:
+    """The newest that is installed, or else one that `ringlet nested --setup` has fetched."""
+    for root in (Path("/"), *sorted(cache().glob("linux-image-*"))):
+        for kernel in kernels_under(root):
+            if os.access(kernel.vmlinuz, os.R_OK):
+                return str(kernel.vmlinuz)
+    raise Unavailable(
+        "no Linux kernel that this user may read is installed",
+        "name one with --kernel, or fetch one: ringlet nested --setup",
+    )

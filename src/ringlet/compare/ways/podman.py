@@ -1,0 +1,146 @@
+"""podman, with a root file system instead of an image, and no network, as ringlet's container.
+
+Source: podman-run(1), conmon(8).
+"""
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from tempfile import mkdtemp
+
+from ringlet.compare.instances import Spawned, tree
+from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.ways.base import PROCESSES, Rival, size
+from ringlet.container.cgroups import Cgroups
+
+_PR_SET_CHILD_SUBREAPER = 36
+_KILLED = 128 + signal.SIGKILL  # the status of a container that `close` has ended
+_PATIENCE = 10  # seconds, for the monitor of a container that has ended
+
+
+class Way(Rival):
+    """`podman run`, with its own storage, in the comparison's folder."""
+
+    name = "podman"
+    title = "podman"
+    about = "podman, as its users run it, with the same root and without a network."
+    program = "podman"
+    package = "podman"
+
+    def prepare(self) -> None:
+        """Its storage, a root of its own, into which it writes, and a cgroup to hold its own."""
+        self._folder = Path(mkdtemp(prefix="p", dir=self._lab.folder))  # short: podman wants that
+        self._rootfs = self._folder / "rootfs"
+        shutil.copytree(self._lab.rootfs, self._rootfs)
+        self._cgroup = f"/ringlet-compare-{os.getpid()}"
+        self._numbers = count(1)
+        self._runtime: list[str] = []
+        self._lab.on_close(self._remove_cgroups)
+
+    def try_out(self) -> None:
+        """With podman's own choice of a runtime, or else with runc."""
+        try:
+            super().try_out()
+        except Unavailable:
+            if shutil.which("runc") is None:
+                raise
+            self._runtime = ["--runtime", "runc"]
+            super().try_out()
+
+    def command(self, request: Request) -> list[str]:
+        """`podman run --rm --network none --rootfs ROOTFS /work WORDS`."""
+        command = [self.program]
+        for option, name in ("root", "storage"), ("runroot", "run"), ("tmpdir", "tmp"):
+            command += [f"--{option}", str(self._folder / name)]
+        command += ["--cgroup-manager", "cgroupfs", "--events-backend", "none"]
+        command += ["--storage-driver", "vfs", *self._runtime, "run", "--rm"]
+        number = next(self._numbers)
+        command += ["--name", f"ringlet-compare-{number}"]
+        command += ["--conmon-pidfile", str(self._folder / f"{number}.pid")]
+        command += ["--cgroup-parent", self._cgroup, "--network", "none", "--hostname", "ringlet"]
+        # Of themselves they are as high as root may raise them, which not every root may.
+        command += ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
+        if request.reads_input:
+            command += ["--interactive"]
+        if request.disk is not None:
+            command += ["--volume", f"{request.disk}:{self.disk}"]
+        if request.limited:
+            memory = size(request.memory).lower()
+            command += ["--memory", memory, "--memory-swap", memory]
+            command += ["--pids-limit", str(PROCESSES), "--cpus", "1"]
+        return [*command, "--rootfs", str(self._rootfs), "/work", *request.words]
+
+    def spawn(self, request: Request) -> "Run":
+        """As any, with the monitor's process."""
+        command = self.command(request)
+        pidfile = Path(command[command.index("--conmon-pidfile") + 1])
+        return Run(command, pidfile, input=request.reads_input)
+
+    def _remove_cgroups(self) -> None:
+        for hierarchy in Cgroups.find().hierarchies:
+            for folder, _, _ in os.walk(hierarchy.mount + self._cgroup, topdown=False):
+                with suppress(OSError):
+                    os.rmdir(folder)
+
+
+class Run(Spawned):
+    """A run of podman, whose container is the child of a monitor, which is no child of podman.
+
+    Where process 1 waits for no orphan, the monitor would stay as a zombie: it becomes ours.
+    """
+
+    _running = 0
+
+    def __init__(self, command: list[str], pidfile: Path, *, input: bool) -> None:
+        self._pidfile = pidfile
+        _adopt_orphans(True)
+        super().__init__(command, input=input)
+        Run._running += 1
+
+    def _roots(self) -> list[int]:
+        return [*super()._roots(), *self._monitor()]
+
+    def _monitor(self) -> list[int]:
+        with suppress(OSError, ValueError):
+            return [int(self._pidfile.read_text())]
+        return []
+
+    def close(self) -> None:
+        """Waits for the monitor as well, which tells podman and cleans up after it."""
+        if self.closed:
+            return
+        was_running = self.ended is None
+        super().close()
+        if was_running and self.wait() != _KILLED:  # it was about to make the container
+            options = self.command[1 : self.command.index("run")]
+            words = [self.command[0], *options, "rm", "--force", "--ignore", "--time", "0"]
+            name = self.command[self.command.index("--name") + 1]
+            subprocess.run([*words, name], capture_output=True, check=False)
+        until = time.monotonic() + _PATIENCE
+        while tree(self._monitor()) and time.monotonic() < until:
+            time.sleep(0.005)
+        _wait_for_monitors()
+        self._pidfile.unlink(missing_ok=True)
+        Run._running -= 1
+        if not Run._running:
+            _adopt_orphans(False)
+
+
+def _adopt_orphans(yes: bool) -> None:
+    """Makes this process the parent of its descendants that lose theirs."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)
+
+
+def _wait_for_monitors() -> None:
+    """For those that have ended, and are ours."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                if Path("/proc", name, "comm").read_text() == "conmon\n":
+                    os.waitpid(int(name), os.WNOHANG)

@@ -1,0 +1,72 @@
+"""runc, of the Open Container Initiative, with the configuration of ringlet's own container.
+
+Source: OCI Runtime Specification 1.0.2, config.md; runc(8).
+"""
+
+import json
+import os
+import subprocess
+from itertools import count
+from pathlib import Path
+from tempfile import mkdtemp
+
+from ringlet.compare.instances import Spawned
+from ringlet.compare.ways import Request
+from ringlet.compare.ways.base import Rival
+from ringlet.compare.ways.container import config
+from ringlet.container.describe import describe
+
+VERSION = "1.0.2"  # of the specification: what is described has nothing newer
+
+
+class Way(Rival):
+    """A bundle, and `runc run`."""
+
+    name = "runc"
+    title = "runc"
+    about = "The runtime below Docker, with the namespaces, limits and filter of ringlet's."
+    program = "runc"
+    package = "runc"
+
+    def prepare(self) -> None:
+        """A folder for bundles, and for the state."""
+        self._folder = Path(mkdtemp(prefix=f"{self.name}-", dir=self._lab.folder))
+        self._bundles: dict[str, str] = {}
+        self._numbers = count(1)
+
+    def command(self, request: Request) -> list[str]:
+        """`runc run --bundle BUNDLE ID`."""
+        bundle = self._bundle(request)
+        identifier = f"ringlet-compare-{next(self._numbers)}"
+        return [
+            *(self.program, "--root", str(self._folder / "state")),
+            *("run", "--bundle", bundle, identifier),
+        ]
+
+    def spawn(self, request: Request) -> "Run":
+        """Begins it as a process of its own."""
+        return Run(self.command(request), input=request.reads_input)
+
+    def _bundle(self, request: Request) -> str:
+        described, _ = describe(config(self._lab.rootfs, request))
+        text = json.dumps(described | {"ociVersion": VERSION}, indent=2)
+        if text not in self._bundles:
+            bundle = self._folder / f"bundle-{len(self._bundles) + 1}"
+            bundle.mkdir()
+            (bundle / "config.json").write_text(text)
+            self._bundles[text] = str(bundle)
+        return self._bundles[text]
+
+
+class Run(Spawned):
+    """A run of a runtime, which leaves a container half made if it is ended meanwhile."""
+
+    def close(self) -> None:
+        """Deletes that as well."""
+        if self.closed:
+            return
+        super().close()
+        program, root, state, *_, identifier = self.command
+        if os.path.exists(os.path.join(state, identifier)):
+            words = [program, root, state, "delete", "--force", identifier]
+            subprocess.run(words, capture_output=True, check=False)

@@ -1,0 +1,28 @@
+"""Disk: blocks of one image each way, read, written, and made durable."""
+
+import pytest
+
+from .samples import Samples, subsets, take
+
+
+@pytest.fixture(scope="module")
+def samples() -> Samples:
+    return take("disk")
+
+
+def test_each_way_reads_writes_and_flushes(samples: Samples) -> None:
+    for way in samples.found:
+        for action in ("read", "write", "flush"):
+            assert 0.01 < samples.number(way, action) < 1e6
+            command = (samples.get(way, action).command or "").replace("'", " ").split()
+            assert action in command
+            assert ("direct" in command) == (way == "tiny-vm")
+
+
+def test_the_sentences_are_right_for_any_ways(samples: Samples) -> None:
+    for row in samples.measure.rows:
+        for medians in subsets(samples.medians(row.name)):
+            assert bool(row.meaning(medians)) == bool(medians)
+    assert samples.row("read").meaning({"process": 1.0, "tiny-vm": 40.0}) == (
+        "Reading 4 KiB takes the tiny VM 40 times as long as the process."
+    )
