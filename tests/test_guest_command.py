@@ -196,6 +196,18 @@ def test_a_disk_may_be_the_root(system: Path) -> None:
 
 
 @needs_busybox
+def test_files_are_where_they_are_wanted(system: Path, tmp_path: Path) -> None:
+    kernel = str(system / "boot" / f"vmlinuz-{RELEASE}")
+    (tmp_path / "script").write_text("echo it")
+    values = configure(kernel, "true", files=[(str(tmp_path / "script"), "/opt/it")])
+    assert read(values["initrd"])["opt/it"].content == b"echo it"
+    with pytest.raises(ConfigError, match=r"can't copy .*absent"):
+        configure(kernel, "true", files=[(str(tmp_path / "absent"), "/it")])
+    with pytest.raises(ConfigError, match="a command on a disk doesn't see"):
+        configure(kernel, "true", files=[("x", "/x")], root="/dev/vda", disks=["a.raw"])
+
+
+@needs_busybox
 def test_a_command_with_a_zero_byte_is_none(system: Path) -> None:
     with pytest.raises(ConfigError, match="zero byte"):
         configure(str(system / "boot" / f"vmlinuz-{RELEASE}"), "a\0b")

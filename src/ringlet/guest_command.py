@@ -112,6 +112,7 @@ def configure(
     command: str,
     *,
     cmdline: str = "",
+    files: Sequence[tuple[str, str]] = (),
     modules: Path | None = None,
     root: str | None = None,
     disks: Sequence[Any] = (),
@@ -122,8 +123,9 @@ def configure(
 ) -> dict[str, Any]:
     """What `MachineConfig` needs so that `kernel` runs `command`, as `sh -c` would.
 
-    `modules` is the kernel's /lib/modules/RELEASE; None to look beside the kernel. With `root`, the
-    command finds what is on that one of the `disks`. With `window`, it has a terminal of that size.
+    `files` are files of the host, each with its path in the guest. `modules` is the kernel's
+    /lib/modules/RELEASE; None to look beside the kernel. With `root`, the command finds what is on
+    that one of the `disks`, and no files. With `window`, it has a terminal of that size.
     Raises `RingletError`.
     """
     from ringlet.images.initramfs import plan_line, shell
@@ -133,7 +135,7 @@ def configure(
     if window is not None:
         plan.append(plan_line("tty", str(window.lines), str(window.columns)))
     return {
-        **_configure(kernel, [*plan, *shell(command)], modules, root, disks),
+        **_configure(kernel, [*plan, *shell(command)], modules, root, disks, files),
         "cmdline": f"{'' if verbose else 'quiet '}{cmdline}",
         "serial": (None, 2) if verbose else "none",
         "com2": output,
@@ -181,11 +183,17 @@ def _configure(
     modules: Path | None,
     root: str | None,
     disks: Sequence[Any],
+    files: Sequence[tuple[str, str]] = (),
 ) -> dict[str, Any]:
     from ringlet.images.initramfs import build, find_busybox, plan_line
 
     _require_linux(kernel)
     if root is not None:
+        if files:
+            raise ConfigError(
+                "files are for the initramfs, which a command on a disk doesn't see",
+                "leave them out, or the root",
+            )
         if not disks:
             raise ConfigError(f"there is no disk for the root {root}", "name one")
         plan = [plan_line("rootdisk", root), *plan]
@@ -194,6 +202,7 @@ def _configure(
     build(
         archive,
         plan=plan,
+        copies=files,
         modules=modules,
         module_names=names,
         on_demand=on_demand,

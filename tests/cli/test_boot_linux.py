@@ -144,7 +144,7 @@ def test_so_it_does_where_a_configuration_file_names_them(vmlinuz: Path, tmp_pat
     assert "initrd" in refused(result)
 
 
-@pytest.mark.parametrize("options", [["--verbose"], ["--kernel-modules", "/lib"]])
+@pytest.mark.parametrize("options", [["--verbose"], ["--kernel-modules", "/lib"], ["--file", "x"]])
 def test_options_that_go_with_a_command_alone(options: list[str], vmlinuz: Path) -> None:
     assert "--exec" in refused(run("boot", vmlinuz, *options))
 
@@ -175,6 +175,14 @@ def test_a_busybox_that_needs_shared_libraries(vmlinuz: Path, tmp_path: Path) ->
     result = run("boot", vmlinuz, "--exec", "true", env=ENVIRONMENT | {"PATH": str(tmp_path)})
     assert "shared libraries" in refused(result)
     assert "busybox-static" in result.stderr
+
+
+@needs_busybox
+@pytest.mark.parametrize(
+    ("file", "wrong"), [("nosuch", "nosuch: No such file"), (":/x", "PATH[:AT]")]
+)
+def test_a_file_that_is_none(file: str, wrong: str, vmlinuz: Path) -> None:
+    assert wrong in refused(run("boot", vmlinuz, "--exec", "true", "--file", file))
 
 
 @needs_busybox

@@ -9,7 +9,7 @@ import pytest
 
 from .command import ENVIRONMENT, Running, refused, run
 
-COMMANDS = ["boot", "doctor", "guests", "initramfs", "run", "nested"]
+COMMANDS = ["boot", "doctor", "guests", "initramfs", "run", "compare", "nested"]
 
 
 def test_version_is_the_packages() -> None:

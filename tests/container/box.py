@@ -71,6 +71,13 @@ class Box:
             self.linux.update(MAPS)
             os.chown(self.rootfs, 100000, 100000)
 
+    def outside(self, id: int) -> int:
+        """What a user of the container, and the group of the same number, is on the host."""
+        for one in self.linux.get("uidMappings", ()):
+            if 0 <= id - one["containerID"] < one["size"]:
+                return int(one["hostID"]) + id - int(one["containerID"])
+        return id
+
     def create(self, script: str | None = None, **more: Any) -> Launched:
         if script is not None:
             self.process["args"] = ["/bin/sh", "-c", script]

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.container.config import (
-    PIDS,
     ContainerConfig,
     Volume,
     parse_variable,
@@ -49,7 +48,7 @@ def refused(make: Callable[[], object]) -> ConfigError:
 
 def test_what_is_not_said_is_the_safe_choice() -> None:
     made = config()
-    assert (made.network, made.user, made.pids) == ("none", "0", PIDS)
+    assert (made.network, made.user, made.pids) == ("none", "0", None)
     assert (made.memory, made.cpus, made.timeout, made.volumes) == (None, None, None, ())
 
 

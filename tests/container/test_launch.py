@@ -209,9 +209,10 @@ def test_ids_are_mapped(box: Box) -> None:
     made = box.create("id; cat /proc/self/uid_map; sleep 1000")
     box.start()
     status = Path(f"/proc/{made.pid}/status").read_text()
-    assert "\nUid:\t100007\t100007\t100007\t100007\n" in status
-    assert "\nGid:\t100008\t100008\t100008\t100008\n" in status
-    assert "\nGroups:\t100009 \n" in status
+    uid, gid, group = map(box.outside, (7, 8, 9))
+    assert f"\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\n" in status
+    assert f"\nGid:\t{gid}\t{gid}\t{gid}\t{gid}\n" in status
+    assert f"\nGroups:\t{group} \n" in status
 
 
 def test_offsets_of_time(box: Box) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import select
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import launch
+from ringlet.container import guard, launch
 from ringlet.container.config import ContainerConfig
 from ringlet.container.sandbox import Container, ContainerResult
 from ringlet.errors import ConfigError, RingletError
@@ -40,6 +41,7 @@ def cgroups() -> set[str]:
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     launch._helper_fd()  # is kept, for the next container
+    guard.watch(os.getpid())  # its guard, too
     mounts, fds = Path("/proc/self/mountinfo").read_text(), len(os.listdir("/proc/self/fd"))
     before = cgroups()
     yield
@@ -272,6 +274,12 @@ def test_many_at_once_dont_mix(rootfs: Path) -> None:
             container.close()
 
 
+def test_what_a_result_tells_is_still_there_when_the_container_is_not(run: Run) -> None:
+    result, _ = run("i=0; while [ $i -lt 20000 ]; do i=$((i + 1)); done")
+    assert result.stats["cpu"]["usage"]["total"] > 0
+    assert result.stats is result.stats
+
+
 def test_stats_are_for_programs(sleeping: Container) -> None:
     sleeping.start()
     json.dumps(sleeping.stats())
@@ -284,3 +292,23 @@ def test_signals_reach_the_command(sleeping: Container) -> None:
     result = sleeping.wait(30)
     assert result is not None
     assert (result.reason, result.status) == ("exit", 5)
+
+
+@pytest.mark.needs_mount_namespace
+def test_a_root_whose_file_system_cant_map_ids_is_seen_and_noted(tmp_path: Path) -> None:
+    rootfs = tmp_path / "rootfs"
+    rootfs.mkdir()
+    subprocess.run(["mount", "-t", "ramfs", "none", rootfs], check=True)
+    try:
+        make_rootfs(rootfs / "below")
+        config = ContainerConfig(
+            rootfs=rootfs / "below", command=["sh", "-c", "test -x /bin/sh && ! touch /bin/x"]
+        )
+        with (
+            open(os.devnull, "r+b", buffering=0) as null,
+            Container(config, stdio=(null.fileno(),) * 3) as container,
+        ):
+            assert container.run().status == 0
+        assert "its file system can't map IDs" in container.notes[-1]
+    finally:
+        subprocess.run(["umount", rootfs], check=True)

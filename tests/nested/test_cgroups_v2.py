@@ -1,5 +1,6 @@
 """Cgroup version 2 alone, with all its controllers: the tests of cgroups hold there, and more."""
 
+import errno
 import os
 import subprocess
 import time
@@ -9,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.cgroups import Cgroups
+from ringlet.container.cgroups import CgroupError, Cgroups
+from ringlet.container.cgroups.files import keyed
 
 from ..container.cgroups.conftest import make_cgroup  # noqa: F401
-from ..container.cgroups.inside import run
+from ..container.cgroups.inside import PYTHON, eventually, run, running
 from ..container.cgroups.test_bpf import *  # noqa: F403
 from ..container.cgroups.test_cgroup import *  # noqa: F403
 from ..container.cgroups.test_device_filter import *  # noqa: F403
@@ -80,3 +82,94 @@ def test_a_weight_of_shares_and_a_burst(make_cgroup: Any) -> None:  # noqa: F811
     cgroup.set({"cpu": {"quota": 20000}})
     assert Path(cgroup.unified, "cpu.max").read_text() == "20000 50000\n"
     assert Path(cgroup.unified, "cpu.max.burst").read_text() == "5000\n"
+
+
+def test_writes_of_a_disk_are_throttled(make_cgroup: Any, disk: Disk) -> None:  # noqa: F811
+    path, numbers = disk
+    major, minor = map(int, numbers.split(":"))
+    writable = {"allow": True, "type": "b", "major": major, "minor": minor, "access": "w"}
+    throttle = {"throttleWriteIOPSDevice": [{"major": major, "minor": minor, "rate": 4}]}
+    cgroup = make_cgroup({"blockIO": throttle, "devices": [writable]})
+    start = time.monotonic()
+    dd = run(cgroup, "dd", "if=/dev/zero", f"of={path}", "bs=4k", "count=8", "oflag=direct")
+    assert dd.returncode == 0, dd.stderr
+    assert time.monotonic() - start > 1  # second, of the 2 that it takes
+
+
+def test_weights_of_disks(make_cgroup: Any, disk: Disk) -> None:  # noqa: F811
+    major, minor = map(int, disk[1].split(":"))
+    cgroup = make_cgroup({"blockIO": {"weight": 10}})
+    weights = Path(cgroup.unified, "io.weight")
+    assert weights.read_text() == "default 1\n"
+    wanted = {"blockIO": {"weightDevice": [{"major": major, "minor": minor, "weight": 1000}]}}
+    with pytest.raises(CgroupError, match="Operation not supported"):
+        cgroup.set(wanted)
+    Path("/sys/fs/cgroup/io.cost.qos").write_text(f"{disk[1]} enable=1")
+    cgroup.set(wanted)
+    assert weights.read_text() == f"default 1\n{disk[1]} 10000\n"
+
+
+BUSY = ("/bin/sh", "-c", "echo ready; while :; do :; done")
+
+
+@pytest.mark.parametrize("lesser", [{"shares": 102}, {"idle": 1}])
+def test_processors_are_shared_by_weight(make_cgroup: Any, lesser: Any) -> None:  # noqa: F811
+    cpu = str(min(os.sched_getaffinity(0)))
+    more = make_cgroup({"cpu": {"shares": 1024, "cpus": cpu}})
+    less = make_cgroup({"cpu": {"cpus": cpu, **lesser}})
+
+    def used(cgroup: Any) -> int:
+        total: int = cgroup.stats()["cpu"]["usage"]["total"]  # nanoseconds
+        return total
+
+    with running(less, *BUSY), running(more, *BUSY):
+        before = used(more), used(less)
+        assert eventually(lambda: used(more) > before[0] + 500_000_000)
+        assert used(more) - before[0] > 3 * (used(less) - before[1])
+
+
+def test_memory_above_the_high_mark_slows_who_wants_it(make_cgroup: Any, tmp_path: Path) -> None:  # noqa: F811
+    cgroup = make_cgroup({"unified": {"memory.high": str(4 << 20)}})
+    script = f"echo ready; exec dd if=/dev/zero of={tmp_path}/file bs=1M count=64"
+
+    def events() -> dict[str, int]:
+        return keyed(Path(cgroup.unified, "memory.events").read_text())
+
+    with running(cgroup, "/bin/sh", "-c", script):
+        assert eventually(lambda: events()["high"] > 0)
+    assert events()["oom_kill"] == 0
+
+
+def test_a_reservation_and_swap_beside_the_limit(make_cgroup: Any) -> None:  # noqa: F811
+    memory = {"limit": 64 << 20, "swap": 96 << 20, "reservation": 16 << 20}
+    cgroup = make_cgroup({"memory": memory})
+    values = {
+        name: Path(cgroup.unified, f"memory.{name}").read_text().strip()
+        for name in ("max", "swap.max", "low")
+    }
+    assert values == {"max": str(64 << 20), "swap.max": str(32 << 20), "low": str(16 << 20)}
+
+
+HUGE = """
+import mmap
+HUGETLB = 0x40000
+for pages in (1, 2):
+    try:
+        with mmap.mmap(-1, pages << 21, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | HUGETLB) as it:
+            it[0] = it[(pages << 21) - 1] = 1
+        print(pages)
+    except OSError as error:
+        print(error.errno)
+"""
+
+
+def test_huge_pages_are_limited(make_cgroup: Any) -> None:  # noqa: F811
+    pages = Path("/proc/sys/vm/nr_hugepages")
+    pages.write_text("4")
+    try:
+        if int(pages.read_text()) < 4:
+            lacks("memory for four huge pages")
+        cgroup = make_cgroup({"hugepageLimits": [{"pageSize": "2MB", "limit": 2 << 20}]})
+        assert run(cgroup, PYTHON, "-Sc", HUGE).stdout.split() == ["1", str(errno.ENOMEM)]
+    finally:
+        pages.write_text("0")

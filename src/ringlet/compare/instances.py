@@ -88,10 +88,14 @@ class Streams(Closing):
         """That it failed, in its own words where it has said any, otherwise `what`."""
         said = os.pread(self._errors, _CHUNK, 0).decode(errors="replace")
         message, hint = _words(said)
-        return Unavailable(
-            message[:_MAX_WORDS] or what,
-            hint[:_MAX_WORDS] or f"try it: {shlex.join(self._command)}",
-        )
+        return Unavailable(message[:_MAX_WORDS] or what, hint[:_MAX_WORDS] or self._by_hand())
+
+    def too_late(self, what: str) -> Unavailable:
+        """That it still runs; what it has said so far is no reason."""
+        return Unavailable(what, self._by_hand())
+
+    def _by_hand(self) -> str:
+        return f"try it: {shlex.join(self._command)}"
 
     def close(self) -> None:
         """Closes all descriptors."""

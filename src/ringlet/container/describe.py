@@ -9,8 +9,8 @@ Source: OCI Runtime Specification 1.2, config.md and config-linux.md.
 import os
 from typing import Any
 
-from ringlet.container.config import ContainerConfig
-from ringlet.container.identity import Identity, find_user, id_ranges
+from ringlet.container.config import PIDS, ContainerConfig
+from ringlet.container.identity import Identity, Ranges, find_user, id_ranges
 from ringlet.errors import ConfigError
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -42,7 +42,8 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
     rootfs = os.path.abspath(config.rootfs)
     identity = find_user(rootfs, config.user)
     ranges, notes = id_ranges()
-    namespaces = ["pid", "ipc", "uts", "mount", "cgroup"]
+    identity = _mapped(identity, ranges)
+    namespaces = ["pid", "ipc", "uts", "mount", "cgroup", "user"]
     if config.network == "none":
         namespaces.append("network")
     linux: dict[str, Any] = {
@@ -50,11 +51,10 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
         "maskedPaths": [*spec_default.MASKED, *MASKED],
         "readonlyPaths": spec_default.READONLY,
         "seccomp": for_capabilities(CAPABILITIES),
+        "namespaces": [{"type": name} for name in namespaces],
+        "uidMappings": ranges[0],
+        "gidMappings": ranges[1],
     }
-    if ranges is not None:
-        namespaces.append("user")
-        linux["uidMappings"], linux["gidMappings"] = ranges
-    linux["namespaces"] = [{"type": name} for name in namespaces]
     described = {
         "ociVersion": "1.2.0",
         "root": {"path": rootfs, "readonly": config.read_only},
@@ -62,12 +62,29 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
         "process": _process(config, identity),
         "mounts": _mounts(
             config,
-            own_network="network" in namespaces,
-            has_groups=ranges is None or sum(one["size"] for one in ranges[1]) > _TERMINALS,
+            has_groups=_count(ranges[1]) > _TERMINALS,
         ),
         "linux": linux,
     }
     return described, notes
+
+
+def _mapped(identity: Identity, ranges: Ranges) -> Identity:
+    """Without the groups that its user namespace hasn't. Raises `ConfigError` if it isn't there."""
+    users, groups = map(_count, ranges)
+    for what, number, count in (("user", identity.uid, users), ("group", identity.gid, groups)):
+        if number >= count:
+            raise ConfigError(
+                f"the container has no {what} {number}: its {what}s end at {count - 1}",
+                "more take a range of yours in /etc/subuid and /etc/subgid, and newuidmap "
+                "(apt install uidmap)",
+            )
+    return identity._replace(groups=[gid for gid in identity.groups if gid < groups])
+
+
+def _count(mapping: list[dict[str, Any]]) -> int:
+    """How many IDs it has: they begin at 0, and there is no gap."""
+    return sum(one["size"] for one in mapping)
 
 
 def _process(config: ContainerConfig, identity: Identity) -> dict[str, Any]:
@@ -97,7 +114,9 @@ def _process(config: ContainerConfig, identity: Identity) -> dict[str, Any]:
 
 
 def _resources(config: ContainerConfig) -> dict[str, Any]:
-    resources: dict[str, Any] = {"pids": {"limit": config.pids}}
+    resources: dict[str, Any] = {}
+    if config.pids is not None or os.geteuid() == 0:
+        resources["pids"] = {"limit": PIDS if config.pids is None else config.pids}
     if config.memory is not None:
         # With what is swapped out: a limit that pushes its memory to the disk is none.
         resources["memory"] = {"limit": config.memory, "swap": config.memory}
@@ -106,9 +125,7 @@ def _resources(config: ContainerConfig) -> dict[str, Any]:
     return resources
 
 
-def _mounts(
-    config: ContainerConfig, *, own_network: bool, has_groups: bool
-) -> list[dict[str, Any]]:
+def _mounts(config: ContainerConfig, *, has_groups: bool) -> list[dict[str, Any]]:
     from ringlet.container.spec_default import NO, mounts
 
     described: list[dict[str, Any]] = [dict(mount) for mount in mounts(rootless=False)]
@@ -117,9 +134,6 @@ def _mounts(
             mount["options"] = list(NO)
         elif mount["destination"] == "/dev/pts" and not has_groups:
             mount["options"].remove(f"gid={_TERMINALS}")
-        elif mount["destination"] == "/sys" and not own_network:
-            # It shows the network namespace's devices, and so belongs to who owns that.
-            mount.update(type="bind", source="/sys", options=["rbind", *NO, "rro"])
     for volume in config.volumes:
         source = os.path.abspath(volume.source)
         if not os.path.exists(source):

@@ -16,6 +16,14 @@ _MAX_FILE = 1 << 20
 MAX_ID = (1 << 32) - 2
 
 
+def is_root_of_host() -> bool:
+    """Whether this process is root, and not of a user namespace alone, as podman's user is."""
+    if os.geteuid() != 0:
+        return False
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() == ["0", "0", str((1 << 32) - 1)]
+
+
 class Identity(NamedTuple):
     """A user of the container."""
 
@@ -87,9 +95,10 @@ def _records(rootfs: str, name: str, fields: int) -> list[list[str]]:
 
 
 _Mapping = list[dict[str, Any]]
+Ranges = tuple[_Mapping, _Mapping]  # of users, and of groups
 
 
-def id_ranges() -> tuple[tuple[_Mapping, _Mapping] | None, list[str]]:
+def id_ranges() -> tuple[Ranges, list[str]]:
     """Which IDs of the host a container's are, for users and for groups; and what that lacks."""
     if os.geteuid() == 0:
         return (_map(0, _root_range("/etc/subuid")), _map(0, _root_range("/etc/subgid"))), []

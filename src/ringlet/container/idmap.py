@@ -1,9 +1,11 @@
 """The map of a new user namespace, written from outside of it.
 
-Source: user_namespaces(7), "User and group ID mappings"; newuidmap(1).
+Source: user_namespaces(7), "User and group ID mappings"; newuidmap(1); proc_pid_stat(5).
 """
 
 import os
+
+_PF_EXITING = 4  # <linux/sched.h>: in the flags of proc_pid_stat(5)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +17,22 @@ def map_ids(pid: int, config: "Config") -> None:
 
     Raises LaunchError.
     """
+    from ringlet.container.launch import LaunchError
+
+    try:
+        _map_ids(pid, config)
+    except LaunchError:
+        if not _is_ending(pid):  # else that is the news, and not that its maps can't be written
+            raise
+
+
+def _is_ending(pid: int) -> bool:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b") ")[2].split()
+    return bool(int(fields[6]) & _PF_EXITING)
+
+
+def _map_ids(pid: int, config: "Config") -> None:
     linux = config.get("linux", {})
     if not any(one["type"] == "user" and "path" not in one for one in linux.get("namespaces", ())):
         return
@@ -23,7 +41,7 @@ def map_ids(pid: int, config: "Config") -> None:
         _write(pid, "uid_map", users)
         _write(pid, "gid_map", groups)
         return
-    if maps_own_id_alone(config):
+    if _is_own(users, os.geteuid()) and _is_own(groups, os.getegid()):
         # Without the right to change groups none can be dropped that denies something.
         _write_text(pid, "setgroups", "deny")
         _write(pid, "uid_map", users)
@@ -31,14 +49,6 @@ def map_ids(pid: int, config: "Config") -> None:
         return
     _run("newuidmap", pid, users)
     _run("newgidmap", pid, groups)
-
-
-def maps_own_id_alone(config: "Config") -> bool:
-    """Whether that is all that a user without rights maps: it takes none, and groups stay."""
-    linux = config.get("linux", {})
-    users, groups = linux.get("uidMappings", []), linux.get("gidMappings", [])
-    own = _is_own(users, os.geteuid()) and _is_own(groups, os.getegid())
-    return own and os.geteuid() != 0
 
 
 def _is_own(mappings: "list[IdMapping]", own: int) -> bool:

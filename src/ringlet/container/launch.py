@@ -14,8 +14,6 @@ import os
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, fcntl
 
-from ringlet.container.idmap import cgroup_owner, map_ids
-from ringlet.container.plan import NAMESPACES, Descriptors, Plan, creation, execution
 from ringlet.errors import RingletError
 
 TYPE_CHECKING = False
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringlet.container.cgroups import Cgroup
+    from ringlet.container.plan import Descriptors, Plan
     from ringlet.container.spec_types import Config, Process
 
 HELPER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_container", "container")
@@ -64,15 +63,20 @@ def create(
     no_pivot: bool = False,
     no_new_keyring: bool = False,
     idmap_root: bool = False,
+    connection: int | None = None,
 ) -> Launched:
     """Makes the container; returns when its init waits for `start`.
 
-    `folder`, the container's state folder (its name is the id), gets a socket, `start`.
+    `folder`, the container's state folder (its name is the id), gets a socket, `start`; none does
+    if the init is given a `connection` to whoever calls `start_over`.
     `on_runtime` is called with the init's process id once the namespaces are there and ids are
     mapped, before pivot_root; what it raises ends the init and is raised here. With `idmap_root`,
     files of the root belong to the container's users as they do to the host's.
     On any error nothing is left, the init is dead and reaped. Raises LaunchError.
     """
+    from ringlet.container.idmap import cgroup_owner, map_ids  # `start` needs none of it
+    from ringlet.container.plan import Descriptors, creation
+
     if not any(one["type"] == "mount" for one in config.get("linux", {}).get("namespaces", ())):
         raise LaunchError(
             "the container has no mount namespace of its own",
@@ -80,7 +84,7 @@ def create(
         )
     opened = _Opened()
     try:
-        waiting = opened.add(_listen(folder))
+        waiting = opened.add(_listen(folder)) if connection is None else connection
         console = None if console_socket is None else opened.add(_connect(console_socket))
         listener = _connect_listener(config, opened)
         descriptors = Descriptors(preserve_fds)
@@ -107,7 +111,8 @@ def create(
 
         return _carry_out(plan, descriptors, stdio, on_child, b"R")
     except BaseException:
-        _remove(os.path.join(folder, SOCKET))
+        if connection is None:
+            _remove(os.path.join(folder, SOCKET))
         raise
     finally:
         opened.close()
@@ -125,24 +130,41 @@ def start(folder: str) -> None:
             connection.connect(f"/proc/self/fd/{place}/{SOCKET}")  # a path may be too long
             connection.send(b"S")
         except OSError as error:
-            raise LaunchError(
-                "the container can't be started: its process has ended or runs already",
-                f"`state` tells; {error.strerror}",
-            ) from None
+            raise _not_waiting(error) from None
         _remove(os.path.join(folder, SOCKET))
-        seen = b""
-        while report := _receive(connection):
-            seen = report[:1]
-            if seen == b"E":
-                raise _error(report)
-        if seen != b"X":
-            raise LaunchError(
-                "the container's process ended before it was the command",
-                "was it killed? `dmesg` may tell of memory that ran out",
-            )
+        _hear_start(connection)
     finally:
         connection.close()
         os.close(place)
+
+
+def start_over(connection: socket) -> None:
+    """As `start`, by the other end of the init's connection."""
+    try:
+        connection.send(b"S")
+    except OSError as error:
+        raise _not_waiting(error) from None
+    _hear_start(connection)
+
+
+def _hear_start(connection: socket) -> None:
+    seen = b""
+    while report := _receive(connection):
+        seen = report[:1]
+        if seen == b"E":
+            raise _error(report)
+    if seen != b"X":
+        raise LaunchError(
+            "the container's process ended before it was the command",
+            "was it killed? `dmesg` may tell of memory that ran out",
+        )
+
+
+def _not_waiting(error: OSError) -> LaunchError:
+    return LaunchError(
+        "the container can't be started: its process has ended or runs already",
+        f"`state` tells; {error.strerror}",
+    )
 
 
 def execute(
@@ -162,6 +184,8 @@ def execute(
     `process` is checked. `bundle` and `id` are for the agent of seccomp's notifications. Raises
     LaunchError, also where the command can't be run (126, 127).
     """
+    from ringlet.container.plan import Descriptors, execution
+
     opened = _Opened()
     try:
         try:
@@ -191,6 +215,8 @@ def execute(
 
 def _others(pid: int) -> int:
     """The namespaces of `pid` that aren't ours."""
+    from ringlet.container.plan import NAMESPACES
+
     names = {"mount": "mnt", "network": "net"}
     flags = 0
     for kind, flag in NAMESPACES.items():
@@ -252,8 +278,8 @@ def _connect_listener(config: "Config", opened: _Opened) -> int | None:
 
 
 def _carry_out(
-    plan: Plan,
-    descriptors: Descriptors,
+    plan: "Plan",
+    descriptors: "Descriptors",
     stdio: tuple[int, int, int],
     on_child: "Callable[[int], None]",
     last: bytes,
@@ -292,6 +318,18 @@ def _carry_out(
     finally:
         ours.close()
         theirs.close()
+
+
+def run_alone(plan: "Plan", descriptors: "Descriptors", ours: socket, theirs: socket) -> None:
+    """Runs the helper to its end, for a plan that makes no container. Raises LaunchError.
+
+    `theirs` is in place of its streams, and what failed is said over it.
+    """
+    stream = theirs.fileno()
+    helper = _spawn(plan, descriptors, (stream, stream, stream), stream)
+    _, status = os.waitpid(helper, 0)
+    if status:
+        raise _error(_receive(ours))
 
 
 def _go(connection: socket) -> None:
@@ -349,7 +387,9 @@ def _moved(fd: int) -> int:
     return high
 
 
-def _spawn(plan: Plan, descriptors: Descriptors, stdio: tuple[int, int, int], control: int) -> int:
+def _spawn(
+    plan: "Plan", descriptors: "Descriptors", stdio: tuple[int, int, int], control: int
+) -> int:
     data, size = plan.encode()
     opened = _Opened()
     try:
@@ -406,6 +446,8 @@ _HINTS = {
     "hard": "to raise a hard limit takes CAP_SYS_RESOURCE, which this host doesn't give",
     "cgroup": "is the cgroup there, and may this user move processes to it?",
     "bind": "is the source there?",
+    "filesystem": "who may mount proc owns the pid namespace, sysfs network, mqueue ipc",
+    "idmap": "it takes root, and a file system that can: ext4, xfs, btrfs; tmpfs since Linux 6.3",
     "clone": "does this kernel allow the namespaces? `sysctl user.max_user_namespaces`",
     "hook": "the hook's own output may tell",
 }

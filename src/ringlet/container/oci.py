@@ -105,13 +105,14 @@ def _runtime(values: "dict[str, Any]", log: Log) -> "Runtime":
     when = values.get("rootless", "auto")
     if when not in ("true", "false", "auto"):
         raise OptionError(f"--rootless {when}: not known", "use true, false or auto")
+    from ringlet.container.identity import is_root_of_host
     from ringlet.container.runtime import Runtime
     from ringlet.container.state import Store, default_root
 
     return Runtime(
         Store(values.get("root") or default_root()),
         log,
-        may_lack=os.geteuid() != 0 if when == "auto" else when == "true",
+        may_lack=not is_root_of_host() if when == "auto" else when == "true",
     )
 
 

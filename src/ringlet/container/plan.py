@@ -10,7 +10,6 @@ import os
 
 from ringlet.container import plan_mounts, plan_process
 from ringlet.container.fast_json import dumps
-from ringlet.container.idmap import maps_own_id_alone
 from ringlet.container.spec import process_of
 from ringlet.container.spec_sysctl import sysctl_path
 
@@ -42,7 +41,10 @@ class Plan:
 
     def add(self, step: str, what: object = "", *words: object) -> None:
         """One more step."""
-        self._lines.append(" ".join([step, *(_escape(str(word)) for word in (what, *words))]))
+        texts = [str(word) for word in (what, *words)]
+        if _needs_escape("".join(texts)):
+            texts = [_escape(text) for text in texts]
+        self._lines.append(" ".join([step, *texts]))
 
     def attach(self, data: bytes) -> int:
         """Data for a step; its offset."""
@@ -56,9 +58,11 @@ class Plan:
         return text + self._data, len(text)
 
 
+def _needs_escape(text: str) -> bool:
+    return not (text.isascii() and text.isprintable()) or " " in text or "%" in text
+
+
 def _escape(word: str) -> str:
-    if word.isascii() and word.isprintable() and " " not in word and "%" not in word:
-        return word
     return "".join(
         chr(byte) if 0x20 < byte < 0x7F and byte != 0x25 else f"%{byte:02X}"
         for byte in os.fsencode(word)
@@ -143,7 +147,7 @@ def creation(
     if process.get("terminal") and console is not None:
         _add_console(plan, process, descriptors.give(console), mount=True)
     plan_mounts.protect(plan, config)
-    plan_process.become_user(plan, process, may_set_groups=not maps_own_id_alone(config))
+    plan_process.become_user(plan, process)
     plan_process.find_command(plan, process)
     plan.add("ready")
     plan.add("wait", "", descriptors.give(start))
@@ -189,7 +193,7 @@ def execution(
     if process.get("terminal") and console is not None:
         _add_console(plan, process, descriptors.give(console), mount=False)
     plan_process.set_affinity(plan, process, "final")
-    plan_process.become_user(plan, process, may_set_groups=not maps_own_id_alone(config))
+    plan_process.become_user(plan, process)
     plan_process.find_command(plan, process)
     given = None
     if listener is not None:

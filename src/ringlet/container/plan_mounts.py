@@ -7,6 +7,7 @@ Source: OCI Runtime Specification 1.2, config.md ("Mounts"), config-linux.md ("D
 import os
 
 from ringlet.container.idmap import as_text
+from ringlet.container.labels import label_of
 from ringlet.container.spec import process_of
 
 TYPE_CHECKING = False
@@ -45,6 +46,8 @@ _WORDLESS = (
 )  # fmt: skip
 # File systems without a disk: read-only is the mount, and not the file system, which others share.
 _DISKLESS = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay", "bpf")
+_LABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")  # by the kernel's policy, file by file
+_CGROUPS = "/sys/fs/cgroup"
 
 _DEVICES: "tuple[Device, ...]" = tuple(
     {"path": f"/dev/{name}", "type": "c", "major": major, "minor": minor, "fileMode": 0o666}
@@ -143,6 +146,7 @@ def _part(plan: "Plan", target: str, slot: int) -> None:
 def build_root(plan: "Plan", config: "Config", *, cgroup: "Cgroup | None", new: set[str]) -> None:
     """The root and what is mounted in it, before it is the root."""
     linux = config.get("linux", {})
+    label = label_of(linux, "mountLabel")
     plan.add("propagation", "/", _MS_REC | _PROPAGATION["slave"])
     plan.add("null")  # after that, or what is mounted over it in here covers the host's
     plan.add("root", "/", 0)
@@ -151,7 +155,7 @@ def build_root(plan: "Plan", config: "Config", *, cgroup: "Cgroup | None", new: 
         if mount.get("type") == "cgroup" and not _is_bind(mount, options):
             _mount_cgroups(plan, mount, options, cgroup, own="cgroup" in new)
         else:
-            _add_mount(plan, mount, options, slot)
+            _add_mount(plan, mount, options, slot, label)
     if _own_dev(config):
         for device in (*_DEVICES, *linux.get("devices", ())):
             _add_device(plan, device)
@@ -190,7 +194,7 @@ def protect(plan: "Plan", config: "Config") -> None:
         plan.add("propagation", "/", flag | _MS_REC * recursive)
 
 
-def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int) -> None:
+def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int, label: str) -> None:
     target, kind = mount["destination"], mount.get("type", "none")
     if "remount" in options.names:
         plan.add("at", target, slot)
@@ -204,7 +208,11 @@ def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int) -> No
         data = options.data
         if read_only and kind not in _DISKLESS:
             data = [*data, "ro"]
+        if label and kind not in _LABELLED:
+            data = [*data, f"context={label}"]
         writable = attributes.set & ~read_only
+        if kind == "sysfs":
+            plan.add("instead", target, "/sys")
         plan.add("filesystem", target, slot, kind, source, writable, *data)
         if "tmpcopyup" in options.names:
             plan.add("copyup", target, slot)
@@ -218,20 +226,22 @@ def _mount_cgroups(
     plan: "Plan", mount: "Mount", options: _Options, cgroup: "Cgroup | None", *, own: bool
 ) -> None:
     """Version 2 alone: its file system. Else a folder for each hierarchy, as on the host."""
-    target, attributes = mount["destination"], options.attributes
+    target, attributes = mount["destination"], options.attributes.set
+    if not cgroup:
+        attributes |= _ATTRIBUTES["ro"][0]  # what it sees is its starter's
     hierarchies = _hierarchies(cgroup)
     if "" in hierarchies and len(hierarchies) == 1:
-        _mount_hierarchy(plan, target, hierarchies[""], "", attributes.set, own=own)
+        _mount_hierarchy(plan, target, hierarchies[""], "", attributes, own=own)
         return
-    plan.add("filesystem", target, 0, "tmpfs", "cgroup", attributes.set & ~1, "mode=755")
+    plan.add("filesystem", target, 0, "tmpfs", "cgroup", attributes & ~1, "mode=755")
     plan.add("attach", target, 0, 1)
     for name, folder in hierarchies.items():
         place = f"{target}/{name.removeprefix('name=') or 'unified'}"
-        _mount_hierarchy(plan, place, folder, name, attributes.set, own=own)
+        _mount_hierarchy(plan, place, folder, name, attributes, own=own)
         for part in name.split(","):
             if part != name:
                 plan.add("symlink", f"{target}/{part}", name)
-    if attributes.set & 1:
+    if attributes & 1:
         plan.add("at", target, 0)
         plan.add("attributes", target, 0, 0, 1, 0, 0)
 
@@ -239,7 +249,7 @@ def _mount_cgroups(
 def _hierarchies(cgroup: "Cgroup | None") -> dict[str, str]:
     """Folder of each, by its controllers, joined by commas; version 2 has no name."""
     if not cgroup:
-        return {}
+        return {"": _CGROUPS} if os.path.exists(f"{_CGROUPS}/cgroup.controllers") else {}
     folders: dict[str, list[str]] = {}
     for controller, folder in cgroup.version_1.items():
         folders.setdefault(folder, []).append(controller)
@@ -256,6 +266,8 @@ def _mount_hierarchy(
         kind = "cgroup" if name else "cgroup2"
         controllers = [part.removeprefix("name=") and part for part in name.split(",") if part]
         options = ["none", *controllers] if name.startswith("name=") else controllers
+        if not name:
+            plan.add("instead", target, folder)
         plan.add("filesystem", target, 0, kind, "cgroup", attributes, *options)
     else:
         plan.add("bind", target, 0, folder, 1)

@@ -3,6 +3,8 @@
 Source: OCI Runtime Specification 1.2, config.md ("POSIX process", "Linux Process").
 """
 
+from ringlet.container.labels import label_of
+from ringlet.container.spec_check import shown
 from ringlet.container.spec_names import (
     CAPABILITIES,
     IO_CLASSES,
@@ -13,13 +15,14 @@ from ringlet.container.spec_names import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Any, Literal
 
     from ringlet.container.plan import Plan
-    from ringlet.container.spec_types import Linux, Process
+    from ringlet.container.spec_types import Config, Linux, Process
 
 _PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 _IO_CLASS_SHIFT = 13
+_SHOWN = 8  # capabilities, in a message
 
 
 def prepare(plan: "Plan", process: "Process") -> None:
@@ -30,20 +33,19 @@ def prepare(plan: "Plan", process: "Process") -> None:
         plan.add("hard", limit["type"], RLIMITS.index(limit["type"]), _unsigned(limit["hard"]))
 
 
-def become_user(plan: "Plan", process: "Process", *, may_set_groups: bool) -> None:
+def become_user(plan: "Plan", process: "Process") -> None:
     """From the container's root to the process' user, who keeps capabilities for the moment."""
     user = process["user"]
     plan.add("streams", "", user["uid"])
-    if "apparmorProfile" in process:
-        plan.add("apparmor", process["apparmorProfile"])
-    if "selinuxLabel" in process:
-        plan.add("selinux", process["selinuxLabel"])
+    if profile := label_of(process, "apparmorProfile"):
+        plan.add("apparmor", profile)
+    if label := label_of(process, "selinuxLabel"):
+        plan.add("selinux", label)
     _schedule(plan, process)
     plan.add("umask", user.get("umask", "-"))
     plan.add("bounding", "", _mask(process.get("capabilities", {}).get("bounding", [])))
-    groups = user.get("additionalGids", [])
     plan.add("cwd", process["cwd"], 0)
-    plan.add("user", user["uid"], user["gid"], int(bool(groups) or may_set_groups), *groups)
+    plan.add("user", user["uid"], user["gid"], *user.get("additionalGids", ()))
     plan.add("cwd", process["cwd"], 1)
 
 
@@ -141,6 +143,32 @@ def _words(cpus: str) -> list[int]:
 def _mask(names: list[str]) -> int:
     """The set as bits. What this kernel doesn't know can't be granted."""
     return sum(1 << CAPABILITIES.index(name) for name in set(names) if name in CAPABILITIES)
+
+
+def lacking_capabilities(config: "Config", process: "Process") -> str | None:
+    """A warning of those that it names and that can't be granted, as config.md wants it."""
+    sets: Any = process.get("capabilities", {})
+    named = {name for names in sets.values() for name in names}
+    if not named:
+        return None
+    namespaces = config.get("linux", {}).get("namespaces", ())
+    grantable = _grantable(any(one["type"] == "user" for one in namespaces))
+    lacking = sorted(name for name in named if not _mask([name]) & grantable)
+    if not lacking:
+        return None
+    listed = ", ".join(name if name in CAPABILITIES else shown(name) for name in lacking[:_SHOWN])
+    more = f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+    return f"capabilities that can't be granted here are left out: {listed}{more}"
+
+
+def _grantable(owns_user_namespace: bool) -> int:
+    """In a user namespace all that the kernel has; else what this process has itself."""
+    if owns_user_namespace:
+        with open("/proc/sys/kernel/cap_last_cap") as file:
+            return (2 << int(file.read())) - 1
+    with open("/proc/self/status") as file:
+        sets = [int(line[7:], 16) for line in file if line.startswith(("CapPrm:", "CapBnd:"))]
+    return sets[0] & sets[1]
 
 
 def _unsigned(value: int) -> int:

@@ -8,7 +8,7 @@ Source: OCI Runtime Specification 1.2, runtime.md ("Lifecycle", "Operations"); s
 
 import os
 
-from ringlet.container import launch, spec
+from ringlet.container import launch
 from ringlet.container.log import Log, now
 from ringlet.container.state import Process, Record, StateError, Store
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.launch import Launched
-    from ringlet.container.spec_types import Linux, Resources
+    from ringlet.container.spec_types import Config, Linux, Resources
     from ringlet.container.spec_types import Process as ProcessConfig
 
 _GONE_SECONDS = 10  # how long a process that was killed may take to be gone
@@ -54,6 +54,8 @@ class Runtime:
         gives. It keeps `listen_fds` and `preserve_fds` of our descriptors, after the standard
         streams, and is told of the former as systemd tells. Whatever fails, nothing is left.
         """
+        from ringlet.container import spec  # `start` and `delete` need none of it
+
         bundle = os.path.abspath(bundle)
         container = self.store.create(id)
         try:
@@ -86,6 +88,7 @@ class Runtime:
                 own_pids=any(one["type"] == "pid" for one in linux.get("namespaces", ())),
             )
             cgroup = self._create_cgroup(container, linux)
+            self._warn_of_capabilities(config, config.get("process"))
 
             def on_runtime(pid: int) -> None:
                 container.init = Process(pid)
@@ -146,6 +149,8 @@ class Runtime:
         preserve_fds: int = 0,
     ) -> "Launched":
         """One more process in a container: what `edit` makes of that of its configuration."""
+        from ringlet.container import spec
+
         container = self.store.look(id)
         status = self.status(container)
         init = container.init
@@ -155,6 +160,7 @@ class Runtime:
             raise StateError(f"container {id} is paused", f"resume {id}, or use --ignore-paused")
         config = spec.load(container.folder)
         process = edit(config["process"])
+        self._warn_of_capabilities(config, process)
         terminal = process.get("terminal", False)
         return launch.execute(
             init.pid,
@@ -181,10 +187,12 @@ class Runtime:
 
     def state(self, container: Record, status: str | None = None) -> "dict[str, Any]":
         """The state as the specification has it, and what engines expect besides."""
+        from ringlet.container.spec import OCI_VERSION
+
         status = status or self.status(container)
         data, init = container.data, container.init
         return {
-            "ociVersion": spec.OCI_VERSION,
+            "ociVersion": OCI_VERSION,
             "id": container.id,
             "status": status,
             "pid": 0 if init is None or status == "stopped" else init.pid,
@@ -277,9 +285,9 @@ class Runtime:
         data = container.data.get("cgroup")
         if data is None:
             return None
-        from ringlet.container.cgroups import Cgroup
+        from ringlet.container.cgroups.cgroup import Cgroup
 
-        return Cgroup.load(data)
+        return Cgroup.load(data) or None
 
     def states(self) -> "list[dict[str, Any]]":
         """The state of each container."""
@@ -313,6 +321,12 @@ class Runtime:
             self.log.warning(note)
         return cgroup
 
+    def _warn_of_capabilities(self, config: "Config", process: "ProcessConfig | None") -> None:
+        from ringlet.container.plan_process import lacking_capabilities
+
+        if process is not None and (warning := lacking_capabilities(config, process)):
+            self.log.warning(warning)
+
     def _limited(self, container: Record) -> "Cgroup":
         cgroup = self.cgroup(container)
         if cgroup is None:
@@ -337,9 +351,9 @@ class Runtime:
                 os.rmdir(folder)
             except OSError:  # it was never made, or has become another's
                 continue
-        state = self.state(container, "stopped")
+        state = self.state(container, "stopped") if container.data.get("poststop") else None
         container.remove()
-        if container.data.get("poststop"):
+        if state is not None:
             self._run_all_hooks(container, "poststop", "stopped", state)
 
     def _run_hooks(self, container: Record, point: str, hooks: "Any", status: str) -> None:
@@ -392,9 +406,11 @@ def write_pid(path: str, pid: int) -> None:
 
 def _keep_config(bundle: str, folder: str) -> None:
     """What is checked is a copy, and the copy is what `exec` will go by."""
+    from ringlet.container.spec import MAX_BYTES
+
     try:
         with open(os.path.join(bundle, "config.json"), "rb") as file:
-            text = file.read(spec.MAX_BYTES + 1)
+            text = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise StateError(
             f"{bundle}/config.json: {error.strerror}", "--bundle names the folder it is in"

@@ -10,16 +10,19 @@ Making one resolves and opens all that its configuration names. `start` lets the
 import os
 import signal
 import time
+from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 from contextlib import ExitStack, suppress
 from select import POLLIN, poll
 from threading import Lock, Timer
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ringlet.closing import Closing
-from ringlet.container.config import ContainerConfig
+from ringlet.container.config import PIDS, ContainerConfig
 from ringlet.errors import RingletError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.spec_types import Config
 
@@ -37,13 +40,24 @@ class Timings:
         self.end: int | None = None
 
 
-class ContainerResult(NamedTuple):
-    """How a container ended: `exit`, `signal`, `timeout`, `stopped` or `killed`."""
+class ContainerResult:
+    """How a container ended: `reason` is `exit`, `signal`, `timeout`, `stopped` or `killed`."""
 
-    reason: str
-    status: int
-    oom_kills: int
-    stats: dict[str, Any]
+    def __init__(
+        self, reason: str, status: int, oom_kills: int, stats: "Callable[[], dict[str, Any]]"
+    ) -> None:
+        self.reason = reason
+        self.status = status
+        self.oom_kills = oom_kills
+        self._read_stats = stats
+        self._stats: dict[str, Any] | None = None
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """What it has used, as `Container.stats` has it, until its end."""
+        if self._stats is None:  # seventy files of the kernel's, which few programs ask for
+            self._stats = self._read_stats()
+        return self._stats
 
 
 class Container(Closing):
@@ -82,36 +96,57 @@ class Container(Closing):
         stdio: tuple[int, int, int],
         console_socket: str | None,
     ) -> None:
-        from shutil import rmtree
-        from tempfile import mkdtemp
-
-        from ringlet.container import launch
+        from ringlet.container import guard, launch
         from ringlet.container.cgroups import Cgroups
 
         config = cast("Config", description)  # as `spec.check` would have it: a test holds that
-        parent = mkdtemp(prefix="ringlet-")
-        stack.callback(rmtree, parent, ignore_errors=True)
-        folder = os.path.join(parent, self.id)
-        os.mkdir(folder, 0o700)
-        self._folder = folder
         self.cgroup: Cgroup = Cgroups.find().create(
             None, self.id, config["linux"]["resources"], may_lack=os.geteuid() != 0
         )
         self.notes += self.cgroup.notes
         stack.callback(self.cgroup.delete)
-        launched = launch.create(
-            config,
-            folder,
-            cgroup=self.cgroup,
-            folder=folder,
-            on_runtime=_nothing,
-            console_socket=console_socket,
-            stdio=stdio,
-            idmap_root=os.geteuid() == 0 and "uidMappings" in config["linux"],
-        )
+        if self.cgroup and "pids" not in config["linux"]["resources"]:
+            self._limit_processes()
+        self._connection, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        stack.callback(self._connection.close)
+
+        def create(*, idmap_root: bool) -> launch.Launched:
+            return launch.create(
+                config,
+                "/",  # all its paths are absolute
+                cgroup=self.cgroup,
+                folder=self.id,
+                on_runtime=guard.watch,
+                console_socket=console_socket,
+                stdio=stdio,
+                idmap_root=idmap_root,
+                connection=theirs.fileno(),
+            )
+
+        try:
+            launched = create(idmap_root=os.geteuid() == 0)
+        except launch.LaunchError as error:
+            if error.step != "idmap":
+                raise
+            self.notes.append(
+                "what is in the rootfs belongs to nobody in there, and can't be written: its file "
+                "system can't map IDs (ext4, xfs and btrfs can, tmpfs since Linux 6.3)"
+            )
+            launched = create(idmap_root=False)
+        finally:
+            theirs.close()
         self.pid, self._pidfd = launched.pid, launched.pidfd
         stack.callback(os.close, self._pidfd)
         stack.callback(self._end)
+
+    def _limit_processes(self) -> None:
+        """The default, which nobody has asked for, where a user without rights may set it."""
+        from ringlet.container.cgroups import CgroupError
+
+        try:
+            self.cgroup.set({"pids": {"limit": PIDS}})
+        except CgroupError:
+            self.notes.append("its processes are not limited: that takes a pids controller")
 
     def start(self) -> None:
         """Lets the command run. Raises `RingletError`, with `status` 126 or 127 if it can't be."""
@@ -120,7 +155,7 @@ class Container(Closing):
         if self.timings.started is not None:
             raise RingletError("this container has run already", "make a new one for each run")
         self.timings.started = time.monotonic_ns()
-        launch.start(self._folder)
+        launch.start_over(self._connection)
         if self.config.timeout is not None:
             self._timer = Timer(self.config.timeout, self._kill, ["timeout"])
             self._timer.daemon = True
@@ -199,17 +234,15 @@ class Container(Closing):
             code = os.waitstatus_to_exitcode(status)
             reason = self._reason or ("signal" if code < 0 else "exit")
             code = TIMEOUT_STATUS if reason == "timeout" else 128 - code if code < 0 else code
-            self.result = ContainerResult(reason, code, self.cgroup.oom_kills(), self.stats())
+            self.result = ContainerResult(reason, code, self.cgroup.oom_kills(), self.stats)
 
     def _end(self) -> None:
         if self.result is None:
             self._kill("stopped")
             self._reap()
+        assert self.result is not None
+        _ = self.result.stats  # while there is its cgroup
 
     def close(self) -> None:
         """Ends it if it runs, and removes all that was made."""
         self._stack.close()
-
-
-def _nothing(pid: int) -> None:
-    pass

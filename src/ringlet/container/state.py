@@ -185,11 +185,13 @@ class Store:
 
 def default_root() -> str:
     """The folder for root's containers, or for this user's."""
+    from ringlet.container.identity import is_root_of_host
+
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(runtime) and not is_root_of_host():
+        return os.path.join(runtime, "ringlet")
     if os.geteuid() == 0:
         return "/run/ringlet"
-    if os.path.isabs(runtime):
-        return os.path.join(runtime, "ringlet")
     raise StateError("there is no place for the state: XDG_RUNTIME_DIR isn't set", "use --root DIR")
 
 

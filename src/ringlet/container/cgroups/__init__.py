@@ -12,6 +12,18 @@ specification, config-linux.md, "Control groups".
 
 from ringlet.container.cgroups.cgroup import Cgroup
 from ringlet.container.cgroups.files import CgroupError
-from ringlet.container.cgroups.find import Cgroups
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.cgroups.find import Cgroups
 
 __all__ = ["Cgroup", "CgroupError", "Cgroups"]
+
+
+def __getattr__(name: str) -> "type[Cgroups]":
+    """Imports what makes cgroups when it is first asked for: a start and an end need none of it."""
+    if name != "Cgroups":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ringlet.container.cgroups.find import Cgroups
+
+    return Cgroups

@@ -17,7 +17,6 @@ from ringlet.container.cgroups.files import (
     refused,
     write,
 )
-from ringlet.container.cgroups.limits import set_devices, set_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +99,8 @@ class Cgroup:
 
     def set(self, resources: Resources) -> None:
         """Sets the limits that `resources` has, others stay. Raises `CgroupError`."""
+        from ringlet.container.cgroups.limits import set_devices, set_limits
+
         self.notes += set_limits(resources, self.version_1, self.unified, {})
         if self and "devices" in resources:
             note = set_devices(resources, self.version_1, self.unified, may_lack=self._may_lack)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
+_found: tuple[tuple[bytes, bytes, int], list[Hierarchy]] | None = None  # of what, and for whom
+
 
 class Cgroups:
     """The hierarchies of this host."""
@@ -32,8 +34,15 @@ class Cgroups:
     @classmethod
     def find(cls) -> Cgroups:
         """Those that /proc/self/mountinfo and /proc/self/cgroup show; perhaps none."""
-        with open("/proc/self/mountinfo", "rb") as mounts, open("/proc/self/cgroup", "rb") as own:
-            return cls(find_hierarchies(os.fsdecode(mounts.read()), os.fsdecode(own.read())))
+        global _found
+        with (
+            open("/proc/self/mountinfo", "rb", buffering=0) as mounts,
+            open("/proc/self/cgroup", "rb", buffering=0) as own,
+        ):
+            seen = mounts.read(), own.read(), os.geteuid()
+        if _found is None or _found[0] != seen:  # it seldom changes in the life of a process
+            _found = seen, find_hierarchies(os.fsdecode(seen[0]), os.fsdecode(seen[1]))
+        return cls(_found[1])
 
     def create(self, path: str | None, id: str, resources: Resources, *, may_lack: bool) -> Cgroup:
         """A container's cgroup, a folder in each hierarchy, with its limits.

@@ -19,13 +19,14 @@ class Hierarchy:
     `controllers` are those of version 1, also a name such as `name=systemd`.
     """
 
-    __slots__ = ("controllers", "mount", "own", "version")
+    __slots__ = ("_top", "controllers", "mount", "own", "version")
 
     def __init__(self, version: int, controllers: tuple[str, ...], mount: str, own: str) -> None:
         self.version = version
         self.controllers = controllers
         self.mount = mount
         self.own = own
+        self._top: str | None = None  # the uppermost that this user may write
 
     def all_controllers(self) -> list[str]:
         """Those of version 2, too."""
@@ -36,7 +37,8 @@ class Hierarchy:
     def place(self, path: str | None, id: str) -> str:
         """The folder for a container. `path` is as in `Cgroups.create`, and checked."""
         if path is None:
-            return f"{self._base()}/ringlet-{id}"
+            self._top = self._top or self._base()
+            return f"{self._top}/ringlet-{id}"
         if path.startswith("/"):
             base = self.mount
         else:

@@ -1,0 +1,143 @@
+"""Containers end with the process that made them, whatever it and they do."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from ringlet.container import guard
+
+from .rootfs import make_rootfs
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
+
+# Makes containers of the commands that are its arguments, and shows their processes.
+MAKER = """
+import sys, threading, time
+sys.path[:0] = {path!r}
+from ringlet import Container, ContainerConfig
+
+def make(command):
+    containers.append(Container(ContainerConfig(rootfs=sys.argv[1], command=["sh", "-c", command])))
+    if command != "waits":
+        containers[-1].start()
+
+containers = []
+for command in sys.argv[2:]:
+    thread = threading.Thread(target=make, args=(command,))  # which ends before the container
+    thread.start()
+    thread.join()
+print(*(container.pid for container in containers), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture(scope="module")
+def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_rootfs(tmp_path_factory.mktemp("guard") / "rootfs")
+
+
+@pytest.fixture(autouse=True)
+def _what_a_killed_process_leaves_is_removed() -> Iterator[None]:
+    yield
+    for folder, folders, _ in os.walk("/sys/fs/cgroup", topdown=False):
+        for name in folders:
+            if name.startswith("ringlet-run-"):
+                with suppress(OSError):
+                    os.rmdir(f"{folder}/{name}")
+
+
+class Maker:
+    """A process that has made containers of `commands`, whose processes are `pids`."""
+
+    def __init__(self, rootfs: Path, *commands: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", MAKER.format(path=sys.path), rootfs, *commands],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.pids = [int(word) for word in self._process.stdout.readline().split()]
+
+    def __enter__(self) -> "Maker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def wait_until_none_is_alive(pids: list[int]) -> None:
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, pids)):
+        assert time.monotonic() < deadline, [pid for pid in pids if is_alive(pid)]
+        time.sleep(0.01)
+
+
+def test_containers_end_with_their_maker(rootfs: Path) -> None:
+    # An idle one, one whose program has become another user, one that waits for its start.
+    with Maker(rootfs, "sleep 600", "exec su user -c 'exec sleep 600'", "waits") as maker:
+        assert len(maker.pids) == 3
+        uids = Path(f"/proc/{maker.pids[1]}/status")
+        deadline = time.monotonic() + 30
+        while "Uid:\t1049576" not in uids.read_text():
+            assert time.monotonic() < deadline, uids.read_text()
+            time.sleep(0.01)
+        assert all(map(is_alive, maker.pids))
+        maker.kill()
+        wait_until_none_is_alive(maker.pids)
+
+
+def test_no_other_container_ends_with_it(rootfs: Path) -> None:
+    with Maker(rootfs, "sleep 600") as one, Maker(rootfs, "sleep 600") as other:
+        one.kill()
+        wait_until_none_is_alive(one.pids)
+        assert all(map(is_alive, other.pids))
+    wait_until_none_is_alive(other.pids)
+
+
+def test_a_guard_that_was_killed_has_a_successor() -> None:
+    child = subprocess.Popen(["sleep", "600"])
+    try:
+        guard.watch(child.pid)
+        assert guard._guard is not None
+        guard._guard[1].shutdown(2)  # what its end does
+        guard.watch(child.pid)
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_forked_process_has_a_guard_of_its_own() -> None:
+    guard.watch(os.getpid())
+    ours = guard._guard
+    pid = os.fork()
+    if pid == 0:
+        guard.watch(os.getpid())
+        os._exit(guard._guard is ours)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_the_guard_is_no_child_that_a_program_would_have_to_wait_for() -> None:
+    guard.watch(os.getpid())
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
