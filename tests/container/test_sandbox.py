@@ -70,6 +70,16 @@ def run(rootfs: Path, tmp_path: Path) -> Run:
     return run
 
 
+def test_it_tells_when_each_step_of_its_start_was_over(rootfs: Path) -> None:
+    begun = time.monotonic_ns()
+    with Container(ContainerConfig(rootfs=rootfs, command=["true"])) as container:
+        container.run()
+        timings = container.timings
+    steps = ("cloned", "mounted", "pivoted", "created", "started", "end")
+    times = [getattr(timings, step) for step in steps]
+    assert [begun, *times] == sorted([begun, *times])
+
+
 def test_the_command_runs_and_its_status_is_the_results(run: Run) -> None:
     result, output = run("echo hello; exit 7")
     assert output == "hello\n"

@@ -23,10 +23,14 @@ class Settings(NamedTuple):
     kernel: str | None = None  # of the Linux VM; None to look for one
     most_instances: int = 20  # that run at once, of one way
     memory_share: float = 0.25  # of the host's free memory that all of them may take
+    keep: str | None = None  # a new folder for what the commands of the report name, which stays
 
 
 class Lab(Closing):
-    """A folder with what the ways share, gone when it is closed. Raises `RingletError`."""
+    """A folder with what the ways share, gone when it is closed unless it is to be kept.
+
+    Raises `RingletError`.
+    """
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
@@ -35,8 +39,7 @@ class Lab(Closing):
             raise RingletError("the workload isn't built", "run `make`, or install ringlet again")
         self._stack = ExitStack()
         with ExitStack() as stack:
-            self.folder = Path(mkdtemp(prefix="ringlet-compare-"))
-            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self.folder = self._make_folder(stack)
             self.folder.chmod(0o755)
             self.rootfs = self.folder / "rootfs"  # its command is /work
             for name in ("proc", "sys", "dev", "tmp"):
@@ -51,6 +54,20 @@ class Lab(Closing):
     def on_close(self, call: Callable[[], object]) -> None:
         """Has `call` called when the comparison is over."""
         self._stack.callback(call)
+
+    def _make_folder(self, stack: ExitStack) -> Path:
+        if self.settings.keep is None:
+            folder = Path(mkdtemp(prefix="ringlet-compare-"))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            return folder
+        folder = Path(os.path.abspath(self.settings.keep))
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise RingletError(
+                f"can't make the folder {folder}: {error.strerror}", "name one that isn't there yet"
+            ) from error
+        return folder
 
     def _fill_disk(self) -> None:
         with open(self.disk, "wb") as file:

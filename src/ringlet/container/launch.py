@@ -34,11 +34,15 @@ _HIGH = 64  # descriptors are moved up here, out of the way of their numbers in 
 
 
 class Launched:
-    """A container's process, a child of this one. The caller closes `pidfd`."""
+    """A container's process, a child of this one. The caller closes `pidfd`.
+
+    `stages` are when each of plan.STAGES was over: CLOCK_MONOTONIC in nanoseconds.
+    """
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
+        self.stages: tuple[int, ...] = ()
 
 
 class LaunchError(RingletError):
@@ -301,7 +305,8 @@ def _carry_out(
                     child = Launched(pid, os.pidfd_open(pid))
                     on_child(pid)
                     _go(ours)
-                elif seen == last == b"R":
+                elif child is not None and seen == last == b"R":
+                    child.stages = tuple(memoryview(report)[1:].cast("Q"))
                     break
             if child is None or seen != last:
                 raise LaunchError(

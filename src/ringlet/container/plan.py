@@ -31,6 +31,10 @@ NAMESPACES = {
 }
 _RUN_FOREVER = -1  # milliseconds of a hook
 
+# What a container's creation is made of, in this order: the namespaces are there and the ids are
+# mapped, all is mounted, the root is the container's.
+STAGES = ("clone", "mounts", "pivot")
+
 
 class Plan:
     """Steps, one a line, and the binary data that they refer to."""
@@ -124,6 +128,7 @@ def creation(
     plan.add("await")
     if "user" in namespaces:
         plan.add("become")
+    plan.add("stage", STAGES[0])
     for path, flag in others:
         plan.add("join", path, flag)
     if "cgroup" in new:
@@ -143,7 +148,9 @@ def creation(
     state = _state(config, bundle, id)
     for hook in hooks.get("createContainer", ()):
         _add_hook(plan, "createContainer", hook, state("creating"))
+    plan.add("stage", STAGES[1])
     plan.add("move_root" if no_pivot else "pivot")
+    plan.add("stage", STAGES[2])
     if process.get("terminal") and console is not None:
         _add_console(plan, process, descriptors.give(console), mount=True)
     plan_mounts.protect(plan, config)

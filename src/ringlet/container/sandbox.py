@@ -32,9 +32,12 @@ TIMEOUT_STATUS = 124
 class Timings:
     """When each step was over: CLOCK_MONOTONIC in nanoseconds, None while it isn't."""
 
-    __slots__ = ("created", "end", "started")
+    __slots__ = ("cloned", "created", "end", "mounted", "pivoted", "started")
 
     def __init__(self) -> None:
+        self.cloned: int | None = None  # the namespaces are there, and the ids are mapped
+        self.mounted: int | None = None  # all that the container sees is
+        self.pivoted: int | None = None  # its root is its own
         self.created: int | None = None  # the container is there, and its init waits
         self.started: int | None = None  # the command runs
         self.end: int | None = None
@@ -136,6 +139,7 @@ class Container(Closing):
         finally:
             theirs.close()
         self.pid, self._pidfd = launched.pid, launched.pidfd
+        self.timings.cloned, self.timings.mounted, self.timings.pivoted = launched.stages
         stack.callback(os.close, self._pidfd)
         stack.callback(self._end)
 

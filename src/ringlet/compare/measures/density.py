@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from ringlet.compare.crowd import Crowd, Full
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.measures.sentences import listed
+from ringlet.compare.sentences import listed
 from ringlet.compare.ways import Instance, Request, Unavailable, Way
 from ringlet.errors import RingletError
 

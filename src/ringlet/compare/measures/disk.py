@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.measures.ratios import compare
 from ringlet.compare.outcome import outcomes, value
+from ringlet.compare.sentences import compare
 from ringlet.compare.ways import Request, Way
 
 _BLOCK = 4096

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.measures.ratios import called, capital, compare, joined
 from ringlet.compare.outcome import outcomes, value
+from ringlet.compare.sentences import called, capital, compare, joined
 from ringlet.compare.ways import Request, Unavailable, Way
 from ringlet.compare.words import quantity
 

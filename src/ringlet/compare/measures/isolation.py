@@ -8,8 +8,7 @@ from contextlib import closing, suppress
 
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.measures.ratios import capital
-from ringlet.compare.measures.sentences import listed, of_own_kernel
+from ringlet.compare.sentences import capital, listed, of_own_kernel
 from ringlet.compare.system_calls import count
 from ringlet.compare.ways import Instance, Request, Unavailable, Way
 from ringlet.compare.words import clean, number, quantity

@@ -10,7 +10,7 @@ from ringlet.compare.crowd import Crowd
 from ringlet.compare.footprint import KIB, available, footprint, kvm_page_tables
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.measures.sentences import listed, of_own_kernel
+from ringlet.compare.sentences import listed, of_own_kernel
 from ringlet.compare.ways import MIB, Instance, Request, Way
 from ringlet.errors import RingletError
 

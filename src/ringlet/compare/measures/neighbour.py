@@ -7,8 +7,8 @@ from contextlib import closing, suppress
 
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.measures.sentences import listed
 from ringlet.compare.outcome import numbers, value
+from ringlet.compare.sentences import listed
 from ringlet.compare.ways import Instance, Request, Unavailable, Way
 from ringlet.errors import RingletError
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.measures.ratios import BASE, called, capital, compare, joined
 from ringlet.compare.outcome import numbers, outcomes, value
+from ringlet.compare.sentences import BASE, called, capital, compare, joined
 from ringlet.compare.ways import Request, Unavailable, Way
 
 _STEPS, _NUMBERS, _KIB = 20_000_000, 200_000, 16_384

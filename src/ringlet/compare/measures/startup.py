@@ -6,8 +6,8 @@ from contextlib import closing
 
 from ringlet.compare.lab import Lab, ringlet_command
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.measures.ratios import compare
 from ringlet.compare.outcome import numbers, value
+from ringlet.compare.sentences import compare
 from ringlet.compare.ways import Instance, Request, Unavailable, Way
 
 _REQUEST = Request(["start"])
@@ -43,7 +43,7 @@ _SOFTWARE_KVM = (
 
 
 class Measure:
-    """In milliseconds, with the steps that are known as parts."""
+    """In milliseconds; the whole has the steps that are known as its parts."""
 
     name = "startup"
     group = "startup"
@@ -74,7 +74,7 @@ class Measure:
         return {
             name: Found(
                 steps[until] / _MILLISECOND,
-                phases=_parts(steps, until),
+                phases=_parts(steps) if until == "end" else {},
                 command=shlex.join(command),
             )
             for name, until in zip(names, _UNTIL, strict=True)
@@ -98,15 +98,13 @@ class Measure:
         return {name: at - instance.began for name, at in ordered}
 
 
-def _parts(steps: Mapping[str, float], until: str) -> dict[str, float]:
-    """How long each step took, in milliseconds, up to this one."""
+def _parts(steps: Mapping[str, float]) -> dict[str, float]:
+    """How long each step took, in milliseconds."""
     parts = {}
     before = 0.0
     for name, at in steps.items():
         parts[name.replace("-", " ")] = (at - before) / _MILLISECOND
         before = at
-        if name == until:
-            break
     return parts
 
 

@@ -88,9 +88,16 @@ class Launched(Closing):
         return None
 
     def phases(self) -> dict[str, int]:
-        """`created`: its init waits. `started`: the workload's program begins."""
-        assert self._container.timings.created is not None
-        return {"created": self._container.timings.created, "started": self._started}
+        """Those of `Container.timings`, without the end; `exec`: the workload's program begins."""
+        timings = self._container.timings
+        steps = {
+            "clone": timings.cloned,
+            "mounts": timings.mounted,
+            "pivot": timings.pivoted,
+            "created": timings.created,
+            "exec": self._started,
+        }
+        return {step: at for step, at in steps.items() if at is not None}
 
     def close(self) -> None:
         """Ends it, and removes its cgroup and its state."""

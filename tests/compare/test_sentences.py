@@ -4,7 +4,7 @@ from itertools import combinations
 
 import pytest
 
-from ringlet.compare.measures.ratios import called, capital, compare, joined
+from ringlet.compare.sentences import called, capital, compare, joined
 from ringlet.compare.ways import DEFAULT, OPTIONAL
 
 
