@@ -1,7 +1,7 @@
 # Everything that is done with this checkout. Each target sets up what it needs by itself.
 #
 #   make          build the core, the guests and the init in place, into a virtual environment
-#   make demo     boot a guest
+#   make demo     boot a guest, and compare a process, a container and a VM
 #   make test     run the tests
 #   make test-nested   run those that need a hardware KVM, in a machine that QEMU emulates
 #   make fuzz     drive virtio devices with a million hostile operations, or FUZZ_OPERATIONS=N
@@ -31,6 +31,7 @@ build: $(READY)
 demo: build
 	$(BIN)/ringlet doctor
 	$(BIN)/ringlet boot hello
+	$(BIN)/ringlet compare --quick --ways process,container,tiny-vm
 
 test: build
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests

@@ -55,6 +55,17 @@ def test_without_a_workload_that_runs_there_is_none(
     assert os.listdir(folder) == []
 
 
+@pytest.mark.usefixtures("no_leak")
+def test_a_folder_that_is_to_be_kept_is_new_and_stays(folder: Path) -> None:
+    kept = folder / "kept"
+    with Lab(Settings(keep=str(kept))) as lab:
+        assert lab.folder == kept
+    assert (kept / "rootfs/work").exists()
+    with pytest.raises(RingletError, match="File exists"):
+        Lab(Settings(keep=str(kept)))
+    assert (kept / "rootfs/work").exists()
+
+
 def test_the_command_calls_this_very_ringlet() -> None:
     done = subprocess.run([*ringlet_command(), "--help"], capture_output=True, text=True)
     assert done.returncode == 0

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -131,3 +132,9 @@ def test_a_file_that_cant_be_read_or_is_too_large(tmp_path: Path) -> None:
     os.truncate(large, MAX_BYTES + 1)
     with pytest.raises(RingletError, match="too large"):
         read(str(large))
+
+
+def test_the_schema_that_is_published_is_the_formats() -> None:
+    """To make it anew: write what is on the left."""
+    path = Path(__file__).parents[2] / "docs/compare.schema.json"
+    assert msgspec.json.schema(Report) == json.loads(path.read_text())

@@ -5,7 +5,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,7 +34,7 @@ Examples:
 Ways: process, container, tiny-vm and linux-vm; with --with: qemu, runc, crun, bwrap, podman, or
 all that are installed. What can't be run here is a column that says why.
 Measures: startup, memory, processor, exits, disk, isolation, neighbour, density.
-Ctrl-C ends it and shows what was found by then.
+Ctrl-C ends it, after the sample that is under way, and shows what was found by then.
 
 \b
 Status: 0; 125 if ringlet could not do it; 128 + n after signal n, with what was found.
@@ -73,6 +73,11 @@ FULL = Preset(10, 100, 900, 100)
     type=int,
     metavar="N",
     help=f"The most that run at once, if there is room; {DEFAULT.instances} if not given.",
+)
+@click.option(
+    "--keep",
+    metavar="FOLDER",
+    help="Make FOLDER for what the report's commands name, and leave it.",
 )
 @click.option(
     "--json",
@@ -120,10 +125,7 @@ def command(
         outputs = _Outputs(stack, json_file, csv_file, html_file, charts)
         if plan is not None:
             outputs.check(plan.groups())
-            try:
-                report = plan.run(caught)
-            except KeyboardInterrupt:
-                return 128 + caught[0]  # before anything was found
+            report = plan.run(caught)
         else:
             report = reports[0][1]
         text = outputs.write(report)
@@ -149,6 +151,7 @@ class _Plan:
         seconds: float | None,
         kernel: str | None,
         instances: int | None,
+        keep: str | None,
     ) -> None:
         from ringlet.compare.lab import Settings
         from ringlet.compare.measures import NAMES
@@ -167,7 +170,7 @@ class _Plan:
             asked = [*filter("all".__ne__, asked), *_installed(OPTIONAL)]
         self.ways = _choose("way", [*(list(_words(ways)) or USUAL), *asked], [*USUAL, *OPTIONAL])
         self.measures = _choose("measure", list(_words(measures)) or NAMES, NAMES)
-        self._settings = Settings(kernel, instances or preset.instances)
+        self._settings = Settings(kernel, instances or preset.instances, keep=keep)
         budget = preset.seconds if runs is None else float("inf")  # N rounds are N rounds
         self._limits = Limits(
             runs or preset.least, runs or preset.most, budget if seconds is None else seconds
@@ -180,7 +183,7 @@ class _Plan:
         return [find(name).group for name in self.measures]
 
     def run(self, caught: Sequence[int]) -> "Report":
-        """Measures. Raises `KeyboardInterrupt` if it ends before there is anything to show."""
+        """Measures, until a signal is `caught`."""
         import shlex
 
         from ringlet.compare.run import compare
@@ -188,7 +191,7 @@ class _Plan:
         with _progress() as show:
 
             def on_progress(progress: "Progress") -> None:
-                if caught:  # and what the signal raised was lost on the way
+                if caught:
                     raise KeyboardInterrupt
                 show(progress)
 
@@ -310,13 +313,18 @@ def _name_and_file(text: str) -> tuple[str, str]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that came: the first is a KeyboardInterrupt, others don't hurry it."""
+    """The signals that came. None is an exception: half of a way's clean-up would be left undone.
+
+    What is under way ends first, some seconds at most.
+    """
     caught: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
+        if not caught:
+            start = "\n" if os.isatty(2) else ""  # behind the bar
+            with suppress(OSError):
+                os.write(2, f"{start}ringlet: ending; what was found is shown\n".encode())
         caught.append(number)
-        if len(caught) == 1:
-            raise KeyboardInterrupt
 
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

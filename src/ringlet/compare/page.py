@@ -295,6 +295,7 @@ def _times(cell: Cell, measure: Measure) -> list[str]:
 def _how(ways: list[Way], measures: list[Measure]) -> Iterator[str]:
     yield "<details>"
     yield "<summary>How each was made, and how to repeat it</summary>"
+    yield "<p>What the commands name is there after <code>ringlet compare --keep FOLDER</code>.</p>"
     for measure in measures:
         yield f"<section><h3>{_heading(measure.title)}</h3><p>{_prose(measure.how)}</p>"
         items = []

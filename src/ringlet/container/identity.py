@@ -16,14 +16,6 @@ _MAX_FILE = 1 << 20
 MAX_ID = (1 << 32) - 2
 
 
-def is_root_of_host() -> bool:
-    """Whether this process is root, and not of a user namespace alone, as podman's user is."""
-    if os.geteuid() != 0:
-        return False
-    with open("/proc/self/uid_map") as file:
-        return file.read().split() == ["0", "0", str((1 << 32) - 1)]
-
-
 class Identity(NamedTuple):
     """A user of the container."""
 

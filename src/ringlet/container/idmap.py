@@ -1,4 +1,4 @@
-"""The map of a new user namespace, written from outside of it.
+"""The map of a user namespace: ours, read, and that of a new one, written from outside of it.
 
 Source: user_namespaces(7), "User and group ID mappings"; newuidmap(1); proc_pid_stat(5).
 """
@@ -10,6 +10,14 @@ _PF_EXITING = 4  # <linux/sched.h>: in the flags of proc_pid_stat(5)
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.spec_types import Config, IdMapping
+
+
+def is_root_of_host() -> bool:
+    """Whether this process is root, and not of a user namespace alone, as podman's user is."""
+    if os.geteuid() != 0:
+        return False
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() == ["0", "0", str((1 << 32) - 1)]
 
 
 def map_ids(pid: int, config: "Config") -> None:

@@ -105,7 +105,7 @@ def _runtime(values: "dict[str, Any]", log: Log) -> "Runtime":
     when = values.get("rootless", "auto")
     if when not in ("true", "false", "auto"):
         raise OptionError(f"--rootless {when}: not known", "use true, false or auto")
-    from ringlet.container.identity import is_root_of_host
+    from ringlet.container.idmap import is_root_of_host
     from ringlet.container.runtime import Runtime
     from ringlet.container.state import Store, default_root
 

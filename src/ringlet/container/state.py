@@ -185,7 +185,7 @@ class Store:
 
 def default_root() -> str:
     """The folder for root's containers, or for this user's."""
-    from ringlet.container.identity import is_root_of_host
+    from ringlet.container.idmap import is_root_of_host
 
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime) and not is_root_of_host():

@@ -1,0 +1,24 @@
+"""`ringlet compare` where all ways can be gone: the whole set of measures, few runs of each."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ringlet.compare.lab import ringlet_command
+
+pytestmark = pytest.mark.nested
+
+
+def test_all_is_measured_of_a_linux_vm_too(kernel: Path) -> None:
+    command = [*ringlet_command(), "compare", "--kernel", str(kernel), "--json"]
+    command += ["--seconds", "1", "--instances", "2"]  # one round of each, whatever it takes
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    ways = {way["name"]: way.get("error") for way in report["ways"]}
+    assert ways == dict.fromkeys(["process", "container", "tiny-vm", "linux-vm"])
+    assert report["host"]["kvm"] == "hardware"
+    cells = {row["name"]: row["ways"]["linux-vm"] for row in report["measures"]}
+    assert [name for name, cell in cells.items() if cell.get("error")] == []
