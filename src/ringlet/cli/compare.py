@@ -65,7 +65,7 @@ FULL = Preset(10, 100, 900, 100)
 @click.option("--measure", "measures", metavar="NAME", multiple=True, help="This measure alone.")
 @click.option("--quick", is_flag=True, help="Few rounds: some 20 seconds.")
 @click.option("--full", is_flag=True, help="All ways, 100 instances, more rounds: 15 minutes.")
-@click.option("--runs", type=int, metavar="N", help="N rounds, no fewer.")
+@click.option("--runs", type=int, metavar="N", help="N rounds; one has no warm-up.")
 @click.option("--seconds", type=float, metavar="S", help="Be done in about S seconds.")
 @click.option("--kernel", metavar="FILE", help="Of the Linux VM; else the newest in /boot.")
 @click.option(

@@ -26,10 +26,10 @@ _MAX_REASON = 500  # characters
 
 
 class Limits(NamedTuple):
-    """How long it goes on. Rounds are of those measures that leave it to the noise."""
+    """How long it goes on: rounds of those measures that leave it to the noise, and seconds."""
 
     least: int = 6  # rounds
-    most: int = 30
+    most: int = 30  # also of those measures that have a number of their own
     seconds: float = 100.0  # for all
 
 
@@ -162,7 +162,9 @@ class _Run:
     def _bounds(self, limits: Limits) -> tuple[int, int, int]:
         """Rounds that warm up, and how many there are at least and at most, with these."""
         fixed = self.measure.rounds
-        least, most = (limits.least, limits.most) if fixed is None else (fixed, fixed)
+        least, most = limits.least, limits.most
+        if fixed is not None:
+            least = most = min(fixed, limits.most)
         warm_up = int(most > 1)
         return warm_up, least + warm_up, most + warm_up
 
