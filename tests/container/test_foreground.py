@@ -1,7 +1,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 from typing import Any
 
@@ -65,21 +64,3 @@ def test_the_handlers_come_back_and_what_was_ignored_stays_so() -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
         signal.signal(signal.SIGHUP, hangup)
-
-
-def test_the_way_of_a_run_imports_nothing_slow() -> None:
-    program = (
-        "import sys; before = set(sys.modules)\n"
-        "from ringlet.container import attached, commands, oci, runtime, state\n"
-        "from ringlet.container import cgroups, fast_json, spec\n"
-        "print(*sorted(set(sys.modules) - before))"
-    )
-    out = subprocess.run(
-        [sys.executable, "-I", "-c", f"import sys; sys.path[:0] = {sys.path!r}\n" + program],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    ).stdout.split()
-    slow = {"typing", "json", "re", "enum", "signal", "subprocess", "argparse", "click"}
-    slow |= {"collections", "dataclasses", "socket", "tempfile", "_cffi_backend", "contextlib"}
-    assert not slow & set(out)

@@ -326,3 +326,22 @@ def test_spec_writes_a_configuration_and_never_over_one(tmp_path: Path) -> None:
 
 def test_features_are_json() -> None:
     assert json.loads(oci("features").stdout)["ociVersionMax"].startswith("1.2")
+
+
+def test_what_an_engine_calls_imports_nothing_slow(bundle: Bundle) -> None:
+    slow = {"typing", "json", "re", "enum", "signal", "subprocess", "argparse", "click", "socket"}
+    slow |= {"collections", "contextlib", "dataclasses", "tempfile", "_cffi_backend"}
+    bundle.write("true")
+    timing = {**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}
+    for words in (
+        ["create", "--bundle", str(bundle.path), "one"],
+        ["start", "one"],
+        ["delete", "--force", "one"],
+        ["run", "--bundle", str(bundle.path), "one"],
+    ):
+        done = bundle.oci(*words, env=timing)
+        assert done.returncode == 0, done.stderr
+        lines = done.stderr.partition(" site\n")[2].splitlines()  # site is the interpreter's own
+        imported = {line.rpartition("|")[2].strip() for line in lines}
+        assert "ringlet.container.runtime" in imported
+        assert not slow & imported, words
