@@ -2,6 +2,8 @@ import ctypes
 import errno
 import mmap
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,22 @@ def test_a_region_stays_while_a_view_of_it_lives() -> None:
     view.release()
     memory.close()
     memory.close()
+
+
+def test_one_that_was_never_closed_is_harmless_to_the_garbage_collector() -> None:
+    program = (
+        "import gc\n"
+        "from ringlet.kvm.memory import GuestMemory, anonymous\n"
+        "for _ in range(50):\n"
+        "    memory = GuestMemory([anonymous(0, 1 << 20)])\n"
+        "    memory.native\n"
+        "    cycle = [memory, memory.regions[0].view]\n"
+        "    cycle.append(cycle)\n"
+        "    del memory, cycle\n"
+        "    gc.collect()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_close_gives_the_memory_back(held: Any) -> None:

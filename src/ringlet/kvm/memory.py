@@ -34,7 +34,7 @@ class Region:
     `address`, `skip` and the length of `mapping` are multiples of the page size.
     """
 
-    __slots__ = ("address", "mapping", "size", "view")
+    __slots__ = ("address", "mapping", "size", "skip", "view")
 
     def __init__(self, address: int, mapping: mmap.mmap, skip: int = 0) -> None:
         size = len(mapping) - skip
@@ -42,8 +42,18 @@ class Region:
             raise GuestMemoryError(address, size)
         self.address = address
         self.mapping = mapping
+        self.skip = skip
         self.size = size
         self.view = memoryview(mapping)[skip:]
+
+    def export(self) -> Any:
+        """The mapping for the C core, its memory at `skip`; can't be unmapped until it's released.
+
+        Not of `view`: an exported memory view crashes Python where its garbage collector finds it.
+        """
+        from ringlet.kvm.core import ffi
+
+        return ffi.from_buffer("uint8_t[]", self.mapping)
 
     def close(self) -> None:
         """Unmap it. Raises `BufferError` while a view of it lives."""
@@ -140,11 +150,11 @@ class GuestMemory(Closing):
         from ringlet.kvm.core import ffi
 
         if self._native is None:
-            self._hosts = [ffi.from_buffer("uint8_t[]", region.view) for region in self.regions]
+            self._hosts = [region.export() for region in self.regions]
             self._native = ffi.new(
                 "struct ringlet_region[]",
                 [
-                    (region.address, region.size, host)
+                    (region.address, region.size, host + region.skip)
                     for region, host in zip(self.regions, self._hosts, strict=True)
                 ],
             )

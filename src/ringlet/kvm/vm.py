@@ -59,10 +59,9 @@ class Vm(Closing):
         A guest's write to a read-only one is an MMIO exit.
         """
         slot = len(self._mapped)
-        # Holds a view: the region can't be unmapped under the guest.
-        host = ffi.from_buffer(region.view)
+        host = region.export()  # it can't be unmapped under the guest
         result = lib.ringlet_vm_set_memory(
-            self.fd, slot, readonly, region.address, region.size, host
+            self.fd, slot, readonly, region.address, region.size, host + region.skip
         )
         if result < 0:
             ffi.release(host)
