@@ -3,6 +3,7 @@
 #   make          build the core, the guests and the init in place, into a virtual environment
 #   make demo     boot a guest, and compare a process, a container and a VM
 #   make test     run the tests
+#   make test-slow     run those that take long: the page in a browser, figures by another tool
 #   make test-nested   run those that need a hardware KVM, in a machine that QEMU emulates
 #   make fuzz     drive virtio devices with a million hostile operations, or FUZZ_OPERATIONS=N
 #   make lint     check style, types and layers
@@ -35,7 +36,12 @@ demo: build
 
 test: build
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
-	$(BIN)/python -m pytest -m "not nested and not nested_host"
+	$(BIN)/python -m pytest -m "not slow and not nested and not nested_host"
+
+# What takes long: a page in a browser, figures against another tool's.
+test-slow: build
+	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
+	$(BIN)/python -m pytest -m slow
 
 # Those of the machine itself, from outside; then, in one machine, all that take a hardware KVM.
 # What is compiled beforehand starts faster in there.
@@ -90,4 +96,4 @@ $(READY): pyproject.toml Makefile
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-.PHONY: build demo test test-nested fuzz lint bench bench-linux build/bench dist clean
+.PHONY: build demo test test-slow test-nested fuzz lint bench bench-linux build/bench dist clean

@@ -85,6 +85,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
 def pytest_configure(config: pytest.Config) -> None:
     for marker, (what, _) in NEEDS.items():
         config.addinivalue_line("markers", f"{marker}: the test needs {what}")
+    config.addinivalue_line("markers", "slow: the test takes long, and `make test-slow` runs it")
     config.addinivalue_line("markers", "nested: the test runs inside `ringlet nested`")
     config.addinivalue_line("markers", "nested_host: the test runs `ringlet nested`, for seconds")
 

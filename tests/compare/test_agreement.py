@@ -17,7 +17,7 @@ from ringlet.compare.lab import Settings
 from ringlet.compare.report import Cell
 from ringlet.compare.run import Limits, compare
 
-pytestmark = [pytest.mark.needs_hyperfine]
+pytestmark = [pytest.mark.needs_hyperfine, pytest.mark.slow]
 
 ROUNDS = 15
 TRIES = 3

@@ -13,7 +13,7 @@ from ringlet.compare.report import Cell, Report
 
 from .reports import HOSTILE, WAYS, sample, small
 
-pytestmark = pytest.mark.needs_chromium
+pytestmark = [pytest.mark.needs_chromium, pytest.mark.slow]
 
 WORD = "unbreakable"
 POLICY = re.compile('<meta http-equiv="Content-Security-Policy"[^>]*>')

@@ -17,13 +17,17 @@ from ...conftest import Held
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
-    """What all the ways share. What they make for a while is in the folder `short-lived`."""
-    with Lab() as lab, pytest.MonkeyPatch.context() as patch:
-        folder = lab.folder / "short-lived"
-        folder.mkdir()
-        patch.setenv("TMPDIR", str(folder))
-        patch.setattr(tempfile, "tempdir", None)  # asks the environment again
+    """What all the ways share."""
+    with Lab() as lab:
+        (lab.folder / "short-lived").mkdir()
         yield lab
+
+
+@pytest.fixture(autouse=True)
+def _short_lived(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the ways make for a while is in a folder of theirs."""
+    monkeypatch.setenv("TMPDIR", str(lab.folder / "short-lived"))
+    monkeypatch.setattr(tempfile, "tempdir", None)  # asks the environment again
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ def test_its_name_and_processes_are_its_own(container: Way, how: str) -> None:
 
 def test_launched_it_is_created_and_then_started(container: Way) -> None:
     with closing(container.launch(Request(["wait"]))) as run:
-        assert list(run.phases()) == ["created", "started"]
+        assert list(run.phases()) == ["clone", "mounts", "pivot", "created", "exec"]
         assert len(run.processes()) == 1
 
 
