@@ -77,6 +77,21 @@ def test_all_outputs_are_of_one_run(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.json", "samples.csv"]
 
 
+@pytest.mark.slow
+@pytest.mark.needs_root
+@pytest.mark.needs_kvm
+def test_all_is_measured_of_all_that_this_host_can_run() -> None:
+    """The default set, once; the nested tests do the same where a Linux VM runs."""
+    done = run("compare", "--runs", "1", "--instances", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert len(report["ways"]) == 4
+    for way in report["ways"][:3]:
+        errors = {row["name"]: row["ways"][way["name"]].get("error") for row in report["measures"]}
+        lacks = {"process": {"exit", "bomb"}, "container": {"exit"}, "tiny-vm": set()}[way["name"]]
+        assert {name for name, error in errors.items() if error} == lacks
+
+
 def test_json_and_csv_on_standard_output_are_alone_there(saved: Path) -> None:
     done = run(*QUICK, "--json")
     assert json.loads(done.stdout)["format"] == "ringlet-compare"
