@@ -66,9 +66,21 @@ def hierarchy() -> Iterator[str]:
     mount = Path("/run/ringlet-test")  # any user gets there
     mount.mkdir()
     options = "none,name=ringlet-test"
-    subprocess.run(["mount", "-t", "cgroup", "-o", options, "none", str(mount)], check=True)
+    attach = ["mount", "-t", "cgroup", "-o", options, "none", str(mount)]
+    subprocess.run(attach, check=True)
     yield options
-    subprocess.run(["umount", str(mount)], check=True)
+
+    def is_gone() -> bool:
+        """It goes with its last mount, if no child is left by then; a child's end takes time."""
+        for child in filter(Path.is_dir, mount.iterdir()):
+            child.rmdir()
+        subprocess.run(["umount", str(mount)], check=True)
+        if "name=ringlet-test" not in Path("/proc/self/cgroup").read_text():
+            return True
+        subprocess.run(attach, check=True)
+        return False
+
+    assert eventually(is_gone)
     mount.rmdir()
 
 
