@@ -273,15 +273,15 @@ static void write_own(const char *name, const char *content)
 static int root = AT_FDCWD; /* the container's root: before pivot_root, and after */
 
 /*
- * All in `path` is looked up as if the root were the container's: a link, or `..`, or a rename at
- * this moment never leads out of it (CVE-2021-30465). The result says where, whatever the path
- * means later.
+ * No link, no `..` and no rename at this moment leads out of the folder: with RESOLVE_IN_ROOT it is
+ * the root, with RESOLVE_BENEATH to lead out of it is an error. The result says where, whatever the
+ * path means later.
  */
 static long lookup_in(int folder, const char *path, int flags, unsigned long resolve)
 {
 	struct open_how how = {
 		.flags = (unsigned)flags | O_CLOEXEC,
-		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | resolve,
+		.resolve = RESOLVE_NO_MAGICLINKS | resolve,
 	};
 	long fd;
 
@@ -291,9 +291,10 @@ static long lookup_in(int folder, const char *path, int flags, unsigned long res
 	return fd;
 }
 
+/* All in `path` is looked up as if the root were the container's (CVE-2021-30465). */
 static long lookup(const char *path, int flags, unsigned long resolve)
 {
-	return lookup_in(root, path, flags, resolve);
+	return lookup_in(root, path, flags, RESOLVE_IN_ROOT | resolve);
 }
 
 static long make_in(int folder, const char *name, mode_t type)
@@ -767,6 +768,7 @@ static void step_idmap(void)
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_IDMAP };
 	char folder[32] = "";
 	int pid, proc, userns;
+	long result;
 	char byte;
 
 	must(sys(pipe2, up, O_CLOEXEC), "pipe");
@@ -784,9 +786,9 @@ static void step_idmap(void)
 	userns = must(sys(openat, proc, "ns/user", O_RDONLY | O_CLOEXEC), "open ns/user");
 	close_fd(&up[1]);
 	attr.userns_fd = userns;
-	must(sys(mount_setattr, fd, "", AT_EMPTY_PATH | recursive, &attr, sizeof(attr)),
-	     "mount_setattr with an id map");
+	result = sys(mount_setattr, fd, "", AT_EMPTY_PATH | recursive, &attr, sizeof(attr));
 	sys(wait4, pid, &status, 0, NULL);
+	must(result, "mount_setattr with an id map");
 	close_fd(&userns);
 	close_fd(&proc);
 }
@@ -814,10 +816,14 @@ static long lookup_protected(const char *path)
 {
 	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
 		size_t size = length(kernels[i].path);
+		long found;
 
-		if (kernels[i].fd >= 0 && length(path) > size && path[size] == '/' &&
-		    !memcmp(path, kernels[i].path, size))
-			return lookup_in(kernels[i].fd, path + size, O_PATH, 0);
+		if (kernels[i].fd < 0 || length(path) <= size + 1 || path[size] != '/' ||
+		    memcmp(path, kernels[i].path, size))
+			continue;
+		found = lookup_in(kernels[i].fd, path + size + 1, O_PATH, RESOLVE_BENEATH);
+		if (found != -EXDEV) /* then the path, or a link, leads elsewhere */
+			return found;
 	}
 	return lookup(path, O_PATH, 0);
 }
@@ -1754,12 +1760,13 @@ static int receive_fd(int socket)
  */
 static void step_guard(void)
 {
+	enum { OWNER, SOCKET, FIRST };
 	static struct pollfd held[1 << 16];
 	int socket = number(), owner = number();
 	struct clone_args args = { 0 };
 	uint64_t all = ~0UL;
 	struct rlimit limit;
-	unsigned count = 2;
+	unsigned count = FIRST;
 
 	must(sys(rt_sigprocmask, SIG_BLOCK, &all, NULL, sizeof(all)), "sigprocmask");
 	must(sys(chdir, "/"), "chdir");
@@ -1772,28 +1779,29 @@ static void step_guard(void)
 	sys(dup2, socket, 0);
 	sys(dup2, owner, 1);
 	sys(close_range, 2, ~0U, 0);
-	held[0] = (struct pollfd){ .fd = 0, .events = POLLIN };
-	held[1] = (struct pollfd){ .fd = 1, .events = POLLIN };
-	while (!held[1].revents) {
+	/* In this order: of who has ended when it's looked at, all that was sent is seen after. */
+	held[OWNER] = (struct pollfd){ .fd = 1, .events = POLLIN };
+	held[SOCKET] = (struct pollfd){ .fd = 0, .events = POLLIN };
+	while (!held[OWNER].revents) {
 		sys(poll, held, count, -1);
-		for (unsigned i = count; --i >= 2;)
+		for (unsigned i = count; --i >= FIRST;)
 			if (held[i].revents) { /* this container has ended */
 				sys(close, held[i].fd);
 				held[i] = held[--count];
 			}
 		/* Also when the owner is gone: one may be on its way. */
-		while (held[0].revents && count < sizeof(held) / sizeof(held[0])) {
+		while (held[SOCKET].revents && count < sizeof(held) / sizeof(held[0])) {
 			int fd = receive_fd(0);
 
 			if (fd < 0)
 				break;
 			held[count++] = (struct pollfd){ .fd = fd, .events = POLLIN };
-			sys(poll, held, 1, 0);
+			sys(poll, &held[SOCKET], 1, 0);
 		}
-		if (held[0].revents & POLLHUP)
-			held[0].fd = -1; /* nobody has the other end; the owner's end is what counts */
+		if (held[SOCKET].revents & POLLHUP)
+			held[SOCKET].fd = -1; /* nobody has the other end; the owner's end is what counts */
 	}
-	while (count-- > 2)
+	while (count-- > FIRST)
 		sys(pidfd_send_signal, held[count].fd, SIGKILL, NULL, 0);
 	sys(exit_group, 0);
 }

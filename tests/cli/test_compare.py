@@ -112,11 +112,13 @@ def test_json_and_csv_on_standard_output_are_alone_there(saved: Path) -> None:
         (["--csv", "/absent/file"], "can't write /absent/file: No such file or directory"),
         (["--html", "/"], "can't write /: it is a folder"),
         (["--json", "--csv", "-"], "--json and --csv both go to standard output"),
+        (["--html", "-"], "a page isn't for standard output"),
         (["--chart", "startup"], "'startup' is no chart and its file"),
         (["--load", "/absent"], "can't read /absent: No such file or directory"),
         (["--load", "/dev/null"], "/dev/null isn't JSON, or is damaged"),
         (["--load", "x", "--full"], "--load measures nothing, and has no use for --full"),
         (["--load", "x", "--ways", "process"], "has no use for --ways"),
+        (["--load", "x", "--with", "all"], "has no use for --with"),
     ],
 )
 def test_what_cant_be_is_said_before_anything_is_measured(

@@ -1,6 +1,7 @@
 """Runs that are processes: their lines and when these came, their end, what is left of them."""
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -109,6 +110,23 @@ def test_its_status_is_as_a_shell_has_it(script: str, status: int) -> None:
 def test_a_program_that_is_not_there() -> None:
     with pytest.raises(Unavailable, match="/absent: No such file"):
         Spawned(["/absent"])
+
+
+@pytest.mark.parametrize("free", range(6))
+def test_one_that_gets_no_descriptor_leaves_no_process(free: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unused = os.dup(0)
+    os.close(unused)
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = children.read_text()
+    with suppress(OSError, Unavailable):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (unused + free, hard))
+            run = shell("sleep 1000")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        run.close()
+    assert children.read_text() == before
 
 
 @pytest.mark.parametrize(

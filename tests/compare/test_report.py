@@ -91,6 +91,7 @@ def _change(path: str, value: Any) -> bytes:
         ("measures.0.ways.absent", {}),
         ("measures.0.ways.process.samples", ["1"]),
         ("measures.0.ways.process.samples", [None]),
+        ("measures.0.ways.process.samples", [1.0] * 10_001),
         ("measures.0.ways.process.phases", {str(n): 1 for n in range(65)}),
         ("ways", []),
         ("measures", {}),

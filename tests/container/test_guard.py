@@ -1,6 +1,7 @@
 """Containers end with the process that made them, whatever it and they do."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from ringlet.container import guard
+from ringlet.container.launch import LaunchError
+from ringlet.container.plan import Plan
 
 from .rootfs import make_rootfs
 
@@ -114,26 +117,58 @@ def test_no_other_container_ends_with_it(rootfs: Path) -> None:
     wait_until_none_is_alive(other.pids)
 
 
-def test_a_guard_that_was_killed_has_a_successor() -> None:
+def guard_of_this_process() -> int:
+    """It holds the descriptor of this process, a moment after it has been started."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for path in Path("/proc").glob("[0-9]*/fdinfo/1"):
+            with suppress(OSError):
+                if f"\nPid:\t{os.getpid()}\n" in path.read_text():
+                    return int(path.parts[2])
+    raise AssertionError("there is no guard")
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_guard_that_was_killed_has_a_successor(is_busy: bool) -> None:
     child = subprocess.Popen(["sleep", "600"])
     try:
         guard.watch(child.pid)
-        assert guard._guard is not None
-        guard._guard[1].shutdown(2)  # what its end does
+        first = guard_of_this_process()
+        if is_busy:  # so that what it was given last is never read
+            os.kill(first, signal.SIGSTOP)
+            guard.watch(child.pid)
+        os.kill(first, signal.SIGKILL)
+        wait_until_none_is_alive([first])
         guard.watch(child.pid)
+        assert guard_of_this_process() != first
         assert child.poll() is None
     finally:
         child.kill()
         child.wait()
 
 
+def test_a_guard_that_dies_while_it_is_made_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Plan.encode
+
+    def die(self: Plan) -> tuple[bytes, int]:
+        self._lines.insert(1, "die")
+        return real(self)
+
+    monkeypatch.setattr(guard, "_guard", None)
+    monkeypatch.setattr(Plan, "encode", die)
+    with pytest.raises(LaunchError, match="ended too early"):
+        guard.watch(os.getpid())
+
+
 def test_a_forked_process_has_a_guard_of_its_own() -> None:
     guard.watch(os.getpid())
-    ours = guard._guard
-    pid = os.fork()
-    if pid == 0:
-        guard.watch(os.getpid())
-        os._exit(guard._guard is ours)
+    ours = guard_of_this_process()
+    with guard._lock:  # as another thread may have it at this moment
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(30)
+            guard.watch(os.getpid())
+            os._exit(guard_of_this_process() == ours)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 

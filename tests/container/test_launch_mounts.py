@@ -196,6 +196,12 @@ def test_masked_and_readonly_paths(box: Box) -> None:
     assert not (box.rootfs / "tmp/x").exists()
 
 
+def test_a_masked_path_through_proc_is_masked_where_it_leads(box: Box) -> None:
+    (box.rootfs / "etc/secret").write_text("secret")
+    box.linux["maskedPaths"] = ["/proc/../etc/secret", "/proc//version"]
+    assert box.run("cat /etc/secret /proc/version") == ""
+
+
 def test_a_null_device_of_the_image_masks_nothing(box: Box) -> None:
     box.config["mounts"] = box.config["mounts"][:1]  # /dev is the image's
     (box.rootfs / "dev/null").symlink_to("/etc/passwd")

@@ -1,5 +1,6 @@
 """`Container` for programs: what the command sees, how it ends, and that nothing is left."""
 
+import ctypes
 import json
 import os
 import select
@@ -14,6 +15,7 @@ import pytest
 
 from ringlet.container import guard, launch
 from ringlet.container.config import ContainerConfig
+from ringlet.container.relay import ConsoleSocket
 from ringlet.container.sandbox import Container, ContainerResult
 from ringlet.errors import ConfigError, RingletError
 from ringlet.sandbox import Sandbox
@@ -23,6 +25,7 @@ from .rootfs import make_rootfs
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
 
 MIB = 1 << 20
+PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
 Run = Callable[..., tuple[ContainerResult, str]]
 
 
@@ -304,21 +307,46 @@ def test_signals_reach_the_command(sleeping: Container) -> None:
     assert (result.reason, result.status) == ("exit", 5)
 
 
+@pytest.fixture
+def unmappable(tmp_path: Path) -> Iterator[Path]:
+    """A rootfs on a file system that can't map IDs."""
+    mount = tmp_path / "ramfs"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "ramfs", "none", mount], check=True)
+    yield make_rootfs(mount / "rootfs")
+    subprocess.run(["umount", mount], check=True)
+
+
+@pytest.fixture
+def orphans() -> Iterator[None]:
+    """Of all that is started meanwhile; they are this process' children."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
+    yield
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 0) == 0
+
+
 @pytest.mark.needs_mount_namespace
-def test_a_root_whose_file_system_cant_map_ids_is_seen_and_noted(tmp_path: Path) -> None:
-    rootfs = tmp_path / "rootfs"
-    rootfs.mkdir()
-    subprocess.run(["mount", "-t", "ramfs", "none", rootfs], check=True)
-    try:
-        make_rootfs(rootfs / "below")
-        config = ContainerConfig(
-            rootfs=rootfs / "below", command=["sh", "-c", "test -x /bin/sh && ! touch /bin/x"]
-        )
-        with (
-            open(os.devnull, "r+b", buffering=0) as null,
-            Container(config, stdio=(null.fileno(),) * 3) as container,
-        ):
-            assert container.run().status == 0
-        assert "its file system can't map IDs" in container.notes[-1]
-    finally:
-        subprocess.run(["umount", rootfs], check=True)
+@pytest.mark.usefixtures("orphans")
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_root_whose_file_system_cant_map_ids_is_seen_and_noted(
+    unmappable: Path, tty: bool
+) -> None:
+    script = "test -x /bin/sh && ! touch /bin/x" + (" && test -t 0" if tty else "")
+    config = ContainerConfig(rootfs=unmappable, command=["sh", "-c", script], tty=tty)
+    with (
+        open(os.devnull, "r+b", buffering=0) as null,
+        ConsoleSocket() as console,
+        Container(
+            config,
+            stdio=(null.fileno(),) * 3,
+            console_socket=console.path if tty else None,
+        ) as container,
+    ):
+        master = console.receive() if tty else None
+        assert container.run().status == 0
+        if master is not None:
+            os.close(master)
+    assert "its file system can't map IDs" in container.notes[-1]
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

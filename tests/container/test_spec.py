@@ -190,8 +190,9 @@ def test_a_host_name_has_a_namespace_and_an_end(key: str) -> None:
     assert refused_at(key, "") == "it is empty"
 
 
-def test_a_relative_destination_begins_at_the_root() -> None:
-    config = check(changed(("mounts[0].destination", "proc")))
+@pytest.mark.parametrize("destination", ["proc", "/proc/", "//proc"])
+def test_a_destination_begins_at_the_root_and_ends_without_a_slash(destination: str) -> None:
+    config = check(changed(("mounts[0].destination", destination)))
     assert config["mounts"][0]["destination"] == "/proc"
 
 

@@ -112,19 +112,22 @@ def command(
     plan = None if load else _Plan(**options)
     reports = []
     if plan is None:
-        if given := [name for name, value in options.items() if value]:
-            raise ConfigError(
-                f"--load measures nothing, and has no use for --{given[0]}", "leave it out"
-            )
+        for option in click.get_current_context().command.params:
+            if options.get(option.name or ""):
+                raise ConfigError(
+                    f"--load measures nothing, and has no use for {option.opts[0]}", "leave it out"
+                )
         from ringlet.compare.report import read
 
         reports = [(path, read(path)) for path in (*load, *files)]
         if len(reports) > 1 and (json_file or csv_file or html_file or charts):
             raise ConfigError("a file is made of one report", "load one at a time")
-    with ExitStack() as stack, _signals() as caught:
+    with ExitStack() as stack:
         outputs = _Outputs(stack, json_file, csv_file, html_file, charts)
+        caught: list[int] = []
         if plan is not None:
             outputs.check(plan.groups())
+            caught = stack.enter_context(_signals())
             report = plan.run(caught)
         else:
             report = reports[0][1]
@@ -218,8 +221,10 @@ class _Outputs:
     ) -> None:
         if json_file == csv_file == STDOUT:
             raise ConfigError("--json and --csv both go to standard output", "name a file for one")
+        if html_file == STDOUT:
+            raise ConfigError("a page isn't for standard output", "name a file")
         self.charts = [_name_and_file(chart) for chart in charts]
-        if self.charts:
+        if self.charts or html_file is not None:
             from ringlet.compare.charts import check_path, require
 
             require()

@@ -130,7 +130,13 @@ class Spawned(Closing):
         except OSError as error:
             self._streams.close()
             raise Unavailable(f"{command[0]}: {error.strerror}", "is it installed?") from error
-        self._pidfd = os.pidfd_open(self.pid)
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except OSError:  # there are as many descriptors as there may be
+            os.killpg(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self._streams.close()
+            raise
         self._waiting = poll()
         self._waiting.register(self._pidfd, POLLIN)
         self._streams.hand_over()

@@ -15,6 +15,7 @@ MAX_BYTES = 64 << 20  # of a report that is read
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 _Few = msgspec.Meta(max_length=64)  # of what becomes a column, or a part of a bar
 _Many = msgspec.Meta(max_length=1024)
+_MOST_SAMPLES = 10_000  # of a cell: as many rounds as can be asked for
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,7 +46,7 @@ class Cell(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
     `spread` is the distance of the quartiles, in the measure's unit. `command` repeats it.
     """
 
-    samples: list[float] = []
+    samples: Annotated[list[float], msgspec.Meta(max_length=_MOST_SAMPLES)] = []
     median: float | None = None
     spread: float | None = None
     text: str | None = None
@@ -103,9 +104,10 @@ def read(path: str) -> Report:
         raise RingletError(f"{path} isn't JSON, or is damaged", hint) from None
     if not isinstance(head, dict) or head.get("format") != "ringlet-compare":
         raise RingletError(f"{path} is no report of a comparison", hint)
-    if head.get("version") != VERSION:
+    version = head.get("version")
+    if version != VERSION:
         raise RingletError(
-            f"{path} has version {head.get('version')!r} of the format, and this reads {VERSION}",
+            f"{path} has version {version!r:.20} of the format, and this reads {VERSION}",
             "make it again, or use the ringlet that made it",
         )
     try:

@@ -5,7 +5,7 @@ for a quantile"), which asks nothing of how the samples are distributed.
 """
 
 from collections.abc import Sequence
-from math import comb, inf
+from math import inf
 from statistics import median, quantiles
 
 _ONE_IN = 20  # intervals of this confidence, 95 %, misses the median
@@ -27,10 +27,11 @@ def interval(samples: Sequence[float]) -> tuple[float, float] | None:
     ordered = sorted(samples)
     count = len(ordered)
     # That the median is below the one of this rank: as many heads, at most, of `count` coins.
-    rank = ways = 0
-    while 2 * (ways + comb(count, rank)) * _ONE_IN <= 2**count:
-        ways += comb(count, rank)
+    rank, ways, below = 0, 1, 1  # those with `rank` heads, and with at most so many
+    while 2 * below * _ONE_IN <= 1 << count:
+        ways = ways * (count - rank) // (rank + 1)
         rank += 1
+        below += ways
     return (ordered[rank - 1], ordered[count - rank]) if rank else None
 
 

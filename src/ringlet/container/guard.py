@@ -15,7 +15,7 @@ from _thread import allocate_lock
 SCM_RIGHTS = 1
 
 _lock = allocate_lock()
-_guard: tuple[int, socket] | None = None  # whose it is, and the way to it
+_guard: socket | None = None  # the way to it
 
 
 def watch(pid: int) -> None:
@@ -24,15 +24,24 @@ def watch(pid: int) -> None:
     pidfd = os.pidfd_open(pid)
     try:
         with _lock:
-            if _guard is None or _guard[0] != os.getpid():  # of the process we are forked from
-                _guard = os.getpid(), _start()
+            if _guard is None:
+                _guard = _start()
             try:
-                _give(_guard[1], pidfd)
-            except BrokenPipeError:  # someone has killed it
-                _guard = os.getpid(), _start()
-                _give(_guard[1], pidfd)
+                _give(_guard, pidfd)
+            except ConnectionError:  # someone has killed it
+                _guard = _start()
+                _give(_guard, pidfd)
     finally:
         os.close(pidfd)
+
+
+def _forget() -> None:
+    """The guard is of the process that we are forked from, and so is whoever has the lock."""
+    global _guard, _lock
+    _guard, _lock = None, allocate_lock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _give(connection: socket, pidfd: int) -> None:

@@ -158,10 +158,11 @@ def _hear_start(connection: socket) -> None:
         if seen == b"E":
             raise _error(report)
     if seen != b"X":
-        raise LaunchError(
-            "the container's process ended before it was the command",
-            "was it killed? `dmesg` may tell of memory that ran out",
-        )
+        raise _ended("the container's process ended before it was the command")
+
+
+def _ended(message: str) -> LaunchError:
+    return LaunchError(message, "was it killed? `dmesg` may tell of memory that ran out")
 
 
 def _not_waiting(error: OSError) -> LaunchError:
@@ -309,10 +310,7 @@ def _carry_out(
                     child.stages = tuple(memoryview(report)[1:].cast("Q"))
                     break
             if child is None or seen != last:
-                raise LaunchError(
-                    "the container's process ended while it was made",
-                    "was it killed? `dmesg` may tell of memory that ran out",
-                )
+                raise _ended("the container's process ended while it was made")
         finally:
             os.waitpid(helper, 0)
         return child
@@ -328,13 +326,15 @@ def _carry_out(
 def run_alone(plan: "Plan", descriptors: "Descriptors", ours: socket, theirs: socket) -> None:
     """Runs the helper to its end, for a plan that makes no container. Raises LaunchError.
 
-    `theirs` is in place of its streams, and what failed is said over it.
+    `theirs`, which is closed, is in place of its streams, and what failed is said over it.
     """
     stream = theirs.fileno()
     helper = _spawn(plan, descriptors, (stream, stream, stream), stream)
+    theirs.close()
     _, status = os.waitpid(helper, 0)
     if status:
-        raise _error(_receive(ours))
+        report = _receive(ours)
+        raise _error(report) if report else _ended("ringlet's container helper ended too early")
 
 
 def _go(connection: socket) -> None:

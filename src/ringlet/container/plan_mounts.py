@@ -174,7 +174,7 @@ def _is_bind(mount: "Mount", options: _Options) -> bool:
 
 def _own_dev(config: "Config") -> bool:
     """Whether /dev is a file system of the container's: the host's isn't to be changed."""
-    mounts = [one for one in config.get("mounts", ()) if one["destination"].rstrip("/") == "/dev"]
+    mounts = [one for one in config.get("mounts", ()) if one["destination"] == "/dev"]
     return not mounts or any(mount.get("type") == "tmpfs" for mount in mounts)
 
 

@@ -34,14 +34,14 @@ class ConsoleSocket(Closing):
 
     def receive(self) -> int:
         """The master end of the terminal that the container has sent."""
+        fds: list[int] = []
         try:
-            with self._socket.accept()[0] as sender:
-                sender.settimeout(_SECONDS)
-                _, fds, _, _ = recv_fds(sender, 4096, 1)
+            while not fds:  # one that couldn't be made, and was tried in another way, hung up
+                with self._socket.accept()[0] as sender:
+                    sender.settimeout(_SECONDS)
+                    _, fds, _, _ = recv_fds(sender, 4096, 1)
         except TimeoutError:
-            fds = []
-        if not fds:
-            raise StateError("the container sent no terminal", "is it as it was created?")
+            raise StateError("the container sent no terminal", "is it as it was created?") from None
         os.set_inheritable(fds[0], False)
         return fds[0]
 

@@ -145,9 +145,8 @@ def _host_name(value: object) -> str:
 
 
 def _destination(value: object) -> str:
-    """A path in the container; a relative one begins at its root."""
-    path = nonempty(value)
-    return path if path.startswith("/") else f"/{path}"
+    """A path in the container; a relative one begins at its root. None ends with a slash."""
+    return f"/{nonempty(value).strip('/')}"
 
 
 def _mountable(mount: "Mount") -> None:

@@ -75,9 +75,11 @@ def test_where_the_host_says_no_that_is_the_number(no_leak: None) -> None:
 def test_the_sentences_are_right_for_any_ways(samples: Samples) -> None:
     most = samples.row("most")
     assert most.meaning({}) == "None was tried at once."
-    assert most.meaning({"process": 20}) == "20 at once are no trouble for any of them here."
+    assert most.meaning({"process": 20, "container": 20}) == (
+        "20 at once are no trouble for the process and the container here."
+    )
     assert most.meaning({"process": 20, "container": 7}) == (
-        "The host said no before there were 20: 7 (container)."
+        "There were fewer than 20 at once: 7 (container)."
     )
     assert samples.row("rate").meaning({"process": 900, "tiny-vm": 25.5}) == (
         "One after another, a second is enough for 900 (process) and 25.5 (tiny VM)."

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,6 +55,15 @@ def test_a_mount_of_a_part_and_one_that_this_process_is_not_in() -> None:
         ("pids",): (1, "/sys/fs/cgroup/my pids", "/sys/fs/cgroup/my pids/sub"),
         (): (2, "/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified"),
     }
+
+
+def test_a_cgroup_that_becomes_the_users_is_found(tmp_path: Path) -> None:
+    own = tmp_path / "session/own"
+    own.mkdir(parents=True)
+    hierarchy = Hierarchy(2, (), str(tmp_path), str(own))
+    assert hierarchy.place(None, "one") == f"{own.parent}/ringlet-one"
+    (own / "cgroup.procs").touch()
+    assert hierarchy.place(None, "one") == f"{own}/ringlet-one"
 
 
 def test_no_cgroups_at_all() -> None:

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from ringlet.compare.crowd import Crowd, Full
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.sentences import listed
+from ringlet.compare.sentences import called, joined, listed
 from ringlet.compare.ways import Instance, Request, Unavailable, Way
 from ringlet.errors import RingletError
 
@@ -99,8 +99,9 @@ class Measure:
         if not medians:
             return "None was tried at once."
         if not fewer:
-            return f"{bound} at once are no trouble for any of them here."
-        return f"The host said no before there were {bound}: {listed(fewer)}."
+            names = joined([called(name) for name in medians])
+            return f"{bound} at once are no trouble for {names} here."
+        return f"There were fewer than {bound} at once: {listed(fewer)}."
 
 
 def _rate(way: Way, at_once: int) -> float:

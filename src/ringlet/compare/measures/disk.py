@@ -1,8 +1,12 @@
-"""How long a block of a disk takes to be read, written, and made durable."""
+"""How long a block of a disk takes to be read, written, and made durable.
+
+Source: proc(5), /proc/pid/mountinfo.
+"""
 
 import os
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
@@ -14,6 +18,7 @@ _BLOCK = 4096
 # In this order, or making the blocks durable would be to do so with all that were written before.
 _COUNTS = {"read": 1000, "flush": 50, "write": 1000}
 _PAST_CACHE = "past the guest's own cache (O_DIRECT), which would answer from its memory"
+_NO_DISK = "the image is in a tmpfs, where nothing is durable; TMPDIR can name a folder on a disk"
 
 
 class Measure:
@@ -26,6 +31,7 @@ class Measure:
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
+        self._is_in_memory = _is_in_memory(lab.disk)
         self.rows = (
             _row("read", "reading 4 KiB", "Reads"),
             _row("write", "writing 4 KiB", "Writes"),
@@ -46,11 +52,27 @@ class Measure:
         return {
             action: Found(
                 value(result, "cycles") / self._lab.tsc_hz / count * 1e6,
-                note=_PAST_CACHE if way.name == "linux-vm" else None,
+                note=self._note(way, action),
                 command=command,
             )
             for (action, count), result in zip(_COUNTS.items(), results, strict=True)
         }
+
+    def _note(self, way: Way, action: str) -> str | None:
+        notes = [_PAST_CACHE] if way.name == "linux-vm" else []
+        notes += [_NO_DISK] if action == "flush" and self._is_in_memory else []
+        return "; ".join(notes) or None
+
+
+def _is_in_memory(path: Path) -> bool:
+    device = path.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo", errors="replace") as file:
+        mounts = [line.partition(" - ") for line in file]
+    return any(
+        mount.split()[2] == number and kind.startswith(("tmpfs ", "ramfs "))
+        for mount, _, kind in mounts
+    )
 
 
 def _row(name: str, title: str, what: str) -> Row:

@@ -52,8 +52,10 @@ class Measure:
         with closing(way.spawn(_BOMBS)) as bomb:
             bomb.read_line(_PATIENCE)
             forks = _number(bomb, "forks")
+            if not forks:
+                return Found("its kernel has no fork(2): there is no bomb")
             percent = _percent(alone, way, steps)
-        note = f"the bomb had {forks} processes" if forks else "its kernel has no fork(2) to offer"
+        note = f"the bomb had {forks} processes"
         return Found(percent, note, command=shlex.join(way.command(_BOMB)))
 
     def _crash(self, way: Way) -> Found:

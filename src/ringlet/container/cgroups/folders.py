@@ -26,7 +26,7 @@ class Hierarchy:
         self.controllers = controllers
         self.mount = mount
         self.own = own
-        self._top: str | None = None  # the uppermost that this user may write
+        self._top: str | None = None  # the uppermost that this user may write, once there is one
 
     def all_controllers(self) -> list[str]:
         """Those of version 2, too."""
@@ -37,8 +37,7 @@ class Hierarchy:
     def place(self, path: str | None, id: str) -> str:
         """The folder for a container. `path` is as in `Cgroups.create`, and checked."""
         if path is None:
-            self._top = self._top or self._base()
-            return f"{self._top}/ringlet-{id}"
+            return f"{self._base()}/ringlet-{id}"
         if path.startswith("/"):
             base = self.mount
         else:
@@ -46,10 +45,13 @@ class Hierarchy:
         return "/".join((base, *(name for name in path.split("/") if name not in ("", "."))))
 
     def _base(self) -> str:
+        if self._top is not None:
+            return self._top
         # With version 2, our own cgroup has a process: us. It can't have limits below it.
         nearest = [self._parent(), self.own] if self.version == 2 else [self.own]
         for folder in [self.mount, *nearest]:
             if os.access(folder, os.W_OK) and os.access(f"{folder}/cgroup.procs", os.W_OK):
+                self._top = folder
                 return folder
         return nearest[0]
 
