@@ -15,6 +15,7 @@ from ringlet.container.sandbox import Container
 
 from ..cli.command import ENVIRONMENT, RINGLET
 from ..container.bundle import Bundle
+from ..container.cgroups.inside import eventually
 from ..container.conftest import bundle  # noqa: F401
 from ..container.rootfs import make_rootfs
 from ..container.test_podman import LIMITS, Podman, podman  # noqa: F401
@@ -61,8 +62,7 @@ def test_the_life_of_a_container(bundle: Bundle) -> None:  # noqa: F811
     assert (folder / "cpu.max").read_text() == "20000 100000\n"
     assert state["pid"] in json.loads(done("ps", "--format", "json", "one"))
     done("kill", "one", "TERM")
-    while bundle.state()["status"] != "stopped":
-        pass
+    assert eventually(lambda: bundle.state()["status"] == "stopped")
     done("delete", "one")
     assert not folder.exists()
 

@@ -144,7 +144,7 @@ def host_line(host: Host) -> Text:
     memory = quantity(host.memory / 2**30, "GiB")
     return Text(
         clean(
-            f"{host.processor}, {host.processors} processors, {memory}, {host.kernel}, "
+            f"{host.processor}, {host.processors} CPU{"s" * (host.processors != 1)}, {memory}, {host.kernel}, "
             f"{kvm.get(host.kvm, host.kvm)}{where}. {versions}."
         ),
         _DIM,
