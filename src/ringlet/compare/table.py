@@ -142,9 +142,10 @@ def host_line(host: Host) -> Text:
     where = "" if host.virtualization == "none" else f"; itself a guest of {host.virtualization}"
     versions = ", ".join(f"{name} {version}" for name, version in host.versions.items())
     memory = quantity(host.memory / 2**30, "GiB")
+    plural = "" if host.processors == 1 else "s"
     return Text(
         clean(
-            f"{host.processor}, {host.processors} CPU{"s" * (host.processors != 1)}, {memory}, {host.kernel}, "
+            f"{host.processor}, {host.processors} CPU{plural}, {memory}, {host.kernel}, "
             f"{kvm.get(host.kvm, host.kvm)}{where}. {versions}."
         ),
         _DIM,
