@@ -76,7 +76,8 @@ def test_a_files_page_is_there_once_and_whole_whoever_else_maps_it(tmp_path: Pat
 def test_page_tables_grow_with_what_is_mapped() -> None:
     with _program(4096) as small, _program(SIZE) as large:
         more = footprint(large).page_tables - footprint(small).page_tables
-    assert more >= SIZE // mmap.PAGESIZE * 8 - mmap.PAGESIZE
+    # Their mappings lie at random, which takes some tables more or fewer.
+    assert abs(more - SIZE // mmap.PAGESIZE * 8) < 8 * mmap.PAGESIZE
 
 
 def test_a_process_that_is_gone_has_nothing() -> None:

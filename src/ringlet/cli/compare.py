@@ -1,7 +1,6 @@
 """`ringlet compare`: the same work in a process, a container and a VM, side by side."""
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -160,7 +159,7 @@ class _Plan:
         from ringlet.compare.measures import NAMES
         from ringlet.compare.run import Limits
         from ringlet.compare.ways import DEFAULT as USUAL
-        from ringlet.compare.ways import OPTIONAL
+        from ringlet.compare.ways import OPTIONAL, is_installed
 
         if quick and full:
             raise ConfigError("--quick and --full exclude each other", "leave one out")
@@ -170,7 +169,7 @@ class _Plan:
         preset = QUICK if quick else FULL if full else DEFAULT
         asked = list(_words(more))
         if "all" in asked or full:
-            asked = [*filter("all".__ne__, asked), *_installed(OPTIONAL)]
+            asked = [*filter("all".__ne__, asked), *filter(is_installed, OPTIONAL)]
         self.ways = _choose("way", [*(list(_words(ways)) or USUAL), *asked], [*USUAL, *OPTIONAL])
         self.measures = _choose("measure", list(_words(measures)) or NAMES, NAMES)
         self._settings = Settings(kernel, instances or preset.instances, keep=keep)
@@ -302,11 +301,6 @@ def _choose(what: str, asked: Iterable[str], known: Sequence[str]) -> list[str]:
     for name in sorted(asked.difference(known)):
         raise ConfigError(f"there is no {what} {name!r}", f"there are {', '.join(known)}")
     return [name for name in known if name in asked]
-
-
-def _installed(names: Iterable[str]) -> list[str]:
-    programs = {"qemu": "qemu-system-x86_64"}
-    return [name for name in names if shutil.which(programs.get(name, name))]
 
 
 def _name_and_file(text: str) -> tuple[str, str]:

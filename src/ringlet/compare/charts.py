@@ -27,7 +27,7 @@ from ringlet.compare.panels import (
     has_numbers,
     wrap,
 )
-from ringlet.compare.report import Measure, Report, Way
+from ringlet.compare.report import Measure, Report, Way, groups
 from ringlet.compare.words import clean, heading, slug
 from ringlet.errors import RingletError
 
@@ -74,11 +74,8 @@ def check_path(path: str) -> str:
 
 def charts(report: Report) -> dict[str, Chart]:
     """The charts that `report` has numbers for, by their names."""
-    groups: dict[str, list[Measure]] = {}
-    for measure in report.measures:
-        groups.setdefault(measure.group, []).append(measure)
     found: dict[str, Chart] = {}
-    for group, measures in groups.items():
+    for group, measures in groups(report).items():
         for suffix, panels in _kinds(measures[:MOST_MEASURES], report.ways):
             if panels:
                 name = base = slug(group) + suffix

@@ -15,6 +15,7 @@ from select import POLLIN, poll
 
 from ringlet.closing import Closing
 from ringlet.compare.ways import Unavailable
+from ringlet.host.process import read_stat
 
 _MAX_LINE = 1 << 20  # bytes
 _MAX_WORDS = 400  # characters of what went wrong
@@ -239,10 +240,8 @@ def _family(roots: Iterable[int]) -> list[tuple[int, int]]:
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
-            with suppress(OSError, IndexError):  # it has ended
-                # The name, in brackets, may have any bytes in it: proc(5), /proc/pid/stat.
-                with open(f"/proc/{name}/stat", "rb", buffering=0) as file:
-                    state, parent = file.read(1024).rpartition(b")")[2].split()[:2]
+            with suppress(OSError):  # it has ended
+                state, parent = read_stat(name)[:2]
                 if state not in b"ZX":
                     parents[int(name)] = int(parent)
                     children.setdefault(int(parent), []).append(int(name))

@@ -10,7 +10,7 @@ from rich.text import Text
 from ringlet.compare.report import Cell, Measure, Report
 from ringlet.compare.statistics import interval
 from ringlet.compare.table import NOTHING, host_line
-from ringlet.compare.words import clean, quantity
+from ringlet.compare.words import clean, heading, quantity
 from ringlet.errors import RingletError
 
 MOST = 6  # that a terminal is wide enough for
@@ -43,8 +43,8 @@ class SideBySide:
             if measure.group != group:
                 group = measure.group
                 yield Text("")
-                heading = Text(clean(group).capitalize(), Style(bold=True, underline=True))
-                grid.add_row(heading, *(Text(name, _BOLD) for name in names))
+                name_of_group = Text(heading(group), Style(bold=True, underline=True))
+                grid.add_row(name_of_group, *(Text(name, _BOLD) for name in names))
             yield grid
             better = {"lower": " ↓", "higher": " ↑"}.get(measure.better, "")
             yield Text.assemble((clean(measure.title), _BOLD), (better, _DIM))

@@ -14,7 +14,7 @@ from importlib.resources import files
 
 from ringlet.compare import charts
 from ringlet.compare.panels import colour, has_median
-from ringlet.compare.report import Cell, Host, Measure, Report, Way
+from ringlet.compare.report import Cell, Host, Measure, Report, Way, groups
 from ringlet.compare.words import clean, heading, number, quantity, slug
 from ringlet.errors import RingletError
 
@@ -53,20 +53,18 @@ def render(report: Report) -> str:
     charts.require()
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    groups: dict[str, list[Measure]] = {}
-    for measure in report.measures:
-        groups.setdefault(measure.group, []).append(measure)
-    anchors = {group: f"group-{at}-{slug(group)}" for at, group in enumerate(groups)}
+    by_group = groups(report)
+    anchors = {group: f"group-{at}-{slug(group)}" for at, group in enumerate(by_group)}
     drawn: dict[str, list[str]] = {}
     for name, chart in list(charts.charts(report).items())[:MOST_CHARTS]:
         drawn.setdefault(chart.group, []).append(name)
     body = [
         *_head(report),
-        *_findings(report, groups, anchors),
+        *_findings(report, by_group, anchors),
         *_ways(report.ways),
         *(
             line
-            for group, measures in groups.items()
+            for group, measures in by_group.items()
             for line in _group(report, group, anchors[group], measures, drawn.get(group, []))
         ),
         *_made(report),

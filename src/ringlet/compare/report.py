@@ -83,6 +83,14 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     measures: Annotated[list[Measure], _Many]
 
 
+def groups(report: Report) -> dict[str, list[Measure]]:
+    """The measures of each group, in order."""
+    found: dict[str, list[Measure]] = {}
+    for measure in report.measures:
+        found.setdefault(measure.group, []).append(measure)
+    return found
+
+
 def to_json(report: Report) -> bytes:
     """The report as JSON, indented."""
     return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"

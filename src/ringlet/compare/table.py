@@ -13,8 +13,8 @@ from rich.style import Style
 from rich.table import Table as Grid
 from rich.text import Text
 
-from ringlet.compare.report import Cell, Host, Measure, Report, Way
-from ringlet.compare.words import clean, number, quantity
+from ringlet.compare.report import Cell, Host, Measure, Report, Way, groups
+from ringlet.compare.words import clean, heading, number, quantity
 
 LOG_RATIO = 50  # of a row's numbers, beyond which its bars are logarithmic
 COLOURS = ("cyan", "blue", "magenta", "yellow", "green", "red")  # of the ways
@@ -54,7 +54,7 @@ class Table:
         if not report.complete:
             yield Text("It was interrupted, or ran out of time: not all is measured.", "yellow")
         side_by_side = blocks(report.ways, options.max_width)
-        for group, measures in groups(report):
+        for group, measures in groups(report).items():
             for block in side_by_side:
                 yield Text("")
                 yield _heading(group, block, notes)
@@ -128,14 +128,6 @@ def _spare(ways: Sequence[Way], width: int) -> int:
     return width - sum(_ABSENT_COLUMN if way.error else _MIN_COLUMN for way in ways)
 
 
-def groups(report: Report) -> Iterator[tuple[str, list[Measure]]]:
-    """The measures of each group, in order."""
-    found: dict[str, list[Measure]] = {}
-    for measure in report.measures:
-        found.setdefault(measure.group, []).append(measure)
-    yield from found.items()
-
-
 def host_line(host: Host) -> Text:
     """Where it was measured."""
     kvm = {"none": "no KVM", "software": "a software KVM", "hardware": "hardware KVM"}
@@ -178,8 +170,7 @@ def shares(values: Mapping[str, float]) -> tuple[dict[str, float], bool]:
 
 def _heading(group: str, block: Block, notes: Notes) -> RenderableType:
     titles = [Text(clean(way.title) + notes.mark(way.error), _BOLD) for way in block.ways]
-    group = clean(group)
-    return block.row(Text(group[:1].upper() + group[1:], Style(bold=True, underline=True)), *titles)
+    return block.row(Text(heading(group), Style(bold=True, underline=True)), *titles)
 
 
 def _row(measure: Measure, all_ways: Sequence[Way], block: Block, notes: Notes) -> RenderableType:

@@ -5,6 +5,8 @@ Source: user_namespaces(7), "User and group ID mappings"; newuidmap(1); proc_pid
 
 import os
 
+from ringlet.host.process import read_stat
+
 _PF_EXITING = 4  # <linux/sched.h>: in the flags of proc_pid_stat(5)
 
 TYPE_CHECKING = False
@@ -35,9 +37,7 @@ def map_ids(pid: int, config: "Config") -> None:
 
 
 def _is_ending(pid: int) -> bool:
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b") ")[2].split()
-    return bool(int(fields[6]) & _PF_EXITING)
+    return bool(int(read_stat(pid)[6]) & _PF_EXITING)
 
 
 def _map_ids(pid: int, config: "Config") -> None:

@@ -7,7 +7,7 @@ killed at any step leaves nothing that `delete --force` doesn't find.
 
 A status is never believed: it is what the processes say. A process is its id and its start time.
 
-Source: OCI Runtime Specification 1.2, runtime.md ("State"); proc_pid_stat(5); flock(2).
+Source: OCI Runtime Specification 1.2, runtime.md ("State"); flock(2).
 """
 
 import os
@@ -16,6 +16,7 @@ from time import monotonic, sleep
 from ringlet.closing import Closing
 from ringlet.container.fast_json import dumps, loads
 from ringlet.errors import RingletError
+from ringlet.host.process import read_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -225,9 +226,7 @@ def _process(value: "list[int] | None") -> Process | None:
 def _look(pid: int) -> tuple[str, int]:
     """The process's state letter and start time; ("X", 0) if there is none."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name, in parentheses, may hold anything, also spaces and parentheses.
-            fields = file.read().rpartition(b")")[2].split()
+        fields = read_stat(pid)
     except (FileNotFoundError, ProcessLookupError):
         return "X", 0
     return fields[0].decode(), int(fields[19])

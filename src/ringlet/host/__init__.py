@@ -1,1 +1,1 @@
-"""The host: its terminal, and the far end of the guest's serial line."""
+"""The host: its terminal, its files and processes, the far end of the guest's serial line."""

@@ -47,12 +47,18 @@ def load_way(lab: Lab) -> Callable[[str], Way]:
     def load_way(name: str) -> Way:
         way = try_to(name)
         if isinstance(way, Unavailable):
-            if name in OPTIONAL or name == "linux-vm":
+            optional = name in OPTIONAL or name == "linux-vm"
+            if optional and (os.environ.get("CI") != "true" or _is_the_hosts(way.message)):
                 pytest.skip(way.message)
             raise way
         return way
 
     return load_way
+
+
+def _is_the_hosts(reason: str) -> bool:
+    """Whether it is the host that can't: the nested tests have crun and a Linux VM."""
+    return any(words in reason for words in ("cgroups in hybrid mode", "emulates ring 0"))
 
 
 class Left:

@@ -4,6 +4,7 @@ A way is a class of one module here, and a line in `NAMES`. It is made with a `L
 makes what it needs, and closed by it.
 """
 
+import shutil
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -113,7 +114,16 @@ class Way(Protocol):
 
 def find(name: str) -> type[Way]:
     """The way of this name, which isn't made yet."""
-    return import_module(f"{__name__}.{name.replace('-', '_')}").Way  # type: ignore[no-any-return]
+    return import_module(_module(name)).Way  # type: ignore[no-any-return]
+
+
+def _module(name: str) -> str:
+    return f"{__name__}.{name.replace('-', '_')}"
+
+
+def is_installed(name: str) -> bool:
+    """Whether the program of this rival is there."""
+    return shutil.which(import_module(_module(name)).Way.program) is not None
 
 
 def load(name: str, lab: "Lab") -> Way:

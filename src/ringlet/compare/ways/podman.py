@@ -100,8 +100,12 @@ class Run(Spawned):
     def __init__(self, command: list[str], pidfile: Path, *, input: bool) -> None:
         self._pidfile = pidfile
         _adopt_orphans(True)
-        super().__init__(command, input=input)
-        Run._running += 1
+        try:
+            super().__init__(command, input=input)
+            Run._running += 1
+        finally:
+            if not Run._running:
+                _adopt_orphans(False)
 
     def _roots(self) -> list[int]:
         return [*super()._roots(), *self._monitor()]
