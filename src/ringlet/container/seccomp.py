@@ -28,6 +28,12 @@ _FLAGS = {
 _NEW_LISTENER = 1 << 3
 _WAIT_KILLABLE_RECV = 1 << 5
 
+# BPF's instructions that libseccomp uses: words, constants, and jumps forward
+_LD, _AND, _RET, _JA, _JEQ, _JGT, _JGE = 0x20, 0x54, 0x06, 0x05, 0x15, 0x25, 0x35
+_X86_64 = 0xC000003E  # AUDIT_ARCH_X86_64
+_ACTION = 0xFFFF0000  # SECCOMP_RET_ACTION_FULL: the lower half is the action's value
+_LETS_THROUGH = (0x7FFF0000, 0x7FFC0000)  # SECCOMP_RET_ALLOW and SECCOMP_RET_LOG
+
 _KEEP = 64  # entries, of some 20 KiB each
 _CHECKSUM = 4  # bytes
 _REST_MAX = 64 << 10  # bytes of an entry beside its key; a program has at most 32 KiB
@@ -74,6 +80,42 @@ def compile(seccomp: "Seccomp") -> Filter:
     if path is not None:
         _store(path, key, program, unknown, library)
     return Filter(program, flags, unknown)
+
+
+def allows(program: bytes, number: int, arguments: tuple[int, ...] = ()) -> bool:
+    """Whether the program lets a 64-bit system call through; arguments that lack are 0.
+
+    A call that a tracer or a listener answers is not let through. Raises ValueError for an
+    instruction that libseccomp doesn't use.
+
+    Source: Linux, Documentation/networking/filter.rst; seccomp.h (struct seccomp_data).
+    """
+    words = [number, _X86_64, 0, 0]  # then the instruction pointer, which no rule can name
+    for index in range(6):
+        value = arguments[index] if index < len(arguments) else 0
+        words += [value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF]
+    accumulator = at = 0
+    while True:
+        code = int.from_bytes(program[at : at + 2], "little")
+        constant = int.from_bytes(program[at + 4 : at + 8], "little")
+        jumps = program[at + 3], program[at + 2]  # instructions to skip: if false, if true
+        at += 8
+        if code == _LD:
+            accumulator = words[constant // 4]
+        elif code == _AND:
+            accumulator &= constant
+        elif code == _JA:
+            at += 8 * constant
+        elif code == _JEQ:
+            at += 8 * jumps[accumulator == constant]
+        elif code == _JGT:
+            at += 8 * jumps[accumulator > constant]
+        elif code == _JGE:
+            at += 8 * jumps[accumulator >= constant]
+        elif code == _RET:
+            return constant & _ACTION in _LETS_THROUGH
+        else:
+            raise ValueError(f"a BPF instruction of code {code:#x}")
 
 
 def _flags(seccomp: "Seccomp") -> int:
