@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from ringlet.container.commands import COMMANDS
+from ringlet.container.spec import OCI_VERSION
 
 from .bundle import OCI, Bundle
 from .engine import relay_terminal
@@ -44,12 +46,24 @@ def test_help_of_a_command_has_its_options_and_an_example(name: str) -> None:
     assert f"ringlet-oci {name}" in answer.stdout.partition("example:")[2]
     assert all(f"--{option.names[0]}" in answer.stdout for option in COMMANDS[name].options)
     assert oci("help", name).stdout == answer.stdout
+    assert oci(name, "-h").stdout == answer.stdout
 
 
-def test_the_version_has_the_lines_that_engines_read() -> None:
-    lines = oci("--version").stdout.splitlines()
+@pytest.mark.parametrize("word", ["--version", "-v", "version"])
+def test_the_version_has_the_lines_that_engines_and_scripts_read(word: str) -> None:
+    lines = oci(word).stdout.splitlines()
     assert lines[0].startswith("ringlet-oci version ")
-    assert lines[1] == "spec: 1.2.0"
+    assert lines[1] == f"spec: {OCI_VERSION}"
+    assert re.fullmatch(r"libseccomp: \d+\.\d+\.\d+", lines[2])
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    with subprocess.Popen([*OCI, "features"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
+        assert it.stdout is not None
+        assert it.stderr is not None
+        it.stdout.close()
+        assert it.stderr.read() == b""
+        assert it.wait() == 141
 
 
 @pytest.mark.parametrize(
@@ -88,7 +102,7 @@ def test_an_error_is_in_the_log_as_json_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["start", "state", "kill", "delete", "pause", "exec"])
 def test_what_isnt_there_does_not_exist(tmp_path: Path, command: str) -> None:
     answer = oci("--root", str(tmp_path), command, "one", *["true"] * (command == "exec"))
-    assert answer.returncode == 1
+    assert answer.returncode == (255 if command == "exec" else 1)
     assert "container one does not exist" in answer.stderr
 
 
@@ -111,12 +125,22 @@ def test_a_run_ended_by_a_signal_has_its_status(bundle: Bundle) -> None:
     assert bundle.run("kill -SEGV $$").returncode == 128 + signal.SIGSEGV
 
 
-@pytest.mark.parametrize(("command", "status"), [("absent", 127), ("/absent", 127), ("/bin", 126)])
-def test_a_command_that_cant_be_run(bundle: Bundle, command: str, status: int) -> None:
+# Engines look for these words, in small letters, to tell it from a runtime that failed.
+UNRUNNABLE = [
+    ("absent", 127, "absent: executable file not found in $PATH"),
+    ("/absent", 127, "/absent: no such file or directory"),
+    ("/bin", 126, "/bin: permission denied"),
+    ("/plain", 126, "/plain: permission denied"),
+]
+
+
+@pytest.mark.parametrize(("command", "status", "words"), UNRUNNABLE)
+def test_a_command_that_cant_be_run(bundle: Bundle, command: str, status: int, words: str) -> None:
+    (bundle.rootfs / "plain").write_text("no program")
     bundle.config["process"]["args"] = [command]
     answer = bundle.run()
     assert answer.returncode == status
-    assert command in answer.stderr
+    assert words in answer.stderr
     assert answer.stderr.count("\n") == 1
     assert bundle.left() == []
 
@@ -159,7 +183,7 @@ def test_the_life_that_engines_lead(bundle: Bundle, tmp_path: Path) -> None:
     assert state["pid"] == int(pid_file.read_text())
     assert state["bundle"] == str(bundle.path)
     assert state["annotations"] == {"a.b": "c"}
-    assert state["ociVersion"] == "1.2.0"
+    assert state["ociVersion"] == OCI_VERSION
     again = bundle.oci(*create)
     assert (again.returncode, "exists already" in again.stderr) == (1, True)
     assert bundle.state() == state
@@ -211,8 +235,30 @@ def test_exec_is_its_command(bundle: Bundle) -> None:
     answer = bundle.oci("exec", "one", "sh", "-c", "cat; echo why >&2; exit 4", input="through")
     assert (answer.stdout, answer.stderr, answer.returncode) == ("through", "why\n", 4)
     assert bundle.oci("exec", "one", "sh", "-c", "kill -9 $$").returncode == 137
-    assert bundle.oci("exec", "one", "/absent").returncode == 127
-    assert bundle.oci("exec", "one", "/bin").returncode == 126
+    (bundle.rootfs / "plain").write_text("no program")
+    for command, status, words in UNRUNNABLE:
+        answer = bundle.oci("exec", "one", command)
+        assert (answer.returncode, words in answer.stderr) == (status, True), answer.stderr
+
+
+def test_what_fails_of_exec_itself_is_255(bundle: Bundle) -> None:
+    start(bundle)
+    for cwd in ("/absent", "/bin/sh"):
+        answer = bundle.oci("exec", "--cwd", cwd, "one", "true")
+        assert (answer.returncode, "chdir" in answer.stderr) == (255, True), answer.stderr
+    assert bundle.oci("exec", "--process", "/absent", "one").returncode == 255
+    assert bundle.oci("pause", "one").returncode == 0
+    answer = bundle.oci("exec", "one", "true")
+    assert (answer.returncode, "is paused" in answer.stderr) == (255, True)
+
+
+def test_options_of_ps_stand_behind_the_id(bundle: Bundle) -> None:
+    start(bundle, "exec sleep 1000")
+    for words in (["-e", "-x"], ["-ef"], ["--", "-e", "-o", "pid,args"]):
+        answer = bundle.oci("ps", "one", *words)
+        assert answer.returncode == 0, answer.stderr
+        head, line = answer.stdout.splitlines()
+        assert ("PID" in head, "sleep 1000" in line) == (True, True)
 
 
 def test_exec_takes_what_options_say(bundle: Bundle) -> None:
@@ -318,14 +364,14 @@ def test_a_terminal_that_nobody_would_hold_is_refused(bundle: Bundle) -> None:
 def test_spec_writes_a_configuration_and_never_over_one(tmp_path: Path) -> None:
     assert oci("spec", "--bundle", str(tmp_path)).returncode == 0
     before = (tmp_path / "config.json").read_text()
-    assert json.loads(before)["ociVersion"] == "1.2.0"
+    assert json.loads(before)["ociVersion"] == OCI_VERSION
     answer = oci("spec", "--bundle", str(tmp_path))
     assert (answer.returncode, "exists" in answer.stderr) == (1, True)
     assert (tmp_path / "config.json").read_text() == before
 
 
 def test_features_are_json() -> None:
-    assert json.loads(oci("features").stdout)["ociVersionMax"].startswith("1.2")
+    assert json.loads(oci("features").stdout)["ociVersionMax"] == OCI_VERSION
 
 
 def test_what_an_engine_calls_imports_nothing_slow(bundle: Bundle) -> None:

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
 
 class Command:
-    """`run` gets the runtime, the options' values and the arguments; it returns the status."""
+    """`run` gets the runtime, the options' values and the arguments; it returns the status.
 
-    __slots__ = ("example", "help", "options", "run", "usage")
+    With `passes_options`, what stands behind the first argument is for another program.
+    """
+
+    __slots__ = ("example", "help", "options", "passes_options", "run", "usage")
 
     def __init__(
         self,
@@ -26,12 +29,14 @@ class Command:
         help: str,
         example: str,
         *options: Option,
+        passes_options: bool = False,
     ) -> None:
         self.run = run
         self.usage = usage
         self.help = help
         self.example = example
         self.options = options
+        self.passes_options = passes_options
 
     def check(self, arguments: list[str]) -> None:
         """Raises OptionError unless there are as many as the usage says."""
@@ -162,7 +167,8 @@ def _ps(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
         return 0
     from subprocess import run
 
-    answer = run(["ps", *(arguments[1:] or ["-ef"])], capture_output=True, text=True, check=False)
+    words = arguments[2:] if arguments[1:2] == ["--"] else arguments[1:]
+    answer = run(["ps", *(words or ["-ef"])], capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise OptionError(f"ps: {answer.stderr.strip()}", "use options that ps knows")
     head, *lines = answer.stdout.splitlines()
@@ -287,6 +293,7 @@ COMMANDS = {
         Option("apparmor", "PROFILE", "its AppArmor profile"),
         _PRESERVE,
         Option("ignore-paused", None, "also in a paused container, to run once it's resumed"),
+        passes_options=True,
     ),
     "state": Command(_state, "ID", "Show a container's state, in JSON", "ringlet-oci state web"),
     "kill": Command(
@@ -314,9 +321,10 @@ COMMANDS = {
     "ps": Command(
         _ps,
         "ID [OPTION...]",
-        "Show a container's processes; options are those of ps",
-        "ringlet-oci ps web\nringlet-oci ps --format json web\nringlet-oci ps web -- -o pid,args",
+        "Show a container's processes; options behind ID are those of ps",
+        "ringlet-oci ps web\nringlet-oci ps --format json web\nringlet-oci ps web -o pid,args",
         _FORMAT,
+        passes_options=True,
     ),
     "pause": Command(_pause, "ID", "Freeze a container's processes", "ringlet-oci pause web"),
     "resume": Command(_resume, "ID", "Let a paused container go on", "ringlet-oci resume web"),

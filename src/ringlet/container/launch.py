@@ -432,9 +432,10 @@ def _error(report: bytes) -> LaunchError:
     words = os.strerror(number)
     if step in ("command", "exec"):
         status = 127 if number == errno.ENOENT else 126
-        message = f"{what}: {operation}" if step == "command" else f"{what}: {words}"
-        if step == "command" and number not in (errno.ENOENT,):
-            message = f"{what}: {words}"
+        # In small letters, by which engines know why a command can't be run.
+        message = f"{what}: {words.lower()}"
+        if step == "command" and number == errno.ENOENT and "/" not in what:
+            message = f"{what}: {operation}"
         if number == errno.ENOENT:
             hint = "is it in the container's root, and in PATH?"
         else:

@@ -103,6 +103,13 @@ def build(seccomp: "Seccomp") -> tuple[bytes, list[str], str]:
     return program, unknown, _path()
 
 
+def version() -> str:
+    """The library's, such as 2.5.4. Raises `RingletError` where there is no libseccomp."""
+    library = _load()
+    library.seccomp_version.restype = ctypes.POINTER(ctypes.c_uint * 3)  # major, minor, micro
+    return ".".join(map(str, library.seccomp_version().contents))
+
+
 def _names(rules: "list[SeccompSyscall]") -> set[str]:
     return {name for rule in rules for name in rule["names"]}
 

@@ -33,8 +33,9 @@ GLOBAL = (
     Option("version v", None, "show the version"),
 )
 
-# By these words engines tell a command that can't be run from a runtime that failed.
+# By these words, in small letters, engines tell a command that can't be run from failures of ours.
 _ENGINES_WORDS = {126: "permission denied", 127: "no such file or directory"}
+_EXEC_FAILED = 255  # of `exec`, whose other statuses are the command's
 
 
 def main() -> None:
@@ -65,14 +66,14 @@ def run(words: list[str]) -> int:
     name = ""
     try:
         values, rest = parse(words, GLOBAL, mixed=False)
-        if values.get("version"):
+        if values.get("version") or rest[:1] == ["version"]:
             return _version()
         if values.get("help") or not rest or rest[0] in ("help", "h"):
             return _help(rest[1:])
         log = _log(values)
         name = rest[0]
         command = _command(name)
-        options, arguments = parse(rest[1:], command.options, mixed=name != "exec")
+        options, arguments = parse(rest[1:], command.options, mixed=not command.passes_options)
         if options.get("help"):
             return _help([name])
         command.check(arguments)
@@ -80,13 +81,17 @@ def run(words: list[str]) -> int:
     except RingletError as error:
         status: int = getattr(error, "status", 1)
         why = _ENGINES_WORDS.get(status, "")
-        said = error.message if why in error.message.lower() else f"{error.message}: {why}"
+        said = error.message if why in error.message else f"{error.message}: {why}"
         log.error(f"{said} ({error.hint})")
         # That a command can't be run is an answer to these two, as it is a shell's.
-        return status if name in ("run", "exec") and status in (126, 127) else 1
+        if name in ("run", "exec") and status in (126, 127):
+            return status
+        return _EXEC_FAILED if name == "exec" else 1
+    except BrokenPipeError:
+        raise  # whoever read our output has gone: nothing to tell
     except OSError as error:
         log.error(f"{error.filename or name}: {error.strerror} (is it there, and yours to use?)")
-        return 1
+        return _EXEC_FAILED if name == "exec" else 1
 
 
 def _log(values: "dict[str, Any]") -> Log:
@@ -124,11 +129,17 @@ def _command(name: str) -> Command:
 
 
 def _version() -> int:
+    """The lines of runc's that engines and scripts look for, as far as they hold here."""
     from importlib.metadata import version
 
+    from ringlet.container import libseccomp
     from ringlet.container.spec import OCI_VERSION
 
     print(f"ringlet-oci version {version('ringlet')}\nspec: {OCI_VERSION}")
+    try:
+        print(f"libseccomp: {libseccomp.version()}")
+    except RingletError:  # the host has none
+        pass
     return 0
 
 
