@@ -30,6 +30,20 @@ def test_a_hook_has_the_state_its_arguments_its_environment_and_the_bundle(tmp_p
     assert not any(line.startswith(("HOME=", "PATH=")) for line in environment)
 
 
+def test_a_hook_without_an_environment_has_ours_and_one_with_an_empty_one_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", "yes")
+    script = "/usr/bin/env > $0"
+    hooks = [
+        {"path": "/bin/sh", "args": ["sh", "-c", script, "ours"]},
+        {"path": "/bin/sh", "args": ["sh", "-c", script, "none"], "env": []},
+    ]
+    run_hooks("prestart", hooks, STATE, str(tmp_path))  # type: ignore[arg-type]
+    assert "OURS=yes\n" in (tmp_path / "ours").read_text()
+    assert "OURS" not in (tmp_path / "none").read_text()
+
+
 def test_a_hook_may_have_nothing_but_a_path(tmp_path: Path) -> None:
     run_hooks("prestart", [{"path": "/bin/true"}], STATE, str(tmp_path))
 

@@ -73,6 +73,22 @@ def test_a_hook_of_the_runtime_sees_the_containers_namespaces_from_outside(bundl
     assert (bundle.path / "theirs").read_text() != (bundle.path / "ours").read_text()
 
 
+def test_a_hook_without_an_environment_has_that_of_whose_program_it_is(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OURS", "a b")
+    bundle.config["process"]["env"].append("THEIRS=1")
+    script = "(echo; export -p) >> "
+    bundle.config["hooks"] = {
+        "createContainer": [hook(f"{script}{bundle.path}/host")],
+        "startContainer": [hook(f"{script}/dev/shm/image")],
+    }
+    answer = bundle.run("cat /dev/shm/image")
+    host = (bundle.path / "host").read_text()
+    assert ("OURS='a b'" in host, "THEIRS" in host) == (True, False)
+    assert ("THEIRS='1'" in answer.stdout, "OURS" in answer.stdout) == (True, False)
+
+
 @pytest.mark.parametrize("point", POINTS[:4])
 def test_a_hook_that_fails_before_the_command_ends_it_all(bundle: Bundle, point: str) -> None:
     bundle.config["hooks"] = {
@@ -87,12 +103,35 @@ def test_a_hook_that_fails_before_the_command_ends_it_all(bundle: Bundle, point:
     assert bundle.left() == []
 
 
-@pytest.mark.parametrize("point", POINTS[4:])
-def test_a_hook_that_fails_afterwards_is_a_warning(bundle: Bundle, point: str) -> None:
-    bundle.config["hooks"] = {point: [hook("exit 3"), hook("echo > ran")]}
+@pytest.mark.parametrize("point", ["startContainer", "poststart"])
+@pytest.mark.parametrize("detached", [False, True])
+def test_a_hook_of_the_start_that_fails_destroys_the_container(
+    bundle: Bundle, point: str, detached: bool
+) -> None:
+    bundle.config["hooks"] = {
+        point: [hook("exit 3")],
+        "poststop": [hook("cat > stopped")],
+    }
+    bundle.write("sleep 1000")
+    words = ["--bundle", str(bundle.path), "one"]
+    if detached:
+        assert bundle.oci("create", *words, capture_output=False).returncode == 0
+        answer = bundle.oci("start", "one")
+    else:
+        answer = bundle.oci("run", *words)
+    assert answer.returncode == 1
+    assert f"{point} hook 0" in answer.stderr or f"hook {point}" in answer.stderr
+    assert "warning" not in answer.stderr
+    assert json.loads((bundle.path / "stopped").read_text())["status"] == "stopped"
+    assert "does not exist" in bundle.oci("state", "one").stderr
+    assert bundle.left() == []
+
+
+def test_a_hook_that_fails_after_the_end_is_a_warning(bundle: Bundle) -> None:
+    bundle.config["hooks"] = {"poststop": [hook("exit 3"), hook("echo > ran")]}
     answer = bundle.run("echo command; exit 5")
     assert (answer.returncode, answer.stdout) == (5, "command\n")
-    assert f"warning: {point} hook 0" in answer.stderr
+    assert "warning: poststop hook 0" in answer.stderr
     assert (bundle.path / "ran").exists()
     assert bundle.left() == []
 

@@ -348,7 +348,7 @@ COMMANDS = {
         Option("memory", "BYTES", "most memory, such as 512m; -1 for no limit"),
         Option("memory-reservation", "BYTES", "memory that it keeps when memory is short"),
         Option("memory-swap", "BYTES", "most memory and swap together"),
-        Option("pids-limit", "N", "most processes and threads; -1 for no limit"),
+        Option("pids-limit", "N", "most processes and threads; 0 or -1 for no limit"),
     ),
     "events": Command(
         _events,

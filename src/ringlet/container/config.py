@@ -31,7 +31,8 @@ class ContainerConfig:
     command    the command and its arguments
     memory     bytes of RAM; None for no limit
     cpus       of how many processors it may have the time, such as 1.5; None for no limit
-    pids       how many processes and threads it may have; None for PIDS, if we may limit them
+    pids       how many processes and threads it may have; 0 or -1 for no limit; None for PIDS, if
+               we may limit them
     volumes    each a `Volume` or `HOST:GUEST[:ro]`
     env        the environment, besides PATH, HOME, HOSTNAME and, with `tty`, TERM
     workdir    where the command starts
@@ -84,8 +85,8 @@ class ContainerConfig:
             raise ConfigError(f"memory of {self.memory} bytes", "give it at least 1M")
         if self.cpus is not None and not 0.01 <= self.cpus <= 1 << 16:
             raise ConfigError(f"{self.cpus} CPUs", "give it at least 0.01")
-        if self.pids is not None and not 0 < self.pids <= 1 << 22:
-            raise ConfigError(f"a limit of {self.pids} processes", "give it at least 1")
+        if self.pids is not None and not -1 <= self.pids <= 1 << 22:
+            raise ConfigError(f"a limit of {self.pids} processes", "give it 1 or more; 0 is no limit")
         if self.network not in NETWORKS:
             raise ConfigError(
                 f"there is no network {self.network!r}", f"choose one of {', '.join(NETWORKS)}"

@@ -164,7 +164,7 @@ resources = record(
         "devices": array(_DEVICE_RULE),
         "memory": _MEMORY,
         "cpu": _CPU,
-        "pids": record({"limit": _LIMIT}),
+        "pids": record({}, {"limit": INT64}),  # 0 and below is none
         "blockIO": _BLOCK_IO,
         "hugepageLimits": array(record({"pageSize": _page_size, "limit": UINT64})),
         "network": record(

@@ -174,7 +174,7 @@ class Cpu(TypedDict):
 
 
 class Pids(TypedDict):
-    limit: int
+    limit: NotRequired[int]
 
 
 class WeightDevice(TypedDict):

@@ -36,8 +36,9 @@ def resources(values: "dict[str, Any]") -> "Resources":
     path = values.get("resources")
     new = _read(path) if path is not None else _given(values)
     if isinstance(new, dict):
-        # Engines write every field there is; 0 is "as it was", and was never a limit.
-        for kind in ("memory", "cpu", "blockIO", "pids"):
+        # Engines write every field there is; 0 is "as it was", and was never a limit. They write
+        # no pids.limit unless they mean one, and 0 means no limit.
+        for kind in ("memory", "cpu", "blockIO"):
             if isinstance(new.get(kind), dict):
                 kept = {
                     key: value for key, value in new[kind].items() if value not in (0, "", None)

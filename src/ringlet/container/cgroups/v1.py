@@ -1,6 +1,6 @@
 """Limits in the words of cgroup version 1: for each controller, the files and their values.
 
-Numbers of 0 mean "not set", as Docker and runc have it; pids.limit is the exception.
+Numbers of 0 mean "not set", as Docker and runc have it; a pids.limit of 0 is no limit.
 
 Source: the kernel's admin-guide/cgroup-v1/ and scheduler/sched-bwc.rst; OCI runtime
 specification, config-linux.md.
@@ -75,9 +75,12 @@ def cpuset(resources: Resources, look: Look) -> list[Write]:
 
 
 def pids(resources: Resources, look: Look) -> list[Write]:
-    """The number of tasks. `pids.max` has one spelling in both versions."""
+    """The number of tasks. `pids.max` has one spelling in both versions.
+
+    0 and below is no limit: podman writes 0 for its -1, and no process could run under a limit of 0.
+    """
     limit = resources.get("pids", {}).get("limit")
-    return [] if limit is None else [("pids.max", str(limit) if limit >= 0 else "max")]
+    return [] if limit is None else [("pids.max", str(limit) if limit > 0 else "max")]
 
 
 def blkio(resources: Resources, look: Look) -> list[Write]:

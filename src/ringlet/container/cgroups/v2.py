@@ -1,6 +1,6 @@
 """Limits in the words of cgroup version 2, converted where a bundle speaks in those of version 1.
 
-Numbers of 0 mean "not set", as Docker and runc have it; pids.limit is the exception. What has
+Numbers of 0 mean "not set", as Docker and runc have it; a pids.limit of 0 is no limit. What has
 no counterpart raises `CgroupError`.
 
 Source: the kernel's admin-guide/cgroup-v2.rst; OCI runtime specification, config-linux.md;
