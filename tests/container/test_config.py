@@ -61,7 +61,7 @@ def test_what_is_not_said_is_the_safe_choice() -> None:
         {"memory": 1},
         {"cpus": 0},
         {"cpus": float("nan")},
-        {"pids": 0},
+        {"pids": -2},
         {"network": "bridge"},
         {"workdir": "tmp"},
         {"hostname": ""},

@@ -252,6 +252,25 @@ def test_what_fails_of_exec_itself_is_255(bundle: Bundle) -> None:
     assert (answer.returncode, "is paused" in answer.stderr) == (255, True)
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_pids_limit_of_0_or_less_is_no_limit(bundle: Bundle, limit: int) -> None:
+    def of_cgroup() -> int:
+        limit: int = json.loads(bundle.oci("events", "--stats", "one").stdout)["data"]["pids"][
+            "limit"
+        ]
+        return limit
+
+    bundle.config["linux"]["resources"]["pids"] = {"limit": limit}
+    start(bundle)
+    assert of_cgroup() == 0  # as runc has it: no limit
+    resources = json.dumps({"pids": {"limit": limit}})
+    for words, more in ((["--pids-limit", str(limit)], {}), (["-r", "-"], {"input": resources})):
+        assert bundle.oci("update", "--pids-limit", "7", "one").returncode == 0
+        assert of_cgroup() == 7
+        assert bundle.oci("update", *words, "one", **more).returncode == 0
+        assert of_cgroup() == 0
+
+
 def test_options_of_ps_stand_behind_the_id(bundle: Bundle) -> None:
     start(bundle, "exec sleep 1000")
     for words in (["-e", "-x"], ["-ef"], ["--", "-e", "-o", "pid,args"]):

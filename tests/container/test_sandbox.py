@@ -172,6 +172,13 @@ def test_a_fork_bomb_stays_below_its_limit(run: Run) -> None:
 
 
 @pytest.mark.needs_cgroups
+@pytest.mark.parametrize("pids", [0, -1])
+def test_a_limit_of_0_or_less_processes_is_none(run: Run, pids: int) -> None:
+    result, _ = run("true", pids=pids)
+    assert (result.status, result.stats["pids"]["limit"]) == (0, 0)
+
+
+@pytest.mark.needs_cgroups
 def test_a_processor_hog_gets_its_share(run: Run) -> None:
     started = time.monotonic()
     result, _ = run("while :; do :; done", cpus=0.2, timeout=2)

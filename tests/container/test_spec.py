@@ -136,7 +136,6 @@ def test_null_is_no_value() -> None:
         ("linux.devices[0].major", "it is missing"),
         ("linux.devices[1].path", "it is missing"),
         ("linux.resources.devices[0].allow", "it is missing"),
-        ("linux.resources.pids.limit", "it is missing"),
         ("linux.resources.blockIO.throttleReadBpsDevice[0].rate", "it is missing"),
         ("linux.resources.hugepageLimits[0].pageSize", "it is missing"),
         ("linux.resources.network.priorities[0].name", "it is missing"),

@@ -44,15 +44,20 @@ def test_in_a_file_what_is_0_stays_as_it_was(tmp_path: Path) -> None:
             {
                 "memory": {"limit": 0, "swap": 0},
                 "cpu": {"shares": 2, "cpus": "", "idle": 0},
-                "pids": {"limit": -1},
+                "pids": {},
                 "blockIO": None,
             }
         )
     )
-    assert made("-r", str(file), "one") == {
-        "cpu": {"shares": 2, "idle": 0},
-        "pids": {"limit": -1},
-    }
+    assert made("-r", str(file), "one") == {"cpu": {"shares": 2, "idle": 0}}
+
+
+def test_no_limit_of_processes_is_0_or_less(tmp_path: Path) -> None:
+    file = tmp_path / "resources.json"
+    for limit in (0, -1):
+        assert made("--pids-limit", str(limit), "one") == {"pids": {"limit": limit}}
+        file.write_text(json.dumps({"memory": {"limit": 0}, "pids": {"limit": limit}}))
+        assert made("-r", str(file), "one") == {"pids": {"limit": limit}}
 
 
 @pytest.mark.parametrize(

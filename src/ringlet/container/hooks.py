@@ -5,7 +5,7 @@ Here are those of the runtime's own namespaces: prestart, createRuntime, poststa
 state on its standard input. What it prints is its reason, if it fails, and else nothing: it has
 no hold of the container's standard streams.
 
-Source: OCI Runtime Specification 1.2, config.md ("POSIX-platform Hooks"), runtime.md ("Lifecycle").
+Source: OCI Runtime Specification 1.3, config.md ("POSIX-platform Hooks"), runtime.md ("Lifecycle").
 """
 
 import os
@@ -56,7 +56,7 @@ def _run(name: str, hook: "Hook", state: bytes, bundle: str) -> None:
         process = Popen(
             hook.get("args") or [hook["path"]],
             executable=hook["path"],
-            env=dict(word.partition("=")[::2] for word in hook.get("env", ())),
+            env=_environment(hook),
             cwd=bundle,
             stdin=memory,
             stdout=PIPE,
@@ -78,6 +78,13 @@ def _run(name: str, hook: "Hook", state: bytes, bundle: str) -> None:
         said = printed.decode(errors="replace").strip().rpartition("\n")[2]
         how = f"status {process.returncode}" if process.returncode > 0 else "killed by a signal"
         raise HookError(f"{name}: {how}" + (f": {said}" if said else ""), "see what it does")
+
+
+def _environment(hook: "Hook") -> dict[str, str] | None:
+    """Its own; one whose configuration has no `env`, not even an empty one, gets ours: None."""
+    if "env" not in hook:
+        return None
+    return dict(word.partition("=")[::2] for word in hook["env"])
 
 
 def _wait(process: "Popen[bytes]", seconds: int | None) -> bytes | None:

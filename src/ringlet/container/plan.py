@@ -147,7 +147,9 @@ def creation(
     hooks = config.get("hooks", {})
     state = _state(config, bundle, id)
     for hook in hooks.get("createContainer", ()):
-        _add_hook(plan, "createContainer", hook, state("creating"))
+        # A program of the host's, which may have what ringlet has.
+        ours = [f"{name}={value}" for name, value in os.environ.items()]
+        _add_hook(plan, "createContainer", hook, state("creating"), ours)
     plan.add("stage", STAGES[1])
     plan.add("move_root" if no_pivot else "pivot")
     plan.add("stage", STAGES[2])
@@ -159,7 +161,8 @@ def creation(
     plan.add("ready")
     plan.add("wait", "", descriptors.give(start))
     for hook in hooks.get("startContainer", ()):
-        _add_hook(plan, "startContainer", hook, state("created"))
+        # A program of the image's, which learns nothing of ringlet's environment.
+        _add_hook(plan, "startContainer", hook, state("created"), process.get("env", []))
     given = None
     if listener is not None:
         given = descriptors.give(listener), _listener_says(config, state("created"))
@@ -276,7 +279,8 @@ def _listener_says(config: "Config", state: str) -> list[str]:
     return [f'{text[:-1]}, "pid": ', f', "state": {state}', "}}"]
 
 
-def _add_hook(plan: Plan, point: str, hook: "Hook", state: str) -> None:
+def _add_hook(plan: Plan, point: str, hook: "Hook", state: str, environment: list[str]) -> None:
+    """`environment` is for a hook whose configuration has none."""
     seconds = hook.get("timeout")
     arguments = hook.get("args") or [hook["path"]]
     plan.add(
@@ -287,7 +291,7 @@ def _add_hook(plan: Plan, point: str, hook: "Hook", state: str) -> None:
         state,
         len(arguments),
         *arguments,
-        *hook.get("env", ()),
+        *hook.get("env", environment),
     )
 
 

@@ -3,7 +3,7 @@
 What they share is the order: note it, then make it; and in the end everything that is noted is
 removed, whether it was made or not.
 
-Source: OCI Runtime Specification 1.2, runtime.md ("Lifecycle", "Operations"); sd_listen_fds(3).
+Source: OCI Runtime Specification 1.3, runtime.md ("Lifecycle", "Operations"); sd_listen_fds(3).
 """
 
 import os
@@ -11,6 +11,7 @@ import os
 from ringlet.container import launch
 from ringlet.container.log import Log, now
 from ringlet.container.state import Process, Record, StateError, Store
+from ringlet.errors import RingletError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,9 +135,15 @@ class Runtime:
         # and no second `start` is right for one that may be.
         container.data["started"] = True
         container.save()
-        launch.start(container.folder)
-        if container.data["poststart"]:
-            self._run_all_hooks(container, "poststart", "running")
+        try:
+            launch.start(container.folder)
+            self._run_hooks(container, "poststart", container.data["poststart"], "running")
+        except RingletError as error:
+            # The specification wants a container whose hook failed destroyed; one whose command
+            # can't be run is stopped, and is its engine's to delete.
+            if getattr(error, "step", "hook") == "hook":
+                self._destroy(container)
+            raise
 
     def execute(
         self,
@@ -354,7 +361,7 @@ class Runtime:
         state = self.state(container, "stopped") if container.data.get("poststop") else None
         container.remove()
         if state is not None:
-            self._run_all_hooks(container, "poststop", "stopped", state)
+            self._run_poststop(container, state)
 
     def _run_hooks(self, container: Record, point: str, hooks: "Any", status: str) -> None:
         if hooks:
@@ -362,18 +369,11 @@ class Runtime:
 
             run_hooks(point, hooks, self.state(container, status), container.data["bundle"])
 
-    def _run_all_hooks(
-        self,
-        container: Record,
-        point: str,
-        status: str,
-        state: "dict[str, Any] | None" = None,
-    ) -> None:
+    def _run_poststop(self, container: Record, state: "dict[str, Any]") -> None:
         from ringlet.container.hooks import run_all_hooks
 
-        state = state or self.state(container, status)
         data = container.data
-        for error in run_all_hooks(point, data[point], state, data["bundle"]):
+        for error in run_all_hooks("poststop", data["poststop"], state, data["bundle"]):
             self.log.warning(error.message)
 
 

@@ -54,7 +54,9 @@ def test_cpu_and_cpuset() -> None:
     assert written({"cpu": cpu}, "cpuset") == {"cpuset.cpus": "0-1", "cpuset.mems": "0"}
 
 
-@pytest.mark.parametrize(("limit", "value"), [(10, "10"), (0, "0"), (-1, "max")])
+@pytest.mark.parametrize(
+    ("limit", "value"), [(10, "10"), (1, "1"), (0, "max"), (-1, "max"), (-5, "max")]
+)
 def test_pids(limit: int, value: str) -> None:
     assert written({"pids": {"limit": limit}}, "pids") == {"pids.max": value}
 
