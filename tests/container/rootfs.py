@@ -21,3 +21,20 @@ def make_rootfs(path: Path) -> Path:
     (path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n")
     (path / "etc/group").write_text("root:x:0:\nuser:x:1000:\nother:x:7:user\n")
     return path
+
+
+def add_call(rootfs: Path) -> Path:
+    """`call`, a program that makes one system call: call.c. It takes gcc."""
+    here = Path(__file__).parent
+    flags = [
+        "-ffreestanding",
+        "-fno-stack-protector",
+        "-fno-pie",
+        "-nostdlib",
+        "-static",
+        "-no-pie",
+    ]
+    headers = here.parents[1] / "csrc/container"
+    call = rootfs / "bin/call"
+    subprocess.run(["gcc", "-Os", *flags, f"-I{headers}", here / "call.c", "-o", call], check=True)
+    return call

@@ -6,6 +6,7 @@ Beside each, mount(8) shows that the link is met, and where it leads who doesn't
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -127,6 +128,35 @@ def test_a_plain_mount_goes_to_what_its_target_points_to(
     with exchanging(*data):
         found = places(mounted_plainly(volume, data[0]), volume)
     assert found[str(outside)]
+
+
+def test_what_a_target_lacks_is_made_inside_whatever_its_folder_becomes(
+    box: Box, tmp_path: Path, outside: Path, data: tuple[Path, Path]
+) -> None:
+    """CVE-2024-45310 (runc): folders and files for mounts were made on the host."""
+    for kind, name in (("folder", "a/b"), ("file", "c/d")):
+        source = tmp_path / kind
+        source.mkdir() if kind == "folder" else source.touch()
+        box.mount(f"/data/{name}", type="bind", source=str(source), options=["rbind"])
+    inside = box.rootfs / str(outside)[1:]  # where the link leads to, as a path of the container's
+    made = Counter[bool]()
+    for _ in range(ROUNDS):
+        with exchanging(*data), contextlib.suppress(LaunchError):
+            mounts_of(box)
+        assert list(outside.iterdir()) == []
+        made[(inside / "a").exists()] += 1
+        for folder in (*data[0].iterdir(), *(inside.iterdir() if inside.exists() else ())):
+            shutil.rmtree(folder)
+    assert made.keys() == {True, False}
+
+
+def test_what_a_target_lacks_is_plainly_made_where_its_folder_points_to(
+    outside: Path, data: tuple[Path, Path]
+) -> None:
+    with exchanging(*data):
+        script = f"for i in $(seq {ROUNDS}); do mkdir -p {data[0]}/$i/b; done"
+        subprocess.run(["sh", "-c", script], check=True, stderr=subprocess.DEVNULL)
+    assert list(outside.iterdir())
 
 
 # ---- /proc ----

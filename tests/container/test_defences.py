@@ -9,7 +9,7 @@ import pytest
 
 from . import filtered
 from .attacks import CAPS, DEVICES, KEYRING, PID, SECCOMP, USER, Attack, expected, outcomes
-from .rootfs import make_rootfs
+from .rootfs import add_call, make_rootfs
 
 pytestmark = [
     pytest.mark.needs_root,
@@ -18,8 +18,7 @@ pytestmark = [
     pytest.mark.needs_gcc,
 ]
 
-HERE = Path(__file__).parent
-PTRACE, ADD_KEY, KEYCTL = 101, 248, 250
+PTRACE, ADD_KEY, KEYCTL, FSOPEN = 101, 248, 250, 430
 JOIN_SESSION_KEYRING, REVOKE, SEARCH, READ = 1, 3, 10, 11  # <linux/keyctl.h>
 SESSION_KEYRING = -3
 SEIZE = 0x4206
@@ -41,6 +40,10 @@ ATTACKS = {
     # 1:11 is the kernel's log: read only.
     "a device of the host": Attack("mknod /dev/log c 1 11 && : < /dev/log", (USER, CAPS, DEVICES)),
     "a mount of its own": Attack("mount -t tmpfs none /tmp", (CAPS, SECCOMP)),
+    # The kernel's parser of a file system's options (CVE-2022-0185).
+    "a file system's context": Attack(f"call {FSOPEN} tmpfs 0", (CAPS, SECCOMP)),
+    # Whoever maps a root has to have CAP_SETFCAP.
+    "a root in a user namespace of its own": Attack("unshare -Ur true", (CAPS, SECCOMP)),
     "uncovering what is masked": Attack("umount /proc/keys", (CAPS, SECCOMP)),
     "writing to what is read-only": Attack(
         "mount -o remount,bind,rw none /proc/sys", (CAPS, SECCOMP)
@@ -52,17 +55,7 @@ ATTACKS = {
 def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its programs, and `call`."""
     rootfs = make_rootfs(tmp_path_factory.mktemp("attacked") / "rootfs")
-    headers = HERE.parents[1] / "csrc/container"
-    flags = [
-        "-ffreestanding",
-        "-fno-stack-protector",
-        "-fno-pie",
-        "-nostdlib",
-        "-static",
-        "-no-pie",
-    ]
-    words = ["gcc", "-Os", *flags, f"-I{headers}", HERE / "call.c", "-o", rootfs / "bin/call"]
-    subprocess.run(words, check=True)
+    add_call(rootfs)
     return rootfs
 
 

@@ -42,10 +42,27 @@ def test_a_user_is_found_by_name_and_by_number(rootfs: Path, user: str, found: I
     assert find_user(str(rootfs), user) == found
 
 
-@pytest.mark.parametrize("user", ["", "nobody", "www:nogroup", "-1", "4294967295", "9" * 5000, "²"])
+@pytest.mark.parametrize(
+    "user",
+    ["", "nobody", "www:nogroup", "-1", "4294967295", "9" * 5000, "0" * 11 + "9" * 5000, "²"],
+)
 def test_a_user_that_isnt_there_is_refused(rootfs: Path, user: str) -> None:
     with pytest.raises(ConfigError, match="rootfs knows no"):
         find_user(str(rootfs), user)
+
+
+@pytest.mark.parametrize("number", ["1000", "4294967296", "99999999999"])
+def test_a_number_that_is_a_name_in_the_image_is_a_number(tmp_path: Path, number: str) -> None:
+    """CVE-2016-3697, and CVE-2026-46680 for those that are too large: who asks for it gets root."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/passwd").write_text(f"{number}:x:0:0::/root:/bin/sh\n")
+    (tmp_path / "etc/group").write_text(f"{number}:x:0:\n")
+    if int(number) == 1000:
+        assert find_user(str(tmp_path), "1000:1000") == Identity(1000, 1000, [], "/")
+        return
+    for user in (number, f"1:{number}"):
+        with pytest.raises(ConfigError, match="rootfs knows no"):
+            find_user(str(tmp_path), user)
 
 
 def test_a_rootfs_without_names_has_numbers(tmp_path: Path) -> None:

@@ -137,6 +137,16 @@ def test_sysfs_without_a_network_is_the_hosts_and_readonly(box: UserBox) -> None
     assert all(word.startswith("ro,nosuid") for word in mounts), options
 
 
+def test_cgroups_that_arent_its_own_cant_be_written(box: UserBox) -> None:
+    """CVE-2023-25809 (runc): the user's own were writable without a cgroup namespace."""
+    box.linux["namespaces"] = [it for it in box.linux["namespaces"] if it["type"] != "cgroup"]
+    box.mount("/sys/fs/cgroup", type="cgroup", source="cgroup", options=["rw"])
+    shown = "awk '$5 ~ \"^/sys/fs/cgroup\" {print $6}' /proc/self/mountinfo"
+    mounts = box.run(f"! mkdir /sys/fs/cgroup/made 2> /dev/null && {shown}").split()
+    assert mounts
+    assert all(options.split(",")[0] == "ro" for options in mounts)
+
+
 def test_what_belongs_to_another_namespace_is_refused(box: UserBox) -> None:
     box.linux["namespaces"] = [it for it in box.linux["namespaces"] if it["type"] != "ipc"]
     box.mount("/dev/mqueue", type="mqueue", source="mqueue")

@@ -30,7 +30,7 @@ def find_user(rootfs: str, user: str) -> Identity:
     name, colon, group = user.partition(":")
     found = None
     for line in _records(rootfs, "passwd", 7):
-        if name in (line[0], line[2]):
+        if _is(name, line):
             found = line
             break
     if found is None:
@@ -41,15 +41,20 @@ def find_user(rootfs: str, user: str) -> Identity:
         )
     groups = list(_records(rootfs, "group", 4))
     if colon:
-        match = [line for line in groups if group in (line[0], line[2])]
+        match = [line for line in groups if _is(group, line)]
         return identity._replace(gid=_number(match[0][2] if match else group, "group"))
     member = found[0] if found is not None else name
     more = [_number(line[2], "group") for line in groups if member in line[3].split(",")]
     return identity._replace(groups=[gid for gid in more if gid != identity.gid])
 
 
+def _is(wanted: str, record: list[str]) -> bool:
+    """A number is an ID and never a name, whatever an image calls its users (CVE-2016-3697)."""
+    return wanted == record[2 if wanted.isdigit() else 0]
+
+
 def _number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text[:11]) <= MAX_ID):
+    if not (text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= MAX_ID):
         raise ConfigError(
             f"the rootfs knows no {what} {text!r}", "name one of its own, or give a number"
         )
