@@ -5,6 +5,7 @@ import mmap
 import os
 import signal
 import socket
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ _LIBC.syscall.restype = ctypes.c_long
 _PR_SET_NO_NEW_PRIVS = 38
 _SYS_SECCOMP = 317
 _SET_MODE_FILTER = 1
+_I386_SOCKETCALL = 102
 _SECONDS = 20
 
 
@@ -102,21 +104,43 @@ def results(filter: Filter, *calls: tuple[int, ...]) -> list[int]:
     return [int(word) for word in run(code).split()]
 
 
-# mov eax, edi; mov ebx, esi; mov ecx, edx; int 0x80; rbx is the caller's
-_INT_80 = bytes.fromhex("53 89f8 89f3 89d1 cd80 5b c3")
+# mov eax, edi; mov ebx, esi; xchg ecx, edx; int 0x80; rbx is the caller's
+_INT_80 = bytes.fromhex("53 89f8 89f3 87d1 cd80 5b c3")
+_MAP_32BIT = 0x40
+_ROOM = mmap.PAGESIZE * 3 // 4
 
 
 class Int80:
     """System calls of 32-bit x86, which a 64-bit process can make too."""
 
     def __init__(self) -> None:
-        self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)
+        self._page = mmap.mmap(
+            -1,
+            mmap.PAGESIZE,
+            flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_32BIT,
+            prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC,
+        )
         self._page.write(_INT_80)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
-        self._call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_uint] * 3)(address)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
+        self._call = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_uint] * 4)(self._address)
 
-    def __call__(self, number: int, first: int = 0, second: int = 0) -> int:
-        return int(self._call(number, first, second))
+    def __call__(self, number: int, first: int = 0, second: int = 0, third: int = 0) -> int:
+        return int(self._call(number, first, second, third))
+
+    def socketcall(self, kind: int, *arguments: int) -> int:
+        """The arguments lie in memory; the last one may be a place there that has room."""
+        at = mmap.PAGESIZE // 2
+        self._page[at : at + 4 * len(arguments)] = struct.pack(f"={len(arguments)}I", *arguments)
+        return self(_I386_SOCKETCALL, kind, self._address + at)
+
+    @property
+    def room(self) -> int:
+        return self._address + _ROOM
+
+    def pair(self) -> tuple[int, int]:
+        """The two numbers that the kernel has put there."""
+        first, second = struct.unpack_from("=2I", self._page, _ROOM)
+        return first, second
 
 
 def has_int_80() -> bool:

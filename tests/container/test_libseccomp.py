@@ -37,7 +37,7 @@ from .filtered import (
 )
 
 if TYPE_CHECKING:
-    from ringlet.container.spec_types import Seccomp
+    from ringlet.container.spec_types import Seccomp, SeccompSyscall
 
 I386_GETPID, I386_GETPPID, I386_UNAME = 20, 64, 122
 
@@ -166,6 +166,39 @@ def test_a_rule_holds_for_each_architecture_by_its_own_number() -> None:
     assert run(code) == f"True {[-errno.EXDEV, -errno.EPERM, -errno.ENOSYS]}"
     calls = [(X32 | GETPPID,), (X32 | UNAME, 0), (X32 | NEWER,), (GETPPID,)]
     assert results(filter, *calls) == [-errno.EXDEV, -errno.EPERM, -errno.ENOSYS, -errno.EXDEV]
+
+
+@pytest.mark.parametrize(
+    ("name", "multiplexer", "kind", "other"),
+    [("socket", "socketcall", 1, 2), ("semget", "ipc", 2, 3)],
+)
+def test_what_is_allowed_by_its_arguments_is_not_where_they_lie_in_memory(
+    name: str, multiplexer: str, kind: int, other: int
+) -> None:
+    if not has_int_80():
+        pytest.skip("the kernel has no 32-bit system calls")
+    number = {"socketcall": 102, "ipc": 117}[multiplexer]
+
+    def answers(*rules: "SeccompSyscall", default: str = "ERRNO") -> str:
+        profile = allowing(*["bind", "semctl"], default=default, architectures=["SCMP_ARCH_X86"])
+        profile["syscalls"] += rules
+        filter = compile(profile)
+
+        def code() -> str:
+            int_80 = Int80()
+            install(filter)
+            return f"{int_80(number, kind)} {int_80(number, other)}"
+
+        return run(code)
+
+    some = rule(name, "ALLOW", args=[argument("EQ", 0, 1)])
+    untouched = answers(rule(name, "ALLOW")).split()
+    assert -errno.EPERM not in map(int, untouched)
+    assert answers(some) == f"{-errno.ENOSYS} {untouched[1]}"
+    assert answers(some, default="KILL_PROCESS") == f"{-errno.ENOSYS} {untouched[1]}"
+    # who names it, or allows every argument, has it
+    assert answers(some, rule(multiplexer, "ALLOW")).split() == untouched
+    assert answers(some, rule(name, "ALLOW")).split() == untouched
 
 
 def test_an_architecture_may_be_named_twice_and_the_native_one_is_implied() -> None:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ringlet.container import libseccomp
+from ringlet.container import libseccomp, seccomp
 from ringlet.container.seccomp import compile
 
 from .filtered import (
@@ -352,6 +352,20 @@ def test_another_libseccomp_makes_the_program_again(tmp_path: Path, seccomp_cach
     assert entry() == first
     os.utime(copy, (1, 1))
     assert entry() != first
+
+
+def test_another_ringlet_makes_the_program_again(
+    entry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A filter of the version before may lack what this one refuses."""
+    copy = tmp_path / "libseccomp.py"
+    shutil.copy2(seccomp._MAKER, copy)
+    monkeypatch.setattr(seccomp, "_MAKER", str(copy))
+    assert not is_cached()
+    compile(allowing())
+    assert is_cached()
+    os.utime(copy, (1, 1))
+    assert not is_cached()
 
 
 def test_nothing_stays_open(no_leak: None) -> None:

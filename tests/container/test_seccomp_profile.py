@@ -1,5 +1,6 @@
 """The default profile, applied for real: what it refuses, and that programs run."""
 
+import ctypes
 import errno
 import os
 import signal
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.container.seccomp import compile
+from ringlet.container import libseccomp
+from ringlet.container.seccomp import allows, compile
 from ringlet.container.seccomp_profile import DEFAULT, for_capabilities
 
 from .filtered import Int80, call, has_int_80, install, results, run
@@ -113,6 +115,135 @@ def test_sockets_of_every_family_but_alg_and_vsock() -> None:
     families = [socket.AF_UNIX, socket.AF_INET, socket.AF_NETLINK, socket.AF_ALG, socket.AF_VSOCK]
     answers = results(compile(DEFAULT), *((SOCKET, int(family), stream) for family in families))
     assert [answer == -errno.EPERM for answer in answers] == [False, False, False, True, True]
+
+
+REFUSED_FAMILIES = {socket.AF_ALG, socket.AF_VSOCK}
+FAMILIES = sorted(
+    {socket.AF_UNIX, socket.AF_INET, socket.AF_NETLINK, 37, 39, 41, *REFUSED_FAMILIES}
+)
+I386_SOCKET, SYS_SOCKET, SYS_SOCKETPAIR, SYS_SEND = 359, 1, 8, 9
+SOCKETPAIR = 53
+
+
+@pytest.mark.parametrize("above", [1 << 32, 1 << 63, 0xFFFFFFFF << 32])
+def test_what_stands_above_a_family_hides_no_family(above: int) -> None:
+    """The kernel takes a family from the lower half of its register."""
+    calls = [(SOCKET, above | family, socket.SOCK_STREAM, 0) for family in FAMILIES]
+    calls += [(SOCKET, above | family, socket.SOCK_SEQPACKET, 0) for family in FAMILIES]
+    answers = results(compile(DEFAULT), *calls)
+    refused = [family in REFUSED_FAMILIES for family in FAMILIES]
+    assert [answer == -errno.EPERM for answer in answers] == refused * 2
+
+
+def test_no_pair_of_sockets_is_of_a_refused_family() -> None:
+    calls = [
+        (SOCKETPAIR, family, kind, 0, BAD)
+        for family in REFUSED_FAMILIES
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET)
+    ]
+    unsupported = {-errno.EAFNOSUPPORT, -errno.EOPNOTSUPP, -errno.ESOCKTNOSUPPORT, -errno.EFAULT}
+    assert set(results(compile(DEFAULT), *calls)) <= unsupported
+
+    def code() -> str:
+        install(compile(DEFAULT))
+        made = []
+        for family in REFUSED_FAMILIES:
+            try:
+                made.append(socket.socketpair(family))
+            except OSError:
+                continue
+        return str(made)
+
+    assert run(code) == "[]"
+
+
+def test_socketcall_makes_no_socket_and_does_the_rest_of_its_work() -> None:
+    if not has_int_80():
+        pytest.skip("the kernel has no 32-bit system calls")
+    filter = compile(DEFAULT)
+
+    def code() -> str:
+        int_80 = Int80()
+        install(filter)
+        stream = socket.SOCK_STREAM
+        made = {int_80.socketcall(SYS_SOCKET, family, stream, 0) for family in FAMILIES}
+        pair = int_80.socketcall(SYS_SOCKETPAIR, socket.AF_UNIX, stream, 0, int_80.room)
+        sent = int_80.socketcall(SYS_SEND, int_80.pair()[0], int_80.room, 3, 0)
+        return f"{made} {pair} {sent}"
+
+    assert run(code) == f"{ {-errno.ENOSYS} } 0 3"
+
+
+def test_a_32_bit_socket_has_every_family_but_alg_and_vsock() -> None:
+    if not has_int_80():
+        pytest.skip("the kernel has no 32-bit system calls")
+    filter = compile(DEFAULT)
+
+    def code() -> str:
+        int_80 = Int80()
+        install(filter)
+        answers = [int_80(I386_SOCKET, family, socket.SOCK_STREAM) for family in FAMILIES]
+        return str([answer == -errno.EPERM for answer in answers])
+
+    assert run(code) == str([family in REFUSED_FAMILIES for family in FAMILIES])
+
+
+# By what name each number of each kind of call goes, and whether the profile lets the name through
+
+
+def numbers_not_allowed(architecture: int, first: int) -> list[int]:
+    """Those from `first` on, by libseccomp's tables, whose names the profile doesn't have."""
+    library = libseccomp._load()
+    resolve = library.seccomp_syscall_resolve_num_arch
+    resolve.restype = ctypes.c_void_p
+    free = ctypes.CDLL(None).free
+    free.argtypes = [ctypes.c_void_p]
+    allowed = {name for one in DEFAULT["syscalls"] for name in one["names"]}
+    numbers = []
+    unfiltered = UNFILTERED if architecture == libseccomp._X86_64 else ()
+    for number in {*range(first, first + 600)}.difference(unfiltered):
+        name = resolve(architecture, number)
+        if name is None:
+            numbers.append(number)
+            continue
+        if ctypes.string_at(name).decode() not in {*allowed, "socketcall"}:
+            numbers.append(number)
+        free(name)
+    return numbers
+
+
+REFUSALS = {-errno.EPERM, -errno.ENOSYS}
+UNFILTERED = {335, 336}  # uretprobe and uprobe: the kernel's trampolines make them, past any filter
+
+
+@pytest.mark.parametrize("first", [0, X32])
+def test_no_other_number_gets_through(first: int) -> None:
+    """x32's own numbers (512 to 547) without its bit, too, which old kernels took for x32's."""
+    architecture = libseccomp._X32 if first else libseccomp._X86_64
+    numbers = numbers_not_allowed(architecture, first)
+    assert len(numbers) > 150
+    filter = compile(DEFAULT)
+    calls = [(number, BAD, BAD, BAD, BAD, BAD, BAD) for number in numbers]
+    answers = dict(zip(numbers, results(filter, *calls), strict=True))
+    assert {number for number, answer in answers.items() if answer not in REFUSALS} == set()
+    assert [number for number in numbers if allows(filter.program, number)] == []
+
+
+def test_no_other_number_gets_through_by_int_80() -> None:
+    if not has_int_80():
+        pytest.skip("the kernel has no 32-bit system calls")
+    numbers = numbers_not_allowed(libseccomp._X86, 0)
+    assert len(numbers) > 150
+    filter = compile(DEFAULT)
+
+    def code() -> str:
+        int_80 = Int80()
+        install(filter)
+        bad = 0xFFFFFFFF
+        return " ".join([str(int_80(number, bad, bad, bad)) for number in numbers])
+
+    answers = dict(zip(numbers, map(int, run(code).split()), strict=True))
+    assert {number for number, answer in answers.items() if answer not in REFUSALS} == set()
 
 
 def test_a_personality_takes_no_protection_away() -> None:

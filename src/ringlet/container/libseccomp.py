@@ -54,7 +54,11 @@ _LENIENT = {"SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"}
 _X86, _X86_64, _X32 = 0x40000003, 0xC000003E, 0x4000003E  # SCMP_ARCH_*
 _X32_BIT = 0x40000000  # of a system call's number: to the kernel, x32 is x86-64 with it
 _LD, _JEQ, _JGT, _JGE, _RET = 0x20, 0x15, 0x25, 0x35, 0x06  # BPF's, words and constants
-_NR, _ARCH = 0, 4  # offsets in struct seccomp_data
+_NR, _ARCH, _FIRST = 0, 4, 16  # offsets in struct seccomp_data; of the first argument's lower half
+# 32-bit x86's calls that do the work of many: the name, the number, and what libseccomp adds to the
+# first argument, negated, for the number of the call whose work is done
+_MULTIPLEXERS = (("socketcall", 102, 100), ("ipc", 117, 200))
+_MOST_KINDS = 99
 
 
 class _Argument(ctypes.Structure):
@@ -96,8 +100,12 @@ def build(seccomp: "Seccomp") -> tuple[bytes, list[str], str]:
         program = _export(library, context)
     finally:
         library.seccomp_release(context)
-    if seccomp["defaultAction"] not in _LENIENT and default != _errno(errno.ENOSYS):
-        program = _no_such_call(library, _names(syscalls) - set(unknown), architectures) + program
+    if seccomp["defaultAction"] not in _LENIENT:
+        if _X86 in architectures:
+            program = _no_arguments_seen(library, syscalls) + program
+        if default != _errno(errno.ENOSYS):
+            names = _names(syscalls) - set(unknown)
+            program = _no_such_call(library, names, architectures) + program
     if len(program) > _INSTRUCTIONS_MAX * 8:
         raise _bad("syscalls", f"a filter of more than {_INSTRUCTIONS_MAX} instructions")
     return program, unknown, _path()
@@ -257,7 +265,7 @@ def _no_such_call(library: ctypes.CDLL, names: set[str], architectures: set[int]
         number = max((resolve(architecture, name.encode()) for name in names), default=-1)
         return number if number >= 0 else 0xFFFFFFFF
 
-    instructions = (  # code, jump if true, jump if false: instructions to skip; constant
+    instructions = [
         (_LD, 0, 0, _ARCH),
         (_JEQ, 0, 2, _X86),
         (_LD, 0, 0, _NR),
@@ -268,5 +276,41 @@ def _no_such_call(library: ctypes.CDLL, names: set[str], architectures: set[int]
         (_JGT, 1, 2, last(_X86_64)),
         (_JGT, 0, 1, last(_X32)),
         (_RET, 0, 0, _errno(errno.ENOSYS)),
-    )
+    ]
+    return _packed(instructions)
+
+
+def _no_arguments_seen(library: ctypes.CDLL, rules: "list[SeccompSyscall]") -> bytes:
+    """Instructions, to run before the others: ENOSYS for work that is allowed by its arguments.
+
+    32-bit x86's socketcall and ipc have the arguments of that work in memory, where a filter can't
+    look: libseccomp lets the two through for every argument. The work's own call remains; musl
+    takes that one, glibc's socket() does not. A profile that allows one of the two by its name has
+    it as it is.
+    """
+    allowed = [rule for rule in rules if rule["action"] in _LENIENT]
+    by_arguments = _names(allowed) - _names([rule for rule in allowed if not rule.get("args")])
+    resolve = library.seccomp_syscall_resolve_name_arch
+    numbers = [-resolve(_X86, name.encode()) for name in by_arguments if name.isascii()]
+    program = b""
+    for name, number, base in _MULTIPLEXERS:
+        kinds = [one - base for one in numbers if base < one <= base + _MOST_KINDS]
+        if not kinds or name in _names(allowed):
+            continue
+        count = len(kinds)
+        instructions = [
+            (_LD, 0, 0, _ARCH),
+            (_JEQ, 0, count + 4, _X86),
+            (_LD, 0, 0, _NR),
+            (_JEQ, 0, count + 2, number),
+            (_LD, 0, 0, _FIRST),
+        ]
+        instructions += [(_JEQ, count - 1 - at, 0, kind) for at, kind in enumerate(kinds[:-1])]
+        instructions += [(_JEQ, 0, 1, kinds[-1]), (_RET, 0, 0, _errno(errno.ENOSYS))]
+        program += _packed(instructions)
+    return program
+
+
+def _packed(instructions: list[tuple[int, int, int, int]]) -> bytes:
+    """Each a code, the instructions to skip if true and if false, a constant."""
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)

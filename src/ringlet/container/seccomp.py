@@ -34,6 +34,7 @@ _X86_64 = 0xC000003E  # AUDIT_ARCH_X86_64
 _ACTION = 0xFFFF0000  # SECCOMP_RET_ACTION_FULL: the lower half is the action's value
 _LETS_THROUGH = (0x7FFF0000, 0x7FFC0000)  # SECCOMP_RET_ALLOW and SECCOMP_RET_LOG
 
+_MAKER = os.path.join(os.path.dirname(__file__), "libseccomp.py")
 _KEEP = 64  # entries, of some 20 KiB each
 _CHECKSUM = 4  # bytes
 _REST_MAX = 64 << 10  # bytes of an entry beside its key; a program has at most 32 KiB
@@ -158,8 +159,8 @@ def _find(path: str, key: bytes) -> tuple[bytes, list[str]] | None:
         if not body.startswith(key + b"\n") or data[-_CHECKSUM:] != _checksum(body):
             return None
         about, program = body[len(key) + 1 :].split(b"\n", 1)
-        library, version, unknown = loads(about.decode())
-        if version != _version(library):
+        library, versions, unknown = loads(about.decode())
+        if versions != [_version(library), _version(_MAKER)]:
             return None
         os.utime(fd)  # used now: the others are to go first
         return program, unknown
@@ -172,7 +173,7 @@ def _find(path: str, key: bytes) -> tuple[bytes, list[str]] | None:
 def _store(path: str, key: bytes, program: bytes, unknown: list[str], library: str) -> None:
     """Keep it, if the folder can be had and written."""
     try:
-        about = dumps([library, _version(library), unknown]).encode()
+        about = dumps([library, [_version(library), _version(_MAKER)], unknown]).encode()
     except OSError:
         return
     body = b"\n".join((key, about, program))
