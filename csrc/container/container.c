@@ -51,9 +51,11 @@
 #define MOUNTS_MAX 4096
 #define WORDS_MAX (1 << 16)
 #define STAGES_MAX 4
+#define PASSWD_MAX (1 << 20) /* bytes that are looked at */
 #define HOOK_SAYS 256 /* bytes of what a hook printed last, for the report */
 
 #define DEVPTS_MAGIC 0x1cd1
+#define SYS_fchmodat2 452 /* Linux 6.6 */
 #define MNT_DETACH 2 /* <sys/mount.h> and <linux/mount.h> exclude each other */
 
 /* ---- The plan and the report ---- */
@@ -62,6 +64,8 @@ static char *blob; /* what follows the plan's text */
 static char *line, *step, *what;
 static int control = -1; /* hears what happens: a socket of packets, the first byte says which */
 static int host_proc = -1; /* procfs as this program's starter sees it: no file of the container's */
+static mode_t starters_umask;
+static int first_own; /* descriptors below it are the command's: the streams, and what is passed on */
 
 static void __attribute__((noreturn)) fail(const char *operation, long error)
 {
@@ -171,6 +175,20 @@ static unsigned long parse(const char *digits)
 	return value;
 }
 
+/* Whether the text, up to a colon, is this number. */
+static int is_number(const char *digits, unsigned long value)
+{
+	char expected[24] = "";
+	size_t size;
+
+	append_number(expected, sizeof(expected), value);
+	size = length(expected);
+	for (size_t i = 0; i < size; i++)
+		if (digits[i] != expected[i])
+			return 0;
+	return digits[size] == ':';
+}
+
 static unsigned long number(void)
 {
 	return parse(text());
@@ -229,6 +247,29 @@ static int is_on(int fd, long magic)
 
 	must(sys(fstatfs, fd, &status), "fstatfs");
 	return status.f_type == magic;
+}
+
+/* The file that a descriptor stands for, once more, to be read or written: no path can lead elsewhere. */
+static long open_again(int fd, int flags)
+{
+	char path[64] = "self/fd/";
+
+	append_number(path, sizeof(path), fd);
+	return sys(openat, host_proc, path, flags | O_CLOEXEC);
+}
+
+/* By a descriptor, which a path in a folder that others can write to is not (Linux 6.6 has a call). */
+static long change_mode(int fd, mode_t mode)
+{
+	long result = sys(fchmodat2, fd, "", mode, AT_EMPTY_PATH);
+
+	if (result == -ENOSYS || result == -EPERM) { /* a filter around us may not know the call */
+		char path[64] = "self/fd/";
+
+		append_number(path, sizeof(path), fd);
+		result = sys(fchmodat, host_proc, path, mode);
+	}
+	return result;
 }
 
 /* A file of procfs, and surely of it: nothing mounted over it, no link is followed. */
@@ -413,14 +454,19 @@ static int make_parent(const char *path, const char **name)
  */
 static void step_fds(void)
 {
-	must(sys(close_range, number(), ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
+	first_own = number();
+	must(sys(close_range, first_own, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
 }
 
-/* hidden: other processes of a process id namespace can't look into this one, or trace it. */
+/*
+ * hidden: who has no CAP_SYS_PTRACE of the host can't look into this process, or trace it. Its files
+ * in /proc are the host's root's from here on: what a user has to write there is written before.
+ */
 static void step_hidden(void)
 {
 	must(sys(prctl, PR_SET_DUMPABLE, 0), "prctl");
 }
+
 
 /*
  * cgroup TASKS: joins by a file `tasks` of version 1, which moves one thread, and takes a fiftieth
@@ -490,6 +536,30 @@ static void step_join(void)
 	join(0);
 }
 
+static int pid_namespace = -1;
+
+/*
+ * pids PATH: opens a process id namespace. Where it takes rights that a user namespace gives, the plan
+ * has it once more, after that.
+ */
+static void step_pids(void)
+{
+	long opened = pid_namespace;
+
+	if (opened < 0)
+		opened = sys(openat, AT_FDCWD, what, O_RDONLY | O_CLOEXEC);
+	if (opened != -EACCES)
+		pid_namespace = must(opened, "open");
+}
+
+/* join_pids PATH: the processes that this one makes from here on are in it. */
+static void step_join_pids(void)
+{
+	if (pid_namespace < 0)
+		fail("open", EACCES);
+	must(sys(setns, pid_namespace, CLONE_NEWPID), "setns");
+}
+
 /* enter PID PIDFD TYPES: all these namespaces of a process at once. */
 static void step_enter(void)
 {
@@ -499,6 +569,7 @@ static void step_enter(void)
 }
 
 static int unified = -1;
+static long outer_pid; /* this process, as ringlet sees it */
 
 /* unified FOLDER: the cgroup of version 2 for the child; here, for it may not be seen later. */
 static void step_unified(void)
@@ -507,22 +578,28 @@ static void step_unified(void)
 }
 
 /*
- * clone WHAT FLAGS: the new namespaces, and the child, which goes on with the plan. It is born in
- * its cgroup of version 2. This process is done.
+ * clone KIND FLAGS: new namespaces, and the child, which goes on with the plan. It is born in its cgroup
+ * of version 2. This process is done. KIND tells ringlet what the child is: `container`, a process
+ * of the container's; or `helper`, one more of these, which will make that.
  */
 static void step_clone(void)
 {
-	struct clone_args args = { .flags = number() | CLONE_PARENT };
+	char kind = same(what, "helper") ? 'H' : 'P';
+	unsigned long flags = number() | CLONE_PARENT;
+	struct clone_args args = { .flags = flags };
 	long pid;
 
 	if (unified >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = unified;
+		pid = must(sys(clone3, &args, sizeof(args)), "clone3");
+	} else {
+		/* The older call: a filter may be in force, and filters can't look into clone3's. */
+		pid = must(sys(clone, flags, 0, 0, 0, 0), "clone");
 	}
-	pid = must(sys(clone3, &args, sizeof(args)), "clone3");
 	close_fd(&unified);
 	if (pid) {
-		tell('P', pid);
+		tell(kind, pid);
 		sys(exit_group, 0);
 	}
 	/* Until it is made, it ends with ringlet. If ringlet has ended already, `await` finds out. */
@@ -531,17 +608,29 @@ static void step_clone(void)
 
 /* ---- Steps of the new process ---- */
 
-/* await: ids are mapped and hooks of the host are done when ringlet says so. */
+/*
+ * await: what ringlet has to do for this process is done when ringlet says so: its ids are mapped, or
+ * hooks of the host have run. With it comes this process's id as ringlet sees it.
+ */
 static void step_await(void)
 {
-	char go;
+	char go[1 + sizeof(int)];
 	long size;
+	int pid;
 
 	do
-		size = sys(read, control, &go, 1);
+		size = sys(read, control, go, sizeof(go));
 	while (size == -EINTR);
-	if (size != 1)
+	if (size != sizeof(go))
 		fail("ringlet has ended", size < 0 ? -size : ECANCELED);
+	memcpy(&pid, go + 1, sizeof(pid));
+	outer_pid = pid;
+}
+
+/* mounted: hooks of the host that come before pivot_root may run; they end before `await` does. */
+static void step_mounted(void)
+{
+	tell('M', 0);
 }
 
 /* become: root of the new user namespace. What is made from here on belongs to it. */
@@ -557,6 +646,12 @@ static void step_become(void)
 static void step_session(void)
 {
 	must(sys(setsid), "setsid");
+}
+
+/* terminal: the pseudo-terminal of `console` controls the new session. */
+static void step_terminal(void)
+{
+	must(sys(ioctl, 0, TIOCSCTTY, 0), "TIOCSCTTY");
 }
 
 /* keyring: a session keyring of its own, with none of the keys of ringlet's user. */
@@ -633,6 +728,40 @@ static int *mount_slot(void)
 }
 
 /*
+ * The file systems that this plan has made, and the root: what is changed on others, changes the
+ * host's files. By their ids, of which the kernel gives no two mounts the same.
+ */
+static uint64_t own_mounts[MOUNTS_MAX];
+static size_t own_count;
+
+static uint64_t mount_id(int fd)
+{
+	struct statx status;
+
+	must(sys(statx, fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &status), "statx");
+	if (!(status.stx_mask & STATX_MNT_ID))
+		fail("this kernel doesn't tell what is mounted where", ENOSYS);
+	return status.stx_mnt_id;
+}
+
+static void is_made_here(int mount)
+{
+	if (own_count == MOUNTS_MAX)
+		fail("too many mounts", E2BIG);
+	own_mounts[own_count++] = mount_id(mount);
+}
+
+static int is_own(int fd)
+{
+	uint64_t id = mount_id(fd);
+
+	for (size_t i = 0; i < own_count; i++)
+		if (own_mounts[i] == id)
+			return 1;
+	return 0;
+}
+
+/*
  * propagation PATH FLAGS: first of all, what is mounted in here shows nowhere else. pivot_root
  * needs it, too. At the end, it is as the configuration says.
  */
@@ -702,13 +831,22 @@ static int bind_instead(unsigned long attributes)
 	return tree;
 }
 
+/*
+ * Whether procfs can be made of a process id namespace that this process isn't in (Linux 6.17). *fs is
+ * then told to be of that one.
+ */
+static int is_of_namespace(int fs)
+{
+	return !sys(fsconfig, fs, FSCONFIG_SET_FD, "pidns", NULL, pid_namespace);
+}
+
 /* filesystem TARGET SLOT TYPE SOURCE ATTRIBUTES OPTION...: a new one, attached to nothing. */
 static void step_filesystem(void)
 {
 	int *slot = mount_slot();
 	const char *type = text(), *source = text();
 	unsigned long attributes = number();
-	int fs = sys(fsopen, type, FSOPEN_CLOEXEC);
+	int fs = sys(fsopen, type, FSOPEN_CLOEXEC), pid = -1, status = 0;
 	char *option;
 	long made;
 
@@ -717,6 +855,22 @@ static void step_filesystem(void)
 		return;
 	}
 	must_on(fs, "fsopen", type);
+	if (same(type, "proc") && pid_namespace >= 0 && !is_of_namespace(fs)) {
+		/*
+		 * By a process in the namespace, which those in there see for this moment. It shares memory
+		 * and descriptors, and this process waits for its end.
+		 */
+		close_fd(&fs);
+		pid = must(sys(clone, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, 0, 0, 0, 0), "clone");
+		if (pid) {
+			sys(wait4, pid, &status, 0, NULL);
+			if (status)
+				sys(exit_group, 125); /* why, the other one has told */
+			instead = NULL;
+			return;
+		}
+		fs = must(sys(fsopen, type, FSOPEN_CLOEXEC), "fsopen");
+	}
 	must_fs(fs, sys(fsconfig, fs, FSCONFIG_SET_STRING, "source", source, 0), "source=", source);
 	while ((option = optional())) {
 		char *value = find(option, '=');
@@ -738,8 +892,12 @@ static void step_filesystem(void)
 		made = bind_instead(attributes);
 	must_fs(fs, made, "making ", type);
 	*slot = made;
+	if (same(type, "tmpfs")) /* of others, another mount may show the same files */
+		is_made_here(made);
 	instead = NULL;
 	close_fd(&fs);
+	if (!pid)
+		sys(exit_group, 0);
 }
 
 /* attributes TARGET SLOT RECURSIVE SET CLEAR PROPAGATION */
@@ -793,14 +951,32 @@ static void step_idmap(void)
 	close_fd(&proc);
 }
 
+static int is_the_hosts_root(int fd)
+{
+	struct stat status, host;
+
+	must(sys(fstat, fd, &status), "fstat");
+	must(sys(newfstatat, AT_FDCWD, "/", &host, 0), "stat");
+	return status.st_dev == host.st_dev && status.st_ino == host.st_ino;
+}
+
 /*
- * root PATH SLOT: the tree becomes the root to be. It is mounted over `/`, which doesn't change
- * what paths mean until pivot_root; so nothing has to be reachable by the container's root.
+ * root PATH SLOT: the tree becomes the root to be. It is mounted at its path, where hooks look for it,
+ * and where what a hook mounts is mounted in it. Where the container's root can't reach the path, it
+ * is mounted over `/`, which doesn't change what paths mean until pivot_root.
  */
 static void step_root(void)
 {
+	long place = sys(openat, AT_FDCWD, what, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
 	root = *mount_slot();
-	must(sys(move_mount, root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
+	if (!is_the_hosts_root(root))
+		is_made_here(root);
+	must(sys(move_mount, root, "", place < 0 ? AT_FDCWD : place, place < 0 ? "/" : "",
+		 MOVE_MOUNT_F_EMPTY_PATH | (place < 0 ? 0 : MOVE_MOUNT_T_EMPTY_PATH)),
+	     "move_mount");
+	if (place >= 0)
+		sys(close, place);
 }
 
 /*
@@ -920,7 +1096,7 @@ static void copy_file(int from, int to, const char *name, const struct stat *sta
 {
 	char target[PATH_SIZE];
 	long size;
-	int source, copy;
+	int found, source, copy;
 
 	if (S_ISLNK(status->st_mode)) {
 		size = must_on(sys(readlinkat, from, name, target, sizeof(target) - 1), "readlink", name);
@@ -936,8 +1112,12 @@ static void copy_file(int from, int to, const char *name, const struct stat *sta
 			"chown", name);
 		return;
 	}
-	source = must_on(sys(openat, from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), "open",
-			 name);
+	/* To open a device, or a pipe, would do something: what is there now, is it still a file? */
+	found = must_on(sys(openat, from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), "open", name);
+	if (!is_type(found, S_IFREG))
+		fail("it changes meanwhile", EAGAIN);
+	source = must_on(open_again(found, O_RDONLY), "open", name);
+	close_fd(&found);
 	copy = must_on(sys(openat, to, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600), "make",
 		       name);
 	while ((size = must_on(sys(sendfile, copy, source, NULL, 1 << 20), "copy", name)) > 0)
@@ -979,21 +1159,66 @@ static void step_folder(void)
 /* ---- Devices ---- */
 
 /*
- * device PATH TYPE MAJOR MINOR MODE UID GID: where the right to make one is missing, as in a user
- * namespace, the host's of the same path is mounted, if it is the same device.
+ * The folder of `path`, made if it isn't there; -1 if it is in a file system that isn't the container's
+ * own. *name is where the last part begins.
+ */
+static int own_parent(const char *path, const char **name)
+{
+	char folder[PATH_SIZE] = "";
+	char *slash;
+	int parent;
+	long fd = -ENOENT;
+
+	if (length(path) >= sizeof(folder))
+		fail("the path is too long", ENAMETOOLONG);
+	append(folder, sizeof(folder), path);
+	while (fd == -ENOENT && (slash = find_last(folder, '/'))) {
+		*slash = '\0';
+		fd = lookup(*folder ? folder : "/", O_PATH | O_DIRECTORY, 0);
+	}
+	must(fd, "open");
+	parent = is_own(fd) ? make_parent(path, name) : -1;
+	sys(close, fd);
+	if (parent >= 0 && !is_own(parent)) /* it was renamed, or is a link, meanwhile */
+		close_fd(&parent);
+	return parent;
+}
+
+/* Whether there is this device at `path`; with what mode, and whose, is its file system's business. */
+static int has_device(const char *path, mode_t type, dev_t device)
+{
+	long fd = lookup(path, O_PATH | O_NOFOLLOW, 0);
+	int is_it = fd >= 0 && is_device(fd, type, device);
+
+	if (fd >= 0)
+		sys(close, fd);
+	return is_it;
+}
+
+/*
+ * device PATH TYPE MAJOR MINOR MODE UID GID NEEDED: in a file system of the container's own. In one of
+ * the host's nothing is made or changed: what is NEEDED has to be there.
+ * Where the right to make one is missing, as in a user namespace, the host's of the same path is
+ * mounted, if it is the same device.
  */
 static void step_device(void)
 {
 	const char *name;
-	int parent = make_parent(what, &name), fd, target;
+	int parent = own_parent(what, &name), fd, target;
 	char type = *text();
 	mode_t mode = type == 'c' || type == 'u' ? S_IFCHR : type == 'b' ? S_IFBLK : S_IFIFO;
 	unsigned major = number(), minor = number();
 	dev_t device = mode == S_IFIFO ? 0 : make_device(major, minor);
 	mode_t bits = number();
 	unsigned uid = number(), gid = number();
-	long result = sys(mknodat, parent, name, mode | bits, device);
+	long result;
 
+	if (parent < 0) {
+		if (number() && !has_device(what, mode, device))
+			fail("it would be made in a folder that is mounted from the host", EXDEV);
+		return;
+	}
+	result = sys(mknodat, parent, name, mode | bits, device);
 	if (result == -EPERM && mode != S_IFIFO) {
 		fd = must(sys(open_tree, AT_FDCWD, what, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
 			  "mknod is not permitted here, and the host's can't be opened");
@@ -1008,23 +1233,27 @@ static void step_device(void)
 	} else {
 		if (result != -EEXIST)
 			must(result, "mknod");
+		/* By its descriptor: what the name means, others may change. */
 		fd = must(sys(openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), "open");
 		if (!is_device(fd, mode, device))
 			fail("there is something else", EEXIST);
 		must(sys(fchownat, fd, "", uid, gid, AT_EMPTY_PATH), "chown");
-		must(sys(fchmodat, parent, name, bits), "chmod");
+		must(change_mode(fd, bits), "chmod");
 		close_fd(&fd);
 	}
 	close_fd(&parent);
 }
 
-/* symlink PATH TEXT: takes the place of a file. */
+/* symlink PATH TEXT: takes the place of a file, in a file system of the container's own. */
 static void step_symlink(void)
 {
 	const char *name, *target = text();
-	int parent = make_parent(what, &name);
-	long result = sys(symlinkat, target, parent, name);
+	int parent = own_parent(what, &name);
+	long result;
 
+	if (parent < 0)
+		return;
+	result = sys(symlinkat, target, parent, name);
 	if (result == -EEXIST) {
 		must(sys(unlinkat, parent, name, 0), "unlink");
 		result = sys(symlinkat, target, parent, name);
@@ -1048,12 +1277,104 @@ static void step_pivot(void)
 	must(sys(chdir, "/"), "chdir");
 }
 
+/* Turns the escapes of a path in mountinfo into what they stand for, and ends it there; what follows. */
+static char *mountinfo_word(char *word)
+{
+	char *to = word, *from = word;
+
+	for (; *from && *from != ' '; from++) {
+		if (*from == '\\' && from[1] && from[2] && from[3]) {
+			*to++ = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
+			from += 3;
+		} else {
+			*to++ = *from;
+		}
+	}
+	from = *from ? from + 1 : from;
+	*to = '\0';
+	return from;
+}
+
+static void cover(const char *path)
+{
+	int fs, mount, target;
+
+	if (!sys(umount2, path, MNT_DETACH))
+		return;
+	/* It is one of another user namespace, which can't be taken away. */
+	target = sys(openat, AT_FDCWD, path, O_PATH | O_CLOEXEC);
+	if (target == -ENOENT || target == -EACCES)
+		return; /* it went with the one that it was on */
+	must_on(target, "open", path);
+	fs = must(sys(fsopen, "tmpfs", FSOPEN_CLOEXEC), "fsopen");
+	must(sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "fsconfig");
+	mount = must(sys(fsmount, fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_RDONLY), "fsmount");
+	if (is_type(target, S_IFDIR))
+		must_on(sys(move_mount, mount, "", target, "",
+			    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+			"covering", path);
+	close_fd(&mount);
+	close_fd(&fs);
+	close_fd(&target);
+}
+
 /*
- * move_root: the weaker way, for a root that can't be pivoted from (an initramfs). The new one is on
- * top of it already.
+ * The host's procfs and sysfs, outside of the root, are taken away. While they are there, bare, any
+ * user namespace in the container may mount new ones, without what is masked (the kernel allows
+ * no more than is visible already: mount_too_revealing in fs/namespace.c).
+ */
+static void cover_kernels(const char *inside)
+{
+	static char table[1 << 20];
+	char path[PATH_SIZE];
+	size_t size = 0, below = length(inside);
+	long count;
+	int fd;
+
+	own_path(path, "mountinfo");
+	fd = open_proc(path, O_RDONLY);
+	while ((count = must(sys(read, fd, table + size, sizeof(table) - 1 - size), "read mountinfo")) > 0)
+		size += count;
+	if (size == sizeof(table) - 1)
+		fail("too many mounts", E2BIG);
+	close_fd(&fd);
+	for (char *at = table, *next; *at; at = next) {
+		char *end = find(at, '\n'), *place = at, *type;
+
+		next = end ? end + 1 : at + length(at);
+		if (end)
+			*end = '\0';
+		for (int words = 0; words < 4 && place; words++) /* id, parent, device, root */
+			place = (place = find(place, ' ')) ? place + 1 : NULL;
+		if (!place)
+			continue;
+		type = mountinfo_word(place);
+		while (*type && (type[0] != '-' || type[1] != ' ')) /* options, and optional fields */
+			type = find(type, ' ') ? find(type, ' ') + 1 : type + length(type);
+		if (!*type)
+			continue;
+		mountinfo_word(type += 2);
+		if (!same(type, "proc") && !same(type, "sysfs"))
+			continue;
+		if (below > 1 && !memcmp(place, inside, below) && (place[below] == '/' || !place[below]))
+			continue;
+		cover(place);
+	}
+}
+
+/*
+ * move_root: the weaker way, for a root that can't be pivoted from (an initramfs). The new one covers the
+ * old one, which stays below.
  */
 static void step_move_root(void)
 {
+	char path[PATH_SIZE];
+
+	must(sys(fchdir, root), "fchdir");
+	must(sys(getcwd, path, sizeof(path)), "getcwd");
+	cover_kernels(path);
+	if (!same(path, "/")) /* where `root` has mounted it, else */
+		must(sys(move_mount, root, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
 	must(sys(fchdir, root), "fchdir");
 	must(sys(chroot, "."), "chroot");
 	must(sys(chdir, "/"), "chdir");
@@ -1149,6 +1470,57 @@ static void step_freeze_root(void)
 	must(sys(mount_setattr, root, "", AT_EMPTY_PATH, &attr, sizeof(attr)), "mount_setattr");
 }
 
+/* ---- Nothing of the host is left ---- */
+
+static int groups_stay; /* the user namespace allows no change of groups */
+
+/*
+ * Who had no rights when a user namespace was made can't drop a group that denies something. The
+ * groups of its maker stay, then.
+ */
+static int keeps_groups(void)
+{
+	char path[PATH_SIZE], word[8] = "";
+	int fd;
+
+	own_path(path, "setgroups");
+	fd = open_proc(path, O_RDONLY);
+	must(sys(read, fd, word, sizeof(word) - 1), "read setgroups");
+	close_fd(&fd);
+	return !__builtin_memcmp(word, "deny", 4);
+}
+
+/*
+ * close WHAT SOCKET...: all descriptors but the command's, the control connection and these sockets.
+ * By a descriptor that is open, a path of the image leads out of it: /proc/self/fd/N/.. as a command,
+ * an interpreter, a working directory (CVE-2024-21626). exec closes too late, after it has looked
+ * the path up; so from here on there is no such descriptor. No socket is a folder.
+ */
+static void step_close(void)
+{
+	unsigned long kept[4] = { control };
+	size_t count = 1;
+	unsigned from = first_own;
+
+	groups_stay = keeps_groups();
+	while (line && count < sizeof(kept) / sizeof(kept[0]))
+		kept[count++] = number();
+	while (from != ~0U) { /* the next that is kept, and what is before it */
+		unsigned next = ~0U;
+
+		for (size_t i = 0; i < count; i++)
+			if (kept[i] >= from && kept[i] < next)
+				next = kept[i];
+		if (next > from)
+			must(sys(close_range, from, next == ~0U ? next : next - 1, 0), "close_range");
+		from = next == ~0U ? next : next + 1;
+	}
+	host_proc = null_device = unified = pid_namespace = -1;
+	root = AT_FDCWD;
+	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++)
+		kernels[i].fd = -1;
+}
+
 /* ---- Terminal and streams ---- */
 
 static void send_fd(int socket, int fd, const char *name)
@@ -1174,8 +1546,8 @@ static void send_fd(int socket, int fd, const char *name)
 
 /*
  * console WHAT SOCKET ROWS COLUMNS MOUNT: a pseudo-terminal of the container's own devpts. The
- * master goes to whoever listens at the console socket, the other end becomes the streams, the
- * controlling terminal and, with MOUNT 1, /dev/console.
+ * master goes to whoever listens at the console socket, the other end becomes the streams and, with
+ * MOUNT 1, /dev/console.
  */
 static void step_console(void)
 {
@@ -1198,14 +1570,20 @@ static void step_console(void)
 				    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
 				"open_tree");
 		long target = lookup("/dev/console", O_PATH, RESOLVE_NO_SYMLINKS);
+		const char *name;
+		int parent;
 
-		if (target == -ENOENT)
+		if (target == -ENOENT && (parent = own_parent("/dev/console", &name)) >= 0) {
+			close_fd(&parent);
 			target = make("/dev/console", S_IFREG);
-		must(target, "open /dev/console");
-		must(sys(move_mount, tree, "", target, "",
-			 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
-		     "mounting /dev/console");
-		sys(close, target);
+		}
+		if (target != -ENOENT) { /* else it would be made in a folder of the host's */
+			must(target, "open /dev/console");
+			must(sys(move_mount, tree, "", target, "",
+				 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+			     "mounting /dev/console");
+			sys(close, target);
+		}
 		close_fd(&tree);
 	}
 	send_fd(socket, pty, "/dev/ptmx");
@@ -1213,7 +1591,6 @@ static void step_console(void)
 	close_fd(&socket);
 	for (int fd = 0; fd <= 2; fd++)
 		must(sys(dup2, peer, fd), "dup2");
-	must(sys(ioctl, 0, TIOCSCTTY, 0), "TIOCSCTTY");
 	close_fd(&peer);
 }
 
@@ -1231,16 +1608,19 @@ static void step_streams(void)
 		if (sys(fstat, fd, &status) < 0 || status.st_uid == uid ||
 		    (S_ISCHR(status.st_mode) && status.st_rdev == make_device(1, 3)))
 			continue;
+		if (!S_ISCHR(status.st_mode) && !S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode))
+			continue; /* a file that the caller's output goes to stays the caller's */
 		sys(fchown, fd, uid, -1);
 	}
 }
 
 /* ---- Hooks of the container's namespaces ---- */
 
+static char *pool[WORDS_MAX];
+static unsigned long used;
+
 static char **words_until_end(unsigned long most)
 {
-	static char *pool[WORDS_MAX];
-	static unsigned long used;
 	char **first = pool + used;
 
 	while (line && most--) {
@@ -1298,7 +1678,8 @@ static int wait_for_hook(int pid, int output, long milliseconds, char says[HOOK_
 
 /*
  * hook POINT PATH MILLISECONDS STATE COUNT ARGUMENT... VARIABLE...: STATE is the state's JSON up to the
- * process id, which is the one that the container sees. Of the streams it gets none.
+ * process id, which is the one that the container sees. Of the streams it gets none. A program of
+ * the image's (startContainer) comes when all rights but the command's are gone.
  */
 static void step_hook(void)
 {
@@ -1307,7 +1688,6 @@ static void step_hook(void)
 	const char *state = text();
 	unsigned long count = number();
 	char **arguments = words_until_end(count), **environment = words_until_end(WORDS_MAX);
-	struct clone_args args = { .exit_signal = SIGCHLD };
 	char json[24] = "", says[HOOK_SAYS + 64] = "";
 	int input = must(sys(memfd_create, "state", 1 /* MFD_CLOEXEC */), "memfd_create");
 	int output[2], failed[2], pid, status, error = 0;
@@ -1319,15 +1699,20 @@ static void step_hook(void)
 	must(sys(lseek, input, 0, SEEK_SET), "lseek");
 	must(sys(pipe2, output, O_CLOEXEC), "pipe");
 	must(sys(pipe2, failed, O_CLOEXEC), "pipe");
-	pid = must(sys(clone3, &args, sizeof(args)), "clone3");
+	pid = must(sys(clone, SIGCHLD, 0, 0, 0, 0), "clone"); /* which a filter may know: clone3 it can't */
 	if (!pid) {
 		sys(prctl, PR_SET_PDEATHSIG, SIGKILL);
+		if (!same(what, "startContainer"))
+			sys(umask, starters_umask);
 		sys(dup2, input, 0);
 		sys(dup2, output[1], 1);
 		sys(dup2, output[1], 2);
-		sys(close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC);
-		error = -(int)sys(execve, path, arguments, environment);
-		sys(write, failed[1], &error, sizeof(error));
+		sys(dup2, failed[1], 3);
+		sys(fcntl, 3, F_SETFD, FD_CLOEXEC);
+		error = -(int)sys(close_range, 4, ~0U, 0);
+		if (!error)
+			error = -(int)sys(execve, path, arguments, environment);
+		sys(write, 3, &error, sizeof(error));
 		sys(exit_group, 127);
 	}
 	close_fd(&input);
@@ -1401,8 +1786,6 @@ static void step_io_priority(void)
 	must(sys(ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, number()), "ioprio_set");
 }
 
-static mode_t starters_umask;
-
 /* umask MASK|-: the starter's, if the configuration has none. */
 static void step_umask(void)
 {
@@ -1423,22 +1806,6 @@ static void step_bounding(void)
 	}
 }
 
-/*
- * Whether its user namespace allows no change of groups: who had no rights when it was made can't
- * drop a group that denies something. Those of its maker stay, then.
- */
-static int keeps_groups(void)
-{
-	char path[PATH_SIZE], word[8] = "";
-	int fd;
-
-	own_path(path, "setgroups");
-	fd = open_proc(path, O_RDONLY);
-	must(sys(read, fd, word, sizeof(word) - 1), "read setgroups");
-	close_fd(&fd);
-	return !__builtin_memcmp(word, "deny", 4);
-}
-
 /* user UID GID [GROUP...]: capabilities stay, for `capabilities` to choose from. */
 static void step_user(void)
 {
@@ -1454,11 +1821,12 @@ static void step_user(void)
 	}
 	must(sys(prctl, PR_SET_KEEPCAPS, 1), "PR_SET_KEEPCAPS");
 	result = sys(setgroups, count, groups);
-	if (result != -EPERM || count || !keeps_groups())
+	if (result != -EPERM || count || !groups_stay)
 		must(result, "setgroups");
 	must(sys(setresgid, gid, gid, gid), "setresgid");
 	must(sys(setresuid, uid, uid, uid), "setresuid");
 	must(sys(prctl, PR_SET_KEEPCAPS, 0), "PR_SET_KEEPCAPS");
+	/* A change of ids has taken it back. */
 	must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
 }
 
@@ -1557,19 +1925,18 @@ static void step_seccomp(void)
 	struct sock_fprog filter = { .len = number() };
 	char *word;
 	long listener;
-	int pid = 0, line_to[2], sends;
+	int pid = 0, line_to[2], sends, socket = -1;
 
 	filter.filter = (void *)(blob + number());
 	word = optional();
 	sends = word != NULL;
 	if (sends) {
 		static char data[1 << 16];
-		int socket = parse(word), fd;
-		struct clone_args args = { .flags = CLONE_FILES, .exit_signal = 0 };
-		char own[16];
-		long size = must(sys(readlinkat, host_proc, "self", own, sizeof(own) - 1), "/proc/self");
+		int fd;
+		char own[24] = "";
 
-		own[size] = '\0';
+		socket = parse(word);
+		append_number(own, sizeof(own), outer_pid);
 		append(data, sizeof(data), text());
 		while ((word = optional())) {
 			append(data, sizeof(data), own);
@@ -1579,7 +1946,7 @@ static void step_seccomp(void)
 			fail("the state is too long", E2BIG);
 
 		must(sys(pipe2, line_to, O_CLOEXEC), "pipe");
-		pid = must(sys(clone3, &args, sizeof(args)), "clone3");
+		pid = must(sys(clone, CLONE_FILES, 0, 0, 0, 0), "clone");
 		if (!pid) {
 			if (sys(read, line_to[0], &fd, sizeof(fd)) == sizeof(fd))
 				send_fd(socket, fd, data);
@@ -1592,6 +1959,8 @@ static void step_seccomp(void)
 
 		must(sys(write, line_to[1], &fd, sizeof(fd)), "write");
 		sys(wait4, pid, &status, __WALL, NULL);
+		/* As in `close`: the socket, the listener, the pipe. */
+		sys(close, socket);
 		sys(close, listener);
 		sys(close, line_to[0]);
 		sys(close, line_to[1]);
@@ -1626,6 +1995,72 @@ static long is_program(const char *path)
 	return sys(faccessat, AT_FDCWD, path, X_OK);
 }
 
+/*
+ * The home folder of a user in the container's /etc/passwd; `/` of one who isn't there. The file is the
+ * image's, and is read as the user who will be its command.
+ */
+static const char *home_of(uid_t user)
+{
+	static char entry[PATH_SIZE];
+	size_t size = 0;
+	char bytes[1024];
+	long count, fd = sys(openat, AT_FDCWD, "/etc/passwd",
+			     O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	long left = PASSWD_MAX;
+
+	if (fd < 0 || !is_type(fd, S_IFREG))
+		left = 0;
+	while (left > 0 && (count = sys(read, fd, bytes, sizeof(bytes))) > 0) {
+		left -= count;
+		for (long i = 0; i < count; i++) {
+			char *field = entry, *end;
+
+			if (bytes[i] != '\n') {
+				if (size < sizeof(entry) - 1)
+					entry[size] = bytes[i];
+				size++;
+				continue;
+			}
+			entry[size < sizeof(entry) ? size : 0] = '\0'; /* one that is too long is none */
+			size = 0;
+			for (int fields = 0; field && fields < 2; fields++) /* name:password:UID */
+				field = (field = find(field, ':')) ? field + 1 : NULL;
+			if (!field || !is_number(field, user))
+				continue;
+			for (int fields = 2; field && fields < 5; fields++) /* ...:GID:about:HOME */
+				field = (field = find(field, ':')) ? field + 1 : NULL;
+			if (!field || *field != '/')
+				continue;
+			if ((end = find(field, ':')))
+				*end = '\0';
+			sys(close, fd);
+			return field;
+		}
+	}
+	if (fd >= 0)
+		sys(close, fd);
+	return "/";
+}
+
+/* HOME, where the environment has none: what users of engines expect, since runc does it. */
+static void set_home(void)
+{
+	static char home[PATH_SIZE + 8] = "HOME=";
+	char **variable = environment;
+
+	while (*variable && __builtin_memcmp(*variable, "HOME=", 5))
+		variable++;
+	if (*variable && (*variable)[5])
+		return;
+	append(home, sizeof(home), home_of(sys(getuid)));
+	if (!*variable) { /* the environment's end is the pool's */
+		if (used + 1 >= WORDS_MAX)
+			fail("too many words", E2BIG);
+		pool[used++] = NULL;
+	}
+	*variable = home;
+}
+
 /* command NAME COUNT ARGUMENT... VARIABLE...: found now, so that `create` can say that it isn't. */
 static void step_command(void)
 {
@@ -1635,6 +2070,7 @@ static void step_command(void)
 
 	arguments = words_until_end(number());
 	environment = words_until_end(WORDS_MAX);
+	set_home();
 	for (char **variable = environment; *variable; variable++)
 		if (!__builtin_memcmp(*variable, "PATH=", 5))
 			path = *variable + 5;
@@ -1818,8 +2254,8 @@ static const struct {
 	void (*run)(void);
 } steps[] = {
 #define STEP(name) { #name, step_##name }
-	STEP(fds), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(try), STEP(join),
-	STEP(enter), STEP(unified), STEP(clone), STEP(await), STEP(become), STEP(session), STEP(keyring),
+	STEP(fds), STEP(close), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(try), STEP(join),
+	STEP(pids), STEP(join_pids), STEP(enter), STEP(unified), STEP(clone), STEP(await), STEP(mounted), STEP(become), STEP(session), STEP(terminal), STEP(keyring),
 	STEP(loopback), STEP(unshare), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
 	STEP(propagation), STEP(bind), STEP(instead), STEP(filesystem), STEP(attributes), STEP(idmap),
 	STEP(root), STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink),

@@ -46,7 +46,7 @@ def test_a_label_of_mounts_is_of_those_that_the_policy_doesnt_know(modules: Path
     config: Any = default()
     config["linux"]["mountLabel"] = LABEL
     plan = Plan()
-    plan_mounts.build_root(plan, check(config), cgroup=None, new={"cgroup"})
+    plan_mounts.build_root(plan, check(config), "/bundle", cgroup=None, new={"cgroup"})
     labelled = {
         line.split()[1]
         for line in lines_of(plan)
@@ -61,5 +61,5 @@ def test_labels_of_the_process_are_steps(modules: Path) -> None:
     config: Any = default()
     config["process"].update(selinuxLabel=LABEL, apparmorProfile="docker-default")
     plan = Plan()
-    plan_process.become_user(plan, check(config)["process"])
+    plan_process.set_labels(plan, check(config)["process"])
     assert {f"selinux {LABEL}", "apparmor docker-default"} <= set(lines_of(plan))

@@ -13,6 +13,7 @@ import pytest
 from ringlet.container import launch, plan
 from ringlet.container.launch import Launched, LaunchError
 from ringlet.container.spec import check
+from ringlet.container.state import Process
 
 from .box import MAPS, Box, namespace
 
@@ -253,7 +254,13 @@ def execute(box: Box, made: Launched, script: str, **process: Any) -> str:
     } | process
     box.output.seek(0)
     output = box.output.fileno()
-    more = launch.execute(made.pid, box.config, one, cgroup=None, stdio=(output, output, output))  # type: ignore[arg-type]
+    more = launch.execute(
+        Process(made.pid),
+        box.config,
+        one,  # type: ignore[arg-type]
+        cgroup=None,
+        stdio=(output, output, output),
+    )
     os.close(more.pidfd)
     assert os.waitstatus_to_exitcode(os.waitpid(more.pid, 0)[1]) == 0
     return box.printed()

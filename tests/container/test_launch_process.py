@@ -69,8 +69,22 @@ def test_nothing_is_open_but_the_streams_and_what_is_preserved(box: Box, tmp_pat
 
 def test_the_streams_belong_to_the_user(box: Box) -> None:
     box.process["user"] = {"uid": 1000, "gid": 1000}
-    assert box.run("echo hello > /dev/stdout") == "hello\n"
-    assert os.fstat(box.output.fileno()).st_uid == box.outside(1000)
+    ours, theirs = os.pipe()
+    made = box.create("echo hello > /dev/stdout", stdio=(theirs, theirs, theirs))
+    box.start()
+    assert box.wait(made) == 0
+    assert os.fstat(theirs).st_uid == box.outside(1000)
+    os.close(theirs)
+    with open(ours) as pipe:
+        assert pipe.read() == "hello\n"
+
+
+def test_a_file_that_the_streams_go_to_stays_its_owners(box: Box) -> None:
+    before = os.fstat(box.output.fileno())
+    box.process["user"] = {"uid": 1000, "gid": 1000}
+    assert box.run("echo hello") == "hello\n"
+    after = os.fstat(box.output.fileno())
+    assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
 
 
 # ---- The process ----

@@ -88,14 +88,16 @@ ORDER = [
     "pivot",
     "readonly",
     "mask",
+    "close",  # of the host nothing is left before any path of the image's is looked at
     "bounding",  # takes a capability that `user` may lose
     "user",
-    "command",  # with the user's rights
+    "capabilities",  # before others can be in there with it
+    "no_new_privs",
+    "hidden",
+    "command",  # with the command's rights
     "ready",
     "wait",
     "rlimit",  # after all that they could hinder
-    "capabilities",
-    "no_new_privs",
     "seccomp",  # hardly a system call later
     "exec",
 ]
@@ -112,7 +114,16 @@ def test_without_no_new_privs_the_filter_is_set_while_it_may_be(config: Any) -> 
     config["process"]["noNewPrivileges"] = False
     names = [step for step, _ in steps(config)]
     assert "no_new_privs" not in names
-    assert names.index("wait") < names.index("seccomp") < names.index("capabilities")
+    assert names.index("seccomp") < names.index("capabilities") < names.index("wait")
+
+
+def test_a_filter_that_the_steps_would_break_is_set_after_them(config: Any) -> None:
+    config["process"]["noNewPrivileges"] = False
+    rule = {"names": ["accept4"], "action": "SCMP_ACT_ERRNO"}
+    config["linux"]["seccomp"]["syscalls"] = [rule]
+    names = [step for step, _ in steps(config)]
+    assert names.index("capabilities") < names.index("wait") < names.index("seccomp")
+    assert names[-3:] == ["seccomp", "capabilities", "exec"]
 
 
 def test_no_copy_of_the_hosts_mounts_shares_what_is_mounted_in_it(config: Any) -> None:

@@ -39,6 +39,7 @@ NEED_RANGES = (
     "test_ids_are_mapped",
     "test_one_more_process_is_where_the_others_are",
     "test_the_streams_belong_to_the_user",
+    "test_a_file_that_the_streams_go_to_stays_its_owners",
     "test_user_groups_and_umask",
     "test_a_working_directory_that_only_root_gets_into",
     "test_five_sets_of_capabilities",

@@ -11,7 +11,17 @@ import errno
 import os
 
 # The module `socket` makes enums of it all, which takes longer than the rest of us.
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket, socketpair
+from _socket import (
+    AF_UNIX,
+    SCM_CREDENTIALS,
+    SO_PASSCRED,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, fcntl
 
 from ringlet.errors import RingletError
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.plan import Descriptors, Plan
     from ringlet.container.spec_types import Config, Process
+    from ringlet.container.state import Process as Init
 
 HELPER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_container", "container")
 SOCKET = "start"  # in the state folder
@@ -30,6 +41,7 @@ SOCKET = "start"  # in the state folder
 _SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _MFD_EXEC = 0x10  # Linux 6.3; where vm.memfd_noexec is set, a program has to say that it is one
 _REPORT = 8192
+_CREDENTIALS = 64  # bytes: room for a struct ucred, unix(7)
 _HIGH = 64  # descriptors are moved up here, out of the way of their numbers in the helper
 
 
@@ -61,6 +73,7 @@ def create(
     cgroup: "Cgroup | None",
     folder: str,
     on_runtime: "Callable[[int], None]",
+    on_mounted: "Callable[[], None] | None" = None,
     console_socket: str | None = None,
     preserve_fds: int = 0,
     stdio: tuple[int, int, int] = (0, 1, 2),
@@ -74,7 +87,9 @@ def create(
     `folder`, the container's state folder (its name is the id), gets a socket, `start`; none does
     if the init is given a `connection` to whoever calls `start_over`.
     `on_runtime` is called with the init's process id once the namespaces are there and ids are
-    mapped, before pivot_root; what it raises ends the init and is raised here. With `idmap_root`,
+    mapped; where a helper is in the namespaces before the init, with the helper's id, and then the
+    init's. `on_mounted` is called when all is mounted, before pivot_root, if the configuration has
+    hooks for that moment. What they raise ends the init and is raised here. With `idmap_root`,
     files of the root belong to the container's users as they do to the host's.
     On any error nothing is left, the init is dead and reaped. Raises LaunchError.
     """
@@ -106,14 +121,19 @@ def create(
             no_new_keyring=no_new_keyring,
         )
 
+        mapped = False
+
         def on_child(pid: int) -> None:
-            map_ids(pid, config)
-            owner = cgroup_owner(config)
-            if cgroup and owner is not None:
-                cgroup.delegate(owner)
+            nonlocal mapped
+            if not mapped:
+                map_ids(pid, config)
+                owner = cgroup_owner(config)
+                if cgroup and owner is not None:
+                    cgroup.delegate(owner)
+            mapped = True
             on_runtime(pid)
 
-        return _carry_out(plan, descriptors, stdio, on_child, b"R")
+        return _carry_out(plan, descriptors, stdio, on_child, b"R", on_mounted)
     except BaseException:
         if connection is None:
             _remove(os.path.join(folder, SOCKET))
@@ -173,7 +193,7 @@ def _not_waiting(error: OSError) -> LaunchError:
 
 
 def execute(
-    init_pid: int,
+    init: "Init",
     config: "Config",
     process: "Process",
     *,
@@ -194,20 +214,23 @@ def execute(
     opened = _Opened()
     try:
         try:
-            pidfd = os.pidfd_open(init_pid)
+            pidfd = opened.add(os.pidfd_open(init.pid))
         except OSError:
-            raise LaunchError("the container has ended", "`state` tells") from None
-        opened.add(pidfd)
+            raise _has_ended() from None
         console = None if console_socket is None else opened.add(_connect(console_socket))
+        unified = None if not cgroup else cgroup.unified_of(init.pid)
+        namespaces = _others(init.pid)
+        if not init.alive:  # its id may be another's by now; till here it was its own
+            raise _has_ended()
         descriptors = Descriptors(preserve_fds)
         plan = execution(
             config,
             process,
             cgroup=cgroup,
-            unified=None if not cgroup else cgroup.unified_of(init_pid),
+            unified=unified,
             descriptors=descriptors,
             pidfd=pidfd,
-            namespaces=_others(init_pid),
+            namespaces=namespaces,
             console=console,
             listener=_connect_listener(config, opened),
             bundle=bundle,
@@ -216,6 +239,10 @@ def execute(
         return _carry_out(plan, descriptors, stdio, _nothing, b"X")
     finally:
         opened.close()
+
+
+def _has_ended() -> LaunchError:
+    return LaunchError("the container has ended", "`state` tells")
 
 
 def _others(pid: int) -> int:
@@ -288,31 +315,38 @@ def _carry_out(
     stdio: tuple[int, int, int],
     on_child: "Callable[[int], None]",
     last: bytes,
+    on_mounted: "Callable[[], None] | None" = None,
 ) -> Launched:
     """Runs the helper until it says `last`."""
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     child: Launched | None = None
+    helpers = []
     try:
-        helper = _spawn(plan, descriptors, stdio, theirs.fileno())
+        ours.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
+        helpers.append(_spawn(plan, descriptors, stdio, theirs.fileno()))
         theirs.close()
-        try:
-            seen = b""
-            while report := _receive(ours):
-                seen = report[:1]
-                if seen == b"E":
-                    raise _error(report)
-                if seen == b"P":
-                    pid = int.from_bytes(report[1:5], "little")
+        seen = b""
+        while report := _receive_from(ours, helpers):
+            seen = report[:1]
+            if seen == b"E":
+                raise _error(report)
+            if seen in (b"H", b"P"):
+                pid = int.from_bytes(report[1:5], "little")
+                if seen == b"H":
+                    helpers.append(pid)
+                else:
                     child = Launched(pid, os.pidfd_open(pid))
-                    on_child(pid)
-                    _go(ours)
-                elif child is not None and seen == last == b"R":
-                    child.stages = tuple(memoryview(report)[1:].cast("Q"))
-                    break
-            if child is None or seen != last:
-                raise _ended("the container's process ended while it was made")
-        finally:
-            os.waitpid(helper, 0)
+                on_child(pid)
+                _go(ours, pid)
+            elif seen == b"M":
+                if on_mounted is not None:
+                    on_mounted()
+                _go(ours, helpers[-1] if child is None else child.pid)
+            elif child is not None and seen == last == b"R":
+                child.stages = tuple(memoryview(report)[1:].cast("Q"))
+                break
+        if child is None or seen != last:
+            raise _ended("the container's process ended while it was made")
         return child
     except BaseException:
         if child is not None:
@@ -321,6 +355,27 @@ def _carry_out(
     finally:
         ours.close()
         theirs.close()
+        for helper in helpers:
+            os.waitpid(helper, 0)
+
+
+def _receive_from(connection: socket, helpers: list[int]) -> bytes:
+    """The next report; of new processes, only from one of `helpers`.
+
+    A container's process has the connection, too, until it runs its command. Whoever has taken
+    hold of it could else name any process of the host as the container's.
+    """
+    while True:
+        try:
+            report, about, _, _ = connection.recvmsg(_REPORT, _CREDENTIALS)
+        except ConnectionResetError:
+            return b""
+        if report[:1] not in (b"H", b"P"):
+            return report
+        for level, kind, data in about:
+            sender = int.from_bytes(data[:4], "little")
+            if (level, kind) == (SOL_SOCKET, SCM_CREDENTIALS) and sender in helpers:
+                return report
 
 
 def run_alone(plan: "Plan", descriptors: "Descriptors", ours: socket, theirs: socket) -> None:
@@ -337,9 +392,10 @@ def run_alone(plan: "Plan", descriptors: "Descriptors", ours: socket, theirs: so
         raise _error(report) if report else _ended("ringlet's container helper ended too early")
 
 
-def _go(connection: socket) -> None:
+def _go(connection: socket, pid: int) -> None:
+    """Lets the process go on, whose id is `pid` in here."""
     try:
-        connection.send(b"G")
+        connection.send(b"G" + pid.to_bytes(4, "little"))
     except BrokenPipeError:  # it has ended; what it reported before is still to be read
         pass
 

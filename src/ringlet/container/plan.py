@@ -31,6 +31,9 @@ NAMESPACES = {
 }
 _RUN_FOREVER = -1  # milliseconds of a hook
 
+# Hooks of the host that find all that is mounted at the root's path, before it is the root.
+MOUNTED_HOOKS = ("prestart", "createRuntime")
+
 # What a container's creation is made of, in this order: the namespaces are there and the ids are
 # mapped, all is mounted, the root is the container's.
 STAGES = ("clone", "mounts", "pivot")
@@ -117,6 +120,14 @@ def creation(
         plan_mounts.open_sources(plan, config, bundle, idmap_root=idmap_root)
     # With the host's rights where they do; a user namespace gives others, and takes these.
     others = [one for one in joined if one[1] != NAMESPACES["user"]]
+    # Who is in a process id namespace that is there already could look into a process that comes
+    # in, and take its rights. So the helper stays outside, and makes the container's process last
+    # of all, as in `execution`. (From a new user namespace it could no longer join the other; the
+    # process comes in at once, then.)
+    pid_namespace = namespaces.get("pid") if "user" not in new else None
+    if pid_namespace:
+        others.remove((pid_namespace, NAMESPACES["pid"]))
+        plan.add("pids", pid_namespace)
     for path, flag in others:
         plan.add("try", path, flag)
     if namespaces.get("user"):
@@ -124,27 +135,31 @@ def creation(
         for path, flag in others:
             plan.add("try", path, flag)
     flags = sum(NAMESPACES[kind] for kind in new - {"time", "cgroup"})
-    plan.add("clone", "", flags)
+    plan.add("clone", "helper" if pid_namespace else "container", flags)
     plan.add("await")
     if "user" in namespaces:
         plan.add("become")
     plan.add("stage", STAGES[0])
     for path, flag in others:
         plan.add("join", path, flag)
+    if pid_namespace:
+        plan.add("pids", pid_namespace)
+        plan.add("join_pids", pid_namespace)
     if "cgroup" in new:
         plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # of the cgroup that it is in by now
     if "time" in new:
         plan.add("timens", _offsets(linux))
-    if namespaces.get("pid"):  # a new one has nobody who could look into this process
-        plan.add("hidden")
     plan.add("session")
     if not no_new_keyring:
         plan.add("keyring")
     _name_things(plan, config, linux, new)
     if not privileged:
         plan_mounts.open_sources(plan, config, bundle, idmap_root=False)
-    plan_mounts.build_root(plan, config, cgroup=cgroup, new=new)
+    plan_mounts.build_root(plan, config, bundle, cgroup=cgroup, new=new)
     hooks = config.get("hooks", {})
+    if any(hooks.get(point) for point in MOUNTED_HOOKS):
+        plan.add("mounted")
+        plan.add("await")
     state = _state(config, bundle, id)
     for hook in hooks.get("createContainer", ()):
         # A program of the host's, which may have what ringlet has.
@@ -153,20 +168,47 @@ def creation(
     plan.add("stage", STAGES[1])
     plan.add("move_root" if no_pivot else "pivot")
     plan.add("stage", STAGES[2])
-    if process.get("terminal") and console is not None:
+    terminal = process.get("terminal") and console is not None
+    if terminal:
+        assert console is not None
         _add_console(plan, process, descriptors.give(console), mount=True)
     plan_mounts.protect(plan, config)
-    plan_process.become_user(plan, process)
+    plan_process.set_labels(plan, process)
+    sockets = [descriptors.give(start)]
+    says = None
+    if listener is not None:
+        sockets.append(descriptors.give(listener))
+        says = [sockets[1], *_listener_says(config, state("created"))]
+    plan.add("close", "", *sockets)
+    in_child = pid_namespace is not None and plan_process.is_not_inherited(process)
+    plan_process.become_user(plan, process, schedule=not in_child)
+    filter = plan_process.Filter.of(linux, says)
+    # Who has got in by `exec` may look at this process while it waits: its rights are gone by then.
+    early = plan_process.lets_a_process_begin(filter) and (
+        says is None if pid_namespace else not process.get("noNewPrivileges")
+    )
+    plan_process.drop_rights(
+        plan, process, linux, filter if early else None, late=filter, schedules=in_child
+    )
+    if "user" not in namespaces:  # there, whoever made it needs its files in /proc: its network
+        plan.add("hidden")
+    if pid_namespace:
+        plan.add("clone", "container", 0)
+        plan.add("await")
+        plan.add("session")
+    if terminal:
+        plan.add("terminal")
+    if in_child:
+        plan_process.schedule_late(plan, process, keep_for_filter=filter is not None and not early)
     plan_process.find_command(plan, process)
     plan.add("ready")
-    plan.add("wait", "", descriptors.give(start))
+    plan.add("wait", "", sockets[0])
+    plan_process.set_limits(plan, process)
+    if filter and not early:
+        plan_process.filter_late(plan, process, filter)
     for hook in hooks.get("startContainer", ()):
         # A program of the image's, which learns nothing of ringlet's environment.
         _add_hook(plan, "startContainer", hook, state("created"), process.get("env", []))
-    given = None
-    if listener is not None:
-        given = descriptors.give(listener), _listener_says(config, state("created"))
-    plan_process.finish(plan, process, linux, given)
     plan.add("exec")
     return plan
 
@@ -185,33 +227,56 @@ def execution(
     bundle: str,
     id: str,
 ) -> Plan:
-    """One more process, in the `namespaces` (CLONE_NEW... together) of the one of `pidfd`."""
+    """One more process, in the `namespaces` (CLONE_NEW... together) of the one of `pidfd`.
+
+    Who makes it is outside of the container's process id namespace, and so nobody in there can
+    look into it. It gives up everything of the host, and all rights but the command's; only then
+    it makes the process that they can see.
+    """
     plan = Plan()
     linux = config.get("linux", {})
     plan.add("fds", "", descriptors.first)
-    plan.add("hidden")
     plan_process.set_affinity(plan, process, "initial")
     _join_cgroup(plan, cgroup, unified)
+    if unified is not None:  # who is in it by birth is let in faster than who moves
+        plan.add("clone", "helper", 0)
+        plan.add("await")
     plan_process.prepare(plan, process)
+    plan_process.set_labels(plan, process)
     plan.add("enter", "", descriptors.give(pidfd), namespaces)
-    plan.add("clone", "", 0)
-    plan.add("await")
     if namespaces & NAMESPACES["user"]:
         plan.add("become")
-    plan.add("session")
     plan.add("keyring")
-    if process.get("terminal") and console is not None:
+    terminal = process.get("terminal") and console is not None
+    if terminal:
+        assert console is not None
         _add_console(plan, process, descriptors.give(console), mount=False)
     plan_process.set_affinity(plan, process, "final")
-    plan_process.become_user(plan, process)
-    plan_process.find_command(plan, process)
-    given = None
+    says = None
+    sockets = []
     if listener is not None:
-        given = (
-            descriptors.give(listener),
-            _listener_says(config, _state(config, bundle, id)("running")),
-        )
-    plan_process.finish(plan, process, linux, given)
+        sockets.append(descriptors.give(listener))
+        says = [sockets[0], *_listener_says(config, _state(config, bundle, id)("running"))]
+    plan.add("close", "", *sockets)
+    in_child = plan_process.is_not_inherited(process)  # its scheduling
+    plan_process.become_user(plan, process, schedule=not in_child)
+    filter = plan_process.Filter.of(linux, says)
+    early = says is None and plan_process.lets_a_process_begin(filter)
+    plan_process.drop_rights(
+        plan, process, linux, filter if early else None, late=filter, schedules=in_child
+    )
+    plan.add("hidden")  # a change of ids would take it back where fs.suid_dumpable is 1
+    plan.add("clone", "container", 0)
+    plan.add("await")
+    plan.add("session")
+    if terminal:
+        plan.add("terminal")
+    if in_child:
+        plan_process.schedule_late(plan, process, keep_for_filter=filter is not None and not early)
+    plan_process.find_command(plan, process)
+    plan_process.set_limits(plan, process)
+    if filter and not early:
+        plan_process.filter_late(plan, process, filter)
     plan.add("exec")
     return plan
 

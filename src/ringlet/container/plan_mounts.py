@@ -143,24 +143,27 @@ def _part(plan: "Plan", target: str, slot: int) -> None:
     plan.add("attributes", target, slot, 1, 0, 0, _PROPAGATION["slave"])
 
 
-def build_root(plan: "Plan", config: "Config", *, cgroup: "Cgroup | None", new: set[str]) -> None:
+def build_root(
+    plan: "Plan", config: "Config", bundle: str, *, cgroup: "Cgroup | None", new: set[str]
+) -> None:
     """The root and what is mounted in it, before it is the root."""
     linux = config.get("linux", {})
     label = label_of(linux, "mountLabel")
     plan.add("propagation", "/", _MS_REC | _PROPAGATION["slave"])
     plan.add("null")  # after that, or what is mounted over it in here covers the host's
-    plan.add("root", "/", 0)
+    plan.add("root", os.path.join(bundle, config["root"]["path"]), 0)
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
         if mount.get("type") == "cgroup" and not _is_bind(mount, options):
             _mount_cgroups(plan, mount, options, cgroup, own="cgroup" in new)
         else:
             _add_mount(plan, mount, options, slot, label)
-    if _own_dev(config):
-        for device in (*_DEVICES, *linux.get("devices", ())):
-            _add_device(plan, device)
-        for path, target in _LINKS.items():
-            plan.add("symlink", path, target)
+    for device in _DEVICES:
+        _add_device(plan, device, needed=False)
+    for device in linux.get("devices", ()):
+        _add_device(plan, device, needed=True)
+    for path, target in _LINKS.items():
+        plan.add("symlink", path, target)
     cwd = process_of(config)["cwd"]
     if cwd != "/":
         plan.add("folder", cwd)
@@ -170,12 +173,6 @@ def _is_bind(mount: "Mount", options: _Options) -> bool:
     if "remount" in options.names:
         return False
     return bool(options.names & {"bind", "rbind"}) or mount.get("type") == "bind"
-
-
-def _own_dev(config: "Config") -> bool:
-    """Whether /dev is a file system of the container's: the host's isn't to be changed."""
-    mounts = [one for one in config.get("mounts", ()) if one["destination"] == "/dev"]
-    return not mounts or any(mount.get("type") == "tmpfs" for mount in mounts)
 
 
 def protect(plan: "Plan", config: "Config") -> None:
@@ -275,7 +272,7 @@ def _mount_hierarchy(
     plan.add("attach", target, 0, 1)
 
 
-def _add_device(plan: "Plan", device: "Device") -> None:
+def _add_device(plan: "Plan", device: "Device", *, needed: bool) -> None:
     plan.add(
         "device",
         device["path"],
@@ -285,4 +282,5 @@ def _add_device(plan: "Plan", device: "Device") -> None:
         device.get("fileMode", 0o666),
         device.get("uid", 0),
         device.get("gid", 0),
+        int(needed),
     )

@@ -18,11 +18,21 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     from ringlet.container.plan import Plan
-    from ringlet.container.spec_types import Config, Linux, Process
+    from ringlet.container.spec_types import Config, Linux, Process, Seccomp
 
 _PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 _IO_CLASS_SHIFT = 13
 _SHOWN = 8  # capabilities, in a message
+
+# x86-64's numbers of what the helper does after `drop_rights`, with those arguments that a filter
+# could look at: read, write, open, close, fstat, getuid, setsid, ioctl(TIOCSCTTY), prlimit64, stat,
+# faccessat, prctl(PR_SET_PDEATHSIG), accept4, clone, execve, exit_group.
+_CLONE_PARENT = 0x8000
+_TO_BEGIN = (
+    (0, ()), (1, ()), (257, ()), (3, ()), (5, ()), (102, ()), (112, ()), (16, (0, 0x540E)),
+    (302, ()), (262, ()), (269, ()), (157, (1,)), (288, ()), (56, (_CLONE_PARENT,)), (59, ()),
+    (231, ()),
+)  # fmt: skip
 
 
 def prepare(plan: "Plan", process: "Process") -> None:
@@ -33,15 +43,20 @@ def prepare(plan: "Plan", process: "Process") -> None:
         plan.add("hard", limit["type"], RLIMITS.index(limit["type"]), _unsigned(limit["hard"]))
 
 
-def become_user(plan: "Plan", process: "Process") -> None:
-    """From the container's root to the process' user, who keeps capabilities for the moment."""
-    user = process["user"]
-    plan.add("streams", "", user["uid"])
+def set_labels(plan: "Plan", process: "Process") -> None:
+    """What the kernel's security modules will call it from exec on: by the host's procfs."""
     if profile := label_of(process, "apparmorProfile"):
         plan.add("apparmor", profile)
     if label := label_of(process, "selinuxLabel"):
         plan.add("selinux", label)
-    _schedule(plan, process)
+
+
+def become_user(plan: "Plan", process: "Process", *, schedule: bool = True) -> None:
+    """From the container's root to the process' user, who keeps capabilities for the moment."""
+    user = process["user"]
+    plan.add("streams", "", user["uid"])
+    if schedule:
+        _schedule(plan, process)
     plan.add("umask", user.get("umask", "-"))
     plan.add("bounding", "", _mask(process.get("capabilities", {}).get("bounding", [])))
     plan.add("cwd", process["cwd"], 0)
@@ -55,48 +70,110 @@ def find_command(plan: "Plan", process: "Process") -> None:
     plan.add("command", arguments[0], len(arguments), *arguments, *process.get("env", ()))
 
 
-def finish(
-    plan: "Plan", process: "Process", linux: "Linux", listener: tuple[int, list[str]] | None
-) -> None:
-    """The last rights go.
+class Filter:
+    """The container's seccomp filter. `says` are the words of the step for its listener."""
 
-    `listener` is the socket for seccomp's notifications, and what is said there: the parts between
-    which the process id belongs.
+    def __init__(self, seccomp: "Seccomp", says: "list[object] | None") -> None:
+        from ringlet.container.seccomp import compile
+
+        self.compiled = compile(seccomp)
+        self.says = says if says is not None and self.compiled.notify else []
+
+    @classmethod
+    def of(cls, linux: "Linux", says: "list[object] | None") -> "Filter | None":
+        """None if the configuration has none."""
+        return cls(linux["seccomp"], says) if "seccomp" in linux else None
+
+    def add_to(self, plan: "Plan") -> None:
+        """The step that sets it."""
+        program = self.compiled.program
+        offset = plan.attach(program)
+        plan.add("seccomp", "", self.compiled.flags, len(program) // 8, offset, *self.says)
+
+
+def lets_a_process_begin(filter: Filter | None) -> bool:
+    """Whether all that the helper does from here on is allowed in `filter`.
+
+    Then that can be set before there is a process that others could look into; else it is set
+    by this process itself, last of all.
     """
+    from ringlet.container.seccomp import allows
+
+    return filter is not None and all(
+        allows(filter.compiled.program, number, arguments) for number, arguments in _TO_BEGIN
+    )
+
+
+def drop_rights(
+    plan: "Plan",
+    process: "Process",
+    linux: "Linux",
+    filter: Filter | None,
+    *,
+    late: Filter | None,
+    schedules: bool = False,
+) -> None:
+    """The last rights go, but those that a filter takes which is set `late`, or `schedules`."""
     no_new_privs = process.get("noNewPrivileges", False)
-    if not no_new_privs:  # then it takes a right to set a filter
-        plan.add("all_capabilities")
-        _filter(plan, linux, listener)
     if "personality" in linux:
         plan.add("personality", "", _PERSONALITIES[linux["personality"]["domain"]])
-    for limit in process.get("rlimits", ()):
-        number, soft, hard = RLIMITS.index(limit["type"]), limit["soft"], limit["hard"]
-        plan.add("rlimit", limit["type"], number, _unsigned(soft), _unsigned(hard))
+    if filter and not no_new_privs:  # then it takes a right to set one
+        plan.add("all_capabilities")
+        filter.add_to(plan)
+    kept = 0
+    if late and not filter and not no_new_privs:
+        kept |= _mask(["CAP_SYS_ADMIN"])
+    if schedules:
+        kept |= _mask(["CAP_SYS_NICE"])
+    _set_capabilities(plan, process, kept)
+    if no_new_privs:
+        plan.add("no_new_privs")
+        if filter:
+            filter.add_to(plan)
+
+
+def filter_late(plan: "Plan", process: "Process", filter: Filter) -> None:
+    """As late as it can be, since it holds for the rest of the plan, too."""
+    if process.get("noNewPrivileges", False):
+        filter.add_to(plan)
+        return
+    plan.add("all_capabilities")
+    filter.add_to(plan)
+    _set_capabilities(plan, process)
+
+
+def _set_capabilities(plan: "Plan", process: "Process", kept: int = 0) -> None:
     sets = process.get("capabilities", {})  # who names none has none
     plan.add(
         "capabilities",
         "",
-        _mask(sets.get("effective", [])),
-        _mask(sets.get("permitted", [])),
+        _mask(sets.get("effective", [])) | kept,
+        _mask(sets.get("permitted", [])) | kept,
         _mask(sets.get("inheritable", [])),
         _mask(sets.get("ambient", [])),
     )
-    if no_new_privs:
-        plan.add("no_new_privs")
-        _filter(plan, linux, listener)
 
 
-def _filter(plan: "Plan", linux: "Linux", listener: tuple[int, list[str]] | None) -> None:
-    if "seccomp" not in linux:
-        return
-    from ringlet.container.seccomp import compile
+def set_limits(plan: "Plan", process: "Process") -> None:
+    """Its limits, which could be too tight for what is done before."""
+    for limit in process.get("rlimits", ()):
+        number, soft, hard = RLIMITS.index(limit["type"]), limit["soft"], limit["hard"]
+        plan.add("rlimit", limit["type"], number, _unsigned(soft), _unsigned(hard))
 
-    compiled = compile(linux["seccomp"])
-    offset = plan.attach(compiled.program)
-    words: list[object] = []
-    if listener is not None and compiled.notify:
-        words = [listener[0], *listener[1]]
-    plan.add("seccomp", "", compiled.flags, len(compiled.program) // 8, offset, *words)
+
+def is_not_inherited(process: "Process") -> bool:
+    """Whether a child of this process would not have its scheduling: sched(7)."""
+    scheduler = process.get("scheduler")
+    return scheduler is not None and (
+        scheduler["policy"] == "SCHED_DEADLINE"
+        or "SCHED_FLAG_RESET_ON_FORK" in scheduler.get("flags", ())
+    )
+
+
+def schedule_late(plan: "Plan", process: "Process", *, keep_for_filter: bool) -> None:
+    """By the process itself; the right that it was left for that goes then."""
+    _schedule(plan, process)
+    _set_capabilities(plan, process, _mask(["CAP_SYS_ADMIN"]) if keep_for_filter else 0)
 
 
 def _schedule(plan: "Plan", process: "Process") -> None:

@@ -94,6 +94,8 @@ class Runtime:
             def on_runtime(pid: int) -> None:
                 container.init = Process(pid)
                 container.save()
+
+            def on_mounted() -> None:
                 for point in ("prestart", "createRuntime"):
                     self._run_hooks(container, point, hooks.get(point, []), "creating")
 
@@ -103,6 +105,7 @@ class Runtime:
                 cgroup=cgroup,
                 folder=container.folder,
                 on_runtime=on_runtime,
+                on_mounted=on_mounted,
                 console_socket=console_socket,
                 preserve_fds=listen_fds + preserve_fds,
                 no_pivot=no_pivot,
@@ -170,7 +173,7 @@ class Runtime:
         self._warn_of_capabilities(config, process)
         terminal = process.get("terminal", False)
         return launch.execute(
-            init.pid,
+            init,
             config,
             process,
             cgroup=self.cgroup(container),
