@@ -217,6 +217,18 @@ def test_the_agent_of_a_filter_gets_its_listener(box: Box, tmp_path: Path) -> No
     os.close(fds[0])
 
 
+def test_no_agent_is_looked_for_where_nothing_is_notified(box: Box, tmp_path: Path) -> None:
+    """The specification has the path ignored then."""
+    box.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": str(tmp_path / "nobody"),
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}],
+    }
+    assert box.create("true").notes == [
+        "linux.seccomp.listenerPath: not used, for no rule has SCMP_ACT_NOTIFY"
+    ]
+
+
 def test_limits(box: Box) -> None:
     box.process["rlimits"] = [
         {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},

@@ -136,6 +136,18 @@ def test_a_hook_that_fails_after_the_end_is_a_warning(bundle: Bundle) -> None:
     assert bundle.left() == []
 
 
+@pytest.mark.needs_libseccomp
+@pytest.mark.usefixtures("seccomp_cache")
+def test_a_listener_of_seccomps_that_nothing_needs_is_a_warning(bundle: Bundle) -> None:
+    bundle.config["linux"]["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": "/nobody/listens",
+    }
+    answer = bundle.run("echo command")
+    assert (answer.returncode, answer.stdout) == (0, "command\n")
+    assert "warning: linux.seccomp.listenerPath: not used" in answer.stderr
+
+
 def test_what_is_wrong_in_the_configuration_is_named_and_nothing_is_left(bundle: Bundle) -> None:
     bundle.config["process"]["rlimits"] = [{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]
     answer = bundle.run("true")

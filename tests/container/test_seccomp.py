@@ -186,6 +186,30 @@ def test_no_listener_is_made_where_nothing_is_notified() -> None:
     assert results(filter, (GETPPID,)) == [os.getpid()]
 
 
+def test_what_has_no_effect_is_noted() -> None:
+    profile = refusing({"names": ["no_such", "mkdir", "nor\nthis"], "action": "SCMP_ACT_ERRNO"})
+    profile["listenerPath"] = "/run/agent.sock"
+    for _ in ("made", "cached"):
+        assert compile(profile).notes == [
+            "linux.seccomp.listenerPath: not used, for no rule has SCMP_ACT_NOTIFY",
+            "linux.seccomp.syscalls: not refused, for libseccomp doesn't know them: "
+            r"'no_such', 'nor\nthis'",
+        ]
+
+
+def test_what_the_default_refuses_needs_no_note() -> None:
+    assert compile(allowing("no_such")).notes == []
+    assert compile(refusing(rule("no_such", "ALLOW"))).notes == []
+
+
+def test_a_note_names_a_few_of_many() -> None:
+    names = [f"no_{number}" for number in range(30)]
+    (note,) = compile(refusing({"names": names, "action": "SCMP_ACT_KILL"})).notes
+    assert note.endswith(
+        ": 'no_0', 'no_1', 'no_2', 'no_3', 'no_4', 'no_5', 'no_6', 'no_7' and 22 more"
+    )
+
+
 # The cache
 
 

@@ -8,7 +8,7 @@ from ringlet.container.runtime import write_pid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ringlet.container.launch import Launched
@@ -55,6 +55,7 @@ def execute(
     ignore_paused: bool,
     pid_file: str | None,
     preserve_fds: int,
+    cgroups: "Sequence[str]",
 ) -> int:
     """Runs one more process in a container; unless `detach`, waits for its end, its status."""
 
@@ -65,6 +66,7 @@ def execute(
             console_socket=console_socket,
             open_console=open_console,
             ignore_paused=ignore_paused,
+            cgroups=cgroups,
             preserve_fds=preserve_fds,
         )
         if pid_file is not None:

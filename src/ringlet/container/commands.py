@@ -103,6 +103,7 @@ def _exec(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
         ignore_paused=values.get("ignore-paused", False),
         pid_file=values.get("pid-file"),
         preserve_fds=number(values, "preserve-fds"),
+        cgroups=values.get("cgroup", ()),
     )
 
 
@@ -292,6 +293,12 @@ COMMANDS = {
         Option("process-label", "LABEL", "its SELinux label"),
         Option("apparmor", "PROFILE", "its AppArmor profile"),
         _PRESERVE,
+        Option(
+            "cgroup",
+            "[CONTROLLER,...:]PATH",
+            "a cgroup to run in, below the container's; with controllers, of version 1",
+            many=True,
+        ),
         Option("ignore-paused", None, "also in a paused container, to run once it's resumed"),
         passes_options=True,
     ),

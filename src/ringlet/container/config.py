@@ -86,7 +86,9 @@ class ContainerConfig:
         if self.cpus is not None and not 0.01 <= self.cpus <= 1 << 16:
             raise ConfigError(f"{self.cpus} CPUs", "give it at least 0.01")
         if self.pids is not None and not -1 <= self.pids <= 1 << 22:
-            raise ConfigError(f"a limit of {self.pids} processes", "give it 1 or more; 0 is no limit")
+            raise ConfigError(
+                f"a limit of {self.pids} processes", "give it 1 or more; 0 is no limit"
+            )
         if self.network not in NETWORKS:
             raise ConfigError(
                 f"there is no network {self.network!r}", f"choose one of {', '.join(NETWORKS)}"

@@ -15,7 +15,7 @@ from ringlet.errors import RingletError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ringlet.container.cgroups import Cgroup
@@ -154,11 +154,15 @@ class Runtime:
         edit: "Callable[[ProcessConfig], ProcessConfig]",
         *,
         ignore_paused: bool = False,
+        cgroups: "Sequence[str]" = (),
         console_socket: str | None = None,
         open_console: "Callable[[], str] | None" = None,
         preserve_fds: int = 0,
     ) -> "Launched":
-        """One more process in a container: what `edit` makes of that of its configuration."""
+        """One more process in a container: what `edit` makes of that of its configuration.
+
+        `cgroups` are as in `Cgroup.below`.
+        """
         from ringlet.container import spec
 
         container = self.store.look(id)
@@ -176,7 +180,7 @@ class Runtime:
             init,
             config,
             process,
-            cgroup=self.cgroup(container),
+            cgroup=self._limited(container).below(cgroups) if cgroups else self.cgroup(container),
             console_socket=socket_for(terminal, console_socket, open_console),
             preserve_fds=preserve_fds,
             bundle=container.data["bundle"],
@@ -310,9 +314,11 @@ class Runtime:
         return states
 
     def _create_cgroup(self, container: Record, linux: "Linux") -> "Cgroup":
-        from ringlet.container.cgroups import Cgroups
+        from ringlet.container.cgroups.find import Cgroups, check_path
 
         path = linux.get("cgroupsPath")
+        if path is not None:
+            check_path(path)  # before it is looked at, and noted as what is to be removed
         cgroups = Cgroups.find()
         planned = container.data["planned"] = []
         for hierarchy in cgroups.hierarchies:

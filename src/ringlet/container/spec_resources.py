@@ -46,8 +46,9 @@ def cpu_list(value: object) -> str:
 
 
 def _access(value: object) -> str:
+    """Of r, w and m in any order; an `a` beside them is no more to runc, and nothing here."""
     access = text(value)
-    if not set(access) <= set("rwm"):
+    if not set(access) <= set("rwma") or set(access) == {"a"}:
         raise FieldError(f"{shown(access)} is no access", "of r (read), w (write) and m (mknod)")
     return access
 

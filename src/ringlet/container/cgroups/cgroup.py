@@ -12,6 +12,7 @@ import time
 from ringlet.container.cgroups.files import (
     CgroupError,
     below,
+    is_frozen,
     keyed,
     read,
     refused,
@@ -20,7 +21,7 @@ from ringlet.container.cgroups.files import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from ringlet.container.spec_types import Resources
@@ -49,6 +50,7 @@ class Cgroup:
         """What was left out, for the log: a line each."""
         self._parents = parents
         self._may_lack = may_lack
+        self._exact = False  # whether version 2 has to be joined in this very folder
 
     def __bool__(self) -> bool:
         return bool(self.version_1) or self.unified is not None
@@ -89,13 +91,73 @@ class Cgroup:
         A container that has cgroups below its own may have moved all processes there, and then
         no other can join the one that it came from.
         """
-        if self.unified is None:
-            return None
-        own = (read(f"/proc/{pid}", "cgroup") or "").rpartition("0::")[2].rstrip("\n")
-        start = own.find(f"/{os.path.basename(self.unified)}/")
-        if start < 0:
+        if self.unified is None or self._exact:
             return self.unified
-        return os.path.dirname(self.unified) + own[start:]
+        own = (read(f"/proc/{pid}", "cgroup") or "").rpartition("0::")[2].rstrip("\n")
+        # Names may recur in it: what is both the end of our path and the start of its is ours.
+        start = len(own)
+        while start > 0:
+            if self.unified.endswith(own[:start]):
+                return self.unified + own[start:]
+            start = own.rfind("/", 0, start)
+        return self.unified
+
+    def below(self, wanted: Sequence[str]) -> Cgroup:
+        """The cgroup below this one that is `wanted`: what a process joins, and nothing else.
+
+        Each is PATH, or CONTROLLER[,CONTROLLER...]:PATH for some hierarchies of version 1. A path
+        begins at this cgroup, also with a slash, and can't lead out of it. Raises `CgroupError`.
+
+        Source: runc-exec(8), --cgroup.
+        """
+        paths: dict[str, str] = {}  # of each folder of this cgroup
+        exact = False
+        for one in wanted:
+            controllers, colon, path = one.partition(":")
+            if colon:
+                folders = [self._folder_of(name, one) for name in controllers.split(",")]
+            elif len(wanted) > 1:
+                raise CgroupError(
+                    f"--cgroup {one} is for all hierarchies, and there is another",
+                    "give one path alone, or CONTROLLER:PATH for each",
+                )
+            else:
+                folders, path, exact = self._folders, one, True
+            names = [name for name in path.split("/") if name not in ("", ".")]
+            if ".." in names:
+                raise CgroupError(
+                    f"--cgroup {one} leads out of the container's cgroup", "name one below it"
+                )
+            for folder in folders:
+                place = "/".join((folder, *names))
+                if paths.setdefault(folder, place) != place:
+                    raise CgroupError(
+                        f"--cgroup {one}: another path is given for {folder}",
+                        "give one for each hierarchy",
+                    )
+        for folder, place in paths.items():
+            if not os.path.isdir(place):
+                raise CgroupError(f"there is no cgroup {place}", "it has to be made before")
+            if is_frozen(place) and not is_frozen(folder):
+                raise CgroupError(f"the cgroup {place} is frozen", "thaw it first")
+        found = Cgroup(
+            {name: paths.get(folder, folder) for name, folder in self.version_1.items()},
+            None if self.unified is None else paths.get(self.unified, self.unified),
+            parents=[],
+            may_lack=self._may_lack,
+            notes=[],
+        )
+        found._exact = exact
+        return found
+
+    def _folder_of(self, controller: str, wanted: str) -> str:
+        folder = self.version_1.get(controller)
+        if folder is None:
+            raise CgroupError(
+                f"--cgroup {wanted}: the container has no cgroup of version 1 for {controller!r}",
+                f"it has them for: {', '.join(self.version_1) or 'none'}; version 2 takes a PATH",
+            )
+        return folder
 
     def set(self, resources: Resources) -> None:
         """Sets the limits that `resources` has, others stay. Raises `CgroupError`."""

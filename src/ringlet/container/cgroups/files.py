@@ -108,6 +108,15 @@ def read(folder: str, name: str, *, at: int | None = None) -> str | None:
     return text.decode(errors="replace")
 
 
+def is_frozen(folder: str) -> bool:
+    """Whether a process that joins it would stop there: it, or a cgroup above it, is frozen."""
+    return (
+        (read(folder, "freezer.state") or "THAWED").strip() != "THAWED"
+        or (read(folder, "cgroup.freeze") or "0").strip() != "0"
+        or keyed(read(folder, "cgroup.events")).get("frozen") == 1
+    )
+
+
 def keyed(text: str | None) -> dict[str, int]:
     """A file of lines `key number`; other lines are left out."""
     found = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ringlet.container.cgroups.files import CgroupError, below, read, write
+from ringlet.container.cgroups.files import CgroupError, below, is_frozen, read, write
 
 _TRIES = 10  # another container's end may remove the parent that was just made
 
@@ -74,6 +74,11 @@ class Folders:
         Raises `OSError`, and `CgroupError` if it is in use.
         """
         self._make(folder)
+        # The container's process would stop when it joins, and we would wait for it for ever.
+        if (hierarchy.version == 2 or "freezer" in hierarchy.controllers) and is_frozen(folder):
+            raise CgroupError(
+                f"the cgroup {folder} is frozen, or one above it", "thaw it, or name another"
+            )
         if hierarchy.version == 2:
             self.unified = folder
             _enable(hierarchy.mount, folder, lacking)
@@ -99,17 +104,16 @@ class Folders:
             return
 
     def _make_parents(self, folder: str) -> None:
-        try:
-            os.mkdir(folder)
-        except FileExistsError:
-            return
-        except FileNotFoundError:
-            self._make_parents(os.path.dirname(folder))
+        absent = [folder]
+        while absent:
             try:
-                os.mkdir(folder)
-            except (FileExistsError, FileNotFoundError):  # the caller tries again
-                return
-        self.parents.append(folder)
+                os.mkdir(absent[-1])
+            except FileExistsError:
+                absent.pop()
+            except FileNotFoundError:
+                absent.append(os.path.dirname(absent[-1]))
+            else:
+                self.parents.append(absent.pop())
 
     def remove(self) -> None:
         """Takes all of it back."""
@@ -121,7 +125,7 @@ class Folders:
 
 
 def _check_unused(folder: str) -> None:
-    """Raises `CgroupError` if an existing cgroup has processes or is frozen."""
+    """Raises `CgroupError` if an existing cgroup has processes."""
     used = (read(folder, "cgroup.procs") or "").strip() or any(
         (read(name, "cgroup.procs", at=at) or "").strip() for at, name in below(folder)
     )
@@ -129,10 +133,6 @@ def _check_unused(folder: str) -> None:
         raise CgroupError(
             f"the cgroup {folder} has processes", "use another linux.cgroupsPath, or end them"
         )
-    if (read(folder, "freezer.state") or "THAWED").strip() != "THAWED" or (
-        read(folder, "cgroup.freeze") or "0"
-    ).strip() != "0":
-        raise CgroupError(f"the cgroup {folder} is frozen", f"thaw it, or rmdir {folder}")
 
 
 def _fill(mount: str, folder: str) -> None:

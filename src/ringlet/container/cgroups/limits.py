@@ -142,6 +142,9 @@ def _notes(resources: Resources, version_1: dict[str, str]) -> list[str]:
         notes.append("memory.kernel is ignored: kernels since 5.16 have no such limit")
     if resources.get("memory", {}).get("useHierarchy") is False:
         notes.append("memory.useHierarchy is ignored: cgroups are always hierarchical")
+    for rule in resources.get("devices") or ():
+        if "a" in (access := rule.get("access", "")):
+            notes.append(f"devices: the a of access {access} is ignored: it is no access")
     weight = resources.get("blockIO", {}).get("weight")
     if weight and "blkio" in version_1 and read(version_1["blkio"], "blkio.weight") is None:
         notes.append("blockIO.weight counts only on disks that the BFQ scheduler serves")

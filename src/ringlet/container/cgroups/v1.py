@@ -77,7 +77,7 @@ def cpuset(resources: Resources, look: Look) -> list[Write]:
 def pids(resources: Resources, look: Look) -> list[Write]:
     """The number of tasks. `pids.max` has one spelling in both versions.
 
-    0 and below is no limit: podman writes 0 for its -1, and no process could run under a limit of 0.
+    0 and below is no limit: podman writes 0 for its -1, and nothing could run under a 0.
     """
     limit = resources.get("pids", {}).get("limit")
     return [] if limit is None else [("pids.max", str(limit) if limit > 0 else "max")]
