@@ -4,16 +4,20 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from struct import pack
 
 import pytest
 
 from ringlet import decoders
-from ringlet.boot import bzimage, open_image
+from ringlet.boot import bzimage, linux, open_image
 from ringlet.boot.payload_cache import open_vmlinux
 from ringlet.errors import ImageError
 
-from .bzimage_builder import VMLINUX, payload
+from .bzimage_builder import CODE, END, LOAD_ADDRESS, VMLINUX, payload
 from .bzimage_builder import bzimage as build
+from .elf_builder import Part
+from .elf_builder import build as build_elf
+from .guest import guest_memory
 
 
 @pytest.fixture
@@ -180,6 +184,32 @@ def test_the_eight_used_last_are_kept(cache: Path, tmp_path: Path) -> None:
 def test_bytes_in_memory_are_not_kept(cache: Path) -> None:
     assert vmlinux(bytes(build())) == VMLINUX
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("part", [Part(0xF000, b"\xf4"), Part(END, b"\xf4")], ids=["low", "high"])
+def test_a_vmlinux_that_can_not_be_booted_is_not_kept(
+    cache: Path, kernel: Path, part: Part
+) -> None:
+    unsound = bytes(build_elf(64, [CODE, part], entry=LOAD_ADDRESS))
+    kernel.write_bytes(build(payload("gzip", unsound)))
+    with guest_memory(8 << 20) as memory, open_image(kernel) as image:
+        with pytest.raises(ImageError, match="a segment of it lies at"):
+            linux.load(image, memory, b"", [], decompress=True)
+        linux.load(image, memory, b"", [])  # the guest decompresses
+    assert not cache.exists()
+
+
+def test_a_vmlinux_of_the_cache_that_can_not_be_booted_is_replaced(
+    cache: Path, kernel: Path
+) -> None:
+    vmlinux(kernel)
+    (file,) = cache.iterdir()
+    moved = VMLINUX.replace(pack("<Q", LOAD_ADDRESS), pack("<Q", 0xF000))
+    assert moved != VMLINUX
+    file.write_bytes(moved)
+    with guest_memory(8 << 20) as memory, open_image(kernel) as image:
+        assert linux.load(image, memory, b"", [], decompress=True).registers.rip > LOAD_ADDRESS
+    assert [path.read_bytes() for path in cache.iterdir()] == [VMLINUX]
 
 
 def test_a_payload_that_is_no_elf_is_refused_and_not_kept(cache: Path, kernel: Path) -> None:

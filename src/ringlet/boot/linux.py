@@ -104,18 +104,16 @@ def _load_bzimage(
 
 def _decompressed(image: Image, bz: BzImage, memory: GuestMemory) -> Image:
     """The vmlinux in it, already judged. Raises `ImageError` alone, to let the guest try."""
-    vmlinux = payload_cache.open_vmlinux(image, bz)
-    try:
+
+    def judge(vmlinux: Image) -> None:
         for segment in elf.parse(vmlinux).segments:
             if not bz.load_address <= segment.address <= segment.end <= bz.end:
                 raise elf.inconsistent(
                     vmlinux, f"a segment of it lies at {segment.address:#x} to {segment.end:#x}"
                 )
         _executable(vmlinux, memory)
-    except BaseException:
-        vmlinux.close()
-        raise
-    return vmlinux
+
+    return payload_cache.open_vmlinux(image, bz, judge)
 
 
 def _executable(image: Image, memory: GuestMemory) -> elf.Elf:

@@ -5,6 +5,7 @@ is an error.
 """
 
 import os
+from collections.abc import Callable
 
 from ringlet.board.layout import KIB, MIB
 from ringlet.boot import elf
@@ -19,20 +20,24 @@ _SAMPLE = 64 * KIB
 _COPY = 1 * MIB
 
 
-def open_vmlinux(image: Image, kernel: BzImage) -> Image:
+def open_vmlinux(
+    image: Image, kernel: BzImage, judge: Callable[[Image], object] = elf.parse
+) -> Image:
     """The vmlinux in the bzImage: from the cache, or decompressed and left there.
 
-    Raises `ImageError` for a payload that can't be decompressed, or is no ELF.
+    `judge` raises `ImageError` for one that can't be booted: that one is neither taken from the
+    cache nor left there. Raises `ImageError` for that, too, and for a payload that can't be
+    decompressed.
     """
     payload = kernel.payload_offset, kernel.payload_size
     path = _path(image)
     if path is not None:
         size = decompressed_size(image, *payload)
-        if (found := _find(path, size, f"{image.name}'s payload")) is not None:
+        if (found := _find(path, size, f"{image.name}'s payload", judge)) is not None:
             return found
     vmlinux = decompress(image, *payload, kernel.init_size)
     try:
-        elf.parse(vmlinux)
+        judge(vmlinux)
         if path is not None:
             _store(path, vmlinux)
     except BaseException:
@@ -64,19 +69,22 @@ def _path(image: Image) -> str | None:
     return os.path.join(folder, digest.hexdigest())
 
 
-def _find(path: str, size: int, name: str) -> Image | None:
-    """The payload at `path`, if it is there, ours, and an ELF of `size` bytes."""
+def _find(path: str, size: int, name: str, judge: Callable[[Image], object]) -> Image | None:
+    """The payload at `path`, if it is there, ours, of `size` bytes, and passes."""
     fd = open_entry(path)
     if fd is None:
         return None
     payload = Image(fd, name, size)
     try:
         if os.fstat(fd).st_size == size:
-            elf.parse(payload)
+            judge(payload)
             os.utime(fd)  # used now: the others are to go first
             return payload
     except (OSError, ImageError):
         pass
+    except BaseException:
+        payload.close()
+        raise
     payload.close()
     return None
 
