@@ -1,0 +1,56 @@
+"""A container that has its starter's terminal puts no words into the starter's mouth."""
+
+import os
+import pty
+import sys
+from pathlib import Path
+
+import pytest
+
+from .rootfs import add_call, make_rootfs
+
+pytestmark = [
+    pytest.mark.needs_root,
+    pytest.mark.needs_busybox,
+    pytest.mark.needs_cgroups,
+    pytest.mark.needs_gcc,
+]
+
+IOCTL, TIOCSTI = 16, 0x5412
+LEGACY = Path("/proc/sys/dev/tty/legacy_tiocsti")  # 1: the kernel lets who has the terminal do it
+
+
+@pytest.fixture
+def rootfs(tmp_path: Path) -> Path:
+    rootfs = make_rootfs(tmp_path / "rootfs")
+    add_call(rootfs)
+    return rootfs
+
+
+def status_on_a_terminal(words: list[str]) -> int:
+    """Of a program whose terminal, and session, are new."""
+    pid, master = pty.fork()
+    if not pid:
+        os.execv(words[0], words)
+    try:
+        while os.read(master, 1024):
+            pass
+    except OSError:  # its last user has ended
+        pass
+    os.close(master)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_it_types_nothing_into_the_terminal_that_it_was_started_on(rootfs: Path) -> None:
+    """CVE-2017-5226 (bubblewrap): by TIOCSTI the shell got a command to run afterwards."""
+    program = "from ringlet.cli import run; run()"
+    words = ["run", str(rootfs), "--", "call", str(IOCTL), "0", str(TIOCSTI), "x"]
+    assert status_on_a_terminal([sys.executable, "-c", program, *words]) in (1, 5)  # EPERM, EIO
+
+
+@pytest.mark.skipif(
+    LEGACY.exists() and LEGACY.read_text().strip() == "0", reason="this kernel refuses it to all"
+)
+def test_in_the_starters_session_it_would(rootfs: Path) -> None:
+    call = str(rootfs / "bin/call")
+    assert status_on_a_terminal([call, str(IOCTL), "0", str(TIOCSTI), "x"]) == 0
