@@ -90,7 +90,7 @@ clean:
 	rm -rf build dist $(VENV) src/*.egg-info src/ringlet/_core.* $(GUESTS) $(INIT) $(CONTAINER)
 	git checkout --quiet src/ringlet/_core.pyi
 
-$(READY): pyproject.toml Makefile
+$(READY): pyproject.toml Makefile $(wildcard scripts/*)
 	@PYTHON=$(PYTHON) sh .ci/prerequisites
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'

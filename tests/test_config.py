@@ -18,6 +18,7 @@ from ringlet.config import (
     parse_size,
     read_toml,
 )
+from ringlet.container.config import read_toml as read_container_toml
 from ringlet.errors import ConfigError, RingletError
 
 MIB = 1 << 20
@@ -319,3 +320,12 @@ def test_a_disk_without_a_path_or_with_another_option_is_refused(text: str) -> N
 def test_a_disks_path_in_a_file_starts_at_its_folder(toml: Read, tmp_path: Path) -> None:
     values = toml('disks = ["a.raw", "/b.raw,snapshot"]')
     assert values["disks"] == (Disk(f"{tmp_path}/a.raw"), Disk("/b.raw", snapshot=True))
+
+
+def test_a_file_without_an_end_or_a_writer_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/dev/zero", str(tmp_path / "fifo")):
+        assert "isn't a regular file" in refused(partial(read_toml, path)).message
+        assert "isn't a regular file" in refused(partial(read_container_toml, path)).message
+    (tmp_path / "large").write_bytes(b"#" * ((1 << 20) + 1))
+    assert "more than" in refused(lambda: read_toml(str(tmp_path / "large"))).message

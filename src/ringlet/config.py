@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 from ringlet.board.layout import GIB, KIB, MIB
 from ringlet.errors import ConfigError
+from ringlet.host.named_file import read_named
 from ringlet.host.serial import SERIAL_WORDS, SerialTarget
 
 _UNITS = {"": 1, "K": KIB, "M": MIB, "G": GIB}
 _PAGE = 4096
+_MAX_TOML = 1 << 20  # bytes
 DECOMPRESSORS = ("host", "guest")
 MAX_MEMORY = 1 << 46  # bytes; KVM's slots and a 64-bit process's address space end beyond
 
@@ -213,8 +215,7 @@ def load_toml(path: str, types: Mapping[str, tuple[type, ...]]) -> dict[str, Any
     import tomllib
 
     try:
-        with open(path, "rb") as file:
-            values = tomllib.load(file)
+        values = tomllib.loads(read_named(path, _MAX_TOML).decode())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "check the path") from None
     except (ValueError, RecursionError) as error:  # also of a number that int() refuses

@@ -131,7 +131,7 @@ def test_a_file_that_cant_be_read_or_is_too_large(tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.touch()
     os.truncate(large, MAX_BYTES + 1)
-    with pytest.raises(RingletError, match="too large"):
+    with pytest.raises(RingletError, match="more than 67108864 bytes"):
         read(str(large))
 
 

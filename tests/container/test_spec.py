@@ -319,8 +319,12 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
-    os.symlink("/dev/zero", tmp_path / "config.json")
+    write(tmp_path, " " * (MAX_BYTES + 1))
     with pytest.raises(SpecError, match=f"more than {MAX_BYTES} bytes"):
+        load(str(tmp_path))
+    os.unlink(tmp_path / "config.json")
+    os.symlink("/dev/zero", tmp_path / "config.json")
+    with pytest.raises(SpecError, match="isn't a regular file"):
         load(str(tmp_path))
 
 

@@ -32,7 +32,12 @@ not do it; 126 and 127 if the command can't be run, or isn't there.
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--memory", metavar="SIZE", help="The most RAM it may use, such as 64M.")
 @click.option("--cpus", type=float, metavar="N", help="Of how many processors it has the time.")
-@click.option("--pids", type=int, metavar="N", help=f"Processes it may have: {PIDS} if not given, 0 or -1 for no limit.")
+@click.option(
+    "--pids",
+    type=int,
+    metavar="N",
+    help=f"Processes it may have: {PIDS} if not given, 0 or -1 for no limit.",
+)
 @click.option(
     "--volume",
     "volumes",

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from ringlet.errors import RingletError
+from ringlet.host.named_file import read_named
 
 VERSION = 1
 MAX_BYTES = 64 << 20  # of a report that is read
@@ -99,13 +100,10 @@ def to_json(report: Report) -> bytes:
 def read(path: str) -> Report:
     """A report from a file. Raises `RingletError` for one that is damaged or of another version."""
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_named(path, MAX_BYTES)
     except OSError as error:
         raise RingletError(f"can't read {path}: {error.strerror}", "name a report") from None
     hint = "make one with `ringlet compare --json > FILE`"
-    if len(data) > MAX_BYTES:
-        raise RingletError(f"{path} is too large for a report", hint)
     try:
         head: Any = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):

@@ -69,8 +69,12 @@ def execute(
             cgroups=cgroups,
             preserve_fds=preserve_fds,
         )
-        if pid_file is not None:
-            write_pid(pid_file, launched.pid)
+        try:
+            if pid_file is not None:
+                write_pid(pid_file, launched.pid)
+        except BaseException:
+            os.kill(launched.pid, 9)
+            raise
         return launched
 
     if detach:

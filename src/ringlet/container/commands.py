@@ -2,7 +2,8 @@
 
 import os
 
-from ringlet.container.options import Option, OptionError, number
+from ringlet.container.options import Option, OptionError, is_number, number
+from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Command:
 
 
 def _create(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+    interrupt.defer()
     container, _ = runtime.create(
         arguments[0], console_socket=values.get("console-socket"), **_creation(values)
     )
@@ -59,6 +61,7 @@ def _create(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
 def _run(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     from ringlet.container.attached import run
 
+    interrupt.defer()
     return run(
         runtime,
         arguments[0],
@@ -70,11 +73,14 @@ def _run(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
 
 
 def _creation(values: "Values") -> "dict[str, Any]":
+    from ringlet.container.launch import check_descriptors
+
+    check_descriptors()
     return {
         "bundle": values.get("bundle", "."),
         "pid_file": values.get("pid-file"),
-        "preserve_fds": number(values, "preserve-fds"),
-        "listen_fds": _listen_fds(),
+        "preserve_fds": _preserved(values, after := _listen_fds()),
+        "listen_fds": after,
         "no_pivot": values.get("no-pivot", False),
         "no_new_keyring": values.get("no-new-keyring", False),
     }
@@ -82,7 +88,20 @@ def _creation(values: "Values") -> "dict[str, Any]":
 
 def _listen_fds() -> int:
     text = os.environ.get("LISTEN_FDS", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    return int(text) if is_number(text) and len(text) < 10 else 0
+
+
+def _preserved(values: "Values", after: int) -> int:
+    """How many descriptors to keep, `after` so many others: each has to be open."""
+    count = number(values, "preserve-fds")
+    for fd in range(3 + after, 3 + after + count):
+        try:
+            os.fstat(fd)
+        except (OSError, OverflowError):
+            raise OptionError(
+                f"--preserve-fds {count}: descriptor {fd} isn't open", "give as many as there are"
+            ) from None
+    return count
 
 
 def _start(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
@@ -94,6 +113,7 @@ def _exec(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     from ringlet.container.attached import execute
     from ringlet.container.exec_options import edit
 
+    interrupt.defer()
     return execute(
         runtime,
         arguments[0],
@@ -102,7 +122,7 @@ def _exec(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
         detach=values.get("detach", False),
         ignore_paused=values.get("ignore-paused", False),
         pid_file=values.get("pid-file"),
-        preserve_fds=number(values, "preserve-fds"),
+        preserve_fds=_preserved(values, 0),
         cgroups=values.get("cgroup", ()),
     )
 
@@ -166,20 +186,10 @@ def _ps(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     if _wants_json(values):
         _print_json(pids)
         return 0
-    from subprocess import run
+    from ringlet.container.ps import show
 
     words = arguments[2:] if arguments[1:2] == ["--"] else arguments[1:]
-    answer = run(["ps", *(words or ["-ef"])], capture_output=True, text=True, check=False)
-    if answer.returncode != 0:
-        raise OptionError(f"ps: {answer.stderr.strip()}", "use options that ps knows")
-    head, *lines = answer.stdout.splitlines()
-    if "PID" not in head.split():
-        raise OptionError("ps shows no column PID", "use options that show it")
-    column = head.split().index("PID")
-    print(head)
-    for line in lines:
-        if int(line.split()[column]) in pids:
-            print(line)
+    show(words or ["-ef"], pids)
     return 0
 
 
@@ -210,9 +220,9 @@ def _signal_number(word: str) -> int:
     name = word.upper().removeprefix("SIG")
     base, sign, offset = name.partition("+" if "+" in name else "-")
     number = -1
-    if word.isdecimal():
+    if is_number(word):
         number = int(word)
-    elif "SIG" + base in Signals.__members__ and (offset.isdecimal() or not sign):
+    elif "SIG" + base in Signals.__members__ and (is_number(offset) or not sign):
         number = Signals["SIG" + base] + (-1 if sign == "-" else 1) * int(offset or 0)
     if not 0 <= number < NSIG:
         raise OptionError(f"{word}: no such signal", "give its number, or its name such as TERM")

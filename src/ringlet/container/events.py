@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LOOKS, _LOOK = 20, 0.05  # times, seconds
+_MOST = 7 * 86400.0  # seconds; poll() takes 24 days
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -90,6 +91,8 @@ def _seconds(text: str) -> float:
         seconds = float(number) * unit if unit is not None else 0.0
     except ValueError:
         seconds = 0.0
-    if not 0.001 <= seconds < 1e9:
-        raise OptionError(f"--interval {text}: no time above 0", "such as 500ms, 5s or 1m")
+    if not 0.001 <= seconds <= _MOST:
+        raise OptionError(
+            f"--interval {text}: no time, or more than a week", "such as 500ms, 5s or 1m"
+        )
     return seconds

@@ -24,17 +24,13 @@ def edit(values: "dict[str, Any]", arguments: list[str]) -> "Callable[[Process],
 def _read(path: str) -> "Process":
     from ringlet.container.fast_json import loads
     from ringlet.container.spec import MAX_BYTES, check_process
+    from ringlet.host.named_file import read_named
 
-    with open(path, "rb") as file:
-        text = file.read(MAX_BYTES + 1)
     try:
-        if len(text) > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES} bytes")
-        value = loads(text.decode())
-    except ValueError as error:
-        raise OptionError(
-            f"{path}: {error}", "it has to be JSON, `process` of config.json"
-        ) from None
+        value = loads(read_named(path, MAX_BYTES).decode())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise OptionError(f"{path}: {why}", "it has to be JSON, `process` of config.json") from None
     return check_process(value)
 
 

@@ -1,7 +1,8 @@
 """A container's process in the foreground: what this process gets is the other's, and its end ours.
 
 Signals are caught from before the process is there until after its end, and none is lost: they
-are written to a pipe, from which they are sent on.
+are written to a pipe, from which they are sent on. One that would end this program before the
+process is there does that (host/interrupt.py).
 
 Source: signal(7); pidfd_open(2).
 """
@@ -12,6 +13,7 @@ import os
 from select import POLLIN, poll
 
 from ringlet.closing import Closing
+from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,10 +65,14 @@ class Foreground(Closing):
                 continue
             # What is ignored on purpose (nohup) stays so.
             if signal.getsignal(number) != signal.SIG_IGN:
-                self._before[number] = signal.signal(number, _caught)
+                handler = interrupt.note if number in interrupt.ENDING else _caught
+                self._before[number] = signal.signal(number, handler)
 
     def follow(self, process: "Followed", relay: "Relay | None" = None) -> None:
         """Sends the signals on to `process`, and moves what `relay` has, until it has ended."""
+        for number in self._before:
+            signal.signal(number, _caught)
+        interrupt.forget()  # they are in the pipe, too
         waiting = poll()
         waiting.register(process.fileno(), POLLIN)
         waiting.register(self._signals, POLLIN)

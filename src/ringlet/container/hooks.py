@@ -12,6 +12,7 @@ import os
 
 from ringlet.container.fast_json import dumps
 from ringlet.errors import RingletError
+from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +68,11 @@ def _run(name: str, hook: "Hook", state: bytes, bundle: str) -> None:
     finally:
         os.close(memory)
     with process:
-        printed = _wait(process, hook.get("timeout"))
+        try:
+            printed = _wait(process, hook.get("timeout"))
+        except interrupt.Interrupted:
+            process.kill()
+            raise
         if printed is None:
             process.kill()
             process.wait()
@@ -105,7 +110,8 @@ def _wait(process: "Popen[bytes]", seconds: int | None) -> bytes | None:
     try:
         while True:
             left = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
-            ready = [fd for fd, _ in waiting.poll(left)]
+            with interrupt.waiting:
+                ready = [fd for fd, _ in waiting.poll(left)]
             if output in ready:
                 data = os.read(output, 65536)
                 printed = (printed + data)[-_KEPT:]

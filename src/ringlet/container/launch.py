@@ -25,6 +25,7 @@ from _socket import (
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, fcntl
 
 from ringlet.errors import RingletError
+from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ _SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _MFD_EXEC = 0x10  # Linux 6.3; where vm.memfd_noexec is set, a program has to say that it is one
 _REPORT = 8192
 _CREDENTIALS = 64  # bytes: room for a struct ucred, unix(7)
+_LEAST = 96  # descriptors: RLIMIT_NOFILE has to be above all their numbers
 _HIGH = 64  # descriptors are moved up here, out of the way of their numbers in the helper
 
 
@@ -367,7 +369,8 @@ def _receive_from(connection: socket, helpers: list[int]) -> bytes:
     """
     while True:
         try:
-            report, about, _, _ = connection.recvmsg(_REPORT, _CREDENTIALS)
+            with interrupt.waiting:
+                report, about, _, _ = connection.recvmsg(_REPORT, _CREDENTIALS)
         except ConnectionResetError:
             return b""
         if report[:1] not in (b"H", b"P"):
@@ -402,7 +405,8 @@ def _go(connection: socket, pid: int) -> None:
 
 def _receive(connection: socket) -> bytes:
     try:
-        return connection.recv(_REPORT)
+        with interrupt.waiting:
+            return connection.recv(_REPORT)
     except ConnectionResetError:
         return b""
 
@@ -448,9 +452,20 @@ def _moved(fd: int) -> int:
     return high
 
 
+def check_descriptors() -> None:
+    """Raises LaunchError where this process may not have as many as it takes."""
+    limit = os.sysconf("SC_OPEN_MAX")  # RLIMIT_NOFILE
+    if 0 <= limit < _LEAST:
+        raise LaunchError(
+            f"RLIMIT_NOFILE is {limit}: to start a process takes {_LEAST} descriptors",
+            "raise it: ulimit -n 1024",
+        )
+
+
 def _spawn(
     plan: "Plan", descriptors: "Descriptors", stdio: tuple[int, int, int], control: int
 ) -> int:
+    check_descriptors()
     data, size = plan.encode()
     opened = _Opened()
     try:

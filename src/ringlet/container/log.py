@@ -10,6 +10,9 @@ from time import gmtime, strftime, time_ns
 
 from ringlet.container.fast_json import dumps
 
+# A FIFO that nobody reads is no reason to wait.
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
 
 class Log:
     """Lines to the file `path`, or to standard error. What can't be written is lost."""
@@ -45,7 +48,7 @@ class Log:
             else f'time="{line["time"]}" level={level} msg={dumps(message)}'
         )
         try:
-            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            fd = os.open(self._path, _FLAGS, 0o600)
         except OSError:
             return
         try:
@@ -64,4 +67,9 @@ def now() -> str:
 
 def _show(message: str) -> None:
     if sys.stderr is not None:
-        print(f"ringlet-oci: {message}", file=sys.stderr)
+        # A name in it may have line breaks, or what a terminal obeys.
+        line = message if message.isprintable() else ascii(message)[1:-1]
+        try:
+            print(f"ringlet-oci: {line}", file=sys.stderr, flush=True)
+        except OSError:  # nobody reads it; the status has to do
+            pass

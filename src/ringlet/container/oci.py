@@ -6,6 +6,7 @@ Source: opencontainers/runtime-tools, docs/command-line-interface.md; runc(8) an
 containerd/go-runc, runc.go; containers/conmon, src/conmon.c.
 """
 
+import errno
 import os
 import sys
 
@@ -13,6 +14,7 @@ from ringlet.container.commands import COMMANDS, Command
 from ringlet.container.log import Log
 from ringlet.container.options import Option, OptionError, explain, parse
 from ringlet.errors import RingletError
+from ringlet.host.interrupt import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ GLOBAL = (
     Option("version v", None, "show the version"),
 )
 
+_STATELESS = ("features", "spec")  # there may be no place for a state
+
 # By these words, in small letters, engines tell a command that can't be run from failures of ours.
 _ENGINES_WORDS = {126: "permission denied", 127: "no such file or directory"}
 _EXEC_FAILED = 255  # of `exec`, whose other statuses are the command's
@@ -40,15 +44,29 @@ _EXEC_FAILED = 255  # of `exec`, whose other statuses are the command's
 
 def main() -> None:
     """The program. Ends the process."""
-    _fill_standard_streams()
     status = 1
     try:
+        _fill_standard_streams()
         status = run(sys.argv[1:])
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         status = 141
+    except Interrupted as signal:
+        status = signal.status
+    except OSError as error:
+        _say(f"standard output: {error.strerror}")
+    except (MemoryError, ImportError) as error:  # a library that can't be loaded is one, too
+        _say(f"there is not enough memory (raise the limit: ulimit -v); {error}")
     os._exit(status)  # for Python to take itself apart would be a tenth of a short run
+
+
+def _say(message: str) -> None:
+    """With hardly any memory, and to whoever is left to read it."""
+    try:
+        os.write(2, f"ringlet-oci: {message}\n".encode(errors="replace"))
+    except OSError:
+        pass
 
 
 def _fill_standard_streams() -> None:
@@ -58,6 +76,8 @@ def _fill_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    if sys.stdout is not None:  # names of files may have bytes that its encoding hasn't
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def run(words: list[str]) -> int:
@@ -77,7 +97,7 @@ def run(words: list[str]) -> int:
         if options.get("help"):
             return _help([name])
         command.check(arguments)
-        return command.run(_runtime(values, log), options, arguments)
+        return command.run(_runtime(values, log, name), options, arguments)
     except RingletError as error:
         status: int = getattr(error, "status", 1)
         why = _ENGINES_WORDS.get(status, "")
@@ -90,7 +110,10 @@ def run(words: list[str]) -> int:
     except BrokenPipeError:
         raise  # whoever read our output has gone: nothing to tell
     except OSError as error:
-        log.error(f"{error.filename or name}: {error.strerror} (is it there, and yours to use?)")
+        hint = "is it there, and yours to use?"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "raise the limit: ulimit -n 1024"
+        log.error(f"{error.filename or name}: {error.strerror} ({hint})")
         return _EXEC_FAILED if name == "exec" else 1
 
 
@@ -101,7 +124,7 @@ def _log(values: "dict[str, Any]") -> Log:
     return Log(values.get("log"), json=form == "json", debug=values.get("debug", False))
 
 
-def _runtime(values: "dict[str, Any]", log: Log) -> "Runtime":
+def _runtime(values: "dict[str, Any]", log: Log, name: str) -> "Runtime":
     if values.get("systemd-cgroup"):
         raise OptionError(
             "--systemd-cgroup: this runtime doesn't speak to systemd",
@@ -115,7 +138,7 @@ def _runtime(values: "dict[str, Any]", log: Log) -> "Runtime":
     from ringlet.container.state import Store, default_root
 
     return Runtime(
-        Store(values.get("root") or default_root()),
+        Store(values.get("root") or ("" if name in _STATELESS else default_root())),
         log,
         may_lack=not is_root_of_host() if when == "auto" else when == "true",
     )

@@ -69,18 +69,17 @@ def parse(
     return values, arguments + list(rest)
 
 
-def number(values: "dict[str, Any]", name: str, default: int = 0, *, least: int = 0) -> int:
-    """The whole number that option `name` gives."""
-    text = values.get(name)
-    if text is None:
-        return default
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least or value >= 1 << 63:
-        raise OptionError(f"--{name} {text}: no whole number, {least} or more", f"--{name} {least}")
-    return value
+def is_number(text: str) -> bool:
+    """Whether it is of a few digits alone: of thousands, and of other signs, int() makes errors."""
+    return text.isascii() and text.isdecimal() and len(text) < 19
+
+
+def number(values: "dict[str, Any]", name: str) -> int:
+    """The whole number that option `name` gives, or 0."""
+    text: str = values.get(name, "0")
+    if not is_number(text):
+        raise OptionError(f"--{name} {text}: no whole number, 0 or more", f"--{name} 0")
+    return int(text)
 
 
 def explain(options: "tuple[Option, ...]") -> str:

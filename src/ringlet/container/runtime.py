@@ -10,8 +10,9 @@ import os
 
 from ringlet.container import launch
 from ringlet.container.log import Log, now
-from ringlet.container.state import Process, Record, StateError, Store
+from ringlet.container.state import DamageError, Process, Record, StateError, Store
 from ringlet.errors import RingletError
+from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Runtime:
         """
         from ringlet.container import spec  # `start` and `delete` need none of it
 
+        interrupt.check()
         bundle = os.path.abspath(bundle)
         container = self.store.create(id)
         try:
@@ -114,6 +116,7 @@ class Runtime:
             container.init = Process(launched.pid)
             if pid_file is not None:
                 write_pid(pid_file, launched.pid)
+            interrupt.check()
             del container.data["maker"]
             container.save()
         except BaseException:
@@ -136,11 +139,12 @@ class Runtime:
             raise StateError(f"container {container.id} is {status}, not created", "see `state`")
         # Noted before: if this ringlet is killed here, the container may be running or not,
         # and no second `start` is right for one that may be.
+        interrupt.check()
         container.data["started"] = True
         container.save()
         try:
             launch.start(container.folder)
-            self._run_hooks(container, "poststart", container.data["poststart"], "running")
+            self._run_hooks(container, "poststart", container.data.get("poststart"), "running")
         except RingletError as error:
             # The specification wants a container whose hook failed destroyed; one whose command
             # can't be run is stopped, and is its engine's to delete.
@@ -183,7 +187,7 @@ class Runtime:
             cgroup=self._limited(container).below(cgroups) if cgroups else self.cgroup(container),
             console_socket=socket_for(terminal, console_socket, open_console),
             preserve_fds=preserve_fds,
-            bundle=container.data["bundle"],
+            bundle=container.data.get("bundle", ""),
             id=id,
         )
 
@@ -233,7 +237,7 @@ class Runtime:
             raise StateError(f"container {id} not running", "`state` shows what it is")
         _send(init, number)
         if number == SIGKILL and cgroup is not None:
-            if not container.data["own_pids"]:
+            if not container.data.get("own_pids"):
                 cgroup.kill()  # nothing else ends the others with it
             if status == "paused":
                 cgroup.thaw()  # version 1 holds even those that are to die
@@ -244,7 +248,7 @@ class Runtime:
         With `init`, only of the one that this process is the first of.
         """
         try:
-            container = self.store.open(id)
+            container = self.store.open(id, mend=force)
         except StateError:
             if force and not os.path.lexists(os.path.join(self.store.root, id)):
                 return
@@ -252,6 +256,10 @@ class Runtime:
         with container:
             if init is not None and container.init != init:
                 return
+            if container.is_damaged and "cgroup" not in container.data:
+                from ringlet.container.mend import find_cgroup
+
+                container.data["cgroup"] = find_cgroup(container)
             status = self.status(container)
             if not force and status not in ("stopped", "created"):
                 raise StateError(
@@ -309,8 +317,12 @@ class Runtime:
         for id in self.store.ids():
             try:
                 states.append(self.state(self.store.look(id)))
+            except DamageError as error:
+                self.log.warning(f"{error.message} ({error.hint})")
             except StateError:  # deleted by now
                 continue
+            except PermissionError as error:
+                self.log.warning(f"{error.filename}: {error.strerror}")
         return states
 
     def _create_cgroup(self, container: Record, linux: "Linux") -> "Cgroup":
@@ -406,20 +418,29 @@ def socket_for(
 
 
 def write_pid(path: str, pid: int) -> None:
-    """Writes the file, as a whole or not at all."""
-    new = f"{path}.{os.getpid()}"
-    with open(new, "w") as file:
-        file.write(str(pid))
-    os.rename(new, path)
+    """Writes the file, as a whole or not at all; others may write to its folder.
+
+    Nobody can guess the name that it has at first, and lay a link or a file of their own there.
+    """
+    new = os.path.join(os.path.dirname(path), f".ringlet-{os.urandom(8).hex()}")
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        os.write(fd, str(pid).encode())
+        os.rename(new, path)
+    except BaseException:
+        os.unlink(new)
+        raise
+    finally:
+        os.close(fd)
 
 
 def _keep_config(bundle: str, folder: str) -> None:
     """What is checked is a copy, and the copy is what `exec` will go by."""
     from ringlet.container.spec import MAX_BYTES
+    from ringlet.host.named_file import read_named
 
     try:
-        with open(os.path.join(bundle, "config.json"), "rb") as file:
-            text = file.read(MAX_BYTES + 1)
+        text = read_named(os.path.join(bundle, "config.json"), MAX_BYTES)
     except OSError as error:
         raise StateError(
             f"{bundle}/config.json: {error.strerror}", "--bundle names the folder it is in"

@@ -26,6 +26,7 @@ from ringlet.container.spec_check import (
 from ringlet.container.spec_linux import ID_MAPPINGS, linux, namespace
 from ringlet.container.spec_process import hooks, process
 from ringlet.container.spec_resources import resources
+from ringlet.host.named_file import read_named
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,14 +59,11 @@ def load(bundle: str) -> "Config":
 
     path = os.path.join(bundle, _FILE)
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_named(path, MAX_BYTES)
     except OSError as error:
         raise SpecError(
             f"{path}: {error.strerror}", "name the folder that it is in, or make one: ... spec"
         ) from None
-    if len(data) > MAX_BYTES:
-        raise SpecError(f"{path}: it has more than {MAX_BYTES} bytes", "make it smaller")
     try:
         value = loads(data.decode())
     except ValueError as error:

@@ -7,6 +7,9 @@ killed at any step leaves nothing that `delete --force` doesn't find.
 
 A status is never believed: it is what the processes say. A process is its id and its start time.
 
+What can't be read of `state.json` (a disk was full, a hand slipped) is damage, which is told, and
+which `delete --force` removes; a key that is missing is one of a container that isn't made yet.
+
 Source: OCI Runtime Specification 1.2, runtime.md ("State"); flock(2).
 """
 
@@ -16,20 +19,35 @@ from time import monotonic, sleep
 from ringlet.closing import Closing
 from ringlet.container.fast_json import dumps, loads
 from ringlet.errors import RingletError
+from ringlet.host import interrupt
+from ringlet.host.named_file import read_named
 from ringlet.host.process import read_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 LOCK_SECONDS = 30  # how long an operation waits for another one on the same container
+
+_MAX_BYTES = 64 << 20  # of `state.json`, which has hooks and annotations of config.json
+_MAX_PID = 1 << 22  # the kernel's PID_MAX_LIMIT
 
 _ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
 class StateError(RingletError):
     """A container that isn't there, is there already, or isn't in a state for what was asked."""
+
+
+class DamageError(StateError):
+    """A container whose `state.json` isn't what was written."""
+
+    def __init__(self, id: str, why: str) -> None:
+        super().__init__(
+            f"the state of container {id} is damaged: state.json: {why}",
+            f"remove what can be found of it: delete --force {id}",
+        )
 
 
 class Process:
@@ -61,6 +79,7 @@ class Record(Closing):
         self.id = id
         self.folder = os.path.join(root, id)
         self.data: dict[str, Any] = {}
+        self.is_damaged = False
         self._folder_fd = folder_fd  # the lock's holder, for as long as it is open
 
     def save(self) -> None:
@@ -70,13 +89,33 @@ class Record(Closing):
             file.write(dumps(self.data))
         os.rename(path + ".new", path)
 
-    def read(self) -> None:
-        """Reads `data` again; it is empty if the container's maker didn't get as far."""
+    def read(self, *, mend: bool = False) -> None:
+        """Reads `data` again; it is empty if the container's maker didn't get as far.
+
+        Raises DamageError; or, to `mend` it, keeps what is as it should be.
+        """
+        self.data = {}
         try:
-            with open(os.path.join(self.folder, "state.json"), "rb") as file:
-                self.data = loads(file.read().decode())
+            value = loads(read_named(os.path.join(self.folder, "state.json"), _MAX_BYTES).decode())
+            if not isinstance(value, dict):
+                raise ValueError("it isn't an object")
         except FileNotFoundError:
-            self.data = {}
+            return
+        except PermissionError:
+            raise
+        except (OSError, ValueError) as error:
+            self.is_damaged = True
+            if mend:
+                return
+            why = error.strerror if isinstance(error, OSError) else error
+            raise DamageError(self.id, str(why)) from None
+        wrong = [key for key, holds in _HOLDS.items() if key in value and not holds(value[key])]
+        if wrong and not mend:
+            raise DamageError(self.id, f"{wrong[0]} isn't what it should be")
+        for key in wrong:
+            self.is_damaged = True
+            del value[key]
+        self.data = value
 
     @property
     def init(self) -> Process | None:
@@ -96,7 +135,13 @@ class Record(Closing):
         """Removes the folder, `state.json` last: a removal cut short can be done again."""
         names = sorted(os.listdir(self.folder), key="state.json".__eq__)
         for name in names:
-            os.unlink(os.path.join(self.folder, name))
+            path = os.path.join(self.folder, name)
+            try:
+                os.unlink(path)
+            except IsADirectoryError:  # it was never ours
+                from shutil import rmtree
+
+                rmtree(path)
         os.rmdir(self.folder)
 
     def close(self) -> None:
@@ -128,10 +173,10 @@ class Store:
             raise StateError(f"container {id} exists already", "choose another id")
         return container
 
-    def open(self, id: str) -> Record:
+    def open(self, id: str, *, mend: bool = False) -> Record:
         """The record, locked: nobody else changes it until it is closed."""
         check_id(id)
-        return self._lock(id)
+        return self._lock(id, mend=mend)
 
     def look(self, id: str) -> Record:
         """The record as it is at this moment, not locked: to be read."""
@@ -153,7 +198,7 @@ class Store:
             if _is_id(name):
                 yield name
 
-    def _lock(self, id: str) -> Record:
+    def _lock(self, id: str, *, mend: bool = False) -> Record:
         from fcntl import LOCK_EX, LOCK_NB, flock
 
         path = os.path.join(self.root, id)
@@ -173,11 +218,12 @@ class Store:
                             f"container {id} is held by another ringlet",
                             "wait for it to end (a hook that hangs?), or end it",
                         ) from None
-                    sleep(0.005)
+                    with interrupt.waiting:
+                        sleep(0.005)
             if not _is_at(path, fd):  # deleted while this one waited
                 raise _absent(id)
             container = Record(self.root, id, folder_fd=fd)
-            container.read()
+            container.read(mend=mend)
         except BaseException:
             os.close(fd)
             raise
@@ -217,6 +263,73 @@ def _is_at(path: str, fd: int) -> bool:
         return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
     except FileNotFoundError:
         return False
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
+def _is_list_of(holds: "Callable[[Any], bool]") -> "Callable[[Any], bool]":
+    return lambda value: isinstance(value, list) and all(map(holds, value))
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_process(value: "Any") -> bool:
+    return (
+        _is_list_of(lambda number: type(number) is int)(value)
+        and len(value) == 2
+        and 0 < value[0] <= _MAX_PID
+    )
+
+
+def _is_cgroup(value: "Any") -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(folders := value.get("version_1"), dict)
+        and all(map(_is_folder, folders.values()))
+        and ("unified" in value and (value["unified"] is None or _is_folder(value["unified"])))
+        and _is_list_of(_is_folder)(value.get("parents"))
+        and _is_flag(value.get("may_lack"))
+    )
+
+
+def _is_folder(value: "Any") -> bool:
+    """It is to be removed in the end: what could lead elsewhere than it says is none."""
+    return _is_text(value) and value[:1] == "/" and os.path.normpath(value) == value
+
+
+def _are_hooks(value: "Any") -> bool:
+    if value == []:
+        return True
+    from ringlet.container.spec_check import FieldError
+    from ringlet.container.spec_process import hooks
+
+    try:
+        hooks({"poststop": value})
+    except FieldError:
+        return False
+    return True
+
+
+# What each key holds, where it is there.
+_HOLDS: "dict[str, Callable[[Any], bool]]" = {
+    "bundle": _is_text,
+    "rootfs": _is_text,
+    "created": _is_text,
+    "owner": lambda value: type(value) is int,
+    "annotations": lambda value: isinstance(value, dict),
+    "maker": _is_process,
+    "init": _is_process,
+    "cgroup": _is_cgroup,
+    "planned": _is_list_of(_is_folder),
+    "own_pids": _is_flag,
+    "started": _is_flag,
+    "poststart": _are_hooks,
+    "poststop": _are_hooks,
+}
 
 
 def _process(value: "list[int] | None") -> Process | None:

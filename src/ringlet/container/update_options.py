@@ -1,7 +1,5 @@
 """The limits that `update` sets: `linux.resources`, from a file or from options."""
 
-import sys
-
 from ringlet.container.options import OptionError
 
 TYPE_CHECKING = False
@@ -67,16 +65,14 @@ def _given(values: "dict[str, Any]") -> "dict[str, Any]":
 def _read(path: str) -> "Any":
     from ringlet.container.fast_json import loads
     from ringlet.container.spec import MAX_BYTES
+    from ringlet.host.named_file import read_named
 
-    with open(sys.stdin.fileno() if path == "-" else path, "rb", closefd=path != "-") as file:
-        text = file.read(MAX_BYTES + 1)
     try:
-        if len(text) > MAX_BYTES:
-            raise ValueError(f"it has more than {MAX_BYTES} bytes")
-        return loads(text.decode())
-    except ValueError as error:
+        return loads(read_named("/dev/stdin" if path == "-" else path, MAX_BYTES).decode())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise OptionError(
-            f"{path}: {error}", "it has to be JSON, `linux.resources` of config.json"
+            f"{path}: {why}", "it has to be JSON, `linux.resources` of config.json"
         ) from None
 
 

@@ -1,0 +1,52 @@
+"""What `delete --force` finds of a container whose `state.json` is damaged.
+
+Its configuration is a file of its own, and names the cgroup. That cgroup is taken for the
+container's if all its processes are in other PID namespaces than this one: none is a process of
+the host's, or of whoever shares a cgroup with it.
+
+Source: pid_namespaces(7); OCI Runtime Specification 1.2, config-linux.md ("Cgroups Path").
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.container.state import Record
+
+
+def find_cgroup(container: "Record") -> "dict[str, Any] | None":
+    """The cgroup, as `Cgroup.load` takes it; None where there is none, or it may be another's."""
+    from ringlet.container import spec
+    from ringlet.container.cgroups import Cgroup, Cgroups
+    from ringlet.container.cgroups.find import check_path
+    from ringlet.errors import RingletError
+
+    try:
+        path = spec.load(container.folder).get("linux", {}).get("cgroupsPath")
+        if path is not None:
+            check_path(path)
+    except RingletError:
+        return None
+    version_1, unified = {}, None
+    for hierarchy in Cgroups.find().hierarchies:
+        folder = hierarchy.place(path, container.id)
+        if not os.path.isdir(folder):
+            continue
+        if hierarchy.version == 2:
+            unified = folder
+        else:
+            version_1.update(dict.fromkeys(hierarchy.controllers, folder))
+    found = Cgroup(version_1, unified, parents=[], may_lack=False, notes=[])
+    if not found or not all(map(_is_of_another_namespace, found.processes())):
+        return None
+    return found.to_state()
+
+
+def _is_of_another_namespace(pid: int) -> bool:
+    try:
+        theirs = os.stat(f"/proc/{pid}/ns/pid")
+    except FileNotFoundError:  # it has ended
+        return True
+    return not os.path.samestat(theirs, os.stat("/proc/self/ns/pid"))

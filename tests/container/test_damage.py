@@ -1,0 +1,135 @@
+"""A container's state that isn't what was written: told, kept apart, and removed."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ringlet.container.state import DamageError, Store
+
+from .bundle import Bundle
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
+
+
+def _text(text: str) -> Callable[[Path], object]:
+    return lambda path: path.write_text(text)
+
+
+def _huge(path: Path) -> None:
+    with path.open("w") as file:
+        file.truncate(1 << 30)
+
+
+def _in_a_new_folder(path: Path) -> None:
+    path.mkdir()
+    (path / "file").touch()
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "empty": _text(""),
+    "cut short": _text('{"bundle": "/'),
+    "not UTF-8": lambda path: path.write_bytes(b'{"bundle": "\xff"}'),
+    "a list": _text("[]"),
+    "a number of many digits": _text("9" * 5000),
+    "nested deep": _text("[" * 100_000),
+    "a FIFO": lambda path: os.mkfifo(path),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a folder": _in_a_new_folder,
+    "huge": _huge,
+    "an init that is text": _text('{"init": "1"}'),
+    "an init of many digits": _text('{"init": [99999999999999999999, 1]}'),
+    "an init that is everybody": _text('{"init": [-1, 0]}'),
+    "a maker that is one number": _text('{"maker": [1]}'),
+    "a cgroup that is nothing": _text('{"cgroup": {}}'),
+    "a cgroup elsewhere": _text(
+        '{"cgroup": {"version_1": {"a": "/x/../y"}, "unified": null, "parents": [],'
+        ' "may_lack": true}}'
+    ),
+    "hooks that are none": _text('{"poststop": [{"args": 1}]}'),
+    "a zero byte": _text('{"bundle": "\\u0000"}'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_state_is_told_and_no_matter_to_others_and_removed(
+    bundle: Bundle, damage: str
+) -> None:
+    bundle.write("sleep 1000")
+    assert bundle.oci("create", "--bundle", str(bundle.path), "one").returncode == 0
+    pid = bundle.state()["pid"]
+    folder = bundle.root / "two"
+    folder.mkdir()
+    DAMAGE[damage](folder / "state.json")
+    listed = bundle.oci("list", "--format", "json")
+    assert [(it["id"], it["pid"]) for it in json.loads(listed.stdout)] == [("one", pid)]
+    assert listed.stderr.startswith("ringlet-oci: warning: the state of container two is damaged")
+    assert listed.stderr.count("\n") == 1
+    for words in (["state", "two"], ["kill", "two"], ["start", "two"], ["delete", "two"]):
+        done = bundle.oci(*words)
+        assert (done.returncode, done.stdout) == (1, ""), words
+        assert "the state of container two is damaged" in done.stderr
+        assert done.stderr.count("\n") == 1
+    done = bundle.oci("delete", "--force", "two")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert os.listdir(bundle.root) == ["one"]
+    assert bundle.state()["status"] == "created"
+
+
+@pytest.mark.parametrize("damage", ["", "[]", '{"init": 1, "cgroup": 2}'])
+def test_what_a_damaged_container_has_is_found_by_its_configuration(
+    bundle: Bundle, damage: str
+) -> None:
+    bundle.write("sleep 1000")
+    assert bundle.oci("create", "--bundle", str(bundle.path), "one").returncode == 0
+    pid = bundle.state()["pid"]
+    (bundle.root / "one" / "state.json").write_text(damage)
+    assert bundle.oci("delete", "--force", "one").returncode == 0
+    assert not os.path.exists(f"/proc/{pid}/exe")
+    assert bundle.left() == []
+
+
+def test_a_process_of_the_hosts_in_its_cgroup_is_left_alone(bundle: Bundle) -> None:
+    bundle.config["linux"]["namespaces"] = [
+        one for one in bundle.config["linux"]["namespaces"] if one["type"] != "pid"
+    ]
+    bundle.write("sleep 1000")
+    assert bundle.oci("create", "--bundle", str(bundle.path), "one").returncode == 0
+    pid = bundle.state()["pid"]
+    state = bundle.root / "one" / "state.json"
+    written = state.read_text()
+    state.write_text("")
+    assert bundle.oci("delete", "--force", "one").returncode == 0
+    assert os.path.exists(f"/proc/{pid}/exe")
+    state.parent.mkdir()
+    state.write_text(written)  # so that the fixture ends it
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just("/a"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["version_1", "unified", "parents", "path"]), inner)
+    ),
+    max_leaves=6,
+)
+KEYS = ["bundle", "init", "maker", "cgroup", "planned", "started", "poststop", "created", "owner"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(data=st.dictionaries(st.sampled_from(KEYS), VALUES))
+def test_of_any_state_what_is_read_can_be_used(tmp_path: Path, data: dict[str, object]) -> None:
+    store = Store(str(tmp_path))
+    os.makedirs(tmp_path / "one", exist_ok=True)
+    (tmp_path / "one" / "state.json").write_text(json.dumps(data))
+    try:
+        container = store.look("one")
+    except DamageError:
+        with store.open("one", mend=True) as container:
+            assert container.is_damaged
+    for process in (container.init, container.maker):
+        assert process is None or isinstance(process.alive, bool)
