@@ -252,6 +252,39 @@ def test_what_fails_of_exec_itself_is_255(bundle: Bundle) -> None:
     assert (answer.returncode, "is paused" in answer.stderr) == (255, True)
 
 
+def test_exec_runs_in_a_cgroup_below_the_containers_and_in_no_other(bundle: Bundle) -> None:
+    def make(name: str) -> list[Path]:
+        folders = [Path(os.path.normpath(f"{folder}/{name}")) for folder in of_container()]
+        for folder in folders:
+            folder.mkdir()
+            for file in ("cpuset.cpus", "cpuset.mems"):
+                if (folder.parent / file).exists():
+                    (folder / file).write_text((folder.parent / file).read_text())
+        return folders
+
+    def of_container() -> list[str]:
+        state = json.loads((bundle.root / "one" / "state.json").read_text())["cgroup"]
+        return [*set(state["version_1"].values()), *filter(None, [state["unified"]])]
+
+    start(bundle)
+    path = bundle.config["linux"]["cgroupsPath"]
+    make("below")
+    outside = make(f"..{path}-outside")  # a name that begins as the container's does
+    try:
+        for words, place in ((["--cgroup", "below"], "/below"), (["--cgroup", "/"], "/")):
+            answer = bundle.oci("exec", *words, "one", "cat", "/proc/self/cgroup")
+            assert answer.returncode == 0, answer.stderr
+            names = {line.split(":", 2)[2] for line in answer.stdout.splitlines()}
+            assert place in names
+            assert names <= {"/", place}  # hierarchies that aren't mounted
+        for path_out in (f"..{path}-outside", "../..", "/..", "below/../.."):
+            answer = bundle.oci("exec", "--cgroup", path_out, "one", "true")
+            assert (answer.returncode, "leads out" in answer.stderr) == (255, True), answer.stderr
+    finally:
+        for folder in outside:
+            folder.rmdir()
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_pids_limit_of_0_or_less_is_no_limit(bundle: Bundle, limit: int) -> None:
     def of_cgroup() -> int:

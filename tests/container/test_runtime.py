@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -241,3 +242,33 @@ def test_a_configuration_without_a_process_is_refused_by_name(bundle: Bundle) ->
     assert "process: it is missing" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert bundle.left() == []
+
+
+def test_a_cgroups_path_that_leads_out_is_not_looked_at_or_removed(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """Somebody makes the folder that it names while the runtime is at work."""
+    victim, made = tmp_path / "victim", tmp_path / "made"
+    bundle.config["linux"]["cgroupsPath"] = f"/../../../../../../..{victim}"
+    bundle.write("true")
+    maker = f"""
+import os, sys
+from ringlet.container.cgroups import find
+from ringlet.container import oci
+create = find.Cgroups.create
+def make_the_victim_first(*arguments, **more):
+    os.mkdir({str(victim)!r})
+    open({str(made)!r}, "x").close()
+    return create(*arguments, **more)
+find.Cgroups.create = make_the_victim_first
+oci.main()
+"""
+    words = [sys.executable, "-c", maker, "--root", str(bundle.root)]
+    answer = subprocess.run(
+        [*words, "create", "--bundle", str(bundle.path), "one"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (answer.returncode, "linux.cgroupsPath" in answer.stderr) == (1, True), answer.stderr
+    # It either never came so far, or left the folder alone.
+    assert victim.exists() == made.exists()
+    assert not list(bundle.root.iterdir())

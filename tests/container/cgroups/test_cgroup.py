@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.cgroups import Cgroup, CgroupError
+from ringlet.container.cgroups import Cgroup, CgroupError, Cgroups
 
 from .inside import PYTHON, folders, run, running, sleeper
 
@@ -99,6 +99,102 @@ def test_processes_below_are_found_killed_and_their_cgroups_removed(make_cgroup:
     cgroup.delete()
     assert cgroup.processes() == []
     cgroup.kill()
+
+
+def make_below(cgroup: Cgroup, path: str) -> None:
+    for folder in folders(cgroup):
+        os.makedirs(f"{folder}/{path}")
+        if folder == cgroup.version_1.get("cpuset"):
+            for at in (
+                path[:end] for end in range(1, len(path) + 1) if path[end:][:1] in ("", "/")
+            ):
+                for name in ("cpuset.cpus", "cpuset.mems"):
+                    Path(folder, at, name).write_text("0")
+
+
+def where(pid: int) -> set[str]:
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return {line.split(":", 2)[2] for line in lines if "ringlet-test" in line}
+
+
+@pytest.mark.parametrize("path", ["a/b", "/a//./b/"])
+def test_a_path_below_is_of_every_hierarchy(make_cgroup: Any, path: str) -> None:
+    cgroup = make_cgroup()
+    make_below(cgroup, "a/b")
+    with running(cgroup.below([path]), *sleeper()) as process:
+        assert where(process.pid) == {"/ringlet-test0/a/b"}
+    assert folders(cgroup.below(["/"])) == folders(cgroup)
+
+
+@pytest.mark.needs_cgroups_v1
+def test_a_path_below_of_some_controllers(make_cgroup: Any) -> None:
+    cgroup = make_cgroup()
+    make_below(cgroup, "a")
+    found = cgroup.below(["pids,memory:/a", "cpu:a"])
+    moved = {name for name, folder in found.version_1.items() if folder.endswith("0/a")}
+    # What shares a hierarchy with one of them is moved with it.
+    hierarchies = [set(it.controllers) for it in Cgroups.find().hierarchies]
+    assert moved == set().union(*(it for it in hierarchies if it & {"pids", "memory", "cpu"}))
+    assert found.unified == cgroup.unified
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        ["../ringlet-test1"],
+        [".."],
+        ["a/.."],
+        ["a/../../ringlet-test1"],
+        ["/../.."],
+        ["../ringlet-test0-sibling"],
+        ["absent"],
+        ["cgroup.procs"],
+        ["a", "a"],
+        ["a", "pids:a"],
+        [":a"],
+        ["pids,:a"],
+        ["unknown:a"],
+        ["pids:.."],
+        ["pids:../ringlet-test1"],
+        ["pids:a", "pids:/"],
+        [""] * 2,
+        ["a" * 5000],
+    ],
+)
+def test_what_leads_out_or_nowhere_is_no_cgroup_below(make_cgroup: Any, wanted: list[str]) -> None:
+    cgroup, _, _ = make_cgroup(), make_cgroup(), make_cgroup(path="/ringlet-test0-sibling")
+    make_below(cgroup, "a")
+    with pytest.raises(CgroupError, match=r"--cgroup|there is no cgroup"):
+        cgroup.below(wanted)
+
+
+def test_a_cgroup_below_that_is_frozen_takes_nobody(make_cgroup: Any) -> None:
+    cgroup = make_cgroup()
+    make_below(cgroup, "a/b")
+    outer = cgroup.below(["a"])
+    outer.freeze()
+    for path in ("a", "a/b"):
+        with pytest.raises(CgroupError, match=f"the cgroup .*/{path} is frozen"):
+            cgroup.below([path])
+    outer.thaw()
+    cgroup.freeze()
+    cgroup.below(["a"])  # of a paused container: `exec` has looked at that before
+    cgroup.thaw()
+
+
+def test_a_process_is_found_below_where_names_recur(make_cgroup: Any) -> None:
+    cgroup = make_cgroup(path="/ringlet-test-c/c")
+    make_below(cgroup, "c/c")
+    try:
+        with running(cgroup.below(["c/c"]), *sleeper()) as process:
+            assert cgroup.unified_of(process.pid) == f"{cgroup.unified}/c/c"
+            assert cgroup.below(["/"]).unified_of(process.pid) == cgroup.unified
+        with running(cgroup, *sleeper()) as process:
+            assert cgroup.unified_of(process.pid) == cgroup.unified
+        assert cgroup.unified_of(os.getpid()) == cgroup.unified
+    finally:
+        cgroup.kill()
+        cgroup.delete()
 
 
 def test_delete_gives_up_while_a_process_stays(

@@ -78,6 +78,11 @@ def test_a_number_that_no_device_has_is_refused(number: Any) -> None:
         rules_of([{"allow": True, **number}])
 
 
+def test_the_order_of_letters_and_numbers_of_minus_1_mean_nothing() -> None:
+    some: Any = [{"allow": True, "type": "c", "major": -1, "minor": -1, "access": "mwra"}]
+    assert rules_of(some)[:1] == [(True, "c", ALL, ALL, "rwm")]
+
+
 def devices(*extra: dict[str, Any]) -> dict[str, Any]:
     return {"devices": [{"allow": False, "access": "rwm"}, *extra]}
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ringlet.container.cgroups import CgroupError, Cgroups
 from ringlet.container.cgroups.find import check_path, find_hierarchies
-from ringlet.container.cgroups.folders import Hierarchy
+from ringlet.container.cgroups.folders import Folders, Hierarchy
 
 from .inside import folders, run, running, sleeper
 
@@ -181,3 +181,45 @@ def test_a_controller_that_is_missing_is_named(make_cgroup: Any) -> None:
     with pytest.raises(CgroupError, match=r"linux.resources.network .*no net_cls") as it:
         make_cgroup({"network": {"classID": 1}})
     assert "mount -t cgroup -o net_cls" in it.value.hint
+
+
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("path", ["/cgroup.procs", "/cgroup.procs/x", "/x" * 3000])
+def test_a_path_to_a_file_or_too_long_is_refused(
+    make_cgroup: Any, no_leak: None, path: str
+) -> None:
+    with pytest.raises(CgroupError, match=r"can't be read|no cgroup can be made"):
+        make_cgroup(path=path)
+
+
+def test_a_path_of_any_depth_is_made(tmp_path: Path) -> None:
+    folders = Folders()
+    folder = str(tmp_path) + "/x" * 1800
+    folders.make(Hierarchy(1, ("pids",), str(tmp_path), str(tmp_path)), folder, {})
+    assert os.path.isdir(folder)
+    folders.remove()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.needs_cgroups
+def test_the_cgroup_of_a_container_and_what_is_above_it_are_no_others(make_cgroup: Any) -> None:
+    cgroup = make_cgroup(path="/ringlet-test-parent/a/b")
+    with running(cgroup, *sleeper()):
+        for path in ("", "/a", "/a/b", "/a/./b/"):
+            with pytest.raises(CgroupError, match="has processes"):
+                make_cgroup(path=f"/ringlet-test-parent{path}")
+        assert len(cgroup.processes()) == 1
+        assert all(os.path.exists(folder) for folder in folders(cgroup))
+
+
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("below", ["", "/a", "/a/b"])
+def test_nothing_is_made_in_a_frozen_cgroup(make_cgroup: Any, no_leak: None, below: str) -> None:
+    frozen = make_cgroup()
+    frozen.freeze()
+    try:
+        with pytest.raises(CgroupError, match="is frozen"):
+            make_cgroup(path=f"/ringlet-test0{below}")
+        assert all(os.listdir(it) and not os.path.exists(f"{it}/a") for it in folders(frozen))
+    finally:
+        frozen.thaw()
