@@ -1781,6 +1781,21 @@ static void step_affinity(void)
 	must(sys(sched_setaffinity, 0, count * sizeof(mask[0]), mask), "sched_setaffinity");
 }
 
+/* memory_policy NAME MODE WORD...: of which nodes memory is; 64 of them in each word. */
+static void step_memory_policy(void)
+{
+	unsigned long mode = number(), nodes[16];
+	size_t count = 0;
+
+	while (line) {
+		if (count == sizeof(nodes) / sizeof(nodes[0]))
+			fail("more nodes than the kernel knows", EINVAL);
+		nodes[count++] = number();
+	}
+	/* The kernel takes a count of bits that is one too high. */
+	must(sys(set_mempolicy, mode, count ? nodes : NULL, count * 64 + 1), "set_mempolicy");
+}
+
 static void step_io_priority(void)
 {
 	must(sys(ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, number()), "ioprio_set");
@@ -2261,7 +2276,7 @@ static const struct {
 	STEP(root), STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink),
 	STEP(pivot), STEP(move_root), STEP(readonly), STEP(null), STEP(mask), STEP(freeze_root),
 	STEP(console), STEP(streams), STEP(hook), STEP(apparmor), STEP(selinux), STEP(personality),
-	STEP(scheduler), STEP(affinity), STEP(io_priority), STEP(umask), STEP(bounding), STEP(user),
+	STEP(scheduler), STEP(affinity), STEP(memory_policy), STEP(io_priority), STEP(umask), STEP(bounding), STEP(user),
 	STEP(cwd), STEP(all_capabilities), STEP(capabilities), STEP(no_new_privs), STEP(seccomp),
 	STEP(rlimit), STEP(command), STEP(stage), STEP(ready), STEP(wait), STEP(exec), STEP(guard), STEP(die),
 };

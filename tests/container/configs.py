@@ -14,7 +14,7 @@ _NUMBERS = {"major": 8, "minor": 16}
 _MAPPING = {"containerID": 0, "hostID": 100000, "size": 65536}
 
 _FULL: dict[str, Any] = {
-    "ociVersion": "1.2.0",
+    "ociVersion": "1.3.0",
     "root": {"path": "rootfs", "readonly": True},
     "hostname": "box",
     "domainname": "box.test",
@@ -144,6 +144,12 @@ _FULL: dict[str, Any] = {
             "network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 500}]},
             "rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}},
             "unified": {"memory.high": "1073741824"},
+        },
+        "netDevices": {"eth0": {"name": "net%d"}, "eth1": {}},
+        "memoryPolicy": {
+            "mode": "MPOL_BIND",
+            "nodes": "0-3,7",
+            "flags": ["MPOL_F_STATIC_NODES"],
         },
         "sysctl": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "65536"},
         "seccomp": {

@@ -21,6 +21,33 @@ from .box import Box
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
 
 
+# ---- Memory and processors ----
+
+
+@pytest.mark.parametrize(
+    ("policy", "shown"),
+    [
+        ({"mode": "MPOL_BIND", "nodes": "0"}, "bind:0"),
+        ({"mode": "MPOL_LOCAL"}, "local"),
+        (
+            {"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
+            "interleave=static:0",
+        ),
+    ],
+)
+def test_memory_is_of_the_nodes_that_the_policy_says(box: Box, policy: object, shown: str) -> None:
+    box.linux["memoryPolicy"] = policy
+    script = "while read a policy rest; do echo $policy; exec true; done < /proc/self/numa_maps"
+    assert box.run(script).split() == [shown]
+
+
+def test_a_memory_policy_that_the_kernel_refuses_is_named(box: Box) -> None:
+    box.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "1023"}
+    assert "set_mempolicy" in box.fails("memory_policy").message
+    box.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "1024"}
+    assert "more nodes than the kernel knows" in box.fails("memory_policy").message
+
+
 # ---- Terminal and streams ----
 
 

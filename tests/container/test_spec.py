@@ -143,6 +143,7 @@ def test_null_is_no_value() -> None:
         ("linux.seccomp.syscalls[0].names", "it is missing"),
         ("linux.seccomp.syscalls[1].args[0].op", "it is missing"),
         ("linux.personality.domain", "it is missing"),
+        ("linux.memoryPolicy.mode", "it is missing"),
     ],
 )
 def test_what_is_required_has_to_be_there(path: str, why: str) -> None:
@@ -225,6 +226,7 @@ def test_the_user_is_in_the_containers_user_namespace(key: str) -> None:
     assert refusal(change).startswith(f"config.json: process.user.{key}: 65536 is not mapped")
     namespaces = [{"type": "uts"}, {"type": "user", "path": "/proc/1/ns/user"}]
     more = [("linux.namespaces", namespaces), ("linux.sysctl", {}), ("linux.timeOffsets", {})]
+    more.append(("linux.netDevices", {}))
     assert check(changed(change, *more))
 
 

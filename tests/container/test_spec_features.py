@@ -31,6 +31,12 @@ def test_its_names_are_accepted_and_no_others() -> None:
             assert check(changed((path, name)))
         with pytest.raises(SpecError):
             check(changed((path, f"{names[0]}_")))
+    policy = linux["memoryPolicy"]
+    for name in policy["flags"]:
+        assert check(changed(("linux.memoryPolicy.flags", [name])))
+    for name in policy["modes"]:
+        few = name in ("MPOL_DEFAULT", "MPOL_LOCAL")
+        assert check(changed(("linux.memoryPolicy", {"mode": name, "nodes": "" if few else "0"})))
     for name in seccomp["operators"]:
         assert check(changed((f"{rule}.args", args), (f"{rule}.args[0].op", name)))
     config: dict[str, Any] = {"ociVersion": "1.2.0", "root": {"path": "r"}}
@@ -52,6 +58,13 @@ def test_the_kernels_numbers_are_the_order() -> None:
 
     for number, name in enumerate(RLIMITS):
         assert getattr(resource, name, number) == number
+
+
+def test_what_is_refused_is_not_told_of_as_there() -> None:
+    linux = features()["linux"]
+    assert linux["intelRdt"] == {"enabled": False, "schemata": False, "monitoring": False}
+    assert linux["netDevices"] == {"enabled": True}
+    assert features()["ociVersionMax"] == "1.3.0"
 
 
 def test_it_is_json_without_doubles() -> None:

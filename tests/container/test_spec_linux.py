@@ -45,11 +45,53 @@ def without(*kinds: str) -> list[dict[str, str]]:
         ("linux.timeOffsets.monotonic.nanosecs", 1_000_000_000),
         ("linux.timeOffsets.monotonic.secs", 1 << 63),
         ("linux.intelRdt", {"closID": "one"}),
+        ("linux.intelRdt", {"schemata": ["L3:0=7f0"]}),
+        ("linux.intelRdt", {"enableMonitoring": True}),
+        ("linux.memoryPolicy.mode", "MPOL_NONE"),
+        ("linux.memoryPolicy.nodes", "all"),
+        ("linux.memoryPolicy.nodes", "3-1"),
+        ("linux.memoryPolicy.flags[0]", "MPOL_F_MOVE"),
+        ("linux.netDevices.eth0.name", ""),
+        ("linux.netDevices.eth0.name", "sixteen-bytes-ab"),
+        ("linux.netDevices.eth0.name", "a/b"),
+        ("linux.netDevices.eth0.name", "a b"),
+        ("linux.netDevices.eth0.name", "a%s"),
+        ("linux.netDevices.eth0.name", "a%d%d"),
+        ("linux.netDevices", {"net%d": {}}),
+        ("linux.netDevices", {"..": {}}),
         ("linux.sysctl", {"net.core.somaxconn": 5}),
     ],
 )
 def test_values_that_can_not_be(path: str, value: object) -> None:
     assert refusal((path, value)).startswith(f"config.json: {path}")
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [
+        ({"mode": "MPOL_DEFAULT", "nodes": "0"}, "nodes"),
+        ({"mode": "MPOL_LOCAL", "nodes": "0"}, "nodes"),
+        ({"mode": "MPOL_BIND"}, "nodes"),
+        ({"mode": "MPOL_INTERLEAVE", "nodes": ""}, "nodes"),
+        ({"nodes": "0"}, "mode"),
+    ],
+)
+def test_a_memory_policy_has_the_nodes_of_its_mode(policy: object, field: str) -> None:
+    assert refused_at("linux.memoryPolicy", policy, f"linux.memoryPolicy.{field}")
+
+
+@pytest.mark.parametrize("mode", ["MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"])
+def test_some_memory_policies_need_no_nodes(mode: str) -> None:
+    assert check(changed(("linux.memoryPolicy", {"mode": mode})))
+
+
+def test_network_devices_have_a_namespace_to_go_to_and_a_name_each() -> None:
+    spaces = [("linux.namespaces", without("network")), ("linux.sysctl", {})]
+    why = "config.json: linux.netDevices: the container has no network namespace of its own"
+    assert refusal(*spaces) == why
+    twice = {"eth0": {"name": "a"}, "a": {}}
+    assert "another one" in refused_at("linux.netDevices", twice, "linux.netDevices.a")
+    assert check(changed(("linux.netDevices", {"a": {"name": "n%d"}, "b": {"name": "n%d"}})))
 
 
 def test_a_namespace_is_there_once() -> None:

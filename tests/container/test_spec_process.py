@@ -92,8 +92,8 @@ def test_the_user_is_root_if_none_is_said() -> None:
         {"policy": "SCHED_FIFO", "priority": 99},
         {"policy": "SCHED_RR", "priority": 1},
         {"policy": "SCHED_BATCH", "nice": 19},
-        {"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 2, "period": 3},
-        {"policy": "SCHED_DEADLINE", "runtime": 2, "deadline": 2},
+        {"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 1025, "period": 1026},
+        {"policy": "SCHED_DEADLINE", "runtime": 2048, "deadline": 2048},
     ],
 )
 def test_schedulers_with_what_they_need(scheduler: object) -> None:
@@ -108,8 +108,11 @@ def test_schedulers_with_what_they_need(scheduler: object) -> None:
         ({"policy": "SCHED_OTHER", "priority": 1}, ".priority"),
         ({"policy": "SCHED_OTHER", "runtime": 1}, ""),
         ({"policy": "SCHED_DEADLINE"}, ""),
-        ({"policy": "SCHED_DEADLINE", "runtime": 3, "deadline": 2}, ""),
-        ({"policy": "SCHED_DEADLINE", "runtime": 1, "deadline": 3, "period": 2}, ""),
+        ({"policy": "SCHED_DEADLINE", "runtime": 3000, "deadline": 2000}, ""),
+        ({"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 3000, "period": 2000}, ""),
+        ({"policy": "SCHED_DEADLINE", "runtime": 1023, "deadline": 3000}, ""),
+        ({"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 1 << 63}, ""),
+        ({"policy": "SCHED_DEADLINE", "runtime": 1024, "deadline": 2000, "period": 1 << 63}, ""),
     ],
 )
 def test_schedulers_without(scheduler: object, where: str) -> None:

@@ -26,7 +26,6 @@ def try_it(name: str, *namespaces: dict[str, str]) -> None:
         ("kernel.msg_next_id", "ipc"),
         ("fs.mqueue.msg_max", "ipc"),
         ("kernel.domainname", "uts"),
-        ("kernel/hostname", "uts"),
     ],
 )
 def test_a_parameter_needs_its_namespace(name: str, kind: str) -> None:
@@ -37,6 +36,21 @@ def test_a_parameter_needs_its_namespace(name: str, kind: str) -> None:
     file = {"network": "net"}.get(kind, kind)
     with pytest.raises(SpecError, match=f"no {kind} namespace of its own"):
         try_it(name, {"type": kind, "path": f"/proc/{os.getpid()}/ns/{file}"})
+
+
+@pytest.mark.parametrize("name", ["kernel.hostname", "kernel/hostname"])
+def test_the_host_name_has_another_place(name: str) -> None:
+    with pytest.raises(SpecError, match="`hostname` is the place for it"):
+        try_it(name, {"type": "uts"})
+
+
+def test_there_is_one_domain_name() -> None:
+    linux = {"sysctl": {"kernel.domainname": "one"}, "namespaces": [{"type": "uts"}]}
+    config = {"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "linux": linux}
+    assert check(config)
+    assert check(config | {"domainname": "one"})
+    with pytest.raises(SpecError, match=r"linux.sysctl\['kernel.domainname'\]: 'one' is not"):
+        check(config | {"domainname": "two"})
 
 
 def test_a_joined_namespace_is_as_good(tmp_path: Path) -> None:

@@ -132,6 +132,10 @@ def create(
                 owner = cgroup_owner(config)
                 if cgroup and owner is not None:
                     cgroup.delegate(owner)
+                if config.get("linux", {}).get("netDevices"):
+                    from ringlet.container.netdevices import move
+
+                    move(config, pid)
             mapped = True
             on_runtime(pid)
 

@@ -1,6 +1,6 @@
 """The part of a plan that is about the process: who it is, and what it may do.
 
-Source: OCI Runtime Specification 1.2, config.md ("POSIX process", "Linux Process").
+Source: OCI Runtime Specification 1.3, config.md ("POSIX process", "Linux Process").
 """
 
 from ringlet.container.labels import label_of
@@ -8,6 +8,8 @@ from ringlet.container.spec_check import shown
 from ringlet.container.spec_names import (
     CAPABILITIES,
     IO_CLASSES,
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
     RLIMITS,
     SCHEDULER_FLAGS,
     SCHEDULER_POLICIES,
@@ -114,6 +116,7 @@ def drop_rights(
     schedules: bool = False,
 ) -> None:
     """The last rights go, but those that a filter takes which is set `late`, or `schedules`."""
+    _add_memory_policy(plan, linux)
     no_new_privs = process.get("noNewPrivileges", False)
     if "personality" in linux:
         plan.add("personality", "", _PERSONALITIES[linux["personality"]["domain"]])
@@ -197,6 +200,15 @@ def _schedule(plan: "Plan", process: "Process") -> None:
         plan.add("io_priority", "", number << _IO_CLASS_SHIFT | priority["priority"])
 
 
+def _add_memory_policy(plan: "Plan", linux: "Linux") -> None:
+    policy = linux.get("memoryPolicy")
+    if policy is not None:
+        mode, nodes = policy["mode"], policy.get("nodes")
+        flags = sum(MEMORY_POLICY_FLAGS[name] for name in set(policy.get("flags", ())))
+        words = _words(nodes) if nodes else []
+        plan.add("memory_policy", mode, MEMORY_POLICIES.index(mode) | flags, *words)
+
+
 def set_affinity(plan: "Plan", process: "Process", when: 'Literal["initial", "final"]') -> None:
     """execCPUAffinity, `initial` or `final`: before it is in its cgroup, and after."""
     affinity = process.get("execCPUAffinity", {}).get(when)
@@ -205,7 +217,7 @@ def set_affinity(plan: "Plan", process: "Process", when: 'Literal["initial", "fi
 
 
 def _words(cpus: str) -> list[int]:
-    """A list such as 0-3,7 as 64 processors a word."""
+    """A list such as 0-3,7 as 64 processors, or memory nodes, a word."""
     mask = 0
     for part in cpus.split(","):
         first, _, last = part.partition("-")

@@ -4,7 +4,7 @@ What comes back has the fields that the specification defines for Linux, each wi
 can be used. Unknown fields and those of other systems (`windows`, `solaris`, `zos`) are left out,
 as the specification demands; values that aren't known are refused.
 
-Source: OCI Runtime Specification 1.2, config.md.
+Source: OCI Runtime Specification 1.3, config.md.
 """
 
 import os
@@ -26,6 +26,7 @@ from ringlet.container.spec_check import (
 from ringlet.container.spec_linux import ID_MAPPINGS, linux, namespace
 from ringlet.container.spec_process import hooks, process
 from ringlet.container.spec_resources import resources
+from ringlet.container.spec_sysctl import DOMAIN_NAME, sysctl_path
 from ringlet.host.named_file import read_named
 
 TYPE_CHECKING = False
@@ -47,7 +48,7 @@ __all__ = [
     "process_of",
 ]
 
-OCI_VERSION = "1.2.0"
+OCI_VERSION = "1.3.0"
 MAX_BYTES = 4 << 20  # of config.json: above what the kernel takes as arguments and environment
 _FILE = "config.json"
 _HOST_NAME = 64  # bytes that the kernel takes of one
@@ -170,6 +171,18 @@ def _host_names_of_its_own(config: "Config") -> None:
             )
 
 
+def _one_domain_name(config: "Config") -> None:
+    """The parameter is set last, and would be the one that counts."""
+    name = config.get("domainname")
+    for parameter, value in config.get("linux", {}).get("sysctl", {}).items():
+        if name not in (None, value) and sysctl_path(parameter) == DOMAIN_NAME:
+            raise FieldError(
+                f"{shown(value)} is not `domainname`, {shown(name)}",
+                "leave one of the two out",
+                f"linux.sysctl[{shown(parameter)}]",
+            )
+
+
 def _mounts_can_map(config: "Config") -> None:
     if namespace(config.get("linux", {}), "user") is not None:
         return
@@ -230,5 +243,5 @@ _CONFIG = record(
         # Who asks for a machine of its own must not get a container that shares the host's kernel.
         "vm": refuse("containers are not run in virtual machines", "use ringlet boot for those"),
     },
-    (_host_names_of_its_own, _mounts_can_map, _user_is_mapped),
+    (_host_names_of_its_own, _one_domain_name, _mounts_can_map, _user_is_mapped),
 )

@@ -1,6 +1,6 @@
 """The configuration that `ringlet-oci spec` writes, to be changed.
 
-Source: OCI Runtime Specification 1.2, config.md and config-linux.md ("Default Filesystems"); the
+Source: OCI Runtime Specification 1.3, config.md and config-linux.md ("Default Filesystems"); the
 facts of it as runc's `spec` has them, which users know.
 """
 

@@ -1,12 +1,14 @@
 """What `ringlet-oci features` tells of: what this runtime knows, of whatever the host has.
 
-Source: OCI Runtime Specification 1.2, features.md and features-linux.md.
+Source: OCI Runtime Specification 1.3, features.md and features-linux.md.
 """
 
 from ringlet.container.spec import OCI_VERSION
 from ringlet.container.spec_names import (
     CAPABILITIES,
     HOOKS,
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
     MOUNT_OPTIONS,
     NAMESPACES,
     SECCOMP_ACTIONS,
@@ -47,8 +49,10 @@ def features() -> "dict[str, Any]":
             },
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
-            "intelRdt": {"enabled": False},
+            "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
             "mountExtensions": {"idmap": {"enabled": True}},
+            "memoryPolicy": {"modes": list(MEMORY_POLICIES), "flags": list(MEMORY_POLICY_FLAGS)},
+            "netDevices": {"enabled": True},
         },
         "potentiallyUnsafeConfigAnnotations": [],
     }

@@ -1,7 +1,8 @@
 """What `linux` of config.json has to be, but for its resources.
 
-Source: OCI Runtime Specification 1.2, config-linux.md; user_namespaces(7), time_namespaces(7);
-Linux, kernel/user_namespace.c, ipc/ipc_sysctl.c and ipc/mq_sysctl.c.
+Source: OCI Runtime Specification 1.3, config-linux.md; user_namespaces(7), time_namespaces(7);
+set_mempolicy(2); Linux, kernel/user_namespace.c, ipc/ipc_sysctl.c and ipc/mq_sysctl.c,
+net/core/dev.c (dev_valid_name, dev_alloc_name).
 """
 
 from ringlet.container.spec_check import (
@@ -17,6 +18,7 @@ from ringlet.container.spec_check import (
     one_of,
     record,
     refuse,
+    shown,
     string,
     text,
     unique,
@@ -24,6 +26,8 @@ from ringlet.container.spec_check import (
 from ringlet.container.spec_names import (
     CLOCKS,
     DOMAINS,
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
     NAMESPACES,
     PROPAGATIONS,
     SECCOMP_ACTIONS,
@@ -32,7 +36,7 @@ from ringlet.container.spec_names import (
     SECCOMP_OPERATORS,
 )
 from ringlet.container.spec_process import ID
-from ringlet.container.spec_resources import MAJOR, MINOR, resources
+from ringlet.container.spec_resources import MAJOR, MINOR, cpu_list, resources
 from ringlet.container.spec_sysctl import sysctl_of_its_own
 
 TYPE_CHECKING = False
@@ -41,12 +45,15 @@ if TYPE_CHECKING:
         Device,
         IdMapping,
         Linux,
+        MemoryPolicy,
         Namespace,
         Seccomp,
         SeccompSyscall,
     )
 
 _NO_ID = (1 << 32) - 1
+_DEVICE_NAME = 15  # bytes that the kernel takes of one
+_TEMPLATE = "%d"  # in a new name, in whose place the kernel puts a number
 
 
 def namespace(linux: "Linux", kind: str) -> "Namespace | None":
@@ -95,6 +102,57 @@ def _clocks_of_its_own(linux: "Linux") -> None:
             'add {"type": "time"} to namespaces',
             "timeOffsets",
         )
+
+
+def _device_name(value: object) -> str:
+    name = nonempty(value)
+    odd = name in (".", "..") or any(c in "/:" or c.isspace() for c in name)
+    if odd or len(name.encode(errors="surrogateescape")) > _DEVICE_NAME:
+        raise FieldError(
+            f"{shown(name)} is no name of a network device", "it is like eth0, 15 bytes at most"
+        )
+    return name
+
+
+def _host_device(value: object) -> str:
+    name = _device_name(value)
+    if "%" in name:
+        raise FieldError(f"{shown(name)} is no device's name", "only a new name can be a template")
+    return name
+
+
+def _new_name(value: object) -> str:
+    name = _device_name(value)
+    if "%" in name.replace(_TEMPLATE, "", 1):
+        raise FieldError(f"{shown(name)} is no template", "write %d once, such as eth%d")
+    return name
+
+
+def _network_of_its_own(linux: "Linux") -> None:
+    """A rule: devices are moved into a network namespace, and two don't get one name."""
+    devices = linux.get("netDevices", {})
+    if devices and not any(one["type"] == "network" for one in linux.get("namespaces", ())):
+        raise FieldError(
+            "the container has no network namespace of its own",
+            'add {"type": "network"} to namespaces',
+            "netDevices",
+        )
+    seen = set()
+    for device, more in devices.items():
+        name = more.get("name", device)
+        if name in seen and _TEMPLATE not in name:
+            why = f"{shown(name)} is the name of another one, too"
+            raise FieldError(why, "give each a name of its own", f"netDevices.{device}")
+        seen.add(name)
+
+
+def _nodes_of_the_policy(policy: "MemoryPolicy") -> None:
+    """set_mempolicy(2): two modes have no nodes, MPOL_PREFERRED may, all others have."""
+    mode, nodes = policy["mode"], policy.get("nodes")
+    if nodes and mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
+        raise FieldError(f"{mode} has none", "leave it out, or choose another mode", "nodes")
+    if not nodes and mode not in ("MPOL_DEFAULT", "MPOL_LOCAL", "MPOL_PREFERRED"):
+        raise FieldError(f"{mode} needs it", 'name the memory nodes, such as "0-3,7"', "nodes")
 
 
 _ERRNO_HINT = "only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do"
@@ -148,6 +206,11 @@ _DEVICE = record(
     {"major": MAJOR, "minor": MINOR, "fileMode": UINT32, "uid": ID, "gid": ID},
     (_numbered,),
 )
+_MEMORY_POLICY = record(
+    {"mode": one_of("mode", MEMORY_POLICIES)},
+    {"nodes": cpu_list, "flags": array(one_of("flag", MEMORY_POLICY_FLAGS))},
+    (_nodes_of_the_policy,),
+)
 _OFFSET = record({}, {"secs": INT64, "nanosecs": integer(0, 999_999_999)})
 _NAMESPACE = record({"type": one_of("namespace", NAMESPACES)}, {"path": absolute})
 _FLAG = refuse("no flag is known", "leave it out")
@@ -162,6 +225,8 @@ linux = record(
         "devices": array(_DEVICE),
         "cgroupsPath": nonempty,
         "resources": resources,
+        "netDevices": mapping(_host_device, record({}, {"name": _new_name})),
+        "memoryPolicy": _MEMORY_POLICY,
         "sysctl": mapping(nonempty, text),
         "seccomp": _SECCOMP,
         "rootfsPropagation": one_of(
@@ -173,5 +238,5 @@ linux = record(
         "personality": record({"domain": one_of("domain", DOMAINS)}, {"flags": array(_FLAG)}),
         "intelRdt": refuse("Intel RDT is not supported", "leave it out"),
     },
-    (_mapped, _clocks_of_its_own, sysctl_of_its_own),
+    (_mapped, _clocks_of_its_own, _network_of_its_own, sysctl_of_its_own),
 )

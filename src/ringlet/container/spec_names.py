@@ -1,6 +1,6 @@
 """The names that config.json may have where the specification lists them, or the kernel does.
 
-Source: OCI Runtime Specification 1.2, config.md and config-linux.md; capabilities(7);
+Source: OCI Runtime Specification 1.3, config.md and config-linux.md; capabilities(7);
 getrlimit(2); Linux, include/uapi/linux/capability.h.
 """
 
@@ -47,6 +47,20 @@ SCHEDULER_FLAGS = tuple(
     )
 )  # fmt: skip
 IO_CLASSES = ("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
+
+# In the order of their numbers, from 0; <linux/mempolicy.h>.
+MEMORY_POLICIES = tuple(
+    f"MPOL_{name}"
+    for name in (
+        "DEFAULT", "PREFERRED", "BIND", "INTERLEAVE", "LOCAL", "PREFERRED_MANY",
+        "WEIGHTED_INTERLEAVE",
+    )
+)  # fmt: skip
+MEMORY_POLICY_FLAGS = {
+    "MPOL_F_NUMA_BALANCING": 1 << 13,
+    "MPOL_F_RELATIVE_NODES": 1 << 14,
+    "MPOL_F_STATIC_NODES": 1 << 15,
+}
 
 # Each also with an r before it, as engines write: of the mounts below, too.
 PROPAGATIONS = ("shared", "slave", "private", "unbindable")

@@ -1,6 +1,6 @@
 """What `process` and `hooks` of config.json have to be.
 
-Source: OCI Runtime Specification 1.2, config.md, "Process" and "POSIX-platform Hooks";
+Source: OCI Runtime Specification 1.3, config.md, "Process" and "POSIX-platform Hooks";
 setrlimit(2), sched_setattr(2), proc_pid_oom_score_adj(5).
 """
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ringlet.container.spec_types import Process, Rlimit, Scheduler
 
 ID = integer(0, (1 << 32) - 2)  # of a user or group; the last is to the kernel no ID
+_MIN_RUNTIME = 1024  # nanoseconds: the kernel counts no shorter time of SCHED_DEADLINE
 _MAX_TIMEOUT = (1 << 31) // 1000  # seconds, of what poll(2) can wait
 
 
@@ -71,10 +72,12 @@ def _of_the_policy(scheduler: "Scheduler") -> None:
             raise FieldError(
                 f"runtime, deadline and period are not {policy}'s", "they are SCHED_DEADLINE's"
             )
-    elif not 0 < runtime <= deadline <= (period or deadline):
+    elif max(deadline, period) >= 1 << 63 or not _MIN_RUNTIME <= runtime <= deadline <= (
+        period or deadline
+    ):
         raise FieldError(
             f"runtime {runtime}, deadline {deadline}, period {period} don't go together",
-            "each is at most the next, and runtime is above 0",
+            f"each is at most the next, and runtime is at least {_MIN_RUNTIME}",
         )
 
 

@@ -1,6 +1,6 @@
 """What `linux.resources` of config.json has to be. What a cgroup can take is the cgroup's to say.
 
-Source: OCI Runtime Specification 1.2, config-linux.md, "Control groups" to "Unified".
+Source: OCI Runtime Specification 1.3, config-linux.md, "Control groups" to "Unified".
 """
 
 from ringlet.container.spec_check import (

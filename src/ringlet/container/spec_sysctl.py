@@ -1,6 +1,6 @@
 """Kernel parameters: which are a container's own, by the namespaces that it has.
 
-Source: OCI Runtime Specification 1.2, config-linux.md, "Sysctl"; sysctl(8) (of names);
+Source: OCI Runtime Specification 1.3, config-linux.md, "Sysctl"; sysctl(8) (of names);
 namespaces(7), ipc_namespaces(7); Linux, ipc/ipc_sysctl.c and ipc/mq_sysctl.c.
 """
 
@@ -10,7 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.spec_types import Linux
 
-_UTS = ("kernel/hostname", "kernel/domainname")
+DOMAIN_NAME = "kernel/domainname"
+_HOST_NAME = "kernel/hostname"
 _IPC = frozenset(
     f"kernel/{name}"
     for name in (
@@ -38,6 +39,8 @@ def sysctl_of_its_own(linux: "Linux") -> None:
         path = sysctl_path(name)
         if any(part in ("", ".", "..") for part in path.split("/")):
             raise _refused(name, "it is no kernel parameter", "write it like net.core.somaxconn")
+        if path == _HOST_NAME:
+            raise _refused(name, "`hostname` is the place for it", "set hostname instead")
         kind = _namespace_of(path)
         if kind is None:
             raise _refused(name, "it is the host's, in no namespace", "set it on the host")
@@ -51,7 +54,7 @@ def sysctl_of_its_own(linux: "Linux") -> None:
 
 
 def _namespace_of(path: str) -> str | None:
-    if path in _UTS:
+    if path == DOMAIN_NAME:
         return "uts"
     if path in _IPC or path.startswith("fs/mqueue/"):
         return "ipc"

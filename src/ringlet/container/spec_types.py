@@ -2,7 +2,7 @@
 
 Each name is that of the specification; a field that it calls OPTIONAL is `NotRequired`.
 
-Source: OCI Runtime Specification 1.2, config.md and config-linux.md.
+Source: OCI Runtime Specification 1.3, config.md and config-linux.md.
 """
 
 # ruff: noqa: D101 - what each is for is the specification's to say
@@ -232,6 +232,18 @@ class Resources(TypedDict):
     unified: NotRequired[dict[str, str]]
 
 
+class NetDevice(TypedDict):
+    """`name` is what a network device of the host's is called in the container."""
+
+    name: NotRequired[str]
+
+
+class MemoryPolicy(TypedDict):
+    mode: str
+    nodes: NotRequired[str]
+    flags: NotRequired[list[str]]
+
+
 class SeccompArg(TypedDict):
     index: int
     value: int
@@ -269,6 +281,8 @@ class Linux(TypedDict):
     devices: NotRequired[list[Device]]
     cgroupsPath: NotRequired[str]
     resources: NotRequired[Resources]
+    netDevices: NotRequired[dict[str, NetDevice]]
+    memoryPolicy: NotRequired[MemoryPolicy]
     sysctl: NotRequired[dict[str, str]]
     seccomp: NotRequired[Seccomp]
     rootfsPropagation: NotRequired[str]
