@@ -443,3 +443,30 @@ def test_what_an_engine_calls_imports_nothing_slow(bundle: Bundle) -> None:
         imported = {line.rpartition("|")[2].strip() for line in lines}
         assert "ringlet.container.runtime" in imported
         assert not slow & imported, words
+
+
+def test_debug_logs_the_steps_to_the_log_too(bundle: Bundle, tmp_path: Path) -> None:
+    bundle.config["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
+    bundle.write("while :; do sleep 0.01; done")
+    log = tmp_path / "log"
+    options = ["--debug", "--log", str(log), "--log-format", "json"]
+    for words, steps in (
+        (
+            ["create", "--bundle", str(bundle.path), "one"],
+            ["create one", str(bundle.path), "cgroup {", "in its namespaces", "/bin/true", "waits"],
+        ),
+        (["start", "one"], ["start one", "runs its command"]),
+        (["exec", "one", "true"], ["exec one", "runs its command"]),
+        (["kill", "one", "KILL"], ["kill one", "signal 9; it is running"]),
+        (["delete", "--force", "one"], ["delete one", "is removed"]),
+    ):
+        log.unlink(missing_ok=True)
+        answer = bundle.oci(*options, *words, stdout=subprocess.DEVNULL)
+        assert (answer.returncode, answer.stderr) == (0, "")
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert {line["level"] for line in lines} == {"debug"}
+        said = "\n".join(line["msg"] for line in lines)
+        assert [step for step in steps if step not in said] == []
+    answer = bundle.oci("--debug", "delete", "--force", "one")
+    assert answer.stderr.startswith("ringlet-oci: debug: delete one")
+    assert bundle.oci("delete", "--force", "one").stderr == ""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ringlet.container.launch import Launched
+    from ringlet.container.notify import Notify
     from ringlet.container.relay import ConsoleSocket, Relay
     from ringlet.container.runtime import Runtime
     from ringlet.container.spec_types import Process as ProcessConfig
@@ -33,13 +34,15 @@ def run(
     """
     if detach:
         container, _ = runtime.create(id, console_socket=console_socket, **creation)
-        _start(runtime, container)
+        _, notify = _start(runtime, container)
+        if notify is not None and container.init is not None:
+            notify.wait(container.init)
         return 0
     with Foreground() as foreground, _Console() as console:
         container, launched = runtime.create(id, open_console=console.open, **creation)
-        relay = _start(runtime, container, console)
+        relay, notify = _start(runtime, container, console)
         try:
-            return _attend(foreground, launched, relay)
+            return _attend(foreground, launched, relay, notify)
         finally:
             if not keep:
                 runtime.delete(id, force=True, init=container.init)
@@ -98,21 +101,25 @@ def _sized(process: "ProcessConfig") -> "ProcessConfig":
     return process
 
 
-def _attend(foreground: Foreground, launched: "Launched", relay: "Relay | None") -> int:
+def _attend(
+    foreground: Foreground,
+    launched: "Launched",
+    relay: "Relay | None",
+    notify: "Notify | None" = None,
+) -> int:
     """The status of the process, once it has ended: 128 + n after signal n."""
-    foreground.follow(_Child(launched), relay)
+    foreground.follow(_Child(launched), relay, notify)
     code = os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
     return 128 - code if code < 0 else code
 
 
 def _start(
     runtime: "Runtime", container: "Record", console: "_Console | None" = None
-) -> "Relay | None":
+) -> "tuple[Relay | None, Notify | None]":
     try:
         with container:
             relay = None if console is None else console.relay()  # its size, before it runs
-            runtime.start_locked(container)
-            return relay
+            return relay, runtime.start_locked(container, foreground=console is not None)
     except BaseException:
         runtime.delete(container.id, force=True, init=container.init)
         raise

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from ringlet.container.notify import Notify
     from ringlet.container.relay import Relay
 
     class Followed(Protocol):
@@ -68,8 +69,13 @@ class Foreground(Closing):
                 handler = interrupt.note if number in interrupt.ENDING else _caught
                 self._before[number] = signal.signal(number, handler)
 
-    def follow(self, process: "Followed", relay: "Relay | None" = None) -> None:
-        """Sends the signals on to `process`, and moves what `relay` has, until it has ended."""
+    def follow(
+        self, process: "Followed", relay: "Relay | None" = None, notify: "Notify | None" = None
+    ) -> None:
+        """Sends the signals on to `process`, and moves what `relay` has, until it has ended.
+
+        What it says to `notify` is passed on.
+        """
         for number in self._before:
             signal.signal(number, _caught)
         interrupt.forget()  # they are in the pipe, too
@@ -78,6 +84,8 @@ class Foreground(Closing):
         waiting.register(self._signals, POLLIN)
         if relay is not None:
             relay.listen(waiting)
+        if notify is not None:
+            waiting.register(notify.fileno(), POLLIN)
         while True:
             ready = dict(waiting.poll())
             if self._signals in ready:
@@ -88,6 +96,8 @@ class Foreground(Closing):
                         process.signal(number)
             if relay is not None:
                 relay.move(ready, waiting)
+            if notify is not None and notify.fileno() in ready and notify.pass_on():
+                waiting.unregister(notify.fileno())
             if process.fileno() in ready:
                 break
         if relay is not None:

@@ -28,7 +28,7 @@ GLOBAL = (
     ),
     Option("log", "FILE", "where to log to (standard error)"),
     Option("log-format", "FORMAT", "text or json (text)"),
-    Option("debug", None, "log more"),
+    Option("debug", None, "log each step"),
     Option("systemd-cgroup", None, "not to be had: cgroups are made without systemd"),
     Option("rootless", "WHEN", "do without cgroups that can't be had: true, false or auto (auto)"),
     Option("criu", "FILE", "without effect: there are no checkpoints"),
@@ -97,6 +97,7 @@ def run(words: list[str]) -> int:
         if options.get("help"):
             return _help([name])
         command.check(arguments)
+        log.debug(f"{name} {' '.join(arguments[:1])}: process {os.getpid()}, user {os.geteuid()}")
         return command.run(_runtime(values, log, name), options, arguments)
     except RingletError as error:
         status: int = getattr(error, "status", 1)

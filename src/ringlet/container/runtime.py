@@ -9,8 +9,17 @@ Source: OCI Runtime Specification 1.3, runtime.md ("Lifecycle", "Operations"); s
 import os
 
 from ringlet.container import launch
+from ringlet.container.fast_json import dumps
 from ringlet.container.log import Log, now
-from ringlet.container.state import DamageError, Process, Record, StateError, Store
+from ringlet.container.state import (
+    DamageError,
+    Process,
+    Record,
+    StateError,
+    Store,
+    await_end,
+    send,
+)
 from ringlet.errors import RingletError
 from ringlet.host import interrupt
 
@@ -21,10 +30,9 @@ if TYPE_CHECKING:
 
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.launch import Launched
+    from ringlet.container.notify import Notify
     from ringlet.container.spec_types import Config, Linux, Resources
     from ringlet.container.spec_types import Process as ProcessConfig
-
-_GONE_SECONDS = 10  # how long a process that was killed may take to be gone
 
 SIGKILL = 9  # of the module signal, whose import takes a tenth of a whole `run`
 
@@ -70,6 +78,7 @@ class Runtime:
                 "maker": [maker.pid, maker.start],
             }
             container.save()
+            self.log.debug(f"{id}: made of {bundle}, its state is in {container.folder}")
             _keep_config(bundle, container.folder)
             config = spec.load(container.folder)
             console_socket = socket_for(
@@ -81,6 +90,10 @@ class Runtime:
                     f"LISTEN_FDS={listen_fds}",
                     "LISTEN_PID=1",
                 ]
+            if "NOTIFY_SOCKET" in os.environ:
+                from ringlet.container.notify import prepare
+
+                prepare(config, container.folder)
             hooks = config.get("hooks", {})
             linux = config.get("linux", {})
             container.data.update(
@@ -96,6 +109,7 @@ class Runtime:
             def on_runtime(pid: int) -> None:
                 container.init = Process(pid)
                 container.save()
+                self.log.debug(f"{id}: process {pid} is in its namespaces")
 
             def on_mounted() -> None:
                 for point in ("prestart", "createRuntime"):
@@ -114,6 +128,7 @@ class Runtime:
                 no_new_keyring=no_new_keyring,
             )
             container.init = Process(launched.pid)
+            self.log.debug(f"{id}: process {launched.pid} waits to be started")
             if pid_file is not None:
                 write_pid(pid_file, launched.pid)
             interrupt.check()
@@ -128,12 +143,17 @@ class Runtime:
         return container, launched
 
     def start(self, id: str) -> None:
-        """The created container's process goes on."""
+        """The created container's process goes on; where that is to be told, until it is ready."""
         with self.store.open(id) as container:
-            self.start_locked(container)
+            notify = self.start_locked(container)
+        if notify is not None and container.init is not None:
+            notify.wait(container.init)
 
-    def start_locked(self, container: Record) -> None:
-        """`start`, of a record that the caller holds."""
+    def start_locked(self, container: Record, *, foreground: bool = False) -> "Notify | None":
+        """`start`, of a record that the caller holds; where it will say that it is ready.
+
+        In the `foreground`, the service's main process is this one, and not the container's.
+        """
         status = self.status(container)
         if status != "created":
             raise StateError(f"container {container.id} is {status}, not created", "see `state`")
@@ -142,8 +162,15 @@ class Runtime:
         interrupt.check()
         container.data["started"] = True
         container.save()
+        notify = None
+        if "NOTIFY_SOCKET" in os.environ and container.init is not None:
+            from ringlet.container.notify import listen
+
+            main_pid = None if foreground else container.init.pid
+            notify = listen(container.folder, self.log, main_pid=main_pid)
         try:
             launch.start(container.folder)
+            self.log.debug(f"{container.id}: its process runs its command")
             self._run_hooks(container, "poststart", container.data.get("poststart"), "running")
         except RingletError as error:
             # The specification wants a container whose hook failed destroyed; one whose command
@@ -151,6 +178,7 @@ class Runtime:
             if getattr(error, "step", "hook") == "hook":
                 self._destroy(container)
             raise
+        return notify
 
     def execute(
         self,
@@ -180,7 +208,7 @@ class Runtime:
         process = edit(config["process"])
         self._warn_of_capabilities(config, process)
         terminal = process.get("terminal", False)
-        return launch.execute(
+        launched = launch.execute(
             init,
             config,
             process,
@@ -190,6 +218,8 @@ class Runtime:
             bundle=container.data.get("bundle", ""),
             id=id,
         )
+        self.log.debug(f"{id}: process {launched.pid} runs its command")
+        return launched
 
     def status(self, container: Record) -> str:
         """creating, created, running, paused or stopped."""
@@ -225,17 +255,18 @@ class Runtime:
         """Sends the signal to the container's init, or to all its processes."""
         container = self.store.look(id)
         status = self.status(container)
+        self.log.debug(f"{id}: signal {number}; it is {status}")
         cgroup, init = self.cgroup(container), container.init
         if all and cgroup is not None:
             if number == SIGKILL:
                 cgroup.kill()
             else:
                 for pid in cgroup.processes():
-                    _send(Process(pid), number)
+                    send(Process(pid), number)
             return
         if init is None or status == "stopped":
             raise StateError(f"container {id} not running", "`state` shows what it is")
-        _send(init, number)
+        send(init, number)
         if number == SIGKILL and cgroup is not None:
             if not container.data.get("own_pids"):
                 cgroup.kill()  # nothing else ends the others with it
@@ -345,6 +376,7 @@ class Runtime:
         del container.data["planned"]
         container.data["cgroup"] = cgroup.to_state()
         container.save()
+        self.log.debug(f"{container.id}: cgroup {dumps(container.data['cgroup'])}")
         for note in cgroup.notes:
             self.log.warning(note)
         return cgroup
@@ -365,13 +397,14 @@ class Runtime:
 
     def _destroy(self, container: Record) -> None:
         """Ends and removes everything of it, as far as it has come to be. Can be done again."""
+        self.log.debug(f"{container.id}: what there is of it is removed")
         init, cgroup = container.init, self.cgroup(container)
         if init is not None:
-            _send(init, SIGKILL)
+            send(init, SIGKILL)
         if cgroup is not None:
             cgroup.kill()
         if init is not None:
-            _await_end(init, container.id)
+            await_end(init, container.id)
         if cgroup is not None:
             cgroup.delete()
         for folder in container.data.get("planned", ()):
@@ -388,6 +421,7 @@ class Runtime:
         if hooks:
             from ringlet.container.hooks import run_hooks
 
+            self.log.debug(f"{container.id}: {point} hooks: {[hook['path'] for hook in hooks]}")
             run_hooks(point, hooks, self.state(container, status), container.data["bundle"])
 
     def _run_poststop(self, container: Record, state: "dict[str, Any]") -> None:
@@ -447,33 +481,3 @@ def _keep_config(bundle: str, folder: str) -> None:
         ) from None
     with open(os.path.join(folder, "config.json"), "wb") as copy:
         copy.write(text)
-
-
-def _send(process: Process, number: int) -> None:
-    """Sends to this process, and to none that has its id by now. That it's gone is no error."""
-    try:
-        fd = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        return
-    try:
-        if process.alive:  # what the descriptor stands for, then, since it's later
-            from signal import pidfd_send_signal
-
-            pidfd_send_signal(fd, number)
-    except ProcessLookupError:
-        pass
-    finally:
-        os.close(fd)
-
-
-def _await_end(process: Process, id: str) -> None:
-    from time import monotonic, sleep
-
-    deadline = monotonic() + _GONE_SECONDS
-    while process.alive:
-        if monotonic() > deadline:
-            raise StateError(
-                f"process {process.pid} of container {id} doesn't end",
-                "it waits for the kernel (a disk, a network file system?); try again later",
-            )
-        sleep(0.001)

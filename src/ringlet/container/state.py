@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+_GONE_SECONDS = 10  # how long a process that was killed may take to be gone
 LOCK_SECONDS = 30  # how long an operation waits for another one on the same container
 
 _MAX_BYTES = 64 << 20  # of `state.json`, which has hooks and annotations of config.json
@@ -70,6 +71,35 @@ class Process:
         """Whether it is there, and no zombie."""
         state, start = _look(self.pid)
         return start == self.start and state not in "ZX"
+
+
+def send(process: Process, number: int) -> None:
+    """Sends to this process, and to none that has its id by now. That it's gone is no error."""
+    try:
+        fd = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if process.alive:  # what the descriptor stands for, then, since it's later
+            from signal import pidfd_send_signal
+
+            pidfd_send_signal(fd, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def await_end(process: Process, id: str) -> None:
+    """Waits until the process, which was killed, is gone. Raises StateError if it doesn't go."""
+    deadline = monotonic() + _GONE_SECONDS
+    while process.alive:
+        if monotonic() > deadline:
+            raise StateError(
+                f"process {process.pid} of container {id} doesn't end",
+                "it waits for the kernel (a disk, a network file system?); try again later",
+            )
+        sleep(0.001)
 
 
 class Record(Closing):

@@ -1,0 +1,117 @@
+"""sd_notify(3) from inside a container: whoever waits for it hears that it is ready.
+
+The socket in our NOTIFY_SOCKET isn't given to the container, which could say anything there: that
+the service stops, or that some process of the host's is its main one. The container has a socket
+of its own, in a folder of its state that is bound to /run/notify; of what it says READY=1 alone is
+passed on.
+
+Source: sd_notify(3); systemd.service(5), "Type=notify"; unix(7).
+"""
+
+import os
+
+# The module `socket` makes enums of it all, which takes longer than the rest of us.
+from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, socket
+from select import POLLIN, poll
+
+from ringlet.closing import Closing
+from ringlet.host import interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.log import Log
+    from ringlet.container.spec_types import Config
+    from ringlet.container.state import Process
+
+VARIABLE = "NOTIFY_SOCKET"
+_FOLDER = "notify"  # in the state folder
+_NAME = "notify.sock"
+_INSIDE = "/run/notify"
+_MESSAGE = 4096
+
+
+def prepare(config: "Config", folder: str) -> None:
+    """Makes the folder, and has it in the container; nothing if an engine has seen to it."""
+    process = config.get("process")
+    if process is None or any(one.startswith(f"{VARIABLE}=") for one in process.get("env", ())):
+        return
+    place = os.path.join(folder, _FOLDER)
+    os.mkdir(place)
+    os.chmod(place, 0o755)  # whatever the umask is: the container's users have to get in
+    options = ["bind", "ro", "nosuid", "nodev", "noexec"]
+    config["mounts"] = [
+        *config.get("mounts", ()),
+        {"destination": _INSIDE, "source": place, "options": options},
+    ]
+    process["env"] = [*process.get("env", ()), f"{VARIABLE}={_INSIDE}/{_NAME}"]
+
+
+def listen(folder: str, log: "Log", *, main_pid: int | None) -> "Notify | None":
+    """The socket, before the container's process runs; None if it has no folder for one.
+
+    `main_pid` is told as the service's main process, once it is ready.
+    """
+    place = os.path.join(folder, _FOLDER)
+    return Notify(place, log, main_pid) if os.path.isdir(place) else None
+
+
+class Notify(Closing):
+    """The container's socket in the folder `place`, until it has said that it is ready."""
+
+    def __init__(self, place: str, log: "Log", main_pid: int | None) -> None:
+        self._log = log
+        self._main_pid = main_pid
+        self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        fd = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            path = f"/proc/self/fd/{fd}/{_NAME}"  # a path may be too long for a socket
+            self._socket.bind(path)
+            os.chmod(path, 0o777)  # any of the container's users may write to it
+        except OSError:
+            self._socket.close()
+            raise
+        finally:
+            os.close(fd)
+
+    def fileno(self) -> int:
+        """Readable once the container has said something."""
+        return self._socket.fileno()
+
+    def pass_on(self) -> bool:
+        """Reads what it said; whether it is ready, which was passed on then."""
+        try:
+            said = self._socket.recv(_MESSAGE, MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        if b"READY=1" not in said.split(b"\n"):
+            return False
+        path = os.environ[VARIABLE]
+        message = "READY=1" + (f"\nMAINPID={self._main_pid}" if self._main_pid else "")
+        theirs = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+        try:
+            theirs.sendto(message.encode(), f"\0{path[1:]}" if path.startswith("@") else path)
+        except OSError as error:
+            self._log.warning(f"{VARIABLE} {path}: {error.strerror or error}")
+        finally:
+            theirs.close()
+        return True
+
+    def wait(self, process: "Process") -> None:
+        """Until it is ready, or the process has ended."""
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            return
+        waiting = poll()
+        waiting.register(self.fileno(), POLLIN)
+        waiting.register(pidfd, POLLIN)
+        while process.alive:
+            with interrupt.waiting:
+                ready = [fd for fd, _ in waiting.poll()]
+            if (self.fileno() in ready and self.pass_on()) or pidfd in ready:
+                break
+        os.close(pidfd)
+
+    def close(self) -> None:
+        """The container's messages go nowhere from here on."""
+        self._socket.close()
