@@ -13,7 +13,7 @@
  * There is one thread, no heap and no C library. The first step that fails ends it all, and is
  * reported: its name and what, the operation in it, the error's number.
  *
- * Source: OCI Runtime Specification 1.2, config.md and config-linux.md; namespaces(7), clone(2),
+ * Source: OCI Runtime Specification 1.3, config.md and config-linux.md; namespaces(7), clone(2),
  * setns(2), openat2(2), mount_setattr(2), pivot_root(2), capabilities(7), seccomp(2), pty(7); the
  * kernel's filesystems/mount_api.rst.
  */

@@ -97,7 +97,15 @@ def test_the_user_is_root_if_none_is_said() -> None:
     ],
 )
 def test_schedulers_with_what_they_need(scheduler: object) -> None:
-    assert check(changed(("process.scheduler", scheduler)))
+    assert check(changed(("process.scheduler", scheduler), ("hooks.startContainer", [])))
+
+
+def test_a_deadline_and_hooks_at_the_start_go_together_only_if_it_isnt_inherited() -> None:
+    scheduler = {"policy": "SCHED_DEADLINE", "runtime": 2048, "deadline": 4096}
+    assert "can't start the startContainer hooks" in refused_at("process.scheduler", scheduler)
+    assert check(changed(("process.scheduler", scheduler), ("hooks.startContainer", [])))
+    reset = scheduler | {"flags": ["SCHED_FLAG_RESET_ON_FORK"]}
+    assert check(changed(("process.scheduler", reset)))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 The defaults are the safe ones: its own user namespace, few capabilities, a seccomp filter, no new
 privileges, nothing of the host's /proc that tells or does too much.
 
-Source: OCI Runtime Specification 1.2, config.md and config-linux.md.
+Source: OCI Runtime Specification 1.3, config.md and config-linux.md.
 """
 
 import os

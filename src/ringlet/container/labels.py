@@ -2,7 +2,7 @@
 
 A container that was to be confined must not run unconfined: a label without its module is refused.
 
-Source: OCI Runtime Specification 1.2, config.md ("Linux Process"), config-linux.md ("mountLabel");
+Source: OCI Runtime Specification 1.3, config.md ("Linux Process"), config-linux.md ("mountLabel");
 the kernel's admin-guide/LSM/apparmor.rst and SELinux.rst.
 """
 

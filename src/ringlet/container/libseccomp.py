@@ -3,7 +3,7 @@
 libseccomp knows every system call's number on every architecture and how to search them fast; it
 is bound by ctypes, which every Python has and which takes 1 ms to import.
 
-Source: OCI runtime specification 1.2, config-linux.md, "Seccomp"; libseccomp 2.5, seccomp.h and
+Source: OCI runtime specification 1.3, config-linux.md, "Seccomp"; libseccomp 2.5, seccomp.h and
 seccomp_rule_add(3); Linux, include/uapi/linux/filter.h (struct sock_filter), seccomp.h
 (struct seccomp_data) and audit.h.
 """

@@ -4,7 +4,7 @@ Its configuration is a file of its own, and names the cgroup. That cgroup is tak
 container's if all its processes are in other PID namespaces than this one: none is a process of
 the host's, or of whoever shares a cgroup with it.
 
-Source: pid_namespaces(7); OCI Runtime Specification 1.2, config-linux.md ("Cgroups Path").
+Source: pid_namespaces(7); OCI Runtime Specification 1.3, config-linux.md ("Cgroups Path").
 """
 
 import os

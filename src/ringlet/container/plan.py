@@ -3,7 +3,7 @@
 The order is the security. What a step does, and why, stands where it is done, in
 csrc/container/container.c.
 
-Source: OCI Runtime Specification 1.2, config.md, config-linux.md and runtime-linux.md.
+Source: OCI Runtime Specification 1.3, config.md, config-linux.md and runtime-linux.md.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The part of a plan that is about files: the root, what is mounted in it, devices.
 
-Source: OCI Runtime Specification 1.2, config.md ("Mounts"), config-linux.md ("Default Devices",
+Source: OCI Runtime Specification 1.3, config.md ("Mounts"), config-linux.md ("Default Devices",
 "Dev symbolic links", "Rootfs Mount Propagation"); mount(8), mount_setattr(2).
 """
 

@@ -4,7 +4,7 @@ To make one takes 15 ms with the profile that Docker's users know, to find it ag
 half of one. Without a folder that is ours alone nothing is kept, and nothing that is found is
 trusted; neither is an error.
 
-Source: OCI runtime specification 1.2, config-linux.md, "Seccomp"; seccomp(2).
+Source: OCI runtime specification 1.3, config-linux.md, "Seccomp"; seccomp(2).
 """
 
 import os

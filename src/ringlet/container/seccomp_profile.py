@@ -6,7 +6,7 @@ kernels had their holes in (io_uring, keyrings, userfaultfd, bpf, new user names
 EPERM. More is allowed to a container that has the capability for it.
 
 Source: moby/profiles, seccomp/default.json (2026-06), the facts of it for x86, and stricter where a
-socket is made; OCI runtime specification 1.2, config-linux.md, "Seccomp".
+socket is made; OCI runtime specification 1.3, config-linux.md, "Seccomp".
 """
 
 import errno

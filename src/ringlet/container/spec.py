@@ -183,6 +183,22 @@ def _one_domain_name(config: "Config") -> None:
             )
 
 
+def _hooks_can_start(config: "Config") -> None:
+    """sched(7): under SCHED_DEADLINE a process has children only if they don't inherit it."""
+    scheduler = config.get("process", {}).get("scheduler")
+    if (
+        scheduler is not None
+        and scheduler["policy"] == "SCHED_DEADLINE"
+        and "SCHED_FLAG_RESET_ON_FORK" not in scheduler.get("flags", ())
+        and config.get("hooks", {}).get("startContainer")
+    ):
+        raise FieldError(
+            "a process of SCHED_DEADLINE can't start the startContainer hooks",
+            "add SCHED_FLAG_RESET_ON_FORK to flags",
+            "process.scheduler",
+        )
+
+
 def _mounts_can_map(config: "Config") -> None:
     if namespace(config.get("linux", {}), "user") is not None:
         return
@@ -243,5 +259,5 @@ _CONFIG = record(
         # Who asks for a machine of its own must not get a container that shares the host's kernel.
         "vm": refuse("containers are not run in virtual machines", "use ringlet boot for those"),
     },
-    (_host_names_of_its_own, _one_domain_name, _mounts_can_map, _user_is_mapped),
+    (_host_names_of_its_own, _one_domain_name, _hooks_can_start, _mounts_can_map, _user_is_mapped),
 )

@@ -10,7 +10,7 @@ A status is never believed: it is what the processes say. A process is its id an
 What can't be read of `state.json` (a disk was full, a hand slipped) is damage, which is told, and
 which `delete --force` removes; a key that is missing is one of a container that isn't made yet.
 
-Source: OCI Runtime Specification 1.2, runtime.md ("State"); flock(2).
+Source: OCI Runtime Specification 1.3, runtime.md ("State"); flock(2).
 """
 
 import os
