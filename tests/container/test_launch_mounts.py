@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ringlet.container.launch import LaunchError
+from ringlet.errors import ConfigError
 
 from .box import Box
 
@@ -225,7 +226,7 @@ def test_the_containers_cgroups(box: Box, cgroup: Any) -> None:
 
 
 @pytest.mark.needs_cgroups
-@pytest.mark.parametrize("option", ["ro", "rw"])
+@pytest.mark.parametrize("option", ["ro", "rro", "rw"])
 def test_a_writable_cgroup_belongs_to_the_containers_root(
     box: Box, cgroup: Any, option: str
 ) -> None:
@@ -239,6 +240,58 @@ def test_a_writable_cgroup_belongs_to_the_containers_root(
     assert os.stat(cgroup.unified).st_uid == (100000 if option == "rw" else 0)
     box.start()
     assert box.wait(made) == 0
+
+
+def options_of_cgroups(box: Box, cgroup: Any, kind: str, options: list[str]) -> list[set[str]]:
+    """Those of the mounts at and below /cgroup, propagation among them."""
+    box.config["mounts"] = [
+        mount for mount in box.config["mounts"] if mount.get("type") != "cgroup"
+    ] + [{"destination": "/cgroup", "type": kind, "options": options}]
+    made = box.create("grep ' /cgroup' /proc/self/mountinfo", cgroup=cgroup)
+    box.start()
+    assert box.wait(made) == 0
+    lines = [line.split(" ") for line in box.printed().splitlines()]
+    assert lines
+    return [set(fields[5].split(",")) | {fields[6].partition(":")[0]} for fields in lines]
+
+
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("kind", ["cgroup", "cgroup2"])
+@pytest.mark.parametrize("own", [True, False])
+def test_options_of_cgroups_are_applied_to_each(
+    box: Box, cgroup: Any, kind: str, own: bool
+) -> None:
+    if kind == "cgroup2" and cgroup.unified is None:
+        pytest.skip("this host has no cgroup of version 2")
+    if not own:
+        box.linux["namespaces"].remove({"type": "cgroup"})
+    for one in options_of_cgroups(box, cgroup, kind, ["rro", "rnosuid", "rshared"]):
+        assert {"ro", "nosuid", "shared"} <= one
+
+
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("kind", ["cgroup", "cgroup2"])
+@pytest.mark.parametrize("option", ["nsdelegate", "memory", "release_agent=/x", "tmpcopyup", "a"])
+def test_an_option_that_cgroups_have_not_or_that_is_the_hosts_is_refused(
+    box: Box, cgroup: Any, kind: str, option: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"^mounts: /cgroup: {option} is no option of cgroups"):
+        options_of_cgroups(box, cgroup, kind, ["ro", option])
+    box.left_nothing()
+
+
+@pytest.mark.needs_cgroups
+def test_a_mount_of_version_2_without_a_namespace_is_of_the_containers_cgroup(
+    box: Box, cgroup: Any
+) -> None:
+    if cgroup.unified is None:
+        pytest.skip("this host has no cgroup of version 2")
+    box.linux["namespaces"].remove({"type": "cgroup"})
+    box.mount("/cgroup", type="cgroup2", options=["rw"])
+    made = box.create("grep ' /cgroup ' /proc/self/mountinfo", cgroup=cgroup)
+    box.start()
+    assert box.wait(made) == 0
+    assert box.printed().split(" ")[3].endswith(f"/{os.path.basename(cgroup.unified)}")
 
 
 @pytest.fixture

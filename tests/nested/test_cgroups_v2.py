@@ -13,6 +13,7 @@ import pytest
 from ringlet.container.cgroups import CgroupError, Cgroups
 from ringlet.container.cgroups.files import keyed
 
+from ..container.bundle import Bundle
 from ..container.cgroups.conftest import make_cgroup  # noqa: F401
 from ..container.cgroups.inside import PYTHON, eventually, run, running
 from ..container.cgroups.test_bpf import *  # noqa: F403
@@ -23,6 +24,7 @@ from ..container.cgroups.test_find import *  # noqa: F403
 from ..container.cgroups.test_limits import *  # noqa: F403
 from ..container.cgroups.test_rootless import *  # noqa: F403
 from ..container.cgroups.test_stats import *  # noqa: F403
+from ..container.conftest import bundle  # noqa: F401
 from .needs import lacks
 
 pytestmark = pytest.mark.needs_cgroups
@@ -148,6 +150,36 @@ def test_a_reservation_and_swap_beside_the_limit(make_cgroup: Any) -> None:  # n
         for name in ("max", "swap.max", "low")
     }
     assert values == {"max": str(64 << 20), "swap.max": str(32 << 20), "low": str(16 << 20)}
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_busybox
+@pytest.mark.parametrize("kind", ["cgroup", "cgroup2"])
+def test_a_mount_without_a_cgroup_namespace_leaves_the_hosts_options(
+    bundle: Bundle,  # noqa: F811
+    kind: str,
+) -> None:
+    """Mounted anew, the file system would lose what the host has it mounted with."""
+
+    def options() -> str:
+        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        return next(line.split(" ")[3] for line in mounts if " /sys/fs/cgroup cgroup2 " in line)
+
+    before = options()
+    subprocess.run(["mount", "-o", "remount,nsdelegate", "/sys/fs/cgroup"], check=True)
+    try:
+        assert "nsdelegate" in options()
+        linux = bundle.config["linux"]
+        linux["namespaces"] = [it for it in linux["namespaces"] if it["type"] != "cgroup"]
+        for mount in bundle.config["mounts"]:
+            if mount["destination"] == "/sys/fs/cgroup":
+                mount["type"] = kind
+        answer = bundle.run("ls /sys/fs/cgroup")
+        assert (answer.returncode, "cgroup.procs" in answer.stdout) == (0, True), answer.stderr
+        assert "nsdelegate" in options()
+    finally:
+        rest = ",".join(it for it in before.split(",") if it.startswith("memory_"))
+        subprocess.run(["mount", "-o", f"remount,{rest}", "/sys/fs/cgroup"], check=True)
 
 
 HUGE = """

@@ -71,7 +71,8 @@ def cgroup_owner(config: "Config") -> int | None:
     linux = config.get("linux", {})
     new = {one["type"] for one in linux.get("namespaces", ()) if "path" not in one}
     writable = any(
-        mount.get("type") == "cgroup" and "ro" not in mount.get("options", [])
+        mount.get("type") in ("cgroup", "cgroup2")
+        and not {"ro", "rro"} & set(mount.get("options", ()))
         for mount in config.get("mounts", ())
     )
     if not (writable and new >= {"cgroup", "user"}):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.plan import Plan
     from ringlet.container.spec_types import Config, Device, Mount
+    from ringlet.errors import RingletError
 
 _MS_REC = 1 << 14
 _PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
@@ -154,7 +155,8 @@ def build_root(
     plan.add("root", os.path.join(bundle, config["root"]["path"]), 0)
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
-        if mount.get("type") == "cgroup" and not _is_bind(mount, options):
+        kind = mount.get("type")
+        if kind in ("cgroup", "cgroup2") and not options.names & {"bind", "rbind", "remount"}:
             _mount_cgroups(plan, mount, options, cgroup, own="cgroup" in new)
         else:
             _add_mount(plan, mount, options, slot, label)
@@ -223,24 +225,38 @@ def _mount_cgroups(
     plan: "Plan", mount: "Mount", options: _Options, cgroup: "Cgroup | None", *, own: bool
 ) -> None:
     """Version 2 alone: its file system. Else a folder for each hierarchy, as on the host."""
-    target, attributes = mount["destination"], options.attributes.set
+    target, attributes = mount["destination"], options.attributes.set | options.recursive.set
+    propagation = options.attributes.propagation or options.recursive.propagation
+    # The file system's own options are of the whole hierarchy, and so the host's.
+    unused = [*options.data, *options.names & {"tmpcopyup", "idmap", "ridmap"}]
+    if unused:
+        raise _cant_mount(target, f"{unused[0]} is no option of cgroups", "leave it out")
     if not cgroup:
         attributes |= _ATTRIBUTES["ro"][0]  # what it sees is its starter's
     hierarchies = _hierarchies(cgroup)
-    if "" in hierarchies and len(hierarchies) == 1:
-        _mount_hierarchy(plan, target, hierarchies[""], "", attributes, own=own)
+    if mount.get("type") == "cgroup2" or list(hierarchies) == [""]:
+        folder = hierarchies.get("", "")
+        _mount_hierarchy(plan, target, folder, "", attributes, propagation, own=own)
         return
     plan.add("filesystem", target, 0, "tmpfs", "cgroup", attributes & ~1, "mode=755")
+    if propagation:
+        plan.add("attributes", target, 0, 0, 0, 0, propagation)
     plan.add("attach", target, 0, 1)
     for name, folder in hierarchies.items():
         place = f"{target}/{name.removeprefix('name=') or 'unified'}"
-        _mount_hierarchy(plan, place, folder, name, attributes, own=own)
+        _mount_hierarchy(plan, place, folder, name, attributes, propagation, own=own)
         for part in name.split(","):
             if part != name:
                 plan.add("symlink", f"{target}/{part}", name)
     if attributes & 1:
         plan.add("at", target, 0)
         plan.add("attributes", target, 0, 0, 1, 0, 0)
+
+
+def _cant_mount(target: str, why: str, hint: str) -> "RingletError":
+    from ringlet.container.spec_check import SpecError
+
+    return SpecError(f"mounts: {target}: {why}", hint)
 
 
 def _hierarchies(cgroup: "Cgroup | None") -> dict[str, str]:
@@ -257,18 +273,35 @@ def _hierarchies(cgroup: "Cgroup | None") -> dict[str, str]:
 
 
 def _mount_hierarchy(
-    plan: "Plan", target: str, folder: str, name: str, attributes: int, *, own: bool
+    plan: "Plan",
+    target: str,
+    folder: str,
+    name: str,
+    attributes: int,
+    propagation: int,
+    *,
+    own: bool,
 ) -> None:
     if own:  # its cgroup namespace shows the container's own part alone
         kind = "cgroup" if name else "cgroup2"
         controllers = [part.removeprefix("name=") and part for part in name.split(",") if part]
         options = ["none", *controllers] if name.startswith("name=") else controllers
-        if not name:
+        if not name and folder:
             plan.add("instead", target, folder)
         plan.add("filesystem", target, 0, kind, "cgroup", attributes, *options)
+    elif not folder:
+        raise _cant_mount(
+            target,
+            "the container has no cgroup of version 2",
+            'add {"type": "cgroup"} to namespaces',
+        )
     else:
+        # Not the file system: mounted in the host's cgroup namespace it takes the options of this
+        # mount for the whole hierarchy, and the host would lose its `nsdelegate`.
         plan.add("bind", target, 0, folder, 1)
         plan.add("attributes", target, 0, 1, attributes, 0, _PROPAGATION["slave"])
+    if propagation:
+        plan.add("attributes", target, 0, 0, 0, 0, propagation)
     plan.add("attach", target, 0, 1)
 
 

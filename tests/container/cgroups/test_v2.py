@@ -18,7 +18,7 @@ def test_nothing_asked_is_nothing_written(controller: str) -> None:
     nothing = {
         "memory": {"limit": 0, "swap": 0, "disableOOMKiller": False, "kernelTCP": -1},
         "cpu": {"shares": 0, "quota": 0, "period": 0, "idle": 0, "burst": 0},
-        "blockIO": {"weight": 0, "weightDevice": []},
+        "blockIO": {"weight": 0, "weightDevice": [{"major": 8, "minor": 1, "weight": 0}]},
     }
     assert written(nothing, controller) == {}
 
@@ -42,6 +42,13 @@ def test_an_update_of_swap_alone_is_beside_the_limit_that_is_set() -> None:
 def test_swap_less_than_memory_is_refused(limit: int) -> None:
     with pytest.raises(CgroupError, match=r"memory.swap 100 is of memory and swap together"):
         written({"memory": {"limit": limit, "swap": 100}}, "memory")
+
+
+def test_a_limit_of_swap_and_memory_without_one_of_memory_is_refused() -> None:
+    with pytest.raises(CgroupError, match=r"memory.swap 100 is of memory and swap together"):
+        written({"memory": {"swap": 100}}, "memory", memory__max="max\n")
+    with pytest.raises(CgroupError, match=r"memory.swap 100 is of memory and swap together"):
+        written({"memory": {"swap": 100}}, "memory")
 
 
 @pytest.mark.parametrize("swap", [100, -1])

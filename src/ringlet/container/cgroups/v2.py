@@ -61,7 +61,7 @@ def _swap(both: int, limit: int, look: Look) -> str | None:
         return "max"
     if not limit:  # an update of this one alone
         now = (look("memory.max") or "").strip()
-        limit = -1 if now == "max" else int(now or 0)
+        limit = int(now) if now.isdecimal() else 0
     if limit == -1:
         return str(both)
     if not limit or both < limit:
@@ -118,7 +118,9 @@ def io(resources: Resources, look: Look) -> list[Write]:
     if wanted.get("leafWeight") or any(it.get("leafWeight") for it in devices):
         raise _no_counterpart("blockIO.leafWeight")
     weights = [("default", wanted["weight"])] if wanted.get("weight") else []
-    weights += [(f"{it['major']}:{it['minor']}", it["weight"]) for it in devices if "weight" in it]
+    weights += [
+        (f"{it['major']}:{it['minor']}", it["weight"]) for it in devices if it.get("weight")
+    ]
     writes = []
     if weights:
         bfq = look("io.bfq.weight") is not None
