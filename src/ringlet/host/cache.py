@@ -1,14 +1,21 @@
 """Where this user's programs keep what they can make again.
 
-Source: the XDG Base Directory Specification 0.8.
+What is found there is used as if it were made anew, so nobody but this user, and root, may have had
+a hand in it, nor in the way there: under sudo, the way often begins in another user's home.
+
+Source: the XDG Base Directory Specification 0.8; path_resolution(7), open(2) (O_PATH).
 """
 
+import errno
 import os
 import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_LINKS_MAX = 40  # as the kernel has it
+_AS_IT_IS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def cache_folder(name: str) -> str | None:
@@ -21,8 +28,14 @@ def cache_folder(name: str) -> str | None:
 
 def open_entry(path: str) -> int | None:
     """The file at `path`, for reading; None if it isn't there, or not the user's alone."""
+    folder, name = os.path.split(path)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        place = _open_folder(folder, make=False)
+        try:
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(name, flags, dir_fd=place)
+        finally:
+            os.close(place)
     except OSError:
         return None
     status = os.fstat(fd)
@@ -39,17 +52,60 @@ def keep(path: str, write: "Callable[[int], None]", most: int) -> None:
     """
     folder, name = os.path.split(path)
     try:
-        os.makedirs(folder, 0o700, exist_ok=True)
-        # By its descriptor from here on: root may have been given another user's home.
-        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        place = _open_folder(folder, make=True)
         try:
-            if _is_ours(os.fstat(place)):
-                _write(place, name, write)
-                _evict(place, most)
+            _write(place, name, write)
+            _evict(place, most)
         finally:
             os.close(place)
     except OSError:
         pass
+
+
+def _open_folder(path: str, *, make: bool) -> int:
+    """The folder at the absolute `path`, this user's alone. Raises OSError if it isn't.
+
+    Each folder and each link on the way belongs to this user or to root, so nobody else can have
+    the way lead elsewhere, now or later. With `make`, what lacks is made.
+    """
+    place = os.open("/", _AS_IT_IS)
+    names = path.split("/")[::-1]
+    links = 0
+    try:
+        while names:
+            if not _is_safe(os.fstat(place)):
+                raise PermissionError(errno.EPERM, "others can write here", path)
+            name = names.pop() or "."
+            try:
+                found = os.open(name, _AS_IT_IS, dir_fd=place)
+            except FileNotFoundError:
+                if not make:
+                    raise
+                os.mkdir(name, 0o700, dir_fd=place)
+                found = os.open(name, _AS_IT_IS, dir_fd=place)
+            status = os.fstat(found)
+            if not stat.S_ISLNK(status.st_mode):
+                os.close(place)
+                place = found
+                continue
+            try:
+                links += 1
+                if links > _LINKS_MAX or status.st_uid not in (0, os.geteuid()):
+                    raise PermissionError(errno.EPERM, "another user's link", path)
+                target = os.readlink("", dir_fd=found)
+            finally:
+                os.close(found)
+            names += target.split("/")[::-1]
+            if target.startswith("/"):
+                os.close(place)
+                place = os.open("/", _AS_IT_IS)
+        folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place)
+    finally:
+        os.close(place)
+    if not _is_ours(os.fstat(folder)):
+        os.close(folder)
+        raise PermissionError(errno.EPERM, "not this user's alone", path)
+    return folder
 
 
 def _write(folder: int, name: str, write: "Callable[[int], None]") -> None:
@@ -75,3 +131,9 @@ def _evict(folder: int, most: int) -> None:
 
 def _is_ours(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022
+
+
+def _is_safe(status: os.stat_result) -> bool:
+    """A folder whose entries of this user's, and of root's, nobody else can exchange."""
+    private = not status.st_mode & 0o022 or status.st_mode & stat.S_ISVTX
+    return status.st_uid in (0, os.geteuid()) and bool(private)
