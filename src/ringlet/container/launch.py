@@ -57,6 +57,7 @@ class Launched:
         self.pid = pid
         self.pidfd = pidfd
         self.stages: tuple[int, ...] = ()
+        self.notes: list[str] = []  # what of the configuration has no effect
 
 
 class LaunchError(RingletError):
@@ -139,7 +140,9 @@ def create(
             mapped = True
             on_runtime(pid)
 
-        return _carry_out(plan, descriptors, stdio, on_child, b"R", on_mounted)
+        launched = _carry_out(plan, descriptors, stdio, on_child, b"R", on_mounted)
+        launched.notes = plan.notes
+        return launched
     except BaseException:
         if connection is None:
             _remove(os.path.join(folder, SOCKET))
@@ -310,8 +313,13 @@ def _connect(path: str) -> int:
 
 
 def _connect_listener(config: "Config", opened: _Opened) -> int | None:
-    """To the agent that seccomp's notifications are for, if there is one."""
-    path = config.get("linux", {}).get("seccomp", {}).get("listenerPath")
+    """To the agent that seccomp's notifications are for, where there can be any."""
+    seccomp = config.get("linux", {}).get("seccomp")
+    if seccomp is None or not any(
+        rule["action"] == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls", ())
+    ):
+        return None
+    path = seccomp.get("listenerPath")  # a filter that notifies is refused without one
     return opened.add(_connect(path)) if path else None
 
 

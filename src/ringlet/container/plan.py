@@ -45,6 +45,7 @@ class Plan:
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._data = b""
+        self.notes: list[str] = []  # what of the configuration has no effect
 
     def add(self, step: str, what: object = "", *words: object) -> None:
         """One more step."""

@@ -88,6 +88,7 @@ class Filter:
 
     def add_to(self, plan: "Plan") -> None:
         """The step that sets it."""
+        plan.notes += self.compiled.notes
         program = self.compiled.program
         offset = plan.attach(program)
         plan.add("seccomp", "", self.compiled.flags, len(program) // 8, offset, *self.says)

@@ -127,6 +127,8 @@ class Runtime:
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
             )
+            for note in launched.notes:
+                self.log.warning(note)
             container.init = Process(launched.pid)
             self.log.debug(f"{id}: process {launched.pid} waits to be started")
             if pid_file is not None:

@@ -28,6 +28,9 @@ _FLAGS = {
 _NEW_LISTENER = 1 << 3
 _WAIT_KILLABLE_RECV = 1 << 5
 
+_ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
+_SHOWN = 8  # names, in a note
+
 # BPF's instructions that libseccomp uses: words, constants, and jumps forward
 _LD, _AND, _RET, _JA, _JEQ, _JGT, _JGE = 0x20, 0x54, 0x06, 0x05, 0x15, 0x25, 0x35
 _X86_64 = 0xC000003E  # AUDIT_ARCH_X86_64
@@ -44,15 +47,19 @@ class Filter:
     """What to give seccomp(2), once no_new_privs is set or with CAP_SYS_ADMIN.
 
     `program` is an array of struct sock_filter, `flags` are seccomp(2)'s. `unknown` are the system
-    calls that libseccomp doesn't know, which have no rule.
+    calls that libseccomp doesn't know, which have no rule. `notes` are for whoever wrote the
+    configuration: what of it has no effect.
     """
 
-    __slots__ = ("flags", "program", "unknown")
+    __slots__ = ("flags", "notes", "program", "unknown")
 
-    def __init__(self, program: bytes, flags: int, unknown: list[str]) -> None:
+    def __init__(
+        self, program: bytes, flags: int, unknown: list[str], notes: list[str] | None = None
+    ) -> None:
         self.program = program
         self.flags = flags
         self.unknown = unknown
+        self.notes = notes or []
 
     @property
     def notify(self) -> bool:
@@ -74,19 +81,19 @@ def compile(seccomp: "Seccomp") -> Filter:
     path = None if folder is None else os.path.join(folder, f"{zlib.crc32(key):08x}")
     if path is not None and (found := _find(path, key)) is not None:
         program, unknown = found
-        return Filter(program, flags, unknown)
+        return Filter(program, flags, unknown, _notes(seccomp, flags, unknown))
     from ringlet.container.libseccomp import build
 
     program, unknown, library = build(seccomp)
     if path is not None:
         _store(path, key, program, unknown, library)
-    return Filter(program, flags, unknown)
+    return Filter(program, flags, unknown, _notes(seccomp, flags, unknown))
 
 
 def allows(program: bytes, number: int, arguments: tuple[int, ...] = ()) -> bool:
     """Whether the program lets a 64-bit system call through; arguments that lack are 0.
 
-    A call that a tracer or a listener answers is not let through. Raises ValueError for an
+    A call that a tracer or a listener answers is not let through, nor is one that meets an
     instruction that libseccomp doesn't use.
 
     Source: Linux, Documentation/networking/filter.rst; seccomp.h (struct seccomp_data).
@@ -96,7 +103,7 @@ def allows(program: bytes, number: int, arguments: tuple[int, ...] = ()) -> bool
         value = arguments[index] if index < len(arguments) else 0
         words += [value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF]
     accumulator = at = 0
-    while True:
+    while at < len(program):
         code = int.from_bytes(program[at : at + 2], "little")
         constant = int.from_bytes(program[at + 4 : at + 8], "little")
         jumps = program[at + 3], program[at + 2]  # instructions to skip: if false, if true
@@ -116,7 +123,8 @@ def allows(program: bytes, number: int, arguments: tuple[int, ...] = ()) -> bool
         elif code == _RET:
             return constant & _ACTION in _LETS_THROUGH
         else:
-            raise ValueError(f"a BPF instruction of code {code:#x}")
+            break
+    return False
 
 
 def _flags(seccomp: "Seccomp") -> int:
@@ -138,6 +146,27 @@ def _flags(seccomp: "Seccomp") -> int:
     if not seccomp.get("listenerPath"):
         raise _bad("listenerPath: SCMP_ACT_NOTIFY needs one")
     return flags | _NEW_LISTENER
+
+
+def _notes(seccomp: "Seccomp", flags: int, unknown: list[str]) -> list[str]:
+    notes = []
+    if seccomp.get("listenerPath") and not flags & _NEW_LISTENER:  # to be ignored, it says
+        notes.append("linux.seccomp.listenerPath: not used, for no rule has SCMP_ACT_NOTIFY")
+    if unknown and seccomp["defaultAction"] in _ALLOWING:  # elsewhere the default refuses them
+        refused = {
+            name
+            for rule in seccomp.get("syscalls", ())
+            if rule["action"] not in _ALLOWING
+            for name in rule["names"]
+        }
+        if names := [ascii(name) for name in dict.fromkeys(unknown) if name in refused]:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            listed = ", ".join(names[:_SHOWN])
+            notes.append(
+                "linux.seccomp.syscalls: not refused, for libseccomp doesn't know them: "
+                f"{listed}{more}"
+            )
+    return notes
 
 
 def _bad(what: str) -> ConfigError:
