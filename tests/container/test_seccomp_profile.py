@@ -123,6 +123,7 @@ FAMILIES = sorted(
 )
 I386_SOCKET, SYS_SOCKET, SYS_SOCKETPAIR, SYS_SEND = 359, 1, 8, 9
 SOCKETPAIR = 53
+I386_CLONE, I386_PERSONALITY, I386_CLONE3 = 120, 136, 435
 
 
 @pytest.mark.parametrize("above", [1 << 32, 1 << 63, 0xFFFFFFFF << 32])
@@ -244,6 +245,27 @@ def test_no_other_number_gets_through_by_int_80() -> None:
 
     answers = dict(zip(numbers, map(int, run(code).split()), strict=True))
     assert {number for number, answer in answers.items() if answer not in REFUSALS} == set()
+
+
+def test_no_kind_of_call_makes_a_namespace_or_takes_a_protection_away() -> None:
+    """clone and personality, which the profile has for some arguments."""
+    flags = [CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID, 0x02000000, 0x04000000, 0x08000000]
+    flags.append(0x40000000)  # these are NEWCGROUP, NEWUTS, NEWIPC and NEWNET
+    calls = [(bit | CLONE, flag | signal.SIGCHLD, 0, 0, 0, 0) for bit in (0, X32) for flag in flags]
+    calls += [(bit | PERSONALITY, READ_IMPLIES_EXEC) for bit in (0, X32)]
+    filter = compile(DEFAULT)
+    assert set(results(filter, *calls)) == {-errno.EPERM}
+    if not has_int_80():
+        return
+
+    def code() -> str:
+        int_80 = Int80()
+        install(filter)
+        refused = {int_80(I386_CLONE, flag | signal.SIGCHLD) for flag in flags}
+        refused.add(int_80(I386_PERSONALITY, READ_IMPLIES_EXEC))
+        return f"{refused} {int_80(I386_CLONE3, 0, 88)} {int_80(I386_PERSONALITY, 0xFFFFFFFF)}"
+
+    assert run(code) == f"{ {-errno.EPERM} } {-errno.ENOSYS} 0"
 
 
 def test_a_personality_takes_no_protection_away() -> None:
