@@ -152,6 +152,13 @@ def test_a_reservation_and_swap_beside_the_limit(make_cgroup: Any) -> None:  # n
     assert values == {"max": str(64 << 20), "swap.max": str(32 << 20), "low": str(16 << 20)}
 
 
+def test_a_partition_of_processors_that_has_no_effect_is_refused(make_cgroup: Any) -> None:  # noqa: F811
+    # Of all processors: the kernel takes it, and then calls it invalid.
+    cpus = Path("/sys/fs/cgroup/cpuset.cpus.effective").read_text().strip()
+    with pytest.raises(CgroupError, match=r"cpuset.cpus.partition root has no effect: root inv"):
+        make_cgroup({"unified": {"cpuset.cpus": cpus, "cpuset.cpus.partition": "root"}})
+
+
 @pytest.mark.needs_root
 @pytest.mark.needs_busybox
 @pytest.mark.parametrize("kind", ["cgroup", "cgroup2"])

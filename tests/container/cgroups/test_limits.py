@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from ringlet.container.cgroups import CgroupError
+
 from .inside import PYTHON, eventually, run, running, sleeper
 
 pytestmark = pytest.mark.needs_cgroups
@@ -79,3 +81,16 @@ def test_what_is_ignored_is_noted(make_cgroup: Any) -> None:
         "memory.useHierarchy",
         "blockIO.weight",
     ]
+
+
+def test_a_value_without_end_is_refused_in_one_line(make_cgroup: Any) -> None:
+    for value in ("1" * (1 << 20), "max " * 5000):
+        with pytest.raises(CgroupError, match=r"set to .*: ") as caught:
+            make_cgroup({"unified": {"cgroup.max.depth": value}})
+        assert len(caught.value.message) < 250
+
+
+@pytest.mark.parametrize("value", ["5\t6", "\x7f", "-5", "5 6", "max max"])
+def test_an_odd_value_is_refused(make_cgroup: Any, value: str) -> None:
+    with pytest.raises(CgroupError, match=r"Invalid argument|out of range"):
+        make_cgroup({"unified": {"cgroup.max.depth": value}})

@@ -125,6 +125,8 @@ def test_io() -> None:
 
 def test_unified_is_written_line_by_line() -> None:
     wanted: Any = {"unified": {"io.max": "8:0 rbps=1\n8:16 wiops=2\n", "memory.high": "5"}}
+    odd: Any = {"unified": {"memory.high": "5\x0b6\u2028"}}
+    assert v2.unified(odd) == [("memory.high", "5\x0b6\u2028")]  # one line to the kernel
     assert v2.unified(wanted) == [
         ("io.max", "8:0 rbps=1"),
         ("io.max", "8:16 wiops=2"),

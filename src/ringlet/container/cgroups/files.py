@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _LARGEST = 1 << 20  # bytes: of a file that the kernel writes a few lines into
+_SHOWN = 60  # characters of a value, in a message
 _HINTS = {
     errno.EACCES: "run as root, or in a cgroup that was delegated to you",
     errno.EPERM: "run as root, or in a cgroup delegated to you, whose parents allow as much",
     errno.EROFS: "mount the cgroup file system writable",
     errno.ENOENT: "this kernel doesn't have that file: leave the limit out",
+    errno.E2BIG: "a cgroup's file takes a line of a few thousand characters",
     errno.EBUSY: "more than that is in use: set a larger limit, or use less",
     errno.EINVAL: "the kernel doesn't accept this value, or not below what the parents allow",
     errno.ENODEV: "there is no such device on this host",
@@ -56,7 +58,8 @@ def write(folder: str, name: str, *values: str) -> None:
         for value in values:
             os.write(fd, value.encode())
     except OSError as error:
-        raise refused(f"{folder}/{name} can't be set to {value!r}", error) from error
+        shown = value if len(value) <= _SHOWN else value[:_SHOWN] + "..."
+        raise refused(f"{folder}/{name} can't be set to {shown!r}", error) from error
     finally:
         os.close(fd)
 

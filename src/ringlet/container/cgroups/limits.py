@@ -75,6 +75,12 @@ def _set_unified(
         if controller not in ("cgroup", *controllers) and read(unified, file) is None:
             raise _lacks(f"unified: {file}", controller, lacking)
         write_all(unified, [(file, value)])
+        if file == "cpuset.cpus.partition" and "invalid" in (now := read(unified, file) or ""):
+            # The kernel takes it, and then says there why it is without effect.
+            raise CgroupError(
+                f"unified: {file} {value} has no effect: {now.strip()}",
+                "give it CPUs that no other cgroup has, below a partition, or leave it out",
+            )
 
 
 def has_limits(resources: Resources) -> bool:

@@ -152,7 +152,7 @@ def unified(resources: Resources) -> list[Write]:
             raise CgroupError(
                 f"unified: {name!r} is no limit of a cgroup", "name a file such as memory.high"
             )
-        writes += [(name, line) for line in value.splitlines() if line.strip()]
+        writes += [(name, line) for line in value.split("\n") if line.strip()]
     return writes
 
 
