@@ -781,6 +781,17 @@ static void step_bind(void)
 			"open_tree", source);
 }
 
+/* same TARGET SLOT FD: the tree begins at this folder, and not at what has its name by now. */
+static void step_same(void)
+{
+	struct stat tree, folder;
+
+	must(sys(fstat, *mount_slot(), &tree), "fstat");
+	must(sys(fstat, number(), &folder), "fstat");
+	if (tree.st_dev != folder.st_dev || tree.st_ino != folder.st_ino)
+		fail("it is another folder by now", ESTALE);
+}
+
 /* The kernel's own words about a file system it won't make, if it has some. */
 static void must_fs(int fs, long result, const char *operation, const char *object)
 {
@@ -958,6 +969,82 @@ static int is_the_hosts_root(int fd)
 	must(sys(fstat, fd, &status), "fstat");
 	must(sys(newfstatat, AT_FDCWD, "/", &host, 0), "stat");
 	return status.st_dev == host.st_dev && status.st_ino == host.st_ino;
+}
+
+/* A new tmpfs of `size`, attached to nothing, with the folders of a layer over `lower`. */
+static int make_upper(int lower, const char *size)
+{
+	int fs = must(sys(fsopen, "tmpfs", FSOPEN_CLOEXEC), "fsopen tmpfs"), upper;
+	struct stat status;
+
+	must_fs(fs, sys(fsconfig, fs, FSCONFIG_SET_STRING, "size", size, 0), "size=", size);
+	must_fs(fs, sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "making ", "tmpfs");
+	upper = must(sys(fsmount, fs, FSMOUNT_CLOEXEC, 0), "fsmount");
+	close_fd(&fs);
+	must(sys(mkdirat, upper, "work", 0700), "mkdir");
+	must(sys(mkdirat, upper, "upper", 0700), "mkdir");
+	/* This folder is the root that is seen: as the one below it. */
+	must(sys(fstat, lower, &status), "fstat");
+	must(sys(fchownat, upper, "upper", status.st_uid, status.st_gid, 0), "chown");
+	must(sys(fchmodat, upper, "upper", status.st_mode & 07777), "chmod");
+	return upper;
+}
+
+static void set_overlay(int fs, const char *key, const char *value)
+{
+	must_fs(fs, sys(fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0), key, value);
+}
+
+static void set_layer(int fs, const char *key, int fd, const char *below)
+{
+	char path[64] = "/proc/self/fd/";
+
+	append_number(path, sizeof(path), fd);
+	append(path, sizeof(path), below);
+	set_overlay(fs, key, path);
+}
+
+/*
+ * layer TARGET SLOT SIZE HOST: what is written to the tree goes to a layer over it, a tmpfs of that
+ * size. The container's mount namespace alone has it, and it ends with that, however that ends.
+ * What is mounted in the tree isn't seen. With HOST 1 this process has the host's rights: then
+ * a folder can be renamed, and a change of owner or mode copies no data.
+ */
+static void step_layer(void)
+{
+	int *slot = mount_slot(), upper = make_upper(*slot, text()), host = number(), fs = -1;
+	long made = -EINVAL;
+
+	for (int attached = 0; made == -EINVAL && attached < 2; attached++) {
+		if (attached) {
+			/* Before Linux 6.15, layers have to be in this mount namespace: in a new one. */
+			must(sys(unshare, CLONE_NEWNS), "unshare");
+			must(sys(mount, NULL, "/", NULL, MS_REC | MS_SLAVE, NULL), "mount");
+			must(sys(move_mount, *slot, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH),
+			     "move_mount");
+			must(sys(move_mount, upper, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH),
+			     "move_mount");
+		}
+		close_fd(&fs);
+		fs = must(sys(fsopen, "overlay", FSOPEN_CLOEXEC), "fsopen overlay");
+		set_overlay(fs, "source", "layer");
+		set_layer(fs, "lowerdir", *slot, "");
+		set_layer(fs, "upperdir", upper, "/upper");
+		set_layer(fs, "workdir", upper, "/work");
+		if (host) {
+			set_overlay(fs, "redirect_dir", "on");
+			set_overlay(fs, "metacopy", "on");
+		} else {
+			must_fs(fs, sys(fsconfig, fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0),
+				"userxattr", "");
+		}
+		made = sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+	}
+	must_fs(fs, made, "making ", "overlay");
+	close_fd(slot);
+	close_fd(&upper);
+	*slot = must(sys(fsmount, fs, FSMOUNT_CLOEXEC, 0), "fsmount");
+	close_fd(&fs);
 }
 
 /*
@@ -2272,8 +2359,8 @@ static const struct {
 	STEP(fds), STEP(close), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(try), STEP(join),
 	STEP(pids), STEP(join_pids), STEP(enter), STEP(unified), STEP(clone), STEP(await), STEP(mounted), STEP(become), STEP(session), STEP(terminal), STEP(keyring),
 	STEP(loopback), STEP(unshare), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
-	STEP(propagation), STEP(bind), STEP(instead), STEP(filesystem), STEP(attributes), STEP(idmap),
-	STEP(root), STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink),
+	STEP(propagation), STEP(bind), STEP(same), STEP(instead), STEP(filesystem), STEP(attributes), STEP(idmap),
+	STEP(layer), STEP(root), STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink),
 	STEP(pivot), STEP(move_root), STEP(readonly), STEP(null), STEP(mask), STEP(freeze_root),
 	STEP(console), STEP(streams), STEP(hook), STEP(apparmor), STEP(selinux), STEP(personality),
 	STEP(scheduler), STEP(affinity), STEP(memory_policy), STEP(io_priority), STEP(umask), STEP(bounding), STEP(user),

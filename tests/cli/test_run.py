@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ..container.rootfs import make_rootfs
-from .command import ENVIRONMENT, RINGLET, refused, run
+from .command import ENVIRONMENT, RINGLET, Running, refused, run
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
 
@@ -35,6 +35,40 @@ def test_options_are_the_containers(rootfs: Path, tmp_path: Path) -> None:
     script = "pwd; cat file; echo $A; id -un; hostname"
     done = run("run", rootfs, *options, "--", "sh", "-c", script)
     assert done.stdout == "/data\nof the host\n1\nuser\nbox\n", done.stderr
+
+
+FORMS = {
+    "rootfs first": ["ROOTFS", "ls", "-ld", "/"],
+    "dashes": ["ROOTFS", "--", "ls", "-ld", "/"],
+    "options first": ["--hostname", "box", "ROOTFS", "ls", "-ld", "/"],
+    "options after": ["ROOTFS", "--hostname", "box", "ls", "-ld", "/"],
+    "options and dashes": ["ROOTFS", "--hostname=box", "--", "ls", "-ld", "/"],
+    "on both sides": ["--env", "A=1", "ROOTFS", "--no-tty", "ls", "-ld", "/"],
+    "dashes twice": ["--", "ROOTFS", "--", "ls", "-ld", "/"],
+}
+
+
+@pytest.mark.parametrize("words", FORMS.values(), ids=FORMS)
+def test_what_stands_after_the_command_is_the_commands(rootfs: Path, words: list[str]) -> None:
+    done = run("run", *[str(rootfs) if word == "ROOTFS" else word for word in words])
+    assert done.stdout.startswith("drwx"), done
+    assert done.stdout.endswith(" /\n")
+
+
+def test_an_option_of_the_commands_may_be_called_as_one_of_ours(rootfs: Path) -> None:
+    done = run("run", rootfs, "echo", "--json", "--", "--volume")
+    assert done.stdout == "--json -- --volume\n", done.stderr
+
+
+def test_what_is_written_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    rootfs = make_rootfs(tmp_path / "rootfs")
+    path = tmp_path / "run.toml"
+    path.write_text('rootfs = "rootfs"\ncommand = ["touch", "/by-key"]\nwrite = true\n')
+    for words in ([rootfs, "touch", "/lost"], ["--write", rootfs, "touch", "/by-option"]):
+        assert run("run", *words).returncode == 0
+    assert run("run", "--config", path).returncode == 0
+    found = set(os.listdir(rootfs)) & {"lost", "by-option", "by-key"}
+    assert found == {"by-option", "by-key"}
 
 
 def test_a_command_that_cant_be_run(rootfs: Path) -> None:
@@ -79,6 +113,56 @@ def test_a_signal_reaches_the_command(rootfs: Path, number: signal.Signals) -> N
         time.sleep(0.05)
         process.send_signal(number)
         assert process.wait(30) == 9
+
+
+def ready(rootfs: Path, *options: str, traps: str = ":") -> Running:
+    """`ringlet run` of a shell that waits, and handles the signals as `traps` says."""
+    script = f"{traps}; echo ready; while :; do sleep 0.01; done"
+    running = Running("run", *options, rootfs, "sh", "-c", script, stdin=subprocess.DEVNULL)
+    running.read_until(b"ready\n")
+    time.sleep(0.05)
+    return running
+
+
+@pytest.mark.parametrize("traps", [":", "trap '' TERM"])
+def test_a_command_that_doesnt_end_by_sigterm_is_killed(rootfs: Path, traps: str) -> None:
+    with ready(rootfs, "--stop-timeout", "0.5", traps=traps) as running:
+        asked = time.monotonic()
+        running.process.terminate()
+        assert running.status() == 137
+        assert 0.4 < time.monotonic() - asked < 5
+        said = running.complain(b"--stop-timeout\n").decode()
+        assert "killed: it went on for 0.5 seconds" in said
+
+
+def test_a_command_may_take_its_time_to_end(rootfs: Path) -> None:
+    with ready(rootfs, traps="trap 'sleep 0.3; exit 9' TERM") as running:
+        running.process.terminate()
+        assert running.status() == 9
+        assert running.process.stderr is not None
+        assert running.process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_kills(rootfs: Path, number: signal.Signals) -> None:
+    with ready(rootfs, traps="trap '' INT TERM") as running:
+        running.process.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.process.wait(0.3)
+        asked = time.monotonic()
+        running.process.send_signal(number)
+        assert running.status() == 137
+        assert time.monotonic() - asked < 5
+
+
+def test_sighup_may_come_often_where_there_is_no_terminal(rootfs: Path) -> None:
+    with ready(rootfs, "--stop-timeout", "0.1", traps="trap 'echo again' HUP") as running:
+        for _ in range(3):
+            running.process.send_signal(signal.SIGHUP)
+            running.read_until(b"again\n")
+            time.sleep(0.1)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.status() == 137
 
 
 def test_a_file_says_what_options_dont(rootfs: Path, tmp_path: Path) -> None:

@@ -23,15 +23,20 @@ KEYS: dict[str, tuple[str, Any]] = {
     "memory": ('"64M"', 64 << 20),
     "cpus": ("1.5", 1.5),
     "pids": ("10", 10),
-    "volumes": ('["/a:/b", "/c:/d:ro"]', [Volume("/a", "/b"), Volume("/c", "/d", True)]),
+    "volumes": (
+        '["/a:/b", "/c:/d:ro", "/e:/f:rw"]',
+        [Volume("/a", "/b"), Volume("/c", "/d", True), Volume("/e", "/f")],
+    ),
     "env": ('{A = "1"}', {"A": "1"}),
     "workdir": ('"/tmp"', "/tmp"),
     "user": ('"www:www"', "www:www"),
     "hostname": ('"box"', "box"),
     "network": ('"host"', "host"),
     "read_only": ("true", True),
+    "write": ("false", False),
     "tty": ("true", True),
     "timeout": ("2.5", 2.5),
+    "stop_timeout": ("3", 3),
 }
 
 
@@ -48,7 +53,7 @@ def refused(make: Callable[[], object]) -> ConfigError:
 
 def test_what_is_not_said_is_the_safe_choice() -> None:
     made = config()
-    assert (made.network, made.user, made.pids) == ("none", "0", None)
+    assert (made.network, made.user, made.pids, made.write) == ("none", "0", None, False)
     assert (made.memory, made.cpus, made.timeout, made.volumes) == (None, None, None, ())
 
 
@@ -67,6 +72,8 @@ def test_what_is_not_said_is_the_safe_choice() -> None:
         {"hostname": ""},
         {"hostname": "x" * 65},
         {"timeout": 0},
+        {"stop_timeout": -1},
+        {"read_only": True, "write": True},
         {"timeout": float("inf")},
         {"env": {"": "x"}},
         {"env": {"A=B": "x"}},
@@ -94,7 +101,7 @@ def test_a_volume_is_two_paths_and_ro(text: str, volume: Volume) -> None:
     assert parse_volume(text) == volume
 
 
-@pytest.mark.parametrize("text", ["", "/a", "/a:", ":/b", "/a:b", "/a:/b:rw", "/a:/b:ro:ro"])
+@pytest.mark.parametrize("text", ["", "/a", "/a:", ":/b", "/a:b", "/a:/b:rx", "/a:/b:ro:rw"])
 def test_another_volume_is_refused(text: str) -> None:
     refused(lambda: parse_volume(text))
 

@@ -117,6 +117,18 @@ def test_no_other_container_ends_with_it(rootfs: Path) -> None:
     wait_until_none_is_alive(other.pids)
 
 
+def test_nothing_that_they_changed_of_their_root_is_left(rootfs: Path) -> None:
+    before = sorted(rootfs.rglob("*"))
+    with Maker(rootfs, "rm -r /home; touch /made /etc/made; exec sleep 600") as maker:
+        deadline = time.monotonic() + 30
+        while Path(f"/proc/{maker.pids[0]}/comm").read_text() != "sleep\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        maker.kill()
+        wait_until_none_is_alive(maker.pids)
+    assert sorted(rootfs.rglob("*")) == before
+
+
 def guard_of_this_process() -> int:
     """It holds the descriptor of this process, a moment after it has been started."""
     deadline = time.monotonic() + 30

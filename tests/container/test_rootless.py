@@ -233,8 +233,9 @@ def test_podman_of_the_user(place: Place) -> None:
 
 
 def test_a_command_in_a_container(place: Place, ids: str) -> None:
+    place.bundle.chmod(0o700)
     script = "id -u; hostname; cat /proc/self/uid_map; ls /sys/class/net; touch /tmp/made; exit 3"
-    done = place.run_folder("--", "sh", "-c", script)
+    done = place.run_folder("--write", "--", "sh", "-c", script)
     lines = [line.split() for line in done.stdout.splitlines()]
     assert done.returncode == 3, done.stderr
     assert lines[:3] == [["0"], ["ringlet"], ["0", str(place.user.uid), "1"]]
@@ -246,7 +247,9 @@ def test_a_command_in_a_container(place: Place, ids: str) -> None:
 
 
 def test_another_user_takes_a_range(place: Place, ids: str) -> None:
-    done = place.run_folder("--user", "user", "--", "sh", "-c", "id -u; id -G; touch /tmp/made")
+    place.bundle.chmod(0o700)
+    options = ["--user", "user", "--write"]
+    done = place.run_folder(*options, "--", "sh", "-c", "id -u; id -G; touch /tmp/made")
     if ids == "ranges":
         assert done.stdout == "1000\n1000 7\n", done.stderr
         assert (place.rootfs / "tmp/made").stat().st_uid == FIRST + 999
@@ -256,6 +259,32 @@ def test_another_user_takes_a_range(place: Place, ids: str) -> None:
     assert "the container has no user 1000: its users end at 0" in message
     assert "/etc/subuid" in hint
     assert "apt install uidmap" in hint
+
+
+def test_nothing_is_left_of_what_is_written(place: Place, ids: str) -> None:
+    with place.user.acting():
+        (place.rootfs / "srv/a").mkdir(parents=True)
+        (place.rootfs / "srv/a/file").write_text("of the image\n")
+        (place.rootfs / "proc").rmdir()
+    script = """
+        set -e
+        cd /srv; mv a b; cat b/file; rm -r b; mkdir a; ls a; chmod 700 /etc; touch /etc/made
+        rm -r /home; ! ls /home 2>&-; stat -c '%a %u' / /etc
+    """
+    done = place.run_folder("sh", "-c", script)
+    assert done.stdout == "of the image\n755 0\n700 0\n", done.stderr
+    assert done.returncode == 0
+    assert (place.rootfs / "srv/a/file").exists()
+    assert "proc" not in os.listdir(place.rootfs)
+    assert (place.rootfs / "home").exists()
+    assert set(os.listdir(place.rootfs / "etc")) == {"passwd", "group"}
+
+
+def test_a_root_that_others_reach_is_not_written(place: Place) -> None:
+    done = place.run_folder("--write", "touch", "/made")  # the user's folder lets others through
+    assert done.returncode == 125
+    assert "other users of this host reach" in done.stderr
+    assert not (place.rootfs / "made").exists()
 
 
 def test_without_newuidmap_there_is_one_user_and_a_note(place: Place) -> None:

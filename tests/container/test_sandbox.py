@@ -102,6 +102,7 @@ def test_its_root_is_no_user_of_the_host(run: Run, rootfs: Path) -> None:
     assert outside > 0
     assert owners == ["0", "0"]
     # By the idmapped mount, what its root makes is the host's root's in the folder.
+    run("touch /tmp/mine", write=True)
     assert (rootfs / "tmp/mine").stat().st_uid == 0
     (rootfs / "tmp/mine").unlink()
 
@@ -147,6 +148,42 @@ def test_a_volume_can_be_written_where_it_isnt_ro(run: Run, tmp_path: Path) -> N
     result, output = run("echo hello > /data/file", volumes=[f"{volume}:/data"])
     assert result.status == 0, output
     assert (volume / "file").read_text() == "hello\n"
+
+
+def test_a_volumes_files_belong_to_whom_they_belong_on_the_host(run: Run, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir(mode=0o700)
+    (volume / "roots").write_text("of root\n")
+    (volume / "roots").chmod(0o600)
+    (volume / "users").touch()
+    os.chown(volume / "users", 1000, 1000)
+    script = "cat /data/roots; stat -c %U /data/roots /data/users; touch /data/made"
+    result, output = run(f"{script}; chown user /data/made", volumes=[f"{volume}:/data:rw"])
+    assert (result.status, output) == (0, "of root\nroot\nuser\n")
+    assert (volume / "made").stat().st_uid == 1000
+    assert run("cat /data/roots", volumes=[f"{volume}:/data:ro"])[1] == "of root\n"
+
+
+def test_a_volume_that_others_reach_is_noted(rootfs: Path, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir(mode=0o755)
+
+    def notes(option: str = "") -> list[str]:
+        values: dict[str, Any] = {"rootfs": rootfs, "command": ["true"]}
+        config = ContainerConfig(**values, volumes=[f"{volume}:/data{option}"])
+        with Container(config) as container:
+            return [note for note in container.notes if "volume" in note]
+
+    assert notes() == []  # pytest's own folder is closed
+    before = {folder: folder.stat().st_mode & 0o7777 for folder in (tmp_path, *tmp_path.parents)}
+    try:
+        for folder, mode in before.items():
+            folder.chmod(mode | 0o055)
+        assert f"other users of this host reach the volume {volume}" in notes()[0]
+        assert notes(":ro") == []
+    finally:
+        for folder, mode in before.items():
+            folder.chmod(mode)
 
 
 def test_the_hosts_network_is_there_only_on_request(run: Run) -> None:
@@ -322,6 +359,20 @@ def unmappable(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["mount", "-t", "ramfs", "none", mount], check=True)
     yield make_rootfs(mount / "rootfs")
     subprocess.run(["umount", mount], check=True)
+
+
+@pytest.mark.needs_mount_namespace
+def test_a_volume_whose_file_system_cant_map_ids_is_seen_and_noted(
+    rootfs: Path, unmappable: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    volumes = [f"{unmappable}:/a", f"{tmp_path}/other:/b", f"{unmappable}:/c"]
+    script = "test -x /a/bin/sh && ! touch /a/x 2>&- && touch /b/x && ls /c/etc && touch /etc/x"
+    config = ContainerConfig(rootfs=rootfs, command=["sh", "-c", script], volumes=volumes)
+    with Container(config) as container:
+        assert container.run().status == 0
+    noted = [note.split()[3] for note in container.notes if "can't map IDs" in note]
+    assert noted == ["/a", "/c"]
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 """A container in the foreground: its signals, its terminal, its report, its status."""
 
 import os
+import signal
 import sys
 from contextlib import ExitStack
+from threading import Timer
 from typing import Any
 
 from ringlet.cli.report import print_json, report
+from ringlet.closing import Closing
 from ringlet.container.config import ContainerConfig
 from ringlet.container.foreground import Foreground
 from ringlet.container.relay import ConsoleSocket, Relay
@@ -33,16 +36,64 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
         if socket is not None:
             relay = stack.enter_context(Relay(socket.receive()))
         container.start()
-        foreground.follow(container, relay)
+        stopping = stack.enter_context(_Stopping(container))
+        foreground.follow(stopping, relay)
         result = container.wait()
     assert result is not None
     if as_json:
         print_json(_as_json(container, result))
     if result.reason == "timeout":
         report(f"stopped after {config.timeout:g} seconds", "give it longer with --timeout")
+    elif stopping.late:
+        report(
+            f"killed: it went on for {config.stop_timeout:g} seconds after it was asked to end",
+            "give it longer with --stop-timeout",
+        )
     elif result.oom_kills and result.status:
         report("the container ran out of memory", "give it more with --memory")
     return result.status
+
+
+class _Stopping(Closing):
+    """The container for `Foreground.follow`: who wants it to end needn't rely on its command."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._asked: set[int] = set()
+        self._timer: Timer | None = None
+        self.late = False  # whether it was killed for its time was over
+
+    def fileno(self) -> int:
+        """Readable once it has ended."""
+        return self._container.fileno()
+
+    def signal(self, number: int) -> None:
+        """Sends it on. The second time that it says to end, the container does."""
+        config = self._container.config
+        self._container.signal(number)
+        if number in self._asked:
+            self._container.kill()
+        if number in (signal.SIGINT, signal.SIGTERM):
+            self._asked.add(number)
+        # SIGHUP says that the terminal is gone. Where there is none, it says what a program likes.
+        if number == signal.SIGTERM or (number == signal.SIGHUP and config.tty):
+            self._timer = self._timer or self._start(config.stop_timeout)
+
+    def _start(self, seconds: float) -> Timer:
+        timer = Timer(seconds, self._kill)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _kill(self) -> None:
+        self.late = True
+        self._container.kill()
+
+    def close(self) -> None:
+        """It is killed no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
 
 
 def _as_json(container: Container, result: ContainerResult) -> dict[str, Any]:

@@ -15,11 +15,21 @@ from ringlet.errors import ConfigError, RingletError
 
 EPILOG = """\b
 Examples:
-  ringlet run rootfs -- sh                       on a terminal: a shell
-  ringlet run rootfs --memory 64M --cpus 0.5 -- ./work
-  ringlet run rootfs --volume ./data:/data:ro --env LANG -- ls /data
-  ringlet run rootfs --network host --user www -- httpd -f
+  ringlet run rootfs sh                          on a terminal: a shell
+  ringlet run --write rootfs apk add curl        what it writes stays in rootfs
+  ringlet run --memory 64M --cpus 0.5 rootfs ./work
+  ringlet run --volume ./data:/data:ro --env LANG rootfs ls -l /data
+  ringlet run --network host --user www rootfs httpd -f
   ringlet run --config run.toml --timeout 10 --json
+
+\b
+Options end at the command: `ls -l` gets its own. They may follow ROOTFS, too, and `--` may stand
+before the command.
+
+\b
+Signals go on to the command. One that is process 1 of a container and doesn't handle a signal
+isn't ended by it: so after SIGTERM it has 10 seconds (--stop-timeout) before it is killed, and a
+second SIGTERM, or a second Ctrl-C where it has no terminal, kills it at once.
 
 \b
 Status: the command's; 128 + n if it died of signal n; 124 at the timeout; 125 if ringlet could
@@ -27,7 +37,27 @@ not do it; 126 and 127 if the command can't be run, or isn't there.
 """
 
 
-@click.command("run", epilog=EPILOG)
+class _Run(click.Command):
+    """Its options end at COMMAND, which has its own; ROOTFS may stand among them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before, rootfs, after = self._split(ctx, args)
+        if rootfs and after[:1] and after[0].startswith("-"):
+            options, command, words = self._split(ctx, after)
+            if before[-1:] == ["--"]:
+                before.pop()
+            args = [*before, *options, *rootfs, *command, *words]  # as click has them
+        return super().parse_args(ctx, args)
+
+    def _split(self, ctx: click.Context, args: list[str]) -> tuple[list[str], list[str], list[str]]:
+        """The options, the first word that is none, if there is one, and the rest."""
+        found, _, _ = self.make_parser(ctx).parse_args(list(args))
+        first = [word for word in (found["rootfs"],) if isinstance(word, str)]
+        rest = list(found["command"]) if isinstance(found["command"], tuple) else []
+        return args[: len(args) - len(first) - len(rest)], first, rest
+
+
+@click.command("run", cls=_Run, epilog=EPILOG, context_settings={"allow_interspersed_args": False})
 @click.argument("rootfs", required=False, type=click.Path())
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 @click.option("--memory", metavar="SIZE", help="The most RAM it may use, such as 64M.")
@@ -41,7 +71,7 @@ not do it; 126 and 127 if the command can't be run, or isn't there.
 @click.option(
     "--volume",
     "volumes",
-    metavar="HOST:GUEST[:ro]",
+    metavar="HOST:GUEST[:ro|:rw]",
     multiple=True,
     help="Show it a file or folder of the host. May be given again.",
 )
@@ -58,9 +88,18 @@ not do it; 126 and 127 if the command can't be run, or isn't there.
 @click.option("--network", type=click.Choice(NETWORKS), help="none (the default), or the host's.")
 @click.option("--read-only", is_flag=True, default=None, help="Its root can't be written.")
 @click.option(
+    "--write", is_flag=True, default=None, help="Keep in ROOTFS what it writes; else it is lost."
+)
+@click.option(
     "--tty/--no-tty", default=None, help="A terminal of its own: the default if we have one."
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="Kill it, with status 124.")
+@click.option(
+    "--stop-timeout",
+    type=float,
+    metavar="SECONDS",
+    help="What it has from a SIGTERM to its end before it is killed; 10 if not given.",
+)
 @click.option("--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here.")
 @click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
 def command(

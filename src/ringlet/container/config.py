@@ -14,6 +14,7 @@ from ringlet.errors import ConfigError
 NETWORKS = ("none", "host")
 PIDS = 1024  # processes and threads that a container may have, if nothing is said
 MIN_MEMORY = 1 << 20
+STOP_TIMEOUT = 10.0  # seconds from SIGTERM to SIGKILL
 
 
 class Volume(NamedTuple):
@@ -33,15 +34,17 @@ class ContainerConfig:
     cpus       of how many processors it may have the time, such as 1.5; None for no limit
     pids       how many processes and threads it may have; 0 or -1 for no limit; None for PIDS, if
                we may limit them
-    volumes    each a `Volume` or `HOST:GUEST[:ro]`
+    volumes    each a `Volume` or `HOST:GUEST[:ro|:rw]`
     env        the environment, besides PATH, HOME, HOSTNAME and, with `tty`, TERM
     workdir    where the command starts
     user       `USER[:GROUP]`, names of the rootfs or numbers
     hostname   what the container is called
     network    `none`, which has a loopback device alone, or `host`
     read_only  whether the root can't be written
+    write      whether changes of the root are kept in the rootfs, and not thrown away
     tty        whether the command has a terminal of its own
     timeout    seconds after which it is killed
+    stop_timeout  seconds that it has to end once it is asked to
     """
 
     def __init__(
@@ -59,8 +62,10 @@ class ContainerConfig:
         hostname: str = "ringlet",
         network: str = "none",
         read_only: bool = False,
+        write: bool = False,
         tty: bool = False,
         timeout: float | None = None,
+        stop_timeout: float = STOP_TIMEOUT,
     ) -> None:
         self.rootfs = rootfs
         self.command = tuple(command)
@@ -74,8 +79,10 @@ class ContainerConfig:
         self.hostname = hostname
         self.network = network
         self.read_only = read_only
+        self.write = write
         self.tty = tty
         self.timeout = timeout
+        self.stop_timeout = stop_timeout
         self._check()
 
     def _check(self) -> None:
@@ -101,6 +108,13 @@ class ContainerConfig:
             raise ConfigError("the host name is empty or too long", "give 1 to 64 bytes")
         if self.timeout is not None and not 0 < self.timeout < 1e9:
             raise ConfigError("the timeout is out of range", "give seconds above 0")
+        if not 0 <= self.stop_timeout < 1e9:
+            raise ConfigError("the stop timeout is out of range", "give seconds, 0 or more")
+        if self.write and self.read_only:
+            raise ConfigError(
+                "a root that can't be written has no changes to keep",
+                "choose one of --read-only and --write",
+            )
         for name in self.env:
             if not name or "=" in name:
                 raise ConfigError(f"no variable is called {name!r}", "write NAME=VALUE")
@@ -112,13 +126,13 @@ class ContainerConfig:
 
 
 def parse_volume(text: str) -> Volume:
-    """A volume as `HOST:GUEST[:ro]`. Raises `ConfigError`."""
+    """A volume as `HOST:GUEST[:ro|:rw]`. Raises `ConfigError`."""
     parts = text.split(":")
     readonly = parts[2:] == ["ro"]
-    if readonly:
+    if readonly or parts[2:] == ["rw"]:
         parts.pop()
     if len(parts) != 2 or not parts[0] or not parts[1].startswith("/"):
-        raise ConfigError(f"{text!r} is not a volume", "write HOST:/GUEST or HOST:/GUEST:ro")
+        raise ConfigError(f"{text!r} is not a volume", "write HOST:/GUEST, HOST:/GUEST:ro or :rw")
     return Volume(parts[0], parts[1], readonly)
 
 
@@ -145,8 +159,10 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "hostname": (str,),
     "network": (str,),
     "read_only": (bool,),
+    "write": (bool,),
     "tty": (bool,),
     "timeout": (int, float),
+    "stop_timeout": (int, float),
 }
 
 

@@ -7,6 +7,7 @@ Source: OCI Runtime Specification 1.3, config.md and config-linux.md.
 """
 
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from ringlet.container.config import PIDS, ContainerConfig
@@ -66,7 +67,17 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
         ),
         "linux": linux,
     }
-    return described, notes
+    return described, [*notes, *_open_volumes(config)]
+
+
+def layer(config: ContainerConfig) -> str | None:
+    """How large what the container changes of its root may become, as tmpfs(5) has it.
+
+    Half of its memory. None where changes are kept.
+    """
+    if config.write:
+        return None
+    return "50%" if config.memory is None else str(config.memory // 2)
 
 
 def _mapped(identity: Identity, ranges: Ranges) -> Identity:
@@ -139,7 +150,30 @@ def _mounts(config: ContainerConfig, *, has_groups: bool) -> list[dict[str, Any]
         if not os.path.exists(source):
             raise ConfigError(f"there is no {source} for a volume", "check the path, or make it")
         flags = ["rbind", "nosuid", "nodev", "rro" if volume.readonly else "rw"]
+        if os.geteuid() == 0:  # who uses it has the ids that it has on the host, as in the rootfs
+            flags.append("idmap")
         described.append(
             {"destination": volume.path, "type": "bind", "source": source, "options": flags}
         )
     return described
+
+
+def _open_volumes(config: ContainerConfig) -> Iterator[str]:
+    """What is to be known of volumes that the container and other users both reach."""
+    from ringlet.container.reach import is_reached_by_others
+
+    for volume in config.volumes:
+        if volume.readonly:
+            continue
+        source = os.path.realpath(volume.source)
+        folder = source if os.path.isdir(source) else os.path.dirname(source)
+        fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if is_reached_by_others(fd):
+                yield (
+                    f"other users of this host reach the volume {source}, where a setuid program "
+                    "that the container makes would be yours: a folder that you alone can enter, "
+                    "or :ro, is safer"
+                )
+        finally:
+            os.close(fd)

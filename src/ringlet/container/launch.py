@@ -61,11 +61,17 @@ class Launched:
 
 
 class LaunchError(RingletError):
-    """`step` failed. `status`: 127 no such command, 126 it can't be executed, 125 all else."""
+    """`step` failed, done to `what`.
 
-    def __init__(self, message: str, hint: str, *, step: str = "", status: int = 125) -> None:
+    `status`: 127 no such command, 126 it can't be executed, 125 all else.
+    """
+
+    def __init__(
+        self, message: str, hint: str, *, step: str = "", what: str = "", status: int = 125
+    ) -> None:
         super().__init__(message, hint)
         self.step = step
+        self.what = what
         self.status = status
 
 
@@ -82,7 +88,9 @@ def create(
     stdio: tuple[int, int, int] = (0, 1, 2),
     no_pivot: bool = False,
     no_new_keyring: bool = False,
+    root: int | None = None,
     idmap_root: bool = False,
+    layer: str | None = None,
     connection: int | None = None,
 ) -> Launched:
     """Makes the container; returns when its init waits for `start`.
@@ -92,8 +100,10 @@ def create(
     `on_runtime` is called with the init's process id once the namespaces are there and ids are
     mapped; where a helper is in the namespaces before the init, with the helper's id, and then the
     init's. `on_mounted` is called when all is mounted, before pivot_root, if the configuration has
-    hooks for that moment. What they raise ends the init and is raised here. With `idmap_root`,
-    files of the root belong to the container's users as they do to the host's.
+    hooks for that moment. What they raise ends the init and is raised here. The root has
+    to be the folder of the descriptor `root`, if there is one. With `idmap_root`, files of the root
+    belong to the container's users as they do to the host's. With a `layer`, the most that it may
+    hold as tmpfs(5) has it, changes of the root are thrown away.
     On any error nothing is left, the init is dead and reaped. Raises LaunchError.
     """
     from ringlet.container.idmap import cgroup_owner, map_ids  # `start` needs none of it
@@ -119,7 +129,9 @@ def create(
             start=waiting,
             console=console,
             listener=listener,
+            root=root,
             idmap_root=idmap_root,
+            layer=layer,
             no_pivot=no_pivot,
             no_new_keyring=no_new_keyring,
         )
@@ -526,7 +538,10 @@ def _error(report: bytes) -> LaunchError:
         return LaunchError(message, hint, step=step, status=status)
     subject = f"{step} {what}".rstrip()
     return LaunchError(
-        f"{subject}: {operation}: {words}", _HINTS.get(step, "see the configuration"), step=step
+        f"{subject}: {operation}: {words}",
+        _HINTS.get(step, "see the configuration"),
+        step=step,
+        what=what,
     )
 
 
@@ -537,6 +552,8 @@ _HINTS = {
     "bind": "is the source there?",
     "filesystem": "who may mount proc owns the pid namespace, sysfs network, mqueue ipc",
     "idmap": "it takes root, and a file system that can: ext4, xfs, btrfs; tmpfs since Linux 6.3",
+    "same": "somebody has put another folder there: is it in one that others can write?",
+    "layer": "where overlayfs can't be had, --write (write = true) keeps changes in the rootfs",
     "clone": "does this kernel allow the namespaces? `sysctl user.max_user_namespaces`",
     "hook": "the hook's own output may tell",
 }

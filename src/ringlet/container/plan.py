@@ -102,6 +102,8 @@ def creation(
     idmap_root: bool,
     no_pivot: bool,
     no_new_keyring: bool,
+    root: int | None = None,
+    layer: str | None = None,
 ) -> Plan:
     """A container's init, which waits at the socket `start` before it becomes the command."""
     plan = Plan()
@@ -117,8 +119,15 @@ def creation(
     plan_process.prepare(plan, process)
     joined = [(path, NAMESPACES[kind]) for kind, path in namespaces.items() if path is not None]
     privileged = os.geteuid() == 0
+    known = None if root is None else descriptors.give(root)
+
+    def open_sources(*, idmap_root: bool) -> None:
+        plan_mounts.open_sources(
+            plan, config, bundle, known=known, idmap_root=idmap_root, layer=layer
+        )
+
     if privileged:
-        plan_mounts.open_sources(plan, config, bundle, idmap_root=idmap_root)
+        open_sources(idmap_root=idmap_root)
     # With the host's rights where they do; a user namespace gives others, and takes these.
     others = [one for one in joined if one[1] != NAMESPACES["user"]]
     # Who is in a process id namespace that is there already could look into a process that comes
@@ -155,7 +164,7 @@ def creation(
         plan.add("keyring")
     _name_things(plan, config, linux, new)
     if not privileged:
-        plan_mounts.open_sources(plan, config, bundle, idmap_root=False)
+        open_sources(idmap_root=False)
     plan_mounts.build_root(plan, config, bundle, cgroup=cgroup, new=new)
     hooks = config.get("hooks", {})
     if any(hooks.get(point) for point in MOUNTED_HOOKS):

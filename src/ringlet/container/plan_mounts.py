@@ -6,7 +6,7 @@ Source: OCI Runtime Specification 1.3, config.md ("Mounts"), config-linux.md ("D
 
 import os
 
-from ringlet.container.idmap import as_text
+from ringlet.container.idmap import as_text, is_root_of_host
 from ringlet.container.labels import label_of
 from ringlet.container.spec import process_of
 
@@ -112,17 +112,31 @@ class _Attributes:
             plan.add("attributes", target, slot, *words)
 
 
-def open_sources(plan: "Plan", config: "Config", bundle: str, *, idmap_root: bool) -> None:
+def open_sources(
+    plan: "Plan",
+    config: "Config",
+    bundle: str,
+    *,
+    known: int | None,
+    idmap_root: bool,
+    layer: str | None,
+) -> None:
     """Copies of the trees that are bound: the root is slot 0, mount n is slot n + 1.
 
+    The root has to be the folder of the helper's descriptor `known`, if there is one.
+    With a `layer`, what is written to the root is thrown away; that is how large it may become.
     As root this is done on the host: the container's root may not reach them, and can't map ids.
     """
     linux = config.get("linux", {})
     mappings = linux.get("uidMappings", []), linux.get("gidMappings", [])
     plan.add("bind", "/", 0, os.path.join(bundle, config["root"]["path"]), 1)
+    if known is not None:
+        plan.add("same", "/", 0, known)
     _part(plan, "/", 0)
     if idmap_root:
         plan.add("idmap", "/", 0, 0, *map(as_text, mappings))
+    if layer is not None:
+        plan.add("layer", "/", 0, layer, int(is_root_of_host()))
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
         if not _is_bind(mount, options):

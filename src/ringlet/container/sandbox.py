@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ringlet.closing import Closing
 from ringlet.container.config import PIDS, ContainerConfig
-from ringlet.errors import RingletError
+from ringlet.errors import ConfigError, RingletError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,7 @@ class Container(Closing):
     ) -> None:
         from ringlet.container import guard, launch
         from ringlet.container.cgroups import Cgroups
+        from ringlet.container.describe import layer
 
         config = cast("Config", description)  # as `spec.check` would have it: a test holds that
         self.cgroup: Cgroup = Cgroups.find().create(
@@ -112,36 +113,65 @@ class Container(Closing):
             self._limit_processes()
         self._connection, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
         stack.callback(self._connection.close)
-
-        def create(*, idmap_root: bool) -> launch.Launched:
-            return launch.create(
-                config,
-                "/",  # all its paths are absolute
-                cgroup=self.cgroup,
-                folder=self.id,
-                on_runtime=guard.watch,
-                console_socket=console_socket,
-                stdio=stdio,
-                idmap_root=idmap_root,
-                connection=theirs.fileno(),
-            )
-
+        unmapped: set[str] = set() if os.geteuid() == 0 else {"/"}
+        rootfs = None
         try:
-            launched = create(idmap_root=os.geteuid() == 0)
-        except launch.LaunchError as error:
-            if error.step != "idmap":
-                raise
-            self.notes.append(
-                "what is in the rootfs belongs to nobody in there, and can't be written: its file "
-                "system can't map IDs (ext4, xfs and btrfs can, tmpfs since Linux 6.3)"
-            )
-            launched = create(idmap_root=False)
+            if self.config.write:
+                rootfs = self._open_rootfs()
+            while True:
+                try:
+                    launched = launch.create(
+                        config,
+                        "/",  # all its paths are absolute
+                        cgroup=self.cgroup,
+                        folder=self.id,
+                        on_runtime=guard.watch,
+                        console_socket=console_socket,
+                        stdio=stdio,
+                        root=rootfs,
+                        idmap_root="/" not in unmapped,
+                        layer=layer(self.config),
+                        connection=theirs.fileno(),
+                    )
+                    break
+                except launch.LaunchError as error:
+                    if error.step != "idmap" or error.what in unmapped:
+                        raise
+                    unmapped.add(error.what)
+                    self._without_ids(config, error.what)
         finally:
+            if rootfs is not None:
+                os.close(rootfs)
             theirs.close()
         self.pid, self._pidfd = launched.pid, launched.pidfd
         self.timings.cloned, self.timings.mounted, self.timings.pivoted = launched.stages
         stack.callback(os.close, self._pidfd)
         stack.callback(self._end)
+
+    def _open_rootfs(self) -> int:
+        """To write to. Raises `ConfigError` if what the container makes there could harm us."""
+        from ringlet.container.reach import is_reached_by_others
+
+        rootfs = os.open(self.config.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        if not is_reached_by_others(rootfs):
+            return rootfs
+        os.close(rootfs)
+        raise ConfigError(
+            f"other users of this host reach {os.fsdecode(self.config.rootfs)}, where a "
+            "setuid program that the container makes would be yours",
+            "put it in a folder that you alone can enter (chmod 700), or leave out --write",
+        )
+
+    def _without_ids(self, config: "Config", target: str) -> None:
+        """The file system of what is mounted there can't map IDs."""
+        for mount in config["mounts"]:
+            if mount["destination"] == target and "idmap" in mount["options"]:
+                mount["options"].remove("idmap")
+        self.notes.append(
+            f"what is in {'the rootfs' if target == '/' else target} belongs to nobody in there, "
+            "and can't be written: its file system can't map IDs (ext4, xfs and btrfs can, tmpfs "
+            "since Linux 6.3)"
+        )
 
     def _limit_processes(self) -> None:
         """The default, which nobody has asked for, where a user without rights may set it."""
@@ -191,8 +221,12 @@ class Container(Closing):
         """Lets them go on."""
         self.cgroup.thaw()
 
-    def stop(self, timeout: float = 10) -> ContainerResult | None:
-        """Asks the command to end by SIGTERM; after `timeout` seconds it is killed."""
+    def stop(self, timeout: float | None = None) -> ContainerResult | None:
+        """Asks the command to end by SIGTERM; after `timeout` seconds it is killed.
+
+        Without one, those of its configuration.
+        """
+        timeout = self.config.stop_timeout if timeout is None else timeout
         self._reason = self._reason or "stopped"
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
