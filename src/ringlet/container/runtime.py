@@ -9,7 +9,6 @@ Source: OCI Runtime Specification 1.3, runtime.md ("Lifecycle", "Operations"); s
 import os
 
 from ringlet.container import launch
-from ringlet.container.fast_json import dumps
 from ringlet.container.log import Log, now
 from ringlet.container.state import (
     DamageError,
@@ -378,7 +377,7 @@ class Runtime:
         del container.data["planned"]
         container.data["cgroup"] = cgroup.to_state()
         container.save()
-        self.log.debug(f"{container.id}: cgroup {dumps(container.data['cgroup'])}")
+        self.log.debug(f"{container.id}: cgroup {container.data['cgroup']}")
         for note in cgroup.notes:
             self.log.warning(note)
         return cgroup
