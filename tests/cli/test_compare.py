@@ -115,7 +115,7 @@ def test_json_and_csv_on_standard_output_are_alone_there(saved: Path) -> None:
         (["--html", "-"], "a page isn't for standard output"),
         (["--chart", "startup"], "'startup' is no chart and its file"),
         (["--load", "/absent"], "can't read /absent: No such file or directory"),
-        (["--load", "/dev/null"], "/dev/null isn't JSON, or is damaged"),
+        (["--load", "/dev/null"], "can't read /dev/null: it isn't a regular file"),
         (["--load", "x", "--full"], "--load measures nothing, and has no use for --full"),
         (["--load", "x", "--ways", "process"], "has no use for --ways"),
         (["--load", "x", "--with", "all"], "has no use for --with"),

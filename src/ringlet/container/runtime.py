@@ -130,9 +130,9 @@ class Runtime:
                 self.log.warning(note)
             container.init = Process(launched.pid)
             self.log.debug(f"{id}: process {launched.pid} waits to be started")
+            interrupt.check()
             if pid_file is not None:
                 write_pid(pid_file, launched.pid)
-            interrupt.check()
             del container.data["maker"]
             container.save()
         except BaseException:
