@@ -5,6 +5,8 @@ import os
 import re
 import resource
 import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -178,3 +180,33 @@ def test_a_pid_file_that_cant_be_leaves_nothing(bundle: Bundle, tmp_path: Path) 
     assert list(bundle.root.iterdir()) == []
     assert os.listdir(tmp_path / "folder") == []
     assert not list(tmp_path.glob(".ringlet*"))
+
+
+def _memory(kib: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (kib << 10, kib << 10))
+
+
+def test_with_little_memory_it_does_all_or_nothing_and_says_so(bundle: Bundle) -> None:
+    script = str(Path(__file__).parents[2] / "scripts" / "ringlet-oci")
+    bundle.write("true")
+    words = [sys.executable, script, "--root", str(bundle.root), "run"]
+    words += ["--bundle", str(bundle.path), "one"]
+    statuses = []
+    for kib in range(8_000, 40_000, 377):
+        limit = partial(_memory, kib)
+        alone = [sys.executable, "-c", "import encodings.ascii"]
+        if subprocess.run(alone, preexec_fn=limit, capture_output=True, check=False).returncode:
+            continue
+        done = subprocess.run(
+            words, preexec_fn=limit, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=False, timeout=60,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr, (kib, done.stderr)
+        assert done.returncode == 0 or done.stderr.startswith("ringlet-oci: "), (kib, done)
+        assert bundle.left() == [], (kib, done.stderr)
+        statuses.append(done.returncode)
+        if statuses[-3:] == [0, 0, 0]:
+            break
+    assert statuses[0] == 1
+    assert statuses[-1] == 0

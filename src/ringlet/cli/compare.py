@@ -122,11 +122,10 @@ def command(
         if len(reports) > 1 and (json_file or csv_file or html_file or charts):
             raise ConfigError("a file is made of one report", "load one at a time")
     with ExitStack() as stack:
+        caught = stack.enter_context(_signals())
         outputs = _Outputs(stack, json_file, csv_file, html_file, charts)
-        caught: list[int] = []
         if plan is not None:
             outputs.check(plan.groups())
-            caught = stack.enter_context(_signals())
             report = plan.run(caught)
         else:
             report = reports[0][1]

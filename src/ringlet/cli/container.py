@@ -13,6 +13,7 @@ from ringlet.container.config import ContainerConfig
 from ringlet.container.foreground import Foreground
 from ringlet.container.relay import ConsoleSocket, Relay
 from ringlet.container.sandbox import Container, ContainerResult
+from ringlet.host import interrupt
 
 
 def run(values: dict[str, Any], *, as_json: bool = False) -> int:
@@ -35,6 +36,7 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
         relay = None
         if socket is not None:
             relay = stack.enter_context(Relay(socket.receive()))
+        interrupt.check()
         container.start()
         stopping = stack.enter_context(_Stopping(container))
         foreground.follow(stopping, relay)

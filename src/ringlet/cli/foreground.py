@@ -38,7 +38,8 @@ def boot(
         raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
     with _ending_signals() as ending, ExitStack() as stack:
         machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1))
-        ending.append(machine)
+        ending.machine = machine
+        ending.end()
         if log_unclaimed:
             log = FdOutput(2, machine.control.stop_fd)  # a guest can flood it, too
             stack.callback(log.close)
@@ -64,15 +65,26 @@ def boot(
     return result.status
 
 
+class _Ending:
+    """The machine that a signal ends; one that comes before the machine is there waits for it."""
+
+    machine: Machine | None = None
+    number = 0
+
+    def end(self) -> None:
+        """Ends the machine if a signal has come."""
+        if self.machine is not None and self.number:
+            self.machine.control.finish(End("signal", 128 + self.number))
+
+
 @contextmanager
-def _ending_signals() -> Iterator[list[Machine]]:
-    """SIGTERM and its like end the run of the machine in this list, or else the process."""
-    machines: list[Machine] = []
+def _ending_signals() -> Iterator[_Ending]:
+    """SIGTERM and its like end the run of the machine."""
+    ending = _Ending()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if not machines:
-            sys.exit(128 + number)
-        machines[0].control.finish(End("signal", 128 + number))
+        ending.number = ending.number or number
+        ending.end()
 
     before = {}
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
@@ -80,7 +92,7 @@ def _ending_signals() -> Iterator[list[Machine]]:
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, on_signal)
     try:
-        yield machines
+        yield ending
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

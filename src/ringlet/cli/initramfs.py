@@ -9,6 +9,7 @@ from typing import BinaryIO, cast
 import click
 
 from ringlet.errors import ConfigError
+from ringlet.host import interrupt
 
 EPILOG = """\b
 Examples:
@@ -85,7 +86,8 @@ def command(
         run = [plan_line("arg", "sh"), plan_line("tty", ROWS, COLUMNS)]
     else:
         run = shell(command_line)
-    with _replaced(out) as target, _compressed(target, compress) as image:
+    interrupt.defer()
+    with _replaced(out) as target, interrupt.waiting, _compressed(target, compress) as image:
         build(
             image,
             plan=[plan_line("env", "HOME=/root"), plan_line("status", "port"), *run],
@@ -122,7 +124,7 @@ def _replaced(path: str) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when it is complete, and not before."""
     try:
         if os.path.exists(path) and not os.path.isfile(path):  # a pipe, /dev/stdout
-            with open(path, "wb") as file:
+            with interrupt.waiting, open(path, "wb") as file:
                 yield file
             return
         path = os.path.realpath(path)

@@ -1,11 +1,13 @@
 """How the command line says what went wrong: two lines on standard error, and a status."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
 from ringlet.errors import RingletError
+from ringlet.host.interrupt import Interrupted
 
 CANNOT = 125
 INTERRUPTED = 130
@@ -49,6 +51,12 @@ def answer(command: Callable[[], int]) -> int:
         return error.status
     except BrokenPipeError:
         return output_closed()
+    except Interrupted as signal:
+        return signal.status
+    except (MemoryError, ImportError, SystemError) as error:  # as the import of a library says it
+        with suppress(OSError):  # what makes it pretty takes memory
+            os.write(2, f"ringlet: there is not enough memory: {error}\n".encode())
+            os.write(2, b"   hint: give it more: ulimit -v\n")
     except OSError as error:
         report(f"the system refused: {error}", "look at `ulimit -n`, memory and disk space")
     except KeyboardInterrupt:

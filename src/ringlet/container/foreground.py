@@ -64,8 +64,8 @@ class Foreground(Closing):
         for number in range(1, signal.SIGRTMAX - 3):
             if number in _OWN or signal.SIGSYS < number < signal.SIGRTMIN:
                 continue
-            # What is ignored on purpose (nohup) stays so.
-            if signal.getsignal(number) != signal.SIG_IGN:
+            # What is ignored on purpose (nohup) stays so, and what C handles (faulthandler).
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 handler = interrupt.note if number in interrupt.ENDING else _caught
                 self._before[number] = signal.signal(number, handler)
 

@@ -56,8 +56,8 @@ def main() -> None:
         status = signal.status
     except OSError as error:
         _say(f"standard output: {error.strerror}")
-    except (MemoryError, ImportError) as error:  # a library that can't be loaded is one, too
-        _say(f"there is not enough memory (raise the limit: ulimit -v); {error}")
+    except (MemoryError, ImportError, SystemError) as error:  # as the import of a library says it
+        _say(f"there is not enough memory (raise the limit: ulimit -v): {error}")
     os._exit(status)  # for Python to take itself apart would be a tenth of a short run
 
 

@@ -14,6 +14,7 @@ Source: OCI Runtime Specification 1.3, runtime.md ("State"); flock(2).
 """
 
 import os
+from _signal import pidfd_send_signal  # type: ignore[import-not-found]
 from time import monotonic, sleep
 
 from ringlet.closing import Closing
@@ -81,8 +82,6 @@ def send(process: Process, number: int) -> None:
         return
     try:
         if process.alive:  # what the descriptor stands for, then, since it's later
-            from signal import pidfd_send_signal
-
             pidfd_send_signal(fd, number)
     except ProcessLookupError:
         pass

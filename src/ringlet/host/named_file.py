@@ -27,7 +27,7 @@ def read_named(path: str, most: int) -> bytes:
             _check_kind(os.fstat(fd).st_mode, path)
         parts = []
         left = most + 1
-        while left and (part := os.read(fd, min(left, 1 << 20))):
+        while left and (part := os.read(fd, min(left, 1 << 16))):
             parts.append(part)
             left -= len(part)
         if not left:

@@ -283,7 +283,7 @@ class Cgroup:
                 continue
         if not descriptors:
             return False
-        import signal
+        import _signal as signal  # type: ignore[import-not-found]
 
         # A number may have gone to another process; one still listed has not.
         listed = self.processes()
