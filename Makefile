@@ -6,6 +6,7 @@
 #   make test-slow     run those that take long: the page in a browser, figures by another tool
 #   make test-nested   run those that need a hardware KVM, in a machine that QEMU emulates
 #   make fuzz     drive virtio devices with a million hostile operations, or FUZZ_OPERATIONS=N
+#   make fuzz-config   run 2,000 containers of any configuration, or CONFIG_COUNT=N
 #   make lint     check style, types and layers
 #   make bench    measure, against bare C and QEMU
 #   make bench-linux   the same for a Linux guest, in a machine that QEMU emulates
@@ -19,6 +20,7 @@ READY := $(VENV)/ready
 DIST ?= dist
 NESTED_MEMORY ?= 8G
 FUZZ_OPERATIONS ?= 1000000
+CONFIG_COUNT ?= 2000
 GUESTS := $(CURDIR)/src/ringlet/_guests
 INIT := $(CURDIR)/src/ringlet/_init
 CONTAINER := $(CURDIR)/src/ringlet/_container
@@ -60,6 +62,12 @@ fuzz: build
 	FUZZ_OPERATIONS=$(FUZZ_OPERATIONS) FUZZ_SEED=$(FUZZ_SEED) $(BIN)/python -m pytest \
 	    -q -k test_a_hostile_driver tests/virtio/test_hostile.py
 
+# What fails names its seed: CONFIG_SEED=N CONFIG_COUNT=1 does the same again.
+fuzz-config: build
+	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
+	CONFIG_COUNT=$(CONFIG_COUNT) CONFIG_SEED=$(CONFIG_SEED) $(BIN)/python -m pytest \
+	    -q -k test_no_configuration tests/container/test_fuzz_config.py
+
 lint: build
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -96,4 +104,4 @@ $(READY): pyproject.toml Makefile $(wildcard scripts/*)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-.PHONY: build demo test test-slow test-nested fuzz lint bench bench-linux build/bench dist clean
+.PHONY: build demo test test-slow test-nested fuzz fuzz-config lint bench bench-linux build/bench dist clean
