@@ -1324,8 +1324,10 @@ static void step_device(void)
 		fd = must(sys(openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), "open");
 		if (!is_device(fd, mode, device))
 			fail("there is something else", EEXIST);
-		must(sys(fchownat, fd, "", uid, gid, AT_EMPTY_PATH), "chown");
-		must(change_mode(fd, bits), "chmod");
+		if (is_own(fd)) { /* else the host's own is mounted there */
+			must(sys(fchownat, fd, "", uid, gid, AT_EMPTY_PATH), "chown");
+			must(change_mode(fd, bits), "chmod");
+		}
 		close_fd(&fd);
 	}
 	close_fd(&parent);

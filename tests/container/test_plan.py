@@ -86,8 +86,8 @@ ORDER = [
     "filesystem",
     "device",
     "pivot",
-    "readonly",
     "mask",
+    "readonly",  # copies what is masked in it
     "close",  # of the host nothing is left before any path of the image's is looked at
     "bounding",  # takes a capability that `user` may lose
     "user",

@@ -194,10 +194,10 @@ def _is_bind(mount: "Mount", options: _Options) -> bool:
 def protect(plan: "Plan", config: "Config") -> None:
     """What isn't to be seen or written, once all is mounted."""
     linux = config.get("linux", {})
-    for path in linux.get("readonlyPaths", ()):
-        plan.add("readonly", path)
     for path in linux.get("maskedPaths", ()):
         plan.add("mask", path)
+    for path in linux.get("readonlyPaths", ()):  # copies, which take the masks in them along
+        plan.add("readonly", path)
     if config["root"].get("readonly"):
         plan.add("freeze_root")
     propagation = linux.get("rootfsPropagation")
