@@ -1013,19 +1013,10 @@ static void set_layer(int fs, const char *key, int fd, const char *below)
 static void step_layer(void)
 {
 	int *slot = mount_slot(), upper = make_upper(*slot, text()), host = number(), fs = -1;
-	long made = -EINVAL;
+	int attached = 0;
+	long made;
 
-	for (int attached = 0; made == -EINVAL && attached < 2; attached++) {
-		if (attached) {
-			/* Before Linux 6.15, layers have to be in this mount namespace: in a new one. */
-			must(sys(unshare, CLONE_NEWNS), "unshare");
-			must(sys(mount, NULL, "/", NULL, MS_REC | MS_SLAVE, NULL), "mount");
-			must(sys(move_mount, *slot, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH),
-			     "move_mount");
-			must(sys(move_mount, upper, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH),
-			     "move_mount");
-		}
-		close_fd(&fs);
+	for (;;) {
 		fs = must(sys(fsopen, "overlay", FSOPEN_CLOEXEC), "fsopen overlay");
 		set_overlay(fs, "source", "layer");
 		set_layer(fs, "lowerdir", *slot, "");
@@ -1039,8 +1030,20 @@ static void step_layer(void)
 				"userxattr", "");
 		}
 		made = sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+		if (made != -EINVAL || attached)
+			break;
+		/* Before Linux 6.15, layers have to be in this mount namespace: in a new one. */
+		attached = 1;
+		close_fd(&fs);
+		must(sys(unshare, CLONE_NEWNS), "unshare");
+		must(sys(mount, NULL, "/", NULL, MS_REC | MS_SLAVE, NULL), "mount");
+		must(sys(move_mount, *slot, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
+		must(sys(move_mount, upper, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
 	}
 	must_fs(fs, made, "making ", "overlay");
+	/* The overlay has copies. And who has a mount over `/` may make no user namespace. */
+	for (int i = 0; attached && i < 2; i++)
+		must(sys(umount2, "/", MNT_DETACH), "umount");
 	close_fd(slot);
 	close_fd(&upper);
 	*slot = must(sys(fsmount, fs, FSMOUNT_CLOEXEC, 0), "fsmount");

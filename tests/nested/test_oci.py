@@ -109,6 +109,21 @@ def test_ringlet_run_has_limits(rootfs: Path) -> None:
     assert report["stats"]["memory"]["usage"]["limit"] == 16 * MIB
 
 
+def test_what_a_container_writes_is_thrown_away(rootfs: Path) -> None:
+    """Before Linux 6.15 no layer can be made of what isn't mounted."""
+    done = subprocess.run(
+        [*RINGLET, "run", str(rootfs), "sh", "-c", "touch /tmp/made && ls /tmp; mount | head -1"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env=ENVIRONMENT,
+    )
+    assert done.stdout.startswith("made\nlayer on / type overlay"), done.stderr
+    assert os.listdir(rootfs / "tmp") == []
+
+
 def test_a_container_in_python(rootfs: Path) -> None:
     config: Any = {"rootfs": rootfs, "command": ["sleep", "1000"], "memory": 64 * MIB, "pids": 5}
     with open(os.devnull, "r+b", buffering=0) as null:
