@@ -1,6 +1,7 @@
 """Containers end with the process that made them, whatever it and they do."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -45,14 +46,18 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_rootfs(tmp_path_factory.mktemp("guard") / "rootfs")
 
 
+def cgroups() -> set[Path]:
+    return set(Path("/sys/fs/cgroup").glob("**/ringlet-run-*"))
+
+
 @pytest.fixture(autouse=True)
-def _what_a_killed_process_leaves_is_removed() -> Iterator[None]:
+def _a_killed_process_leaves_no_cgroup() -> Iterator[None]:
+    before = cgroups()
     yield
-    for folder, folders, _ in os.walk("/sys/fs/cgroup", topdown=False):
-        for name in folders:
-            if name.startswith("ringlet-run-"):
-                with suppress(OSError):
-                    os.rmdir(f"{folder}/{name}")
+    deadline = time.monotonic() + 10
+    while left := cgroups() - before:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
 
 
 class Maker:
@@ -188,3 +193,22 @@ def test_the_guard_is_no_child_that_a_program_would_have_to_wait_for() -> None:
     guard.watch(os.getpid())
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_killed_at_any_moment_a_run_leaves_neither_process_nor_cgroup(rootfs: Path) -> None:
+    words = [sys.executable, "-c", "from ringlet.cli import main; main()"]
+    words += ["run", str(rootfs), "--", "sleep", "600.125"]
+    for _ in range(30):
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
+        time.sleep(random.random() * 0.5)
+        process.kill()
+        process.wait()
+    # The fixture waits until there is no cgroup.
+
+
+def test_of_many_containers_the_guard_removes_all_cgroups(rootfs: Path) -> None:
+    before = cgroups()
+    with Maker(rootfs, *["sleep 600"] * 5) as maker:
+        assert len({path.name for path in cgroups() - before}) == 5
+        maker.kill()
+        wait_until_none_is_alive(maker.pids)

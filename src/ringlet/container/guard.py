@@ -3,7 +3,8 @@
 No process of a container can be trusted with that: PR_SET_PDEATHSIG goes by the thread that made
 it, and the kernel takes it back when a program changes its user. So the first container of a
 process brings along a guard, the helper in another part (csrc/container/container.c), which is
-given each container's descriptor and kills them once that process is gone.
+given each container's descriptor and kills them once that process is gone. Before the container's
+cgroup is made the guard is told of it, and in the end removes what there is.
 
 Source: pidfd_open(2), unix(7), PR_SET_PDEATHSIG(2const).
 """
@@ -20,19 +21,31 @@ _guard: socket | None = None  # the way to it
 
 def watch(pid: int) -> None:
     """The child `pid` is killed when this process ends. Raises LaunchError."""
-    global _guard
     pidfd = os.pidfd_open(pid)
     try:
-        with _lock:
-            if _guard is None:
-                _guard = _start()
-            try:
-                _give(_guard, pidfd)
-            except ConnectionError:  # someone has killed it
-                _guard = _start()
-                _give(_guard, pidfd)
+        _tell(b"W", [(SOL_SOCKET, SCM_RIGHTS, pidfd.to_bytes(4, "little"))])
     finally:
         os.close(pidfd)
+
+
+def expect(folders: list[str]) -> None:
+    """These, which are to be made, are removed when this process ends. Raises LaunchError.
+
+    They are cgroups, of a name that nobody else has: the guard removes what has it.
+    """
+    _tell(b"F" + b"".join(os.fsencode(folder) + b"\0" for folder in folders), [])
+
+
+def _tell(order: bytes, descriptors: "list[tuple[int, int, bytes]]") -> None:
+    global _guard
+    with _lock:
+        if _guard is None:
+            _guard = _start()
+        try:
+            _guard.sendmsg([order], descriptors)
+        except ConnectionError:  # someone has killed it
+            _guard = _start()
+            _guard.sendmsg([order], descriptors)
 
 
 def _forget() -> None:
@@ -42,10 +55,6 @@ def _forget() -> None:
 
 
 os.register_at_fork(after_in_child=_forget)
-
-
-def _give(connection: socket, pidfd: int) -> None:
-    connection.sendmsg([b"W"], [(SOL_SOCKET, SCM_RIGHTS, pidfd.to_bytes(4, "little"))])
 
 
 def _start() -> socket:

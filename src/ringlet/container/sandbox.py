@@ -104,7 +104,9 @@ class Container(Closing):
         from ringlet.container.describe import layer
 
         config = cast("Config", description)  # as `spec.check` would have it: a test holds that
-        self.cgroup: Cgroup = Cgroups.find().create(
+        cgroups = Cgroups.find()
+        guard.expect([hierarchy.place(None, self.id) for hierarchy in cgroups.hierarchies])
+        self.cgroup: Cgroup = cgroups.create(
             None, self.id, config["linux"]["resources"], may_lack=os.geteuid() != 0
         )
         self.notes += self.cgroup.notes
