@@ -121,7 +121,8 @@ def test_another_user_sees_and_changes_what_is_its(run: Run, rootfs: Path) -> No
 @pytest.mark.needs_cgroups
 def test_it_is_half_of_the_memory_and_counts(run: Run) -> None:
     result, output = run(
-        "df -k / | awk 'END { print $2 }'; dd if=/dev/zero of=/large bs=1M", memory=64 * MIB
+        "df -k / | awk 'END { print $2 }'; dd if=/dev/zero of=/large bs=1M count=64",
+        memory=64 * MIB,
     )
     assert output.splitlines()[0] == str(32 << 10)
     assert "No space left on device" in output
