@@ -137,7 +137,7 @@ def test_no_mount_of_the_hosts_shows_it(rootfs: Path) -> None:
         container.start()
         assert Path("/proc/self/mountinfo").read_text() == before
         seen = Path(f"/proc/{container.pid}/mountinfo").read_text()
-        assert seen.count(" - overlay ") == 1
+        assert seen.count(" - overlay layer ") == 1
         assert str(rootfs) not in seen
 
 
