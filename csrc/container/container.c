@@ -60,7 +60,7 @@
 
 /* ---- The plan and the report ---- */
 
-static char *blob; /* what follows the plan's text */
+static char *plan_text, *blob; /* what follows it */
 static char *line, *step, *what;
 static int control = -1; /* hears what happens: a socket of packets, the first byte says which */
 static int host_proc = -1; /* procfs as this program's starter sees it: no file of the container's */
@@ -577,6 +577,20 @@ static void step_unified(void)
 	unified = must(sys(openat, AT_FDCWD, what, O_PATH | O_DIRECTORY | O_CLOEXEC), "open");
 }
 
+static char mount_table[1 << 20]; /* for `move_root` */
+
+/* What the steps till here have left in memory: paths of the host. The child would have a copy. */
+static void __attribute__((noinline)) forget(void)
+{
+	char stack[1 << 16];
+
+	memset(stack, 0, sizeof(stack));
+	memset(plan_text, 0, step - plan_text);
+	if (*mount_table)
+		memset(mount_table, 0, sizeof(mount_table));
+	__asm__ volatile("" : : "r"(stack) : "memory");
+}
+
 /*
  * clone KIND FLAGS: new namespaces, and the child, which goes on with the plan. It is born in its cgroup
  * of version 2. This process is done. KIND tells ringlet what the child is: `container`, a process
@@ -589,6 +603,8 @@ static void step_clone(void)
 	struct clone_args args = { .flags = flags };
 	long pid;
 
+	if (kind == 'P')
+		forget();
 	if (unified >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = unified;
@@ -1417,17 +1433,16 @@ static void cover(const char *path)
  */
 static void cover_kernels(const char *inside)
 {
-	static char table[1 << 20];
-	char path[PATH_SIZE];
+	char path[PATH_SIZE], *const table = mount_table;
 	size_t size = 0, below = length(inside);
 	long count;
 	int fd;
 
 	own_path(path, "mountinfo");
 	fd = open_proc(path, O_RDONLY);
-	while ((count = must(sys(read, fd, table + size, sizeof(table) - 1 - size), "read mountinfo")) > 0)
+	while ((count = must(sys(read, fd, table + size, sizeof(mount_table) - 1 - size), "read mountinfo")) > 0)
 		size += count;
-	if (size == sizeof(table) - 1)
+	if (size == sizeof(mount_table) - 1)
 		fail("too many mounts", E2BIG);
 	close_fd(&fd);
 	for (char *at = table, *next; *at; at = next) {
@@ -2436,8 +2451,13 @@ void program(int count, char **words)
 	control = (int)parse(words[2]);
 	starters_umask = sys(umask, 0);
 	must(sys(fstat, plan, &status), "fstat");
-	next = (char *)must(sys(mmap, NULL, status.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, plan, 0),
+	/* A copy, of which what is done can be forgotten; not the file, which others could open again. */
+	next = (char *)must(sys(mmap, NULL, status.st_size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
 			    "mmap");
+	if (must(sys(pread64, plan, next, status.st_size, 0), "read") != status.st_size)
+		fail("a wrong size", EINVAL);
+	plan_text = next;
 	end = next + parse(words[3]);
 	if (end > next + status.st_size || end == next || end[-1] != '\n')
 		fail("a wrong size", EINVAL);

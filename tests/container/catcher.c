@@ -1,0 +1,152 @@
+/*
+ * catcher.c: what a container's root with CAP_SYS_PTRACE does to a process that comes in.
+ *
+ * `catcher FILE UNTIL`: stops each process that appears, and prints what it is worth: `caught`, its
+ * capabilities, its user, its filter; the links of /proc/PID; and `escaped WAY` for each way through it by
+ * which FILE, a file of the host's, can be read. It ends when UNTIL is there.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void show_link(const char *path)
+{
+	char target[4096];
+	ssize_t size = readlink(path, target, sizeof(target) - 1);
+
+	if (size < 0)
+		return;
+	target[size] = '\0';
+	printf("link %s %s\n", strchr(path + 6, '/') + 1, target);
+}
+
+static void try(const char *way, const char *file)
+{
+	static const char *up[] = { "", "/../../../../../../../../../../../../../../.." };
+
+	for (int i = 0; i < 2; i++) {
+		char path[8192];
+		int fd;
+
+		snprintf(path, sizeof(path), "%s%s%s", way, up[i], file);
+		fd = open(path, O_RDONLY);
+		if (fd < 0)
+			continue;
+		printf("escaped %s\n", strchr(way + 6, '/') + 1);
+		close(fd);
+		return;
+	}
+}
+
+static void show_status(int pid)
+{
+	char path[64], line[512];
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	status = fopen(path, "r");
+	while (status && fgets(line, sizeof(line), status))
+		if (!strncmp(line, "Cap", 3) || !strncmp(line, "Uid", 3) || !strncmp(line, "Seccomp:", 8))
+			fputs(line, stdout);
+	if (status)
+		fclose(status);
+}
+
+/* What is in its memory, and its environment: is there a word of the host's in it? */
+static void search_memory(int pid, const char *word)
+{
+	char path[64], line[512], *memory;
+	size_t length = strlen(word);
+	FILE *maps;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+	maps = fopen(path, "r");
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	fd = open(path, O_RDONLY);
+	while (maps && fd >= 0 && fgets(line, sizeof(line), maps)) {
+		unsigned long from, to;
+		ssize_t size;
+
+		if (sscanf(line, "%lx-%lx", &from, &to) != 2 || to - from > 1 << 26 || strstr(line, "[v"))
+			continue;
+		memory = malloc(to - from);
+		size = pread(fd, memory, to - from, from);
+		if (size > 0 && memmem(memory, size, word, length))
+			printf("escaped memory\n");
+		free(memory);
+	}
+	if (maps)
+		fclose(maps);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void look(int pid, const char *file)
+{
+	static const char *names[] = { "exe", "cwd", "root" };
+	char path[512];
+	struct dirent *entry;
+	DIR *folder;
+
+	printf("caught\n");
+	show_status(pid);
+	for (int i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, names[i]);
+		show_link(path);
+		try(path, file);
+	}
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	folder = opendir(path);
+	while (folder && (entry = readdir(folder))) {
+		if (*entry->d_name == '.')
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid, entry->d_name);
+		show_link(path);
+		try(path, file);
+	}
+	if (folder)
+		closedir(folder);
+	*strrchr(strcpy(path, file), '/') = '\0';
+	search_memory(pid, path); /* a path of the host's */
+	printf("looked\n");
+	fflush(stdout);
+}
+
+int main(int count, char **words)
+{
+	static char seen[1 << 22];
+	int status;
+
+	if (count != 3)
+		return 2;
+	seen[1] = seen[getpid()] = 1;
+	printf("ready\n");
+	fflush(stdout);
+	while (access(words[2], F_OK)) {
+		DIR *folder = opendir("/proc");
+		struct dirent *entry;
+
+		while (folder && (entry = readdir(folder))) {
+			int pid = atoi(entry->d_name);
+
+			if (pid <= 0 || seen[pid])
+				continue;
+			seen[pid] = 1;
+			if (ptrace(PTRACE_SEIZE, pid, 0, 0) || ptrace(PTRACE_INTERRUPT, pid, 0, 0))
+				continue;
+			if (waitpid(pid, &status, __WALL) != pid)
+				continue;
+			look(pid, words[1]);
+			ptrace(PTRACE_DETACH, pid, 0, 0);
+		}
+		closedir(folder);
+	}
+	return 0;
+}

@@ -1,0 +1,265 @@
+"""What a process that comes into a container is worth to those in there, from when they can see it.
+
+The container has no user namespace, and its root CAP_SYS_PTRACE: nothing keeps it from stopping a
+process that it sees, and from taking over what this one has. So there must be nothing to take.
+
+Source: ptrace(2), "Ptrace access mode checking"; proc(5).
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringlet.container import launch
+from ringlet.container.plan import Plan
+from ringlet.container.spec import check
+from ringlet.container.state import Process
+
+from .box import Box
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_gcc]
+
+CAPS = ["CAP_SYS_PTRACE", "CAP_KILL"]
+PTRACE_AND_KILL = 1 << 19 | 1 << 5
+COMES_IN: dict[str, Any] = {
+    "cwd": "/tmp",
+    "user": {"uid": 0, "gid": 0},
+    "args": ["true"],
+    "env": ["PATH=/bin"],
+    "capabilities": {"bounding": ["CAP_KILL"]},
+    "noNewPrivileges": True,
+}
+
+
+@pytest.fixture(scope="module")
+def catcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("catcher") / "catcher"
+    source = Path(__file__).parent / "catcher.c"
+    words = ["gcc", "-O1", "-static", "-Wall", "-Wextra", "-Werror", source, "-o", program]
+    subprocess.run(words, check=True)
+    return program
+
+
+@pytest.fixture(autouse=True)
+def _there_is_time_to_catch_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be done with luck is done surely: each new process waits before it goes on."""
+    go = launch._go
+
+    def later(connection: Any, pid: int) -> None:
+        time.sleep(0.15)
+        go(connection, pid)
+
+    monkeypatch.setattr(launch, "_go", later)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret-of-the-host"
+    path.write_text("the host's")
+    return path
+
+
+class Caught:
+    """What the catcher printed of each process."""
+
+    def __init__(self, printed: str) -> None:
+        self.processes = [one.splitlines() for one in printed.split("caught\n")[1:]]
+        self.escapes = {line for one in self.processes for line in one if "escaped" in line}
+
+    def numbers(self, field: str) -> set[int]:
+        """The values of a field of /proc/PID/status that is a mask."""
+        return {
+            int(line.split()[1], 16)
+            for one in self.processes
+            for line in one
+            if line.startswith(field)
+        }
+
+    def links(self) -> set[str]:
+        """Where descriptors of theirs lead."""
+        return {
+            line.split(" ", 2)[2]
+            for one in self.processes
+            for line in one
+            if line.startswith("link fd/")
+        }
+
+
+@pytest.fixture
+def trap(box: Box, catcher: Path, secret: Path) -> Iterator["Trap"]:
+    trap = Trap(box, catcher, secret)
+    yield trap
+    trap.spring()
+
+
+class Trap:
+    """A container whose process 1 catches those that come in."""
+
+    def __init__(self, box: Box, catcher: Path, secret: Path) -> None:
+        self.box = box
+        (box.rootfs / "bin/catcher").write_bytes(catcher.read_bytes())
+        (box.rootfs / "bin/catcher").chmod(0o755)
+        box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), CAPS)
+        box.process["args"] = ["catcher", str(secret), "/tmp/until"]
+        self.made = box.create()
+        box.start()
+        self._await("ready\n")
+
+    def _await(self, word: str) -> None:
+        deadline = time.monotonic() + 20
+        while word not in os.pread(self.box.output.fileno(), 1 << 20, 0).decode():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def execute(self, **more: Any) -> None:
+        """A process comes in, as `exec` sends one."""
+        process: Any = COMES_IN | more
+        output = os.open("/dev/null", os.O_RDWR)
+        try:
+            came = launch.execute(
+                Process(self.made.pid),
+                check(self.box.config),
+                process,
+                cgroup=None,
+                stdio=(output, output, output),
+            )
+        finally:
+            os.close(output)
+        os.close(came.pidfd)
+        os.waitpid(came.pid, 0)
+
+    def spring(self) -> Caught:
+        """What was caught; the container ends."""
+        if self.made in self.box.running:
+            (self.box.rootfs / "tmp/until").touch()
+            self.box.wait(self.made)
+            self.printed = self.box.printed()
+        return Caught(self.printed)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *steps: str) -> None:
+    """Plans have none of these."""
+    add = Plan.add
+    monkeypatch.setattr(
+        Plan,
+        "add",
+        lambda self, step, *words: None if step in steps else add(self, step, *words),
+    )
+
+
+SECCOMP: Any = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}],
+}
+
+
+@pytest.mark.parametrize("no_new_privs", [True, False])
+def test_a_process_that_comes_in_has_nothing_but_what_its_command_has(
+    trap: Trap, no_new_privs: bool
+) -> None:
+    trap.box.linux["seccomp"] = SECCOMP
+    trap.execute(noNewPrivileges=no_new_privs)
+    caught = trap.spring()
+    assert caught.processes
+    assert caught.escapes == set()
+    for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
+        assert caught.numbers(field) == {0}
+    assert caught.numbers("CapBnd") == {1 << 5}
+    assert caught.numbers("Seccomp:") == {2}
+    assert {link.partition(":")[0] for link in caught.links()} == {"/dev/null", "socket"}
+
+
+def test_who_comes_in_as_a_user_is_that_user_when_it_is_seen(trap: Trap) -> None:
+    trap.execute(user={"uid": 1000, "gid": 1000})
+    users = {
+        line.split(maxsplit=1)[1]
+        for one in trap.spring().processes
+        for line in one
+        if line.startswith("Uid:")
+    }
+    assert users == {"\t".join(["1000"] * 4)}
+
+
+def test_a_filter_that_the_last_steps_would_break_leaves_no_other_right(trap: Trap) -> None:
+    """Without no_new_privs it takes CAP_SYS_ADMIN to set one, which is kept until then."""
+    rule = {"names": ["clone"], "action": "SCMP_ACT_ERRNO"}
+    trap.box.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    trap.execute(noNewPrivileges=False)
+    caught = trap.spring()
+    assert caught.escapes == set()
+    assert caught.numbers("CapPrm") == {1 << 21}
+
+
+def test_a_process_that_kept_its_descriptors_would_be_a_way_out(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "close")
+    trap.execute()
+    assert any(line.startswith("escaped fd/") for line in trap.spring().escapes)
+
+
+def test_a_process_that_kept_its_rights_would_be_taken_over(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "capabilities", "bounding")
+    trap.execute()
+    assert min(trap.spring().numbers("CapPrm")) & 1 << 21
+
+
+def join(trap: Trap, **process: Any) -> Caught:
+    """A container that is made in the process id namespace of the trap's."""
+    box = trap.box
+    path = f"/proc/{trap.made.pid}/ns/pid"
+    box.linux["namespaces"] = [one for one in box.linux["namespaces"] if one["type"] != "pid"]
+    box.linux["namespaces"].append({"type": "pid", "path": path})
+    box.process.update(COMES_IN | {"args": ["sleep", "0.3"]} | process)
+    made = box.create()
+    time.sleep(0.3)  # it waits to be started, and is looked at again
+    box.start()
+    assert box.wait(made) == 0
+    return trap.spring()
+
+
+@pytest.mark.parametrize("no_new_privs", [True, False])
+def test_the_init_of_a_container_that_shares_process_ids_has_nothing_either(
+    trap: Trap, no_new_privs: bool
+) -> None:
+    trap.box.linux["seccomp"] = SECCOMP
+    caught = join(trap, noNewPrivileges=no_new_privs)
+    assert caught.processes
+    assert caught.escapes == set()
+    for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
+        assert caught.numbers(field) == {0}
+    assert caught.numbers("CapBnd") == {1 << 5}
+    kinds = {link.partition(":")[0] for link in caught.links()}
+    assert kinds <= {"/dev/null", "socket", str(trap.box.output.name)} | {
+        link for link in kinds if "deleted" in link
+    }
+
+
+def test_an_init_that_waits_to_be_started_has_its_commands_rights_alone(box: Box) -> None:
+    """Who has got in by `exec` before sees it."""
+    box.process.update(COMES_IN)
+    box.linux["seccomp"] = SECCOMP
+    for no_new_privs in (True, False):
+        box.process["noNewPrivileges"] = no_new_privs
+        made = box.create()
+        status = Path(f"/proc/{made.pid}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        assert {fields[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
+        assert int(fields["CapBnd"], 16) == 1 << 5
+        links = {
+            os.readlink(f"/proc/{made.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{made.pid}/fd")
+        }
+        assert {link.partition(":")[0] for link in links if "deleted" not in link} == {
+            "/dev/null",
+            "socket",
+        }
+        os.kill(made.pid, 9)
+        box.wait(made)
+        (box.folder / launch.SOCKET).unlink()
