@@ -1487,6 +1487,16 @@ static void step_move_root(void)
 	must(sys(chdir, "/"), "chdir");
 }
 
+/*
+ * chroot PATH: for a container without a mount namespace. Who has CAP_SYS_CHROOT gets out of it; so the
+ * configuration may not grant that.
+ */
+static void step_chroot(void)
+{
+	must(sys(chdir, what), "chdir");
+	must(sys(chroot, "."), "chroot");
+}
+
 /* readonly PATH, recursively; what isn't there needs no protection. */
 static void step_readonly(void)
 {
@@ -2416,7 +2426,7 @@ static const struct {
 	STEP(loopback), STEP(unshare), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
 	STEP(propagation), STEP(bind), STEP(same), STEP(instead), STEP(filesystem), STEP(attributes), STEP(idmap),
 	STEP(layer), STEP(root), STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink),
-	STEP(pivot), STEP(move_root), STEP(readonly), STEP(null), STEP(mask), STEP(freeze_root),
+	STEP(pivot), STEP(move_root), STEP(chroot), STEP(readonly), STEP(null), STEP(mask), STEP(freeze_root),
 	STEP(console), STEP(streams), STEP(hook), STEP(apparmor), STEP(selinux), STEP(personality),
 	STEP(scheduler), STEP(affinity), STEP(memory_policy), STEP(io_priority), STEP(umask), STEP(bounding), STEP(user),
 	STEP(cwd), STEP(all_capabilities), STEP(capabilities), STEP(no_new_privs), STEP(seccomp),

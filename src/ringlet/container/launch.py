@@ -109,11 +109,6 @@ def create(
     from ringlet.container.idmap import cgroup_owner, map_ids  # `start` needs none of it
     from ringlet.container.plan import Descriptors, creation
 
-    if not any(one["type"] == "mount" for one in config.get("linux", {}).get("namespaces", ())):
-        raise LaunchError(
-            "the container has no mount namespace of its own",
-            'add {"type": "mount"} to linux.namespaces: its mounts would be the host\'s',
-        )
     opened = _Opened()
     try:
         waiting = opened.add(_listen(folder)) if connection is None else connection
@@ -232,6 +227,11 @@ def execute(
     """
     from ringlet.container.plan import Descriptors, execution
 
+    if not any(one["type"] == "mount" for one in config.get("linux", {}).get("namespaces", ())):
+        raise LaunchError(
+            "no process can join a container without a mount namespace: its root is not known",
+            'create it with {"type": "mount"} in linux.namespaces',
+        )
     opened = _Opened()
     try:
         try:

@@ -126,7 +126,8 @@ def creation(
             plan, config, bundle, known=known, idmap_root=idmap_root, layer=layer
         )
 
-    if privileged:
+    mounts = "mount" in namespaces  # else it has its starter's, in which nothing is changed
+    if privileged and mounts:
         open_sources(idmap_root=idmap_root)
     # With the host's rights where they do; a user namespace gives others, and takes these.
     others = [one for one in joined if one[1] != NAMESPACES["user"]]
@@ -155,6 +156,8 @@ def creation(
     if pid_namespace:
         plan.add("pids", pid_namespace)
         plan.add("join_pids", pid_namespace)
+    if namespaces.get("mount"):  # a copy of it: others in there keep their root and their mounts
+        plan.add("unshare", "mount", NAMESPACES["mount"])
     if "cgroup" in new:
         plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # of the cgroup that it is in by now
     if "time" in new:
@@ -163,9 +166,10 @@ def creation(
     if not no_new_keyring:
         plan.add("keyring")
     _name_things(plan, config, linux, new)
-    if not privileged:
+    if not privileged and mounts:
         open_sources(idmap_root=False)
-    plan_mounts.build_root(plan, config, bundle, cgroup=cgroup, new=new)
+    if mounts:
+        plan_mounts.build_root(plan, config, bundle, cgroup=cgroup, new=new)
     hooks = config.get("hooks", {})
     if any(hooks.get(point) for point in MOUNTED_HOOKS):
         plan.add("mounted")
@@ -176,7 +180,10 @@ def creation(
         ours = [f"{name}={value}" for name, value in os.environ.items()]
         _add_hook(plan, "createContainer", hook, state("creating"), ours)
     plan.add("stage", STAGES[1])
-    plan.add("move_root" if no_pivot else "pivot")
+    if mounts:
+        plan.add("move_root" if no_pivot else "pivot")
+    else:
+        plan.add("chroot", os.path.join(bundle, config["root"]["path"]))
     plan.add("stage", STAGES[2])
     terminal = process.get("terminal") and console is not None
     if terminal:

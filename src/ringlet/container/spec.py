@@ -15,6 +15,7 @@ from ringlet.container.spec_check import (
     apply,
     array,
     flag,
+    inside,
     mapping,
     nonempty,
     record,
@@ -143,11 +144,6 @@ def _host_name(value: object) -> str:
     return name
 
 
-def _destination(value: object) -> str:
-    """A path in the container; a relative one begins at its root. None ends with a slash."""
-    return f"/{nonempty(value).strip('/')}"
-
-
 def _mountable(mount: "Mount") -> None:
     options = mount.get("options", ())
     if "bind" in options or "rbind" in options:
@@ -169,6 +165,36 @@ def _host_names_of_its_own(config: "Config") -> None:
                 'add {"type": "uts"} to linux.namespaces',
                 key,
             )
+
+
+def _mounts_of_its_own(config: "Config") -> None:
+    """Without a mount namespace it has its starter's, in which nothing may be changed."""
+    linux = config.get("linux", {})
+    if namespace(linux, "mount") is not None:
+        return
+    for place, value in (
+        ("mounts", config.get("mounts")),
+        ("root.readonly", config["root"].get("readonly")),
+        *(
+            (f"linux.{key}", linux.get(key))
+            for key in ("maskedPaths", "readonlyPaths", "rootfsPropagation", "devices")
+        ),
+        ("process.terminal", config.get("process", {}).get("terminal")),
+    ):
+        if value:
+            raise FieldError(
+                "it takes a mount namespace of the container's own",
+                'add {"type": "mount"} to linux.namespaces, or leave this out',
+                place,
+            )
+    sets: Any = config.get("process", {}).get("capabilities", {})
+    held = {name for names in sets.values() for name in names}
+    for name in sorted(held & {"CAP_SYS_ADMIN", "CAP_SYS_CHROOT"}):
+        raise FieldError(
+            f"with {name} a process gets out of a root without a mount namespace of its own",
+            f'leave out {name}, or add {{"type": "mount"}} to linux.namespaces',
+            "process.capabilities",
+        )
 
 
 def _one_domain_name(config: "Config") -> None:
@@ -236,7 +262,7 @@ def _is_mapped(number: int, mappings: "list[IdMapping]") -> bool:
 
 
 _MOUNT = record(
-    {"destination": _destination},
+    {"destination": inside},
     {
         "type": text,
         "source": text,
@@ -259,5 +285,12 @@ _CONFIG = record(
         # Who asks for a machine of its own must not get a container that shares the host's kernel.
         "vm": refuse("containers are not run in virtual machines", "use ringlet boot for those"),
     },
-    (_host_names_of_its_own, _one_domain_name, _hooks_can_start, _mounts_can_map, _user_is_mapped),
+    (
+        _host_names_of_its_own,
+        _one_domain_name,
+        _hooks_can_start,
+        _mounts_can_map,
+        _user_is_mapped,
+        _mounts_of_its_own,
+    ),
 )

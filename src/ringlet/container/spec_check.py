@@ -6,6 +6,8 @@ comes back as a new one that has the known fields alone, without those that are 
 programs that write the files null is no value.
 """
 
+import os
+
 from ringlet.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -89,6 +91,19 @@ def absolute(value: object) -> str:
     if not path.startswith("/"):
         raise FieldError(f"{shown(path)} is not an absolute path", "begin it with a /")
     return path
+
+
+def inside(value: object) -> str:
+    """A path in the container: absolute, and in its shortest form, so that paths can be compared.
+
+    Source: config.md ("Mounts"): a relative one begins at the root.
+    """
+    return os.path.normpath(f"/{nonempty(value).lstrip('/')}")
+
+
+def absolute_inside(value: object) -> str:
+    """The same, of a path that has to be absolute."""
+    return inside(absolute(value))
 
 
 def flag(value: object) -> bool:

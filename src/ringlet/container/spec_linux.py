@@ -11,6 +11,7 @@ from ringlet.container.spec_check import (
     UINT64,
     FieldError,
     absolute,
+    absolute_inside,
     array,
     integer,
     mapping,
@@ -201,7 +202,7 @@ ID_MAPPINGS = array(
     most=340,
 )
 _DEVICE = record(
-    {"type": one_of("type", ("c", "b", "u", "p")), "path": absolute},
+    {"type": one_of("type", ("c", "b", "u", "p")), "path": absolute_inside},
     # Engines copy the mode of a device on the host, with the bits of its type.
     {"major": MAJOR, "minor": MINOR, "fileMode": UINT32, "uid": ID, "gid": ID},
     (_numbered,),
@@ -232,8 +233,8 @@ linux = record(
         "rootfsPropagation": one_of(
             "propagation", (*PROPAGATIONS, *(f"r{name}" for name in PROPAGATIONS))
         ),
-        "maskedPaths": array(absolute),
-        "readonlyPaths": array(absolute),
+        "maskedPaths": array(absolute_inside),
+        "readonlyPaths": array(absolute_inside),
         "mountLabel": text,
         "personality": record({"domain": one_of("domain", DOMAINS)}, {"flags": array(_FLAG)}),
         "intelRdt": refuse("Intel RDT is not supported", "leave it out"),
