@@ -351,6 +351,8 @@ static int make(const char *path, mode_t type)
 	char *last_slash;
 	int tries = 0;
 
+	if (length(path) >= PATH_SIZE) /* before any folder of it is made */
+		fail("the path is too long", ENAMETOOLONG);
 	append(rest, sizeof(rest), path);
 	/* Most often it's the last part alone, and the kernel walks faster than what follows. */
 	if ((last_slash = find_last(rest, '/')) && last_slash > rest) {
@@ -1497,6 +1499,17 @@ static void step_chroot(void)
 	must(sys(chroot, "."), "chroot");
 }
 
+/* What is mounted over the root would be beside it: the process's root stays the one below. */
+static void refuse_root(int target)
+{
+	struct stat status, top;
+
+	must(sys(fstat, target, &status), "fstat");
+	must(sys(fstat, root, &top), "fstat");
+	if (status.st_dev == top.st_dev && status.st_ino == top.st_ino && mount_id(target) == mount_id(root))
+		fail("it is the root itself, for which there is root.readonly", EINVAL);
+}
+
 /* readonly PATH, recursively; what isn't there needs no protection. */
 static void step_readonly(void)
 {
@@ -1507,6 +1520,7 @@ static void step_readonly(void)
 	if (target == -ENOENT || target == -ENOTDIR)
 		return;
 	must(target, "open");
+	refuse_root(target);
 	tree = must(sys(open_tree, target, "",
 			OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE),
 		    "open_tree");
@@ -1546,6 +1560,7 @@ static void step_mask(void)
 	if (target == -ENOENT || target == -ENOTDIR)
 		return;
 	must(target, "open");
+	refuse_root(target);
 	is_folder = is_type(target, S_IFDIR);
 	first = is_folder ? &first_folder : &first_file;
 	if (*first >= 0) {
@@ -2142,8 +2157,12 @@ static const char *home_of(uid_t user)
 
 	if (fd < 0 || !is_type(fd, S_IFREG))
 		left = 0;
-	while (left > 0 && (count = sys(read, fd, bytes, sizeof(bytes))) > 0) {
+	while (left > 0 && (count = sys(read, fd, bytes, sizeof(bytes))) >= 0) {
 		left -= count;
+		if (!count) { /* the last line may have no end */
+			bytes[count++] = '\n';
+			left = 0;
+		}
 		for (long i = 0; i < count; i++) {
 			char *field = entry, *end;
 

@@ -197,13 +197,6 @@ def test_namespaces_are_joined_by_path(box: Box, tmp_path: Path, user: bool) -> 
     assert namespace(second.pid, "mnt") != namespace(first.pid, "mnt")
 
 
-def test_without_a_mount_namespace_it_is_refused(box: Box) -> None:
-    box.linux["namespaces"] = [{"type": "pid"}]
-    box.config["mounts"] = []
-    with pytest.raises(LaunchError, match="mount namespace"):
-        box.create()
-
-
 def test_ids_are_mapped(box: Box) -> None:
     box.new("user")
     box.process["user"] = {"uid": 7, "gid": 8, "additionalGids": [9]}

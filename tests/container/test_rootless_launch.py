@@ -27,7 +27,6 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
 # What takes rights of the host's root: no namespace without one of users, an idmapped mount, a
 # device that isn't there, a cgroup, or that the test itself is root. Those of a user's are below.
 del test_those_that_arent_named_are_the_hosts  # noqa: F821
-del test_without_a_mount_namespace_it_is_refused  # noqa: F821
 del test_namespaces_are_joined_by_path  # noqa: F821
 del test_on_a_host_that_shares_its_mounts_nothing_shows_there  # noqa: F821
 del test_an_idmapped_mount  # noqa: F821
