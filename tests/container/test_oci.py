@@ -213,10 +213,14 @@ def test_the_life_that_engines_lead(bundle: Bundle, tmp_path: Path) -> None:
     assert bundle.left() == []
 
 
-def test_a_created_container_can_be_deleted(bundle: Bundle) -> None:
+def test_a_created_container_is_deleted_only_by_force(bundle: Bundle) -> None:
+    """The specification: deletion of what isn't stopped has no effect, and is an error."""
     bundle.write("true")
     assert bundle.oci("create", "--bundle", str(bundle.path), "one").returncode == 0
-    assert bundle.oci("delete", "one").returncode == 0
+    answer = bundle.oci("delete", "one")
+    assert (answer.returncode, "not stopped: created" in answer.stderr) == (1, True)
+    assert bundle.state()["status"] == "created"
+    assert bundle.oci("delete", "--force", "one").returncode == 0
     assert bundle.left() == []
 
 

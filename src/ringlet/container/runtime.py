@@ -293,7 +293,7 @@ class Runtime:
 
                 container.data["cgroup"] = find_cgroup(container)
             status = self.status(container)
-            if not force and status not in ("stopped", "created"):
+            if not force and status != "stopped":
                 raise StateError(
                     f"cannot delete container {id} that is not stopped: {status}",
                     f"kill it first, or: delete --force {id}",
