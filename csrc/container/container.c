@@ -1113,7 +1113,7 @@ static long lookup_protected(const char *path)
 }
 
 /*
- * attach TARGET SLOT LINKS: mounts it there. What isn't there is made, of the kind of the mount.
+ * attach TARGET SLOT LINKS KEPT: mounts it there, and with KEPT 1 the slot stays, to change it later. What isn't there is made, of the kind of the mount.
  * With LINKS 0, the path may have none: procfs and sysfs have to be where they seem to be.
  */
 static void step_attach(void)
@@ -1143,7 +1143,8 @@ static void step_attach(void)
 			*slot = -1;
 		}
 	}
-	close_fd(slot);
+	if (!number())
+		close_fd(slot);
 }
 
 /* at TARGET SLOT: what is mounted there already, to change it. */

@@ -122,8 +122,10 @@ def test_a_chmod_by_name_would_change_it(tmp_path: Path) -> None:
     os.mkfifo(node)
     link.symlink_to(file)
     with exchanging(node, link):
-        for _ in range(ROUNDS):
+        for _ in range(100 * ROUNDS):
             node.chmod(0o4777)
+            if stat.S_IMODE(file.stat().st_mode) != 0o600:
+                break
     assert stat.S_IMODE(file.stat().st_mode) == 0o4777
 
 

@@ -35,6 +35,13 @@ def test_a_root_is_readonly_without_what_is_mounted_in_it(box: Box) -> None:
     assert not (box.rootfs / "a").exists()
 
 
+def test_a_dev_that_is_read_only_has_its_devices(box: Box) -> None:
+    for mount in box.config["mounts"]:
+        if mount["destination"] == "/dev":
+            mount["options"].append("ro")
+    assert box.run("echo > /dev/null && test -L /dev/fd && ! touch /dev/a 2> /dev/null") == ""
+
+
 def test_a_bind_shows_the_hosts_files(box: Box, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/file").write_text("here\n")

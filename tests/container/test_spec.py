@@ -224,7 +224,8 @@ def test_the_user_is_in_the_containers_user_namespace(key: str) -> None:
     beyond = 65536
     change = (f"process.user.{key}", [0, beyond] if key == "additionalGids" else beyond)
     assert refusal(change).startswith(f"config.json: process.user.{key}: 65536 is not mapped")
-    namespaces = [{"type": "uts"}, {"type": "user", "path": "/proc/1/ns/user"}]
+    namespaces = [{"type": "uts"}, {"type": "mount"}]
+    namespaces.append({"type": "user", "path": "/proc/1/ns/user"})
     more = [("linux.namespaces", namespaces), ("linux.sysctl", {}), ("linux.timeOffsets", {})]
     more.append(("linux.netDevices", {}))
     assert check(changed(change, *more))

@@ -194,6 +194,9 @@ def _is_bind(mount: "Mount", options: _Options) -> bool:
 def protect(plan: "Plan", config: "Config") -> None:
     """What isn't to be seen or written, once all is mounted."""
     linux = config.get("linux", {})
+    for slot, mount in enumerate(config.get("mounts", ()), 1):
+        if _is_made_ready(mount):
+            plan.add("attributes", mount["destination"], slot, 0, _ATTRIBUTES["ro"][0], 0, 0)
     for path in linux.get("maskedPaths", ()):
         plan.add("mask", path)
     for path in linux.get("readonlyPaths", ()):  # copies, which take the masks in them along
@@ -229,10 +232,22 @@ def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int, label
         plan.add("filesystem", target, slot, kind, source, writable, *data)
         if "tmpcopyup" in options.names:
             plan.add("copyup", target, slot)
+        if _is_made_ready(mount):
+            read_only = 0  # what is made in it comes first: `protect`
         if read_only or attributes.propagation:
             plan.add("attributes", target, slot, 0, read_only, 0, attributes.propagation)
         options.recursive.add_to(plan, target, slot)
-    plan.add("attach", target, slot, int(kind not in ("proc", "sysfs")))
+    links = int(kind not in ("proc", "sysfs"))
+    plan.add("attach", target, slot, links, int(_is_made_ready(mount)))
+
+
+def _is_made_ready(mount: "Mount") -> bool:
+    """Whether devices and links, and the console's file, are made in it before it is read-only."""
+    if mount["destination"] != "/dev" or mount.get("type") != "tmpfs":
+        return False
+    options = _Options(mount.get("options", []))
+    read_only = options.attributes.set & _ATTRIBUTES["ro"][0]
+    return bool(read_only) and not options.names & {"bind", "rbind", "remount"}
 
 
 def _mount_cgroups(
@@ -255,7 +270,7 @@ def _mount_cgroups(
     plan.add("filesystem", target, 0, "tmpfs", "cgroup", attributes & ~1, "mode=755")
     if propagation:
         plan.add("attributes", target, 0, 0, 0, 0, propagation)
-    plan.add("attach", target, 0, 1)
+    plan.add("attach", target, 0, 1, 0)
     for name, folder in hierarchies.items():
         place = f"{target}/{name.removeprefix('name=') or 'unified'}"
         _mount_hierarchy(plan, place, folder, name, attributes, propagation, own=own)
@@ -316,7 +331,7 @@ def _mount_hierarchy(
         plan.add("attributes", target, 0, 1, attributes, 0, _PROPAGATION["slave"])
     if propagation:
         plan.add("attributes", target, 0, 0, 0, 0, propagation)
-    plan.add("attach", target, 0, 1)
+    plan.add("attach", target, 0, 1, 0)
 
 
 def _add_device(plan: "Plan", device: "Device", *, needed: bool) -> None:
