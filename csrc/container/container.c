@@ -1,7 +1,7 @@
 /*
  * container.c: what happens between clone and exec.
  *
- * A static program, run from a sealed memory file by ringlet.container.launch. It carries out a
+ * A static program, run from a sealed memory file by ringlet.container.helper. It carries out a
  * plan, whose lines are steps, in the order in which the plan has them: `STEP WHAT [WORD...]`. In a
  * word, %XX is the byte of that hexadecimal number. A step is a function of this file, step_STEP,
  * found by the table at the end; the order is the security, and stands in ringlet.container.plan.

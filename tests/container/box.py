@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ringlet.container import launch
-from ringlet.container.launch import Launched, LaunchError
+from ringlet.container.helper import Launched, LaunchError
 from ringlet.container.spec import check
 
 from .rootfs import make_rootfs

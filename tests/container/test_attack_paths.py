@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from ringlet.container import launch
-from ringlet.container.launch import LaunchError
+from ringlet.container.helper import LaunchError
 from ringlet.container.spec import SpecError
 
 from .box import Box

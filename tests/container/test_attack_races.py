@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from ringlet.container import launch
-from ringlet.container.launch import LaunchError
+from ringlet.container.helper import LaunchError
 
 from .box import Box
 

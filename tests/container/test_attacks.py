@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import launch
+from ringlet.container import helper
 from ringlet.container.config import ContainerConfig
 from ringlet.container.sandbox import Container
 from ringlet.container.spec_names import CAPABILITIES
@@ -57,7 +57,7 @@ def digest(path: str) -> str:
 
 def test_the_runtimes_program_cant_be_overwritten(run: Run, bundle: Bundle) -> None:
     """CVE-2019-5736: /proc/self/exe of a process that has just come in was the host's runtime."""
-    programs = [launch.HELPER, os.path.realpath(sys.executable)]
+    programs = [helper.HELPER, os.path.realpath(sys.executable)]
     before = [digest(program) for program in programs]
     script = "for p in self 1 $$; do echo broken > /proc/$p/exe; done; true"
     assert run("sh", "-c", script)[0] == 0
@@ -96,17 +96,17 @@ def overwrite_what_comes_in(box: Box) -> None:
 def test_a_program_that_comes_in_is_sealed(box: Box) -> None:
     """CVE-2019-5736, where nothing but the seal is left."""
     overwrite_what_comes_in(box)
-    program = Path(launch.HELPER).read_bytes()
-    assert os.pread(launch._helper_fd(), len(program) + 1, 0) == program
+    program = Path(helper.HELPER).read_bytes()
+    assert os.pread(helper._helper_fd(), len(program) + 1, 0) == program
 
 
 def test_a_program_on_the_disk_would_be_overwritten(
     box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "helper"
-    shutil.copy(launch.HELPER, program)
+    shutil.copy(helper.HELPER, program)
     with open(program, "rb") as file:
-        monkeypatch.setattr(launch, "_helper", file.fileno())
+        monkeypatch.setattr(helper, "_helper", file.fileno())
         overwrite_what_comes_in(box)
     assert program.read_bytes() == b"broken\n"
 

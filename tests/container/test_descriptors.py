@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.launch import LaunchError
+from ringlet.container.helper import LaunchError
 from ringlet.container.plan import Plan
 
 from .box import Box

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ringlet.container import guard
-from ringlet.container.launch import LaunchError
+from ringlet.container.helper import LaunchError
 from ringlet.container.plan import Plan
 
 from .rootfs import make_rootfs

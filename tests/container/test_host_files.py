@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.launch import LaunchError
+from ringlet.container.helper import LaunchError
 from ringlet.container.spec import SpecError
 
 from .box import Box, namespace

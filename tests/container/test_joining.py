@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import launch
+from ringlet.container import helper, launch
 from ringlet.container.plan import Plan
 from ringlet.container.spec import check
 from ringlet.container.state import Process
@@ -48,13 +48,13 @@ def catcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _there_is_time_to_catch_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What can be done with luck is done surely: each new process waits before it goes on."""
-    go = launch._go
+    go = helper._go
 
     def later(connection: Any, pid: int) -> None:
         time.sleep(0.15)
         go(connection, pid)
 
-    monkeypatch.setattr(launch, "_go", later)
+    monkeypatch.setattr(helper, "_go", later)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import launch, plan
-from ringlet.container.launch import Launched, LaunchError
+from ringlet.container import helper, launch, plan
+from ringlet.container.helper import Launched, LaunchError
 from ringlet.container.spec import check
 from ringlet.container.state import Process
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
 
 
 def test_a_container_waits_until_it_is_started(box: Box, held: Any) -> None:
-    launch._helper_fd()  # is kept
+    helper._helper_fd()  # is kept
     before = held().descriptors
     made = box.create("echo hello")
     assert box.printed() == ""
@@ -316,7 +316,7 @@ def test_a_user_without_rights_has_a_container() -> None:
             return
         status = 1
         try:
-            launch._helper_fd()
+            helper._helper_fd()
             check(box.config)  # imports what it needs while it can
             os.setgroups([])
             os.setresgid(1234, 1234, 1234)

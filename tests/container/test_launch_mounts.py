@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.launch import LaunchError
+from ringlet.container.helper import LaunchError
 from ringlet.errors import ConfigError
 
 from .box import Box

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.container.launch import LaunchError
+from ringlet.container.helper import LaunchError
 from ringlet.container.plan_process import lacking_capabilities
 from ringlet.container.spec_names import CAPABILITIES
 

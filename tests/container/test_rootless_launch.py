@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import launch
-from ringlet.container.launch import LaunchError
+from ringlet.container import helper
+from ringlet.container.helper import LaunchError
 from ringlet.container.spec import SpecError
 
 from ..nested.needs import lacks
@@ -67,7 +67,7 @@ def tmp_path(somebody: User) -> Path:  # noqa: F811
 def box(request: pytest.FixtureRequest, somebody: User) -> Iterator[UserBox]:  # noqa: F811
     if request.param == "ranges" and not has_newuidmap():
         lacks("newuidmap and newgidmap: apt install uidmap")
-    launch._helper_fd()  # the user may not be able to read it
+    helper._helper_fd()  # the user may not be able to read it
     with somebody.acting():
         box = UserBox(somebody.folder, somebody.maps(ranges=request.param == "ranges"))
         yield box

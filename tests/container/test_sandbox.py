@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import guard, launch
+from ringlet.container import guard, helper
 from ringlet.container.config import ContainerConfig
 from ringlet.container.relay import ConsoleSocket
 from ringlet.container.sandbox import Container, ContainerResult
@@ -43,7 +43,7 @@ def cgroups() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
-    launch._helper_fd()  # is kept, for the next container
+    helper._helper_fd()  # is kept, for the next container
     guard.watch(os.getpid())  # its guard, too
     mounts, fds = Path("/proc/self/mountinfo").read_text(), len(os.listdir("/proc/self/fd"))
     before = cgroups()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from ringlet.container.launch import Launched
+    from ringlet.container.helper import Launched
     from ringlet.container.notify import Notify
     from ringlet.container.relay import ConsoleSocket, Relay
     from ringlet.container.runtime import Runtime

@@ -73,7 +73,7 @@ def _run(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
 
 
 def _creation(values: "Values") -> "dict[str, Any]":
-    from ringlet.container.launch import check_descriptors
+    from ringlet.container.helper import check_descriptors
 
     check_descriptors()
     return {

@@ -58,7 +58,7 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def _start() -> socket:
-    from ringlet.container.launch import run_alone
+    from ringlet.container.helper import run_alone
     from ringlet.container.plan import Descriptors, Plan
 
     plan, descriptors = Plan(), Descriptors(0)

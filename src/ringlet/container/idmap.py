@@ -27,7 +27,7 @@ def map_ids(pid: int, config: "Config") -> None:
 
     Raises LaunchError.
     """
-    from ringlet.container.launch import LaunchError
+    from ringlet.container.helper import LaunchError
 
     try:
         _map_ids(pid, config)
@@ -91,7 +91,7 @@ def _write(pid: int, name: str, mappings: "list[IdMapping]") -> None:
 
 
 def _write_text(pid: int, name: str, text: str) -> None:
-    from ringlet.container.launch import LaunchError
+    from ringlet.container.helper import LaunchError
 
     try:
         fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
@@ -110,7 +110,7 @@ def _write_text(pid: int, name: str, text: str) -> None:
 def _run(program: str, pid: int, mappings: "list[IdMapping]") -> None:
     from subprocess import run
 
-    from ringlet.container.launch import LaunchError
+    from ringlet.container.helper import LaunchError
 
     words = [
         str(number)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ringlet.container.cgroups import Cgroup
-    from ringlet.container.launch import Launched
+    from ringlet.container.helper import Launched
     from ringlet.container.notify import Notify
     from ringlet.container.spec_types import Config, Linux, Resources
     from ringlet.container.spec_types import Process as ProcessConfig

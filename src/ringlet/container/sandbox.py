@@ -102,6 +102,7 @@ class Container(Closing):
         from ringlet.container import guard, launch
         from ringlet.container.cgroups import Cgroups
         from ringlet.container.describe import layer
+        from ringlet.container.helper import LaunchError
 
         config = cast("Config", description)  # as `spec.check` would have it: a test holds that
         cgroups = Cgroups.find()
@@ -136,7 +137,7 @@ class Container(Closing):
                         connection=theirs.fileno(),
                     )
                     break
-                except launch.LaunchError as error:
+                except LaunchError as error:
                     if error.step != "idmap" or error.what in unmapped:
                         raise
                     unmapped.add(error.what)
