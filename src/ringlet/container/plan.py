@@ -260,9 +260,11 @@ def execution(
         plan.add("await")
     plan_process.prepare(plan, process)
     plan_process.set_labels(plan, process)
+    plan.add("hidden")  # from those who share the host's process ids
     plan.add("enter", "", descriptors.give(pidfd), namespaces)
     if namespaces & NAMESPACES["user"]:
         plan.add("become")
+        plan.add("hidden")  # a change of ids takes it back where fs.suid_dumpable is 1
     plan.add("keyring")
     terminal = process.get("terminal") and console is not None
     if terminal:
@@ -282,7 +284,7 @@ def execution(
     plan_process.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )
-    plan.add("hidden")  # a change of ids would take it back where fs.suid_dumpable is 1
+    plan.add("hidden")  # after the last change of ids
     plan.add("clone", "container", 0)
     plan.add("await")
     plan.add("session")
