@@ -6,6 +6,7 @@ A machine that lacks it skips the test, with the reason; CI (`CI=true`) fails in
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -105,6 +106,8 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background jobs ignore it, and so would each program that a test wants to end by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for marker, (what, _) in NEEDS.items():
         config.addinivalue_line("markers", f"{marker}: the test needs {what}")
     config.addinivalue_line("markers", "slow: the test takes long, and `make test-slow` runs it")
