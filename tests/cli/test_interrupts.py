@@ -108,7 +108,7 @@ CASES = [
 def test_a_signal_at_some_times_leaves_nothing(
     tmp_path: Path, case: Callable[[Path, int], None]
 ) -> None:
-    case(tmp_path, 5)
+    case(tmp_path, 3)
 
 
 @pytest.mark.slow
@@ -116,4 +116,4 @@ def test_a_signal_at_some_times_leaves_nothing(
 def test_a_signal_at_many_times_leaves_nothing(
     tmp_path: Path, case: Callable[[Path, int], None]
 ) -> None:
-    case(tmp_path, 100)
+    case(tmp_path, 30)

@@ -56,6 +56,7 @@ def test_no_configuration_changes_the_host_or_lets_a_container_reach_it(folder: 
         assert report["made"] > count / 4  # the others are refused, which is well, too
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("without", "what"),
     [

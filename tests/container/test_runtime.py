@@ -206,19 +206,28 @@ def killed(number: int, words: list[str], bundle: Bundle) -> bool:
     return answer.returncode == -9
 
 
-def test_killed_at_any_step_of_a_run_nothing_is_left_after_deletion(bundle: Bundle) -> None:
+def lines_apart(few: int, many: int) -> pytest.MarkDecorator:
+    """Every so many lines: a few of them, and, where there is time, many."""
+    return pytest.mark.parametrize("lines", [few, pytest.param(many, marks=pytest.mark.slow)])
+
+
+@lines_apart(31, 5)
+def test_killed_at_any_step_of_a_run_nothing_is_left_after_deletion(
+    bundle: Bundle, lines: int
+) -> None:
     bundle.write("true")
     number = 1
     while killed(number, ["run", "--bundle", str(bundle.path), "one"], bundle):
         answer = bundle.oci("delete", "--force", "one")
         assert answer.returncode == 0, (number, answer.stderr)
         assert bundle.left() == [], number
-        number += 5
+        number += lines
     assert number > 500
     assert bundle.left() == []
 
 
-def test_killed_at_any_step_of_deletion_it_can_be_done_again(bundle: Bundle) -> None:
+@lines_apart(17, 3)
+def test_killed_at_any_step_of_deletion_it_can_be_done_again(bundle: Bundle, lines: int) -> None:
     bundle.write("sleep 1000")
     number = 1
     while True:
@@ -229,7 +238,7 @@ def test_killed_at_any_step_of_deletion_it_can_be_done_again(bundle: Bundle) -> 
         answer = bundle.oci("delete", "--force", "one")
         assert answer.returncode == 0, (number, answer.stderr)
         assert bundle.left() == [], number
-        number += 3
+        number += lines
     assert number > 50
     assert bundle.left() == []
 

@@ -58,7 +58,7 @@ def kernel_allows(program: bytes, *calls: tuple[int, ...]) -> list[bool]:
     data=st.data(),
     probes=st.lists(st.tuples(*[LONG] * 6), min_size=1, max_size=6),
 )
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_it_is_what_the_kernel_does_with_any_program(
     data: st.DataObject, probes: list[tuple[int, ...]]
 ) -> None:
@@ -83,7 +83,7 @@ def test_it_is_what_the_kernel_does_with_any_program(
     ),
     probes=st.lists(st.tuples(*[LONG] * 6), min_size=1, max_size=6),
 )
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_it_is_what_the_kernel_does_with_libseccomps(
     operators: list[tuple[str, int, int, int]], probes: list[tuple[int, ...]]
 ) -> None:
