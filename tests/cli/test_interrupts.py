@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ..container.rootfs import make_rootfs
+from ..leftovers import cgroups
 from .command import ENVIRONMENT
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "ringlet"
@@ -72,13 +73,10 @@ def _initramfs(tmp_path: Path, times: int) -> None:
 def _run(tmp_path: Path, times: int) -> None:
     rootfs = make_rootfs(tmp_path / "rootfs")
 
-    def cgroups() -> set[Path]:
-        return set(Path("/sys/fs/cgroup").glob("**/ringlet-run-*"))
-
-    before = cgroups()
+    before = cgroups("ringlet-run-")
 
     def left() -> set[Path]:
-        return cgroups() - before
+        return cgroups("ringlet-run-") - before
 
     interrupt(["run", str(rootfs), "--", "true"], 0.4, left, times)
     interrupt(["run", str(rootfs), "--json", "--", "sleep", "0.1"], 0.4, left, times)

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ..leftovers import cgroups
+
 OCI = [sys.executable, "-c", "from ringlet.container.oci import main; main()"]
 APPLETS = ["cat", "echo", "head", "id", "kill", "ls", "sh", "sleep", "stty", "tail", "true"]
 
@@ -72,8 +74,7 @@ class Bundle:
     def left(self) -> list[str]:
         """What there is of it that shouldn't be, once it has been deleted."""
         left = [str(path) for path in self.root.glob("*")]
-        for path in Path("/sys/fs/cgroup").glob(f"**/*{self.config['linux']['cgroupsPath'][1:]}*"):
-            left.append(str(path))
+        left += map(str, cgroups(self.config["linux"]["cgroupsPath"][1:]))
         for mounts in Path("/proc").glob("[0-9]*/mountinfo"):
             try:
                 text = mounts.read_text()

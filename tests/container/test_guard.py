@@ -16,6 +16,7 @@ from ringlet.container import guard
 from ringlet.container.helper import LaunchError
 from ringlet.container.plan import Plan
 
+from ..leftovers import cgroups
 from .rootfs import make_rootfs
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
@@ -46,16 +47,12 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_rootfs(tmp_path_factory.mktemp("guard") / "rootfs")
 
 
-def cgroups() -> set[Path]:
-    return set(Path("/sys/fs/cgroup").glob("**/ringlet-run-*"))
-
-
 @pytest.fixture(autouse=True)
 def _a_killed_process_leaves_no_cgroup() -> Iterator[None]:
-    before = cgroups()
+    before = cgroups("ringlet-run-")
     yield
     deadline = time.monotonic() + 10
-    while left := cgroups() - before:
+    while left := cgroups("ringlet-run-") - before:
         assert time.monotonic() < deadline, left
         time.sleep(0.01)
 
@@ -207,8 +204,8 @@ def test_killed_at_any_moment_a_run_leaves_neither_process_nor_cgroup(rootfs: Pa
 
 
 def test_of_many_containers_the_guard_removes_all_cgroups(rootfs: Path) -> None:
-    before = cgroups()
+    before = cgroups("ringlet-run-")
     with Maker(rootfs, *["sleep 600"] * 5) as maker:
-        assert len({path.name for path in cgroups() - before}) == 5
+        assert len({path.name for path in cgroups("ringlet-run-") - before}) == 5
         maker.kill()
         wait_until_none_is_alive(maker.pids)

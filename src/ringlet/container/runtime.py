@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from ringlet.container.spec_types import Config, Linux, Resources
     from ringlet.container.spec_types import Process as ProcessConfig
 
+_RESERVE = 4 << 20  # bytes
+
 SIGKILL = 9  # of the module signal, whose import takes a tenth of a whole `run`
 
 
@@ -43,6 +45,8 @@ class Runtime:
         self.store = store
         self.log = log
         self.may_lack = may_lack
+        # What fails for want of memory can be undone with this; untouched, it takes none.
+        self._reserve: bytearray | None = bytearray(_RESERVE)
 
     def create(
         self,
@@ -279,6 +283,7 @@ class Runtime:
 
         With `init`, only of the one that this process is the first of.
         """
+        self._reserve = None
         try:
             container = self.store.open(id, mend=force)
         except StateError:
@@ -398,6 +403,7 @@ class Runtime:
 
     def _destroy(self, container: Record) -> None:
         """Ends and removes everything of it, as far as it has come to be. Can be done again."""
+        self._reserve = None
         self.log.debug(f"{container.id}: what there is of it is removed")
         init, cgroup = container.init, self.cgroup(container)
         if init is not None:

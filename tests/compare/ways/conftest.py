@@ -13,6 +13,7 @@ from ringlet.compare.lab import Lab
 from ringlet.compare.ways import OPTIONAL, Request, Unavailable, Way, load
 
 from ...conftest import Held
+from ...leftovers import cgroups
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +69,7 @@ class Left:
         self.held = Held()
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
         self.processes = children.split()
-        self.cgroups = sorted(map(str, Path("/sys/fs/cgroup").glob("**/ringlet-*")))
+        self.cgroups = sorted(map(str, cgroups("ringlet-")))
         self.states = sorted(map(str, lab.folder.glob("*/state/*")))
         self.pidfiles = sorted(map(str, lab.folder.glob("*/*.pid")))
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
