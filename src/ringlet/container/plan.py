@@ -201,9 +201,8 @@ def creation(
     plan_process.become_user(plan, process, schedule=not in_child)
     filter = plan_process.Filter.of(linux, says)
     # Who has got in by `exec` may look at this process while it waits: its rights are gone by then.
-    early = plan_process.lets_a_process_begin(filter) and (
-        says is None if pid_namespace else not process.get("noNewPrivileges")
-    )
+    early = says is None if pid_namespace else not process.get("noNewPrivileges")
+    early = early and plan_process.lets_a_process_begin(filter)
     plan_process.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )
