@@ -1305,6 +1305,19 @@ static int has_device(const char *path, mode_t type, dev_t device)
 }
 
 /*
+ * A device of the host's is mounted read-only: it is read and written as ever, and its mode and owner,
+ * which are the host's, stay. Root of the container may be who owns it.
+ */
+static void keep_inode(int mount)
+{
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC,
+	};
+
+	must(sys(mount_setattr, mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)), "mount_setattr");
+}
+
+/*
  * device PATH TYPE MAJOR MINOR MODE UID GID NEEDED: in a file system of the container's own. In one of
  * the host's nothing is made or changed: what is NEEDED has to be there.
  * Where the right to make one is missing, as in a user namespace, the host's of the same path is
@@ -1333,6 +1346,7 @@ static void step_device(void)
 			  "mknod is not permitted here, and the host's can't be opened");
 		if (!is_device(fd, mode, device))
 			fail("the host's is another device", ENODEV);
+		keep_inode(fd);
 		target = make(what, S_IFREG);
 		must(sys(move_mount, fd, "", target, "",
 			 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
@@ -1549,6 +1563,7 @@ static void step_null(void)
 	null_device = must(sys(open_tree, null_device, "",
 			       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
 			   "open_tree");
+	keep_inode(null_device);
 }
 
 /* mask PATH: a file is covered by the null device, a folder by an empty one. */

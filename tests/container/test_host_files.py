@@ -79,6 +79,19 @@ def test_a_device_that_is_bound_keeps_its_mode(box: Box, dev: Path) -> None:
     assert look(dev) == before
 
 
+def test_what_covers_a_masked_file_keeps_its_mode(box: Box) -> None:
+    """It is the host's null device, and the container's root its owner."""
+    before = os.stat("/dev/null").st_mode
+    box.linux["maskedPaths"] = ["/proc/keys"]
+    made = box.create(
+        "chmod 600 /proc/keys; echo > /proc/keys && cat /proc/keys && ls -l /proc/keys"
+    )
+    box.start()
+    assert box.wait(made) == 0
+    assert "Read-only file system" in box.printed()
+    assert os.stat("/dev/null").st_mode == before
+
+
 def test_a_device_of_the_configurations_is_not_made_on_the_host(box: Box, dev: Path) -> None:
     show(box, "/out", dev)
     before = look(dev)

@@ -201,8 +201,11 @@ def creation(
     plan_process.become_user(plan, process, schedule=not in_child)
     filter = plan_process.Filter.of(linux, says)
     # Who has got in by `exec` may look at this process while it waits: its rights are gone by then.
-    early = says is None if pid_namespace else not process.get("noNewPrivileges")
+    seen = plan_process.may_be_traced(config)
+    early = says is None if pid_namespace else seen or not process.get("noNewPrivileges")
     early = early and plan_process.lets_a_process_begin(filter)
+    if filter and not early and seen:
+        plan_process.refuse_late(process)
     plan_process.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )
@@ -280,6 +283,8 @@ def execution(
     plan_process.become_user(plan, process, schedule=not in_child)
     filter = plan_process.Filter.of(linux, says)
     early = says is None and plan_process.lets_a_process_begin(filter)
+    if filter and not early and plan_process.may_be_traced(config):
+        plan_process.refuse_late(process)
     plan_process.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )

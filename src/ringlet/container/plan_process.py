@@ -4,7 +4,7 @@ Source: OCI Runtime Specification 1.3, config.md ("POSIX process", "Linux Proces
 """
 
 from ringlet.container.labels import label_of
-from ringlet.container.spec_check import shown
+from ringlet.container.spec_check import SpecError, shown
 from ringlet.container.spec_names import (
     CAPABILITIES,
     IO_CLASSES,
@@ -105,6 +105,26 @@ def lets_a_process_begin(filter: Filter | None) -> bool:
     return filter is not None and all(
         allows(filter.compiled.program, number, arguments) for number, arguments in _TO_BEGIN
     )
+
+
+def may_be_traced(config: "Config") -> bool:
+    """Whether others in the container may trace a process that is still the helper: ptrace(2)."""
+    kinds = {one["type"] for one in config.get("linux", {}).get("namespaces", ())}
+    held = config.get("process", {}).get("capabilities", {}).get("bounding", [])
+    return "user" not in kinds and "CAP_SYS_PTRACE" in held
+
+
+def refuse_late(process: "Process") -> None:
+    """Raises SpecError for a filter that is set late by a process which others could take over.
+
+    It would keep CAP_SYS_ADMIN until then; with no_new_privs it takes none.
+    """
+    if not process.get("noNewPrivileges", False):
+        raise SpecError(
+            "linux.seccomp: a process with CAP_SYS_PTRACE could take CAP_SYS_ADMIN from one that "
+            "begins, since the filter forbids what the helper does, or has a listener",
+            "set noNewPrivileges, leave out CAP_SYS_PTRACE, or add a user namespace",
+        )
 
 
 def drop_rights(
