@@ -188,7 +188,7 @@ def _memory(kib: int) -> None:
 
 
 @pytest.mark.xfail(
-    reason="in a few of a hundred limits the clean-up lacks memory, too: `delete --force` is left to do",
+    reason="at some limits the clean-up lacks memory, too, and `delete --force` is left to do",
     strict=False,
 )
 def test_with_little_memory_it_does_all_or_nothing_and_says_so(bundle: Bundle) -> None:
