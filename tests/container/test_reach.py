@@ -52,11 +52,19 @@ def test_open_folders_lead_to_it(folders: list[Path]) -> None:
     assert entered(folders[-1])
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", [0, 1])
 def test_one_closed_folder_on_the_way_is_enough(folders: list[Path], number: int) -> None:
     folders[number].chmod(0o700)
     assert not judged(folders[-1])
     assert not entered(folders[-1])
+
+
+def test_its_own_mode_closes_nothing_since_the_containers_root_can_change_it(
+    folders: list[Path],
+) -> None:
+    folders[-1].chmod(0o700)
+    assert not entered(folders[-1])
+    assert judged(folders[-1])
 
 
 def test_a_folder_of_somebody_elses_closes_nothing(folders: list[Path]) -> None:

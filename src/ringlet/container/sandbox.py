@@ -162,7 +162,7 @@ class Container(Closing):
         raise ConfigError(
             f"other users of this host reach {os.fsdecode(self.config.rootfs)}, where a "
             "setuid program that the container makes would be yours",
-            "put it in a folder that you alone can enter (chmod 700), or leave out --write",
+            "put it into a folder that you alone enter (chmod 700 on that), or leave out --write",
         )
 
     def _without_ids(self, config: "Config", target: str) -> None:
