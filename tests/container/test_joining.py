@@ -246,6 +246,37 @@ def test_the_init_of_a_container_that_shares_process_ids_has_nothing_either(
     }
 
 
+@pytest.mark.parametrize("joins", [False, True])
+def test_roots_of_other_containers_cant_look_into_one_that_is_made(
+    box: Box, tmp_path: Path, joins: bool
+) -> None:
+    """Uid 0 owns the new namespace, and so has all rights over who is in it: user_namespaces(7).
+
+    Until its root is its own, the process has the host's, which /proc/PID/root is a way to.
+    """
+    box.new("user")
+    seen = []
+    words = ["setpriv", "--bounding-set=-sys_ptrace,-sys_admin", "readlink"]
+
+    def look(pid: int) -> None:
+        for name in ("root", "fd/0", "cwd"):
+            done = subprocess.run(
+                [*words, f"/proc/{pid}/{name}"], capture_output=True, text=True, check=False
+            )
+            seen.append(done.stdout)
+
+    if joins:
+        first = box.create("sleep 100")
+        path = f"/proc/{first.pid}/ns/user"
+        box.linux["namespaces"] = [one for one in box.linux["namespaces"] if one["type"] != "user"]
+        box.linux["namespaces"].append({"type": "user", "path": path})
+        del box.linux["uidMappings"], box.linux["gidMappings"]
+        box.folder = tmp_path / "two"
+        box.folder.mkdir()
+    box.create("true", on_runtime=look)
+    assert seen == [""] * 3
+
+
 def test_an_init_that_waits_to_be_started_has_its_commands_rights_alone(box: Box) -> None:
     """Who has got in by `exec` before sees it."""
     box.process.update(COMES_IN)

@@ -141,6 +141,10 @@ def creation(
         plan.add("pids", pid_namespace)
     for path, flag in others:
         plan.add("try", path, flag)
+    if privileged and "user" in namespaces:
+        # Whose user owns a user namespace has all rights over who is in it, and until `close` this
+        # process has what is the host's. Without root, whoever made it writes its maps: not yet.
+        plan.add("hidden")
     if namespaces.get("user"):
         plan.add("join", namespaces["user"], NAMESPACES["user"])
         for path, flag in others:
@@ -148,8 +152,12 @@ def creation(
     flags = sum(NAMESPACES[kind] for kind in new - {"time", "cgroup"})
     plan.add("clone", "helper" if pid_namespace else "container", flags)
     plan.add("await")
+    if "time" in new:  # its file in /proc is another user's, once this process is hidden
+        plan.add("timens", _offsets(linux))
     if "user" in namespaces:
         plan.add("become")
+        if privileged:
+            plan.add("hidden")
     plan.add("stage", STAGES[0])
     for path, flag in others:
         plan.add("join", path, flag)
@@ -160,8 +168,6 @@ def creation(
         plan.add("unshare", "mount", NAMESPACES["mount"])
     if "cgroup" in new:
         plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # of the cgroup that it is in by now
-    if "time" in new:
-        plan.add("timens", _offsets(linux))
     plan.add("session")
     if not no_new_keyring:
         plan.add("keyring")
