@@ -119,6 +119,7 @@ def carry_out(
             elif seen == b"M":
                 if on_mounted is not None:
                     on_mounted()
+                on_mounted = None  # hooks of the host run once, whoever says it again
                 _go(ours, helpers[-1] if child is None else child.pid)
             elif child is not None and seen == last == b"R":
                 child.stages = tuple(memoryview(report)[1:].cast("Q"))
