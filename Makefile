@@ -53,7 +53,7 @@ test-nested: build
 	$(BIN)/python -m pytest -m nested_host
 	@mkdir -p build/nested
 	@$(BIN)/python -m compileall -q src
-	$(BIN)/ringlet nested --memory $(NESTED_MEMORY) --timeout 1800 --share build/nested -- \
+	$(BIN)/ringlet nested --memory $(NESTED_MEMORY) --timeout 3000 --share build/nested -- \
 	    $(BIN)/python -m pytest -m nested --junitxml build/nested/results.xml \
 	    -o cache_dir=build/nested/pytest tests/nested
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.nested
 def test_all_is_measured_of_a_linux_vm_and_crun_too(cloud_kernel: Path) -> None:
     command = [*ringlet_command(), "compare", "--kernel", str(cloud_kernel), "--json"]
     command += ["--runs", "1", "--instances", "2", "--with", "crun"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     ways = {way["name"]: way.get("error") for way in report["ways"]}
