@@ -38,7 +38,7 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
     Raises `ConfigError` where the rootfs, its user or a volume isn't there.
     """
     from ringlet.container import spec_default
-    from ringlet.container.seccomp_profile import for_capabilities
+    from ringlet.container.seccomp_profile import DEFAULT
 
     rootfs = os.path.abspath(config.rootfs)
     identity = find_user(rootfs, config.user)
@@ -51,7 +51,7 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
         "resources": _resources(config),
         "maskedPaths": [*spec_default.MASKED, *MASKED],
         "readonlyPaths": spec_default.READONLY,
-        "seccomp": for_capabilities(CAPABILITIES),
+        "seccomp": DEFAULT,
         "namespaces": [{"type": name} for name in namespaces],
         "uidMappings": ranges[0],
         "gidMappings": ranges[1],

@@ -45,8 +45,9 @@ class Runtime:
         self.store = store
         self.log = log
         self.may_lack = may_lack
-        # What fails for want of memory can be undone with this; untouched, it takes none.
-        self._reserve: bytearray | None = bytearray(_RESERVE)
+        # What fails for want of memory can be undone with this. Bytes take none until they are
+        # read; a bytearray would be written, which takes a tenth of a whole `start`.
+        self._reserve: bytes | None = bytes(_RESERVE)
 
     def create(
         self,

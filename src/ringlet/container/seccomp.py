@@ -67,12 +67,24 @@ class Filter:
         return bool(self.flags & _NEW_LISTENER)
 
 
+# The last profile, and its filter: a program that makes containers makes them of one profile.
+_last: "tuple[Seccomp, Filter] | None" = None
+
+
 def compile(seccomp: "Seccomp") -> Filter:
     """The filter of the configuration's linux.seccomp, checked by `spec.check`.
 
+    The same object again gives the same filter: who wants another profile makes another object.
     Raises `ConfigError` for what can't be made a filter, and `RingletError` where there is no
     libseccomp.
     """
+    global _last
+    if _last is None or _last[0] is not seccomp:
+        _last = seccomp, _compile(seccomp)
+    return _last[1]
+
+
+def _compile(seccomp: "Seccomp") -> Filter:
     flags = _flags(seccomp)
     parts = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
     key = dumps([seccomp.get(part) for part in parts]).encode()
