@@ -101,10 +101,11 @@ def test_containers_end_with_their_maker(rootfs: Path) -> None:
     # An idle one, one whose program has become another user, one that waits for its start.
     with Maker(rootfs, "sleep 600", "exec su user -c 'exec sleep 600'", "waits") as maker:
         assert len(maker.pids) == 3
-        uids = Path(f"/proc/{maker.pids[1]}/status")
+        folder = Path(f"/proc/{maker.pids[1]}")
+        user = int((folder / "uid_map").read_text().split()[1]) + 1000
         deadline = time.monotonic() + 30
-        while "Uid:\t1049576" not in uids.read_text():
-            assert time.monotonic() < deadline, uids.read_text()
+        while f"Uid:\t{user}\t" not in (folder / "status").read_text():
+            assert time.monotonic() < deadline, (folder / "status").read_text()
             time.sleep(0.01)
         assert all(map(is_alive, maker.pids))
         maker.kill()
