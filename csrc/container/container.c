@@ -40,6 +40,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -581,18 +582,6 @@ static void step_unified(void)
 
 static char mount_table[1 << 20]; /* for `move_root` */
 
-/* What the steps till here have left in memory: paths of the host. The child would have a copy. */
-static void __attribute__((noinline)) forget(void)
-{
-	char stack[1 << 16];
-
-	memset(stack, 0, sizeof(stack));
-	memset(plan_text, 0, step - plan_text);
-	if (*mount_table)
-		memset(mount_table, 0, sizeof(mount_table));
-	__asm__ volatile("" : : "r"(stack) : "memory");
-}
-
 /*
  * clone KIND FLAGS: new namespaces, and the child, which goes on with the plan. It is born in its cgroup
  * of version 2. This process is done. KIND tells ringlet what the child is: `container`, a process
@@ -605,8 +594,6 @@ static void step_clone(void)
 	struct clone_args args = { .flags = flags };
 	long pid;
 
-	if (kind == 'P')
-		forget();
 	if (unified >= 0) {
 		args.flags |= CLONE_INTO_CGROUP;
 		args.cgroup = unified;
@@ -994,6 +981,7 @@ static int make_upper(int lower, const char *size)
 {
 	int fs = must(sys(fsopen, "tmpfs", FSOPEN_CLOEXEC), "fsopen tmpfs"), upper;
 	struct stat status;
+	long done;
 
 	must_fs(fs, sys(fsconfig, fs, FSCONFIG_SET_STRING, "size", size, 0), "size=", size);
 	must_fs(fs, sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "making ", "tmpfs");
@@ -1003,7 +991,9 @@ static int make_upper(int lower, const char *size)
 	must(sys(mkdirat, upper, "upper", 0700), "mkdir");
 	/* This folder is the root that is seen: as the one below it. */
 	must(sys(fstat, lower, &status), "fstat");
-	must(sys(fchownat, upper, "upper", status.st_uid, status.st_gid, 0), "chown");
+	done = sys(fchownat, upper, "upper", status.st_uid, status.st_gid, 0);
+	if (done != -EINVAL) /* an owner who is nobody in here: the container's root has it then */
+		must(done, "chown");
 	must(sys(fchmodat, upper, "upper", status.st_mode & 07777), "chmod");
 	return upper;
 }
@@ -1216,6 +1206,11 @@ static void copy_file(int from, int to, const char *name, const struct stat *sta
 		return;
 	}
 	if (!S_ISREG(status->st_mode)) {
+		struct statfs system;
+
+		must(sys(fstatfs, from, &system), "fstatfs");
+		if (system.f_flags & ST_NODEV && (S_ISCHR(status->st_mode) || S_ISBLK(status->st_mode)))
+			return; /* it is none there, and the copy would be one */
 		must_on(sys(mknodat, to, name, status->st_mode, status->st_rdev), "mknod", name);
 		must_on(sys(fchownat, to, name, status->st_uid, status->st_gid, AT_SYMLINK_NOFOLLOW),
 			"chown", name);
@@ -1638,8 +1633,21 @@ static int keeps_groups(void)
 	return !__builtin_memcmp(word, "deny", 4);
 }
 
+/* What the steps till here have left in memory: paths of the host, and what its hooks are told. */
+static void __attribute__((noinline)) forget(void)
+{
+	char stack[1 << 16];
+
+	memset(stack, 0, sizeof(stack));
+	memset(plan_text, 0, step - plan_text);
+	if (*mount_table)
+		memset(mount_table, 0, sizeof(mount_table));
+	__asm__ volatile("" : : "r"(stack) : "memory");
+}
+
 /*
- * close WHAT SOCKET...: all descriptors but the command's, the control connection and these sockets.
+ * close WHAT SOCKET...: all descriptors but the command's, the control connection and these sockets;
+ * and what was said of the host till here is forgotten.
  * By a descriptor that is open, a path of the image leads out of it: /proc/self/fd/N/.. as a command,
  * an interpreter, a working directory (CVE-2024-21626). exec closes too late, after it has looked
  * the path up; so from here on there is no such descriptor. No socket is a folder.
@@ -1667,6 +1675,7 @@ static void step_close(void)
 	root = AT_FDCWD;
 	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++)
 		kernels[i].fd = -1;
+	forget();
 }
 
 /* ---- Terminal and streams ---- */
@@ -1691,6 +1700,8 @@ static void send_fd(int socket, int fd, const char *name)
 	memcpy(CMSG_DATA(&message.header), &fd, sizeof(fd));
 	must(sys(sendmsg, socket, &packet, MSG_NOSIGNAL), "sendmsg");
 }
+
+static int has_own_terminal; /* its three streams are a terminal that `console` has made */
 
 /*
  * console WHAT SOCKET ROWS COLUMNS MOUNT: a pseudo-terminal of the container's own devpts. The
@@ -1740,11 +1751,13 @@ static void step_console(void)
 	for (int fd = 0; fd <= 2; fd++)
 		must(sys(dup2, peer, fd), "dup2");
 	close_fd(&peer);
+	has_own_terminal = 1;
 }
 
 /*
  * streams WHAT UID: they belong to the user, who can so open /dev/stdin, /dev/stdout and
- * /dev/stderr. The null device is everybody's; some files can't be given away, which is no harm.
+ * /dev/stderr. What has a name on the host stays its owner's, the caller's terminal, too: a user of the
+ * host who has the same number could read along there. Some can't be given away, which is no harm.
  */
 static void step_streams(void)
 {
@@ -1753,12 +1766,10 @@ static void step_streams(void)
 	for (int fd = 0; fd <= 2; fd++) {
 		struct stat status;
 
-		if (sys(fstat, fd, &status) < 0 || status.st_uid == uid ||
-		    (S_ISCHR(status.st_mode) && status.st_rdev == make_device(1, 3)))
+		if (sys(fstat, fd, &status) < 0 || status.st_uid == uid)
 			continue;
-		if (!S_ISCHR(status.st_mode) && !S_ISFIFO(status.st_mode) && !S_ISSOCK(status.st_mode))
-			continue; /* a file that the caller's output goes to stays the caller's */
-		sys(fchown, fd, uid, -1);
+		if (has_own_terminal || is_on(fd, PIPEFS_MAGIC) || is_on(fd, SOCKFS_MAGIC))
+			sys(fchown, fd, uid, -1);
 	}
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,6 +108,59 @@ def test_a_process_of_the_hosts_in_its_cgroup_is_left_alone(bundle: Bundle) -> N
     assert os.path.exists(f"/proc/{pid}/exe")
     state.parent.mkdir()
     state.write_text(written)  # so that the fixture ends it
+
+
+@pytest.mark.parametrize("deeper", ["", "/deeper"])
+def test_a_cgroup_of_another_container_is_left_alone(bundle: Bundle, deeper: str) -> None:
+    group = f"/ringlet-{os.urandom(4).hex()}"
+    bundle.config["linux"]["cgroupsPath"] = group + deeper
+    bundle.write("sleep 1000")
+    assert bundle.oci("create", "--bundle", str(bundle.path), "one").returncode == 0
+    folder = bundle.root / "two"
+    folder.mkdir()
+    bundle.config["linux"]["cgroupsPath"] = group
+    (folder / "config.json").write_text(json.dumps(bundle.config))
+    (folder / "state.json").write_text("")
+    assert bundle.oci("delete", "--force", "two").returncode == 0
+    assert bundle.state()["status"] == "created"
+
+
+def test_a_state_of_another_users_is_refused(bundle: Bundle) -> None:
+    bundle.write("true")
+    assert bundle.oci("create", "--bundle", str(bundle.path), "one").returncode == 0
+    folder = bundle.root / "two"
+    marker = bundle.path / "marker"
+    folder.mkdir()
+    hook = {"path": "/bin/sh", "args": ["sh", "-c", f"touch {marker}"]}
+    (folder / "state.json").write_text(json.dumps({"bundle": "/", "poststop": [hook]}))
+    os.chown(folder, 65534, 65534)
+    for words in (["state"], ["kill"], ["start"], ["delete"], ["delete", "--force"]):
+        done = bundle.oci(*words, "two")
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"ringlet-oci: {folder}: it belongs to another user (")
+    listed = bundle.oci("list", "--format", "json")
+    assert [one["id"] for one in json.loads(listed.stdout)] == ["one"]
+    assert f"warning: {folder}: it belongs to another user" in listed.stderr
+    assert not marker.exists()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(("mode", "owner"), [(0o777, 0), (0o755, 65534), (0o1777, 65534)])
+def test_a_root_whose_folders_others_can_exchange_is_refused(
+    bundle: Bundle, mode: int, owner: int
+) -> None:
+    bundle.write("true")
+    bundle.root.mkdir(exist_ok=True)
+    bundle.root.chmod(mode)
+    os.chown(bundle.root, owner, -1)
+    try:
+        done = bundle.oci("create", "--bundle", str(bundle.path), "one")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"ringlet-oci: {bundle.root}: other users can write to it (")
+        assert list(bundle.root.iterdir()) == []
+    finally:
+        bundle.root.chmod(0o755)
+        os.chown(bundle.root, 0, -1)
 
 
 VALUES = st.recursive(

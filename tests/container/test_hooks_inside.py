@@ -213,3 +213,22 @@ def test_without_a_pivot_no_procfs_can_be_mounted_that_shows_what_is_masked(box:
     box.start()
     assert box.wait(made) != 0
     assert "Operation not permitted" in box.printed() or "denied" in box.printed()
+
+
+@pytest.mark.needs_root
+def test_what_a_hook_of_the_host_is_told_is_not_in_the_containers_memory(box: Box) -> None:
+    """The process that waits has the container's rights: whoever gets in may read it."""
+    secret = "a-secret-of-the-hosts"
+    box.config["hooks"] = {"createContainer": [shell("true", env=[f"SECRET={secret}"])]}
+    made = box.create("true")
+    found = []
+    with open(f"/proc/{made.pid}/maps") as maps, open(f"/proc/{made.pid}/mem", "rb") as memory:
+        for line in maps:
+            first, last = (int(number, 16) for number in line.split()[0].split("-"))
+            if line.split()[1][0] == "r" and "[v" not in line:
+                memory.seek(first)
+                held = memory.read(last - first)
+                found += [word for word in (secret, str(box.bundle)) if word.encode() in held]
+    box.start()
+    assert box.wait(made) == 0
+    assert found == []

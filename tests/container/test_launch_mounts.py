@@ -1,6 +1,7 @@
 """What a container's root has in it: mounts, cgroups, masked paths and devices."""
 
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,19 @@ def test_a_tmpfs_takes_what_was_there(box: Box) -> None:
     )
     assert printed.startswith(f"4640 {uid} {gid}\n750 0 0\n../passwd\nroot:x:0:0::/root:/bin/sh\n")
     assert printed.endswith("readonly\n")
+
+
+@pytest.mark.needs_mount_namespace
+@pytest.mark.parametrize("nodev", [True, False])
+def test_a_tmpfs_takes_no_device_from_a_file_system_without_devices(
+    box: Box, tmp_path: Path, nodev: bool
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    os.mknod(data / "zero", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    box.mount("/etc", source=str(data), options=["bind", *(["nodev"] if nodev else [])])
+    box.mount("/etc", type="tmpfs", source="tmpfs", options=["tmpcopyup"])
+    assert box.run("ls /etc") == ("" if nodev else "zero\n")
 
 
 def test_an_overlay(box: Box, tmp_path: Path) -> None:

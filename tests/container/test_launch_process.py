@@ -114,6 +114,51 @@ def test_a_file_that_the_streams_go_to_stays_its_owners(box: Box) -> None:
     assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode)
 
 
+@pytest.mark.needs_root
+@pytest.mark.parametrize("kind", ["terminal", "FIFO", "device"])
+def test_what_has_a_name_on_the_host_stays_its_owners(box: Box, tmp_path: Path, kind: str) -> None:
+    opened = []
+    if kind == "terminal":
+        opened += os.openpty()
+    elif kind == "FIFO":
+        os.mkfifo(tmp_path / "fifo")
+        opened.append(os.open(tmp_path / "fifo", os.O_RDWR))
+    else:
+        opened.append(os.open("/dev/zero", os.O_RDWR))
+    stream = opened[-1]
+    before = os.fstat(stream)
+    box.process["user"] = {"uid": 1000, "gid": 1000}
+    made = box.create("true", stdio=(stream, stream, stream))
+    box.start()
+    assert box.wait(made) == 0
+    after = os.fstat(stream)
+    for fd in opened:
+        os.close(fd)
+    assert (after.st_uid, after.st_gid, after.st_mode) == (
+        before.st_uid,
+        before.st_gid,
+        before.st_mode,
+    )
+
+
+def test_a_terminal_of_its_own_belongs_to_the_user(box: Box, tmp_path: Path) -> None:
+    box.process["user"] = {"uid": 1000, "gid": 1000}
+    box.process["terminal"] = True
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "console"))
+        listener.listen()
+        made = box.create(
+            "stat -c %u /dev/pts/0 > /tmp/owner", console_socket=str(tmp_path / "console")
+        )
+        connection, _ = listener.accept()
+        with connection:
+            _, fds, _, _ = socket.recv_fds(connection, 100, 1)
+    box.start()
+    assert box.wait(made) == 0
+    os.close(fds[0])
+    assert (box.rootfs / "tmp/owner").read_text() == "1000\n"
+
+
 # ---- The process ----
 
 

@@ -287,6 +287,21 @@ def test_a_root_that_others_reach_is_not_written(place: Place) -> None:
     assert not (place.rootfs / "made").exists()
 
 
+def test_a_root_of_somebody_elses_runs_and_is_not_changed(place: Place, ids: str) -> None:
+    os.chown(place.rootfs, 4321, 4321)
+    done = place.run_folder("--", "sh", "-c", "touch /made && stat -c %u /made")
+    assert done.stdout == "0\n", done.stderr
+    assert not (place.rootfs / "made").exists()
+
+
+def test_a_root_in_which_something_is_mounted_is_refused_and_why(place: Place) -> None:
+    done = place.ringlet("run", "/", "true")
+    message, hint = done.stderr.splitlines()[-2:]
+    assert done.returncode == 125
+    assert message.startswith("ringlet: layer /: ")
+    assert "in which something is mounted (as /)" in hint
+
+
 def test_without_newuidmap_there_is_one_user_and_a_note(place: Place) -> None:
     place.environment["PATH"] = str(place.user.folder)
     done = place.run_folder("--", "id", "-u")

@@ -46,6 +46,17 @@ def test_any_names_have_an_order(names: list[str]) -> None:
     assert len(sorted(paths, key=_version)) == len(names)
 
 
+def test_a_cache_that_others_can_write_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "ringlet").mkdir()
+    assert cache() == tmp_path / "ringlet" / "nested"
+    (tmp_path / "ringlet").chmod(0o777)
+    with pytest.raises(ConfigError, match="others can write here"):
+        cache()
+
+
 def test_cache_is_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache() == tmp_path / "ringlet" / "nested"

@@ -307,7 +307,8 @@ _HINTS = {
     "filesystem": "who may mount proc owns the pid namespace, sysfs network, mqueue ipc",
     "idmap": "it takes root, and a file system that can: ext4, xfs, btrfs; tmpfs since Linux 6.3",
     "same": "somebody has put another folder there: is it in one that others can write?",
-    "layer": "where overlayfs can't be had, --write (write = true) keeps changes in the rootfs",
+    "layer": "a user's rootfs can't be a folder in which something is mounted (as /); and where "
+    "overlayfs can't be had, --write (write = true) keeps changes in the rootfs",
     "clone": "does this kernel allow the namespaces? `sysctl user.max_user_namespaces`",
     "hook": "the hook's own output may tell",
 }

@@ -2,7 +2,7 @@
 
 Its configuration is a file of its own, and names the cgroup. That cgroup is taken for the
 container's if all its processes are in other PID namespaces than this one: none is a process of
-the host's, or of whoever shares a cgroup with it.
+the host's, or of whoever shares a cgroup with it. Nor may it be, or hold, another container's.
 
 Source: pid_namespaces(7); OCI Runtime Specification 1.3, config-linux.md ("Cgroups Path").
 """
@@ -11,12 +11,13 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
-    from ringlet.container.state import Record
+    from ringlet.container.state import Record, Store
 
 
-def find_cgroup(container: "Record") -> "dict[str, Any] | None":
+def find_cgroup(container: "Record", store: "Store") -> "dict[str, Any] | None":
     """The cgroup, as `Cgroup.load` takes it; None where there is none, or it may be another's."""
     from ringlet.container import spec
     from ringlet.container.cgroups import Cgroup, Cgroups
@@ -41,7 +42,25 @@ def find_cgroup(container: "Record") -> "dict[str, Any] | None":
     found = Cgroup(version_1, unified, parents=[], may_lack=False, notes=[])
     if not found or not all(map(_is_of_another_namespace, found.processes())):
         return None
+    ours = {*version_1.values(), *([unified] if unified else ())}
+    for folder in _folders_of_others(container, store):
+        if any(folder == one or folder.startswith(one + "/") for one in ours):
+            return None
     return found.to_state()
+
+
+def _folders_of_others(container: "Record", store: "Store") -> "Iterator[str]":
+    from ringlet.container.state import StateError
+
+    for id in store.ids():
+        try:
+            cgroup = store.look(id).data.get("cgroup") if id != container.id else None
+        except (OSError, StateError):  # it is damaged, too, or has just been deleted
+            continue
+        if cgroup is not None:
+            yield from cgroup["version_1"].values()
+            if cgroup["unified"] is not None:
+                yield cgroup["unified"]
 
 
 def _is_of_another_namespace(pid: int) -> bool:

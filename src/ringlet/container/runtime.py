@@ -297,7 +297,7 @@ class Runtime:
             if container.is_damaged and "cgroup" not in container.data:
                 from ringlet.container.mend import find_cgroup
 
-                container.data["cgroup"] = find_cgroup(container)
+                container.data["cgroup"] = find_cgroup(container, self.store)
             status = self.status(container)
             if not force and status != "stopped":
                 raise StateError(

@@ -9,11 +9,14 @@ A status is never believed: it is what the processes say. A process is its id an
 
 What can't be read of `state.json` (a disk was full, a hand slipped) is damage, which is told, and
 which `delete --force` removes; a key that is missing is one of a container that isn't made yet.
+What another user could have written is refused: the hooks that it names would run as this one.
 
 Source: OCI Runtime Specification 1.3, runtime.md ("State"); flock(2).
 """
 
+import errno
 import os
+import stat
 from _signal import pidfd_send_signal  # type: ignore[import-not-found]
 from time import monotonic, sleep
 
@@ -21,7 +24,7 @@ from ringlet.closing import Closing
 from ringlet.container.fast_json import dumps, loads
 from ringlet.errors import RingletError
 from ringlet.host import interrupt
-from ringlet.host.named_file import read_named
+from ringlet.host.named_file import is_ours_or_roots, keeps_names, read_named
 from ringlet.host.process import read_stat
 
 TYPE_CHECKING = False
@@ -190,6 +193,7 @@ class Store:
         """A new container's record, locked. Raises StateError if there is one of this id."""
         check_id(id)
         os.makedirs(self.root, 0o700, exist_ok=True)
+        self._check_root()
         try:
             os.mkdir(os.path.join(self.root, id), 0o700)
         except FileExistsError:
@@ -211,8 +215,13 @@ class Store:
         """The record as it is at this moment, not locked: to be read."""
         check_id(id)
         container = Record(self.root, id)
-        if not os.path.isdir(container.folder):
+        try:
+            status = os.stat(container.folder, follow_symlinks=False)
+        except FileNotFoundError:
+            raise _absent(id) from None
+        if not stat.S_ISDIR(status.st_mode):
             raise _absent(id)
+        self._check_owner(container.folder, status)
         container.read()
         return container
 
@@ -227,6 +236,16 @@ class Store:
             if _is_id(name):
                 yield name
 
+    def _check_owner(self, folder: str, status: os.stat_result) -> None:
+        """Raises PermissionError if others may have a hand in this container's folder."""
+        if not is_ours_or_roots(status):
+            raise PermissionError(errno.EPERM, "it belongs to another user", folder)
+        self._check_root()
+
+    def _check_root(self) -> None:
+        if not keeps_names(os.stat(self.root)):
+            raise PermissionError(errno.EPERM, "other users can write to it", self.root)
+
     def _lock(self, id: str, *, mend: bool = False) -> Record:
         from fcntl import LOCK_EX, LOCK_NB, flock
 
@@ -236,6 +255,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             raise _absent(id) from None
         try:
+            self._check_owner(path, os.fstat(fd))
             deadline = monotonic() + LOCK_SECONDS
             while True:
                 try:

@@ -10,6 +10,8 @@ import errno
 import os
 import stat
 
+from ringlet.host.named_file import is_ours_or_roots, keeps_names
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,14 @@ def cache_folder(name: str) -> str | None:
     if not os.path.isabs(base):  # to be ignored then, the specification says
         base = os.path.expanduser("~/.cache")
     return os.path.join(base, "ringlet", name) if os.path.isabs(base) else None
+
+
+def check_folder(path: str) -> None:
+    """Raises OSError if somebody else has a hand in the folder, as far as it is there."""
+    try:
+        os.close(_open_folder(path, make=False))
+    except FileNotFoundError:
+        pass
 
 
 def open_entry(path: str) -> int | None:
@@ -73,7 +83,7 @@ def _open_folder(path: str, *, make: bool) -> int:
     links = 0
     try:
         while names:
-            if not _is_safe(os.fstat(place)):
+            if not keeps_names(os.fstat(place)):
                 raise PermissionError(errno.EPERM, "others can write here", path)
             name = names.pop() or "."
             try:
@@ -90,7 +100,7 @@ def _open_folder(path: str, *, make: bool) -> int:
                 continue
             try:
                 links += 1
-                if links > _LINKS_MAX or status.st_uid not in (0, os.geteuid()):
+                if links > _LINKS_MAX or not is_ours_or_roots(status):
                     raise PermissionError(errno.EPERM, "another user's link", path)
                 target = os.readlink("", dir_fd=found)
             finally:
@@ -131,9 +141,3 @@ def _evict(folder: int, most: int) -> None:
 
 def _is_ours(status: os.stat_result) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & 0o022
-
-
-def _is_safe(status: os.stat_result) -> bool:
-    """A folder whose entries of this user's, and of root's, nobody else can exchange."""
-    private = not status.st_mode & 0o022 or status.st_mode & stat.S_ISVTX
-    return status.st_uid in (0, os.geteuid()) and bool(private)

@@ -1,14 +1,14 @@
-"""Files that somebody names for ringlet to parse: each is read whole, to a bound, and never waits.
+"""Files that somebody names for ringlet: read whole, to a bound, never waiting; and whose they are.
 
 A FIFO would wait for a writer, and a device may have no end. A descriptor that this process was
 given (standard input, a shell's `<(command)`) may be a pipe: whoever gave it writes to it.
 
-Source: open(2), O_NONBLOCK; fifo(7); proc_pid_fd(5).
+Source: open(2), O_NONBLOCK; fifo(7); inode(7), the sticky bit; proc_pid_fd(5).
 """
 
 import errno
 import os
-from stat import S_ISDIR, S_ISREG
+from stat import S_ISDIR, S_ISREG, S_ISVTX
 
 _GIVEN = ("/dev/fd/", "/proc/self/fd/")
 
@@ -35,6 +35,17 @@ def read_named(path: str, most: int) -> bytes:
         return b"".join(parts)
     finally:
         os.close(fd)
+
+
+def is_ours_or_roots(status: os.stat_result) -> bool:
+    """Whether no other user decides on what is in it, by owning it."""
+    return status.st_uid in (0, os.geteuid())
+
+
+def keeps_names(status: os.stat_result) -> bool:
+    """Whether in this folder nobody else can exchange what is this user's, or root's."""
+    private = not status.st_mode & 0o022 or status.st_mode & S_ISVTX
+    return is_ours_or_roots(status) and bool(private)
 
 
 def _check_kind(mode: int, path: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ringlet.errors import ConfigError, ImageError, RingletError
-from ringlet.host.cache import cache_folder
+from ringlet.host.cache import cache_folder, check_folder
 from ringlet.images.modules import module_files
 
 # What must be there, built in or as modules.
@@ -31,10 +31,20 @@ class Kernel(NamedTuple):
 
 
 def cache() -> Path:
-    """Where `--setup` puts what it fetches. Raises `ConfigError` for a user without a home."""
+    """Where `--setup` puts what it fetches, and what is found there is booted.
+
+    Raises `ConfigError` for a user without a home, and where others can write.
+    """
     folder = cache_folder("nested")
     if folder is None:
         raise ConfigError("this user has no home, so no cache", "set HOME or XDG_CACHE_HOME")
+    try:
+        check_folder(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: {error.strerror}",
+            "the cache is used where each folder on its way is yours or root's; see XDG_CACHE_HOME",
+        ) from None
     return Path(folder)
 
 
