@@ -33,7 +33,7 @@ def check_folder(path: str) -> None:
     try:
         os.close(_open_folder(path, make=False))
     except FileNotFoundError:
-        pass
+        return
 
 
 def open_entry(path: str) -> int | None:
