@@ -2,8 +2,8 @@
 #
 #   make          build the core, the guests and the init in place, into a virtual environment
 #   make demo     boot a guest, and compare a process, a container and a VM
-#   make test     run the tests
-#   make test-slow     run those that take long: the page in a browser, figures by another tool
+#   make test     run the tests, two beside each other, or JOBS=N
+#   make test-slow     run those that take long: a browser, other tools' figures, more examples
 #   make test-nested   run those that need a hardware KVM, in a machine that QEMU emulates
 #   make fuzz     drive virtio devices with a million hostile operations, or FUZZ_OPERATIONS=N
 #   make fuzz-config   run 2,000 containers of any configuration, or CONFIG_COUNT=N
@@ -21,6 +21,7 @@ DIST ?= dist
 NESTED_MEMORY ?= 8G
 FUZZ_OPERATIONS ?= 1000000
 CONFIG_COUNT ?= 2000
+JOBS ?= 2
 GUESTS := $(CURDIR)/src/ringlet/_guests
 INIT := $(CURDIR)/src/ringlet/_init
 CONTAINER := $(CURDIR)/src/ringlet/_container
@@ -38,12 +39,13 @@ demo: build
 
 test: build
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
-	$(BIN)/python -m pytest -m "not slow and not nested and not nested_host"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	    -m "not slow and not nested and not nested_host"
 
-# What takes long: a page in a browser, figures against another tool's.
+# What takes long: a page in a browser, figures against another tool's, all examples of properties.
 test-slow: build
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
-	$(BIN)/python -m pytest -m slow
+	EXAMPLES=all $(BIN)/python -m pytest -m "(slow or hypothesis) and not nested and not nested_host"
 
 # Those of the machine itself, from outside; then, in one machine, all that take a hardware KVM.
 # What is compiled beforehand starts faster in there.

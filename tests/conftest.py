@@ -13,31 +13,65 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ringlet.errors import RingletError
 from ringlet.nested.kernel import find_kernel
 
+from .examples import examples
+
 _CLONE_NEWNS = 0x20000
-# /dev is a layer over the host's: what is made or changed there is gone with the tests.
-_OWN_DEV = """
+# /dev and /etc are layers over the host's: what is made or changed there is gone with the tests.
+_OWN_FOLDERS = """
 set -e
 mount --make-rprivate /
 place=$(mktemp -d)
 mount -t tmpfs none $place
-mkdir $place/upper $place/work $place/dev
-mount -t overlay -o lowerdir=/dev,upperdir=$place/upper,workdir=$place/work none $place/dev
-awk '$5 ~ "^/dev/" {print $5}' /proc/self/mountinfo |
-    while read at; do mount --bind "$at" "$place$at"; done
-mount --rbind $place/dev /dev
+for name in dev etc; do
+    mkdir $place/$name $place/$name.upper $place/$name.work
+    mount -t overlay none $place/$name \\
+        -o lowerdir=/$name,upperdir=$place/$name.upper,workdir=$place/$name.work
+    awk -v below="^/$name/" '$5 ~ below {print $5}' /proc/self/mountinfo |
+        while read at; do mount --bind "$at" "$place$at"; done
+    mount --rbind $place/$name /$name
+done
 umount -l $place
 rmdir $place
 """
 
+# Tests that make containers of `ringlet run` or look for their cgroups, or measure this host: one
+# after another, while `make test` has others beside them.
+_ONE_AFTER_ANOTHER = (
+    "cli/test_compare.py",
+    "cli/test_interrupts.py",
+    "cli/test_run.py",
+    "compare/measures",
+    "compare/ways",
+    "compare/test_agreement.py",
+    "compare/test_crowd.py",
+    "compare/test_footprint.py",
+    "compare/test_instances.py",
+    "compare/test_lab.py",
+    "compare/test_run.py",
+    "container/cgroups",
+    "container/test_attack_terminal.py",
+    "container/test_attacks.py",
+    "container/test_descriptors.py",
+    "container/test_guard.py",
+    "container/test_hogs.py",
+    "container/test_layer.py",
+    "container/test_rootless.py",
+    "container/test_sandbox.py",
+    "test_readme.py",
+)
 
-def pytest_sessionstart() -> None:
-    """The tests of root have mounts and a /dev of their own: a fault of ours isn't the host's."""
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The tests of root have mounts, a /dev and an /etc of their own: no fault is the host's."""
+    if getattr(session.config.option, "numprocesses", None):
+        return  # it runs none itself
     if os.geteuid() == 0 and ctypes.CDLL(None).unshare(_CLONE_NEWNS) == 0:
-        subprocess.run(["sh", "-c", _OWN_DEV], check=True)
+        subprocess.run(["sh", "-c", _OWN_FOLDERS], check=True)
 
 
 def _has_nested_kernel() -> bool:
@@ -108,11 +142,21 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
 def pytest_configure(config: pytest.Config) -> None:
     # A shell's background jobs ignore it, and so would each program that a test wants to end by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    settings.register_profile("some", max_examples=examples(settings.default.max_examples))
+    settings.load_profile("some")
     for marker, (what, _) in NEEDS.items():
         config.addinivalue_line("markers", f"{marker}: the test needs {what}")
     config.addinivalue_line("markers", "slow: the test takes long, and `make test-slow` runs it")
     config.addinivalue_line("markers", "nested: the test runs inside `ringlet nested`")
     config.addinivalue_line("markers", "nested_host: the test runs `ringlet nested`, for seconds")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    alone = tuple(str(tests / name) for name in _ONE_AFTER_ANOTHER)
+    for item in items:
+        if str(item.path).startswith(alone):
+            item.add_marker(pytest.mark.xdist_group("alone"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.needs_kvm
+pytestmark = [pytest.mark.needs_kvm, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[1]
 

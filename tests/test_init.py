@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from ringlet.images.initramfs import plan_line, shell
 
+from .examples import examples
+
 LONG = 60  # seconds: what hasn't ended by then hangs
 CHECKS = {
     "ASAN_OPTIONS": "exitcode=99:detect_leaks=0",
@@ -126,7 +128,7 @@ def test_every_key_is_understood(init: Path) -> None:
 words = st.binary(max_size=50).map(lambda word: word.replace(b"\0", b""))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=examples(50))
 @given(arguments=st.lists(words, min_size=1, max_size=5))
 def test_arguments_arrive_whatever_bytes_they_are(init: Path, arguments: list[bytes]) -> None:
     plan = b"\n".join(plan_line("arg", argument) for argument in arguments)
@@ -183,7 +185,7 @@ keys = st.sampled_from([b"arg", b"module", b"module!", b"share", b"user", b"tty"
 lines = st.tuples(keys, st.binary(max_size=30)).map(lambda pair: b" ".join(pair))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(100))
 @given(plan=st.one_of(st.binary(max_size=200), st.lists(lines).map(b"\n".join)))
 def test_a_damaged_plan_is_refused_or_understood(init: Path, plan: bytes) -> None:
     result = show(init, plan)
@@ -295,7 +297,7 @@ def stuff(data: bytes) -> bytes:
     return data.replace(b"\x10", b"\x10\x10") + b"\x10\x04"
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(data=st.binary(max_size=200) | st.text("\x04\x10a", max_size=50).map(str.encode))
 def test_a_serial_lines_input_ends_where_it_says_so(init: Path, data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -422,7 +424,7 @@ def test_control_lines_signal_and_resize(init: Path, tmp_path: Path) -> None:
         assert [running.lines.readline() for _ in range(3)][2].startswith(b"status 8 ")
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(noise=st.binary(max_size=300))
 def test_nonsense_on_the_control_stream_does_no_harm(init: Path, noise: bytes) -> None:
     with (

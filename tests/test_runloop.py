@@ -13,6 +13,7 @@ from ringlet.board.bus import MmioBus, Unclaimed
 from ringlet.runloop import SWITCH_INTERVAL, short_switch_interval
 
 from .boot.elf_builder import Part, build
+from .examples import examples
 from .machine_code import (
     EXIT,
     HALT_WITH_INTERRUPTS,
@@ -174,7 +175,7 @@ def mmio_accesses(draw: st.DrawFn) -> list[MmioAccess]:
     ]
     * 2
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_a_guests_mmio_is_what_the_bus_makes_of_it(accesses: list[MmioAccess]) -> None:
     places = ((MMIO, 0x10), (MMIO + 0x10, 4), (MMIO + 0xF00, 0x200))
     wanted = [ChangingBytes() for _ in places]

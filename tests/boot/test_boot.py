@@ -8,6 +8,7 @@ from ringlet.board import layout
 from ringlet.boot import PROTOCOLS, Entry, load, open_image
 from ringlet.errors import ConfigError, ImageError, RingletError
 
+from ..examples import examples
 from .bzimage_builder import VMLINUX, bzimage
 from .elf_builder import (
     HEADER_SIZE,
@@ -164,7 +165,7 @@ def test_the_images_below_load_before_they_are_broken(image: bytearray) -> None:
         assert not loaded_or_refused(image, None)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(images, protocols, flips)
 def test_flipped_bytes_are_loaded_or_refused(
     image: bytearray, protocol: str | None, flips: list[tuple[int, int]]
@@ -174,7 +175,7 @@ def test_flipped_bytes_are_loaded_or_refused(
     loaded_or_refused(image, protocol)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(images, protocols, changes)
 def test_extreme_fields_are_loaded_or_refused(
     image: bytearray, protocol: str | None, changes: list[tuple[int, int]]
@@ -185,7 +186,7 @@ def test_extreme_fields_are_loaded_or_refused(
     loaded_or_refused(image, protocol)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(images, protocols, st.binary(max_size=200))
 def test_program_headers_of_noise_are_loaded_or_refused(
     image: bytearray, protocol: str | None, noise: bytes
@@ -197,7 +198,7 @@ def test_program_headers_of_noise_are_loaded_or_refused(
     loaded_or_refused(image, protocol)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.binary(min_size=1, max_size=600), protocols)
 def test_noise_is_refused(noise: bytes, protocol: str | None) -> None:
     assert loaded_or_refused(bytearray(noise[:510]), protocol) is None

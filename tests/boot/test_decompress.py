@@ -17,6 +17,7 @@ from ringlet.boot import open_image
 from ringlet.boot.decompress import decompress, decompressed_size
 from ringlet.errors import ImageError
 
+from ..examples import examples
 from .bzimage_builder import COMPRESS, payload
 
 FORMATS = pytest.mark.parametrize("name", COMPRESS)
@@ -184,7 +185,13 @@ def ended_with(data: bytes, folder: Path) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in ("xz", "lzma", "bzip2") else ())
+        for name in BOMBS
+    ],
+)
 def test_a_bomb_ends_within_bounded_memory(name: str, tmp_path: Path) -> None:
     bomb = BOMBS[name]() + pack("<I", FEW)
     assert f"it becomes more than the {FEW} bytes that it says" in ended_with(bomb, tmp_path)
@@ -209,7 +216,7 @@ def decompressed_or_refused(data: bytes | bytearray) -> None:
     assert len(out) == int.from_bytes(data[-4:], "little")
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(
     st.sampled_from(sorted(PAYLOADS)),
     st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 255)), min_size=1, max_size=5),
@@ -221,7 +228,7 @@ def test_flipped_bytes_are_decompressed_or_refused(name: str, flips: list[tuple[
     decompressed_or_refused(data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     st.sampled_from([data[:length] for data in PAYLOADS.values() for length in (2, 4, 6, 12, 30)]),
     st.binary(max_size=200),

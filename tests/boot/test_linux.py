@@ -13,6 +13,7 @@ from ringlet.boot.linux import command_line
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.kvm.memory import GuestMemory
 
+from ..examples import examples
 from .bzimage_builder import (
     CODE,
     END,
@@ -360,7 +361,7 @@ def test_the_image_below_loads_before_it_is_broken() -> None:
         assert loaded_or_refused(bzimage(), decompress)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(changes, wishes)
 def test_extreme_fields_are_loaded_or_refused(
     changes: list[tuple[str, int]], decompress: bool | None
@@ -371,7 +372,7 @@ def test_extreme_fields_are_loaded_or_refused(
     loaded_or_refused(image, decompress)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(flips, wishes)
 def test_flipped_bytes_are_loaded_or_refused(
     flips: list[tuple[int, int]], decompress: bool | None
@@ -382,7 +383,7 @@ def test_flipped_bytes_are_loaded_or_refused(
     loaded_or_refused(image, decompress)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.integers(0, len(VMLINUX) - 1), st.integers(0, 255), wishes)
 def test_a_broken_vmlinux_in_a_sound_bzimage_is_loaded_or_refused(
     offset: int, value: int, decompress: bool | None
@@ -393,7 +394,7 @@ def test_a_broken_vmlinux_in_a_sound_bzimage_is_loaded_or_refused(
     assert entry is not None or decompress
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(min_size=1, max_size=700), wishes)
 def test_noise_is_refused(noise: bytes, decompress: bool | None) -> None:
     assert loaded_or_refused(noise, decompress) is None

@@ -13,6 +13,7 @@ from ringlet.boot.multiboot import Header, find_header, load
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.kvm.memory import GuestMemory
 
+from ..examples import examples
 from .elf_builder import Part, build, header_fields, loads, program_header_fields
 from .guest import guest_memory, written_outside
 from .multiboot_builder import ADDRESSES, flat, header, read_information
@@ -390,7 +391,7 @@ def test_the_kernels_below_load_before_they_are_broken() -> None:
     assert check_flat(flat(**FLAT_FIELDS), 0x40, FLAT_FIELDS)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(flips)
 def test_an_elf_of_flipped_bytes_is_loaded_or_refused(flips: list[tuple[int, int]]) -> None:
     image = bytearray(ELF)
@@ -405,7 +406,7 @@ ELF_FIELDS = [
 ]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(ELF_FIELDS), values), min_size=1, max_size=4))
 def test_an_elf_of_extreme_fields_is_loaded_or_refused(changes) -> None:  # type: ignore[no-untyped-def]
     image = bytearray(ELF)
@@ -414,7 +415,7 @@ def test_an_elf_of_extreme_fields_is_loaded_or_refused(changes) -> None:  # type
     check_elf(image)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(sorted(FLAT_FIELDS)), values.map(lambda value: value & 0xFFFFFFFF)
@@ -425,7 +426,7 @@ def test_extreme_address_fields_are_loaded_or_refused(changes: dict[str, int]) -
     check_flat(flat(**fields), 0x40, fields)
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(
     at=st.integers(0, 60).map(lambda words: 4 * words),
     load=st.integers(0xEF00, 0x20100),
@@ -447,14 +448,14 @@ def test_address_fields_that_nearly_fit_are_loaded_or_refused(
     check_flat(flat(at=at, size=400, **fields), at, fields)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(st.integers(0, 0xFFFFFFFF), st.binary(max_size=200))
 def test_a_header_followed_by_noise_is_loaded_or_refused(flags: int, noise: bytes) -> None:
     with guest_memory(MEMORY) as memory:
         entry_or_none(header(flags) + noise, memory)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(min_size=1, max_size=600))
 def test_noise_is_refused(noise: bytes) -> None:
     with guest_memory(MEMORY) as memory:

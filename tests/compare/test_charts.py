@@ -14,6 +14,7 @@ from ringlet.compare.report import Cell
 from ringlet.compare.words import clean
 from ringlet.errors import RingletError
 
+from ..examples import examples
 from .reports import HOSTILE, sample, small
 
 XLINK = "{http://www.w3.org/1999/xlink}href"
@@ -144,7 +145,7 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     assert told.value.hint == "pip install 'ringlet[charts]'"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.dictionaries(TEXTS, CELLS, max_size=4),
     TEXTS,

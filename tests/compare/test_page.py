@@ -17,6 +17,7 @@ from ringlet.compare.report import Cell, Report
 from ringlet.compare.words import clean, heading
 from ringlet.errors import RingletError
 
+from ..examples import examples
 from .reports import BROKEN, HOSTILE, WAYS, sample, small
 
 EMPTY = {"meta", "br", "wbr"}
@@ -201,7 +202,7 @@ def test_a_hostile_text_is_text(text: str) -> None:
     assert not addresses
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(TEXTS, st.floats(), st.lists(st.floats(), max_size=9))
 def test_whatever_a_report_says_the_page_is_well_formed(
     text: str, median: float, samples: list[float]

@@ -10,6 +10,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +29,20 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
 
 FEW = range(16)
 ALL = range(1024)
-UP = "/.." * 12
+UP = "/.." * 8
 SAYS = "out-of-the-container"
 
 
 @pytest.fixture
-def canary(tmp_path: Path) -> Path:
-    """A program of the host's, which prints its arguments; the container has none of its name."""
-    path = tmp_path / "host/echo"
-    path.parent.mkdir()
-    shutil.copy2(BUSYBOX, path)
-    return path
+def canary() -> Iterator[Path]:
+    """A program of the host's, which prints its arguments; the container has none of its name.
+
+    Its path is short: a PATH has it a thousand times.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        shutil.copy2(BUSYBOX, Path(folder, "echo"))
+        yield Path(folder, "echo")
 
 
 def says(box: Box) -> str:

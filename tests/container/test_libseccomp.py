@@ -16,6 +16,7 @@ from ringlet.container import libseccomp
 from ringlet.container.seccomp import compile
 from ringlet.errors import ConfigError
 
+from ..examples import examples
 from .filtered import (
     GETPID,
     GETPPID,
@@ -61,7 +62,7 @@ U64 = st.one_of(
 
 @pytest.mark.parametrize("operator", OPERATORS)
 @given(value=U64, bits=U64, index=st.integers(0, 5), probes=st.lists(U64, min_size=1, max_size=8))
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=list(HealthCheck))
 def test_an_operator_compares_all_64_bits(
     operator: str, value: int, bits: int, index: int, probes: list[int]
 ) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ringlet.container.commands import COMMANDS
 from ringlet.container.runtime import write_pid
 
+from ..examples import examples
 from .bundle import OCI, Bundle
 from .test_oci import start
 
@@ -69,7 +70,7 @@ def test_a_command_line_that_nobody_would_give(bundle: Bundle, words: list[str])
     assert os.listdir(bundle.root) == ["one"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.sampled_from([name for name in COMMANDS if name not in ("run", "create", "spec", "events")]),
     st.lists(

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from ringlet.container import libseccomp, seccomp
 from ringlet.container.seccomp import compile
 
+from ..examples import examples
 from .filtered import (
     GETPID,
     GETPPID,
@@ -250,7 +251,7 @@ def profiles() -> st.SearchStrategy["Seccomp"]:
 
 
 @given(profile=profiles())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 def test_the_cached_program_is_the_fresh_one(profile: "Seccomp") -> None:
     first = compile(profile)
     program, unknown, _ = libseccomp.build(profile)
@@ -296,7 +297,7 @@ def test_what_is_not_of_the_program_is_not_of_the_key(entry: Path) -> None:
 
 
 @given(at=st.integers(min_value=0), bit=st.integers(0, 7), cut=st.booleans())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_damaged_entry_is_made_again(entry: Path, at: int, bit: int, cut: bool) -> None:
     good = entry.read_bytes()
     at %= len(good)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ringlet.container.seccomp import Filter, allows, compile
 from ringlet.container.seccomp_profile import DEFAULT, for_capabilities
 
+from ..examples import examples
 from .filtered import GETPPID, MKDIR, X32, allowing, argument, refusing, results, rule
 
 LD, AND, JA, JEQ, JGT, JGE, RET = 0x20, 0x54, 0x05, 0x15, 0x25, 0x35, 0x06
@@ -58,7 +59,7 @@ def kernel_allows(program: bytes, *calls: tuple[int, ...]) -> list[bool]:
     data=st.data(),
     probes=st.lists(st.tuples(*[LONG] * 6), min_size=1, max_size=6),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 def test_it_is_what_the_kernel_does_with_any_program(
     data: st.DataObject, probes: list[tuple[int, ...]]
 ) -> None:
@@ -83,7 +84,7 @@ def test_it_is_what_the_kernel_does_with_any_program(
     ),
     probes=st.lists(st.tuples(*[LONG] * 6), min_size=1, max_size=6),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=list(HealthCheck))
 def test_it_is_what_the_kernel_does_with_libseccomps(
     operators: list[tuple[str, int, int, int]], probes: list[tuple[int, ...]]
 ) -> None:

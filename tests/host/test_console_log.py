@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from ringlet.host.console_log import LINE, SIZE, ConsoleLog
 
+from ..examples import examples
+
 PANIC = b"[    1.0] Kernel panic - not syncing: VFS: Unable to mount root fs\r\n"
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=8), st.integers(1, SIZE // 4))))
 def test_all_is_handed_on_and_the_end_kept(parts: list[tuple[bytes, int]]) -> None:
     handed = bytearray()

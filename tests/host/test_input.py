@@ -19,6 +19,8 @@ from ringlet.devices.uart16550 import FCR, FCR_ENABLE, IER, IER_RX, LSR, LSR_DR,
 from ringlet.host.input import READ_AHEAD, InputPump
 from ringlet.host.terminal import Terminal
 
+from ..examples import examples
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -214,7 +216,7 @@ def test_a_terminal_that_hangs_up_ends_the_input(guest: Guest) -> None:
     os.close(slave)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(writes=st.lists(st.binary(min_size=1, max_size=40), max_size=8))
 def test_however_it_is_written_it_arrives(writes: list[bytes]) -> None:
     read_fd, write_fd = os.pipe()
