@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ringlet.container.spec import SpecError
+
 from .box import Box
 from .bundle import Bundle
 from .rootfs import add_call
@@ -213,6 +215,14 @@ def test_without_a_pivot_no_procfs_can_be_mounted_that_shows_what_is_masked(box:
     box.start()
     assert box.wait(made) != 0
     assert "Operation not permitted" in box.printed() or "denied" in box.printed()
+
+
+@pytest.mark.parametrize("kind", ["bounding", "ambient"])
+def test_without_pivot_nobody_may_take_its_root_away(box: Box, kind: str) -> None:
+    box.process["capabilities"] = {kind: ["CAP_SYS_ADMIN"]}
+    with pytest.raises(SpecError, match="--no-pivot"):
+        box.create("true", no_pivot=True)
+    box.left_nothing()
 
 
 @pytest.mark.needs_root

@@ -1,6 +1,8 @@
 """Who a container's command is: names of the rootfs, which is an image's, and ranges of IDs."""
 
+import ctypes
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,21 @@ def test_a_users_range_is_found_by_name_and_by_number(tmp_path: Path) -> None:
     assert identity._own_range(str(path), 1) == (100000, 65536)  # daemon's number
     assert identity._own_range(str(path), 77777) == (200000, 1000)
     assert identity._own_range(str(path), 88888) is None
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("name", ["passwd", "group"])
+def test_a_device_in_their_place_is_not_opened(tmp_path: Path, name: str) -> None:
+    """To open one does something: a watchdog begins to count, a tape rewinds."""
+    (tmp_path / "etc").mkdir()
+    os.mknod(tmp_path / "etc" / name, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    libc = ctypes.CDLL(None)
+    watch = libc.inotify_init1(os.O_NONBLOCK)
+    opened = 0x20  # IN_OPEN: <linux/inotify.h>
+    assert libc.inotify_add_watch(watch, os.fsencode(tmp_path / "etc" / name), opened) > 0
+    find_user(str(tmp_path), "0:0")
+    with pytest.raises(BlockingIOError):
+        os.read(watch, 4096)
+    os.close(os.open(tmp_path / "etc" / name, os.O_RDONLY))
+    assert os.read(watch, 4096)
+    os.close(watch)

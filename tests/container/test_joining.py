@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import helper, launch
+from ringlet.container import helper, joined_pids, launch
 from ringlet.container.plan import Plan
 from ringlet.container.spec import SpecError, check
 from ringlet.container.state import Process
@@ -199,6 +199,19 @@ def test_a_filter_that_the_last_steps_would_break_is_refused_where_it_takes_a_ri
     assert caught.numbers("CapPrm") == {0}
 
 
+def test_nor_may_one_come_in_that_could_take_over_the_next(box: Box) -> None:
+    """The container itself has no CAP_SYS_PTRACE; who comes in is given it."""
+    rule = {"names": ["clone"], "action": "SCMP_ACT_ERRNO"}
+    box.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    box.process["noNewPrivileges"] = False
+    made = box.create("sleep 1000")
+    box.start()
+    held = {"bounding": ["CAP_SYS_PTRACE"], "permitted": ["CAP_SYS_PTRACE"]}
+    process: Any = COMES_IN | {"capabilities": held, "noNewPrivileges": False}
+    with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
+        launch.execute(Process(made.pid), check(box.config), process, cgroup=None)
+
+
 def test_a_process_that_kept_its_descriptors_would_be_a_way_out(
     trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +257,39 @@ def test_the_init_of_a_container_that_shares_process_ids_has_nothing_either(
     assert kinds <= {"/dev/null", "socket", str(trap.box.output.name)} | {
         link for link in kinds if "deleted" in link
     }
+
+
+def test_from_a_new_user_namespace_none_joins(trap: Trap) -> None:
+    trap.box.new("user")
+    with pytest.raises(SpecError, match="those in there could take it over"):
+        join(trap)
+
+
+@pytest.mark.parametrize("traces", [True, False])
+def test_before_linux_6_17_none_joins_whose_procfs_could_be_caught(
+    box: Box, monkeypatch: pytest.MonkeyPatch, traces: bool
+) -> None:
+    held = CAPS if traces else ["CAP_KILL"]
+    box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), held)
+    first = box.create("sleep 1000")
+    monkeypatch.setattr(joined_pids, "_release", lambda: (6, 12))
+    path = f"/proc/{first.pid}/ns/pid"
+    config = {"mounts": [{"type": "proc"}]}
+    if traces:
+        with pytest.raises(SpecError, match=r"before Linux 6\.17"):
+            joined_pids.check(config, path)  # type: ignore[arg-type]
+    else:
+        joined_pids.check(config, path)  # type: ignore[arg-type]
+    joined_pids.check({}, path)  # type: ignore[typeddict-item]
+    joined_pids.check(config, "/proc/self/ns/pid")  # type: ignore[arg-type]
+
+
+def test_hooks_of_the_host_are_not_taken_from_a_namespace_that_is_joined(box: Box) -> None:
+    first = box.create("sleep 1000")
+    box.linux["namespaces"][0]["path"] = f"/proc/{first.pid}/ns/mnt"
+    box.config["hooks"] = {"createContainer": [{"path": "/bin/sh"}]}
+    with pytest.raises(SpecError, match="programs of whoever is in there"):
+        check(box.config)
 
 
 @pytest.mark.parametrize("joins", [False, True])

@@ -76,10 +76,14 @@ def _records(rootfs: str, name: str, fields: int) -> list[list[str]]:
                         dir_fd=folder)  # fmt: skip
         os.close(folder)
         folder = below
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        file = os.open(name, flags, dir_fd=folder)
-        if not stat.S_ISREG(os.fstat(file).st_mode):
-            return []
+        # To open a device does something: looked at first, and opened by what was looked at.
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                return []
+            file = os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(found)
         text = os.read(file, _MAX_FILE).decode("utf-8", "surrogateescape")
     except OSError:
         return []  # then there are numbers alone

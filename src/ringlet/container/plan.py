@@ -126,6 +126,8 @@ def creation(
             plan, config, bundle, known=known, idmap_root=idmap_root, layer=layer
         )
 
+    if no_pivot:
+        plan_process.refuse_no_pivot(config)
     mounts = "mount" in namespaces  # else it has its starter's, in which nothing is changed
     if privileged and mounts:
         open_sources(idmap_root=idmap_root)
@@ -133,10 +135,13 @@ def creation(
     others = [one for one in joined if one[1] != NAMESPACES["user"]]
     # Who is in a process id namespace that is there already could look into a process that comes
     # in, and take its rights. So the helper stays outside, and makes the container's process last
-    # of all, as in `execution`. (From a new user namespace it could no longer join the other; the
-    # process comes in at once, then.)
-    pid_namespace = namespaces.get("pid") if "user" not in new else None
+    # of all, as in `execution`.
+    pid_namespace = namespaces.get("pid")
     if pid_namespace:
+        if privileged and not plan_process.has_user_namespace(config):
+            from ringlet.container import joined_pids
+
+            joined_pids.check(config, pid_namespace)
         others.remove((pid_namespace, NAMESPACES["pid"]))
         plan.add("pids", pid_namespace)
     for path, flag in others:
@@ -289,7 +294,7 @@ def execution(
     plan_process.become_user(plan, process, schedule=not in_child)
     filter = plan_process.Filter.of(linux, says)
     early = says is None and plan_process.lets_a_process_begin(filter)
-    if filter and not early and plan_process.may_be_traced(config):
+    if filter and not early and plan_process.may_be_traced(config, process):
         plan_process.refuse_late(process)
     plan_process.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child

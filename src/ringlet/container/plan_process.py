@@ -107,11 +107,24 @@ def lets_a_process_begin(filter: Filter | None) -> bool:
     )
 
 
-def may_be_traced(config: "Config") -> bool:
-    """Whether others in the container may trace a process that is still the helper: ptrace(2)."""
-    kinds = {one["type"] for one in config.get("linux", {}).get("namespaces", ())}
-    held = config.get("process", {}).get("capabilities", {}).get("bounding", [])
-    return "user" not in kinds and "CAP_SYS_PTRACE" in held
+def may_be_traced(config: "Config", process: "Process | None" = None) -> bool:
+    """Whether others in the container may trace a process that is still the helper: ptrace(2).
+
+    With `process`, also those who come in after it.
+    """
+    if has_user_namespace(config):
+        return False
+    return _may_get(config.get("process"), "CAP_SYS_PTRACE") or _may_get(process, "CAP_SYS_PTRACE")
+
+
+def _may_get(process: "Process | None", capability: str) -> bool:
+    sets: Any = {} if process is None else process.get("capabilities", {})
+    return any(capability in names for names in sets.values())
+
+
+def has_user_namespace(config: "Config") -> bool:
+    """Whether it isn't the host's: new, or joined."""
+    return any(one["type"] == "user" for one in config.get("linux", {}).get("namespaces", ()))
 
 
 def refuse_late(process: "Process") -> None:
@@ -124,6 +137,15 @@ def refuse_late(process: "Process") -> None:
             "linux.seccomp: a process with CAP_SYS_PTRACE could take CAP_SYS_ADMIN from one that "
             "begins, since the filter forbids what the helper does, or has a listener",
             "set noNewPrivileges, leave out CAP_SYS_PTRACE, or add a user namespace",
+        )
+
+
+def refuse_no_pivot(config: "Config") -> None:
+    """Raises SpecError for a container that could uncover the host's root below its own."""
+    if _may_get(config.get("process"), "CAP_SYS_ADMIN"):
+        raise SpecError(
+            "--no-pivot: with CAP_SYS_ADMIN a process takes its root away, and is in the host's",
+            "leave out CAP_SYS_ADMIN, or --no-pivot",
         )
 
 

@@ -197,6 +197,27 @@ def _mounts_of_its_own(config: "Config") -> None:
         )
 
 
+def _joined_namespaces_can_be_trusted(config: "Config") -> None:
+    """With what it makes of the host's rights nobody who is in there may meddle."""
+    linux = config.get("linux", {})
+    user, pid = namespace(linux, "user"), namespace(linux, "pid")
+    if user is not None and "path" not in user and pid is not None and "path" in pid:
+        raise FieldError(
+            "from a new user namespace no process can join the pid namespace of another one last "
+            "of all, and until then those in there could take it over",
+            "join the user namespace that the pid namespace belongs to, or make none",
+            "linux.namespaces",
+        )
+    mount = namespace(linux, "mount")
+    if mount is not None and "path" in mount and config.get("hooks", {}).get("createContainer"):
+        raise FieldError(
+            "in a mount namespace that is joined they are programs of whoever is in there, and "
+            "would have the host's rights",
+            "use createRuntime hooks, or a mount namespace of its own",
+            "hooks.createContainer",
+        )
+
+
 def _one_domain_name(config: "Config") -> None:
     """The parameter is set last, and would be the one that counts."""
     name = config.get("domainname")
@@ -289,6 +310,7 @@ _CONFIG = record(
         _host_names_of_its_own,
         _one_domain_name,
         _hooks_can_start,
+        _joined_namespaces_can_be_trusted,
         _mounts_can_map,
         _user_is_mapped,
         _mounts_of_its_own,
