@@ -856,37 +856,12 @@ static int is_of_namespace(int fs)
 	return !sys(fsconfig, fs, FSCONFIG_SET_FD, "pidns", NULL, pid_namespace);
 }
 
-/* filesystem TARGET SLOT TYPE SOURCE ATTRIBUTES OPTION...: a new one, attached to nothing. */
-static void step_filesystem(void)
+/* A new file system by the context `fs`, with the options that follow; attached to nothing. */
+static int make_filesystem(int fs, const char *type, const char *source, unsigned long attributes)
 {
-	int *slot = mount_slot();
-	const char *type = text(), *source = text();
-	unsigned long attributes = number();
-	int fs = sys(fsopen, type, FSOPEN_CLOEXEC), pid = -1, status = 0;
 	char *option;
 	long made;
 
-	if (is_refused(fs)) {
-		*slot = bind_instead(attributes);
-		return;
-	}
-	must_on(fs, "fsopen", type);
-	if (same(type, "proc") && pid_namespace >= 0 && !is_of_namespace(fs)) {
-		/*
-		 * By a process in the namespace, which those in there see for this moment. It shares memory
-		 * and descriptors, and this process waits for its end.
-		 */
-		close_fd(&fs);
-		pid = must(sys(clone, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, 0, 0, 0, 0), "clone");
-		if (pid) {
-			sys(wait4, pid, &status, 0, NULL);
-			if (status)
-				sys(exit_group, 125); /* why, the other one has told */
-			instead = NULL;
-			return;
-		}
-		fs = must(sys(fsopen, type, FSOPEN_CLOEXEC), "fsopen");
-	}
 	must_fs(fs, sys(fsconfig, fs, FSCONFIG_SET_STRING, "source", source, 0), "source=", source);
 	while ((option = optional())) {
 		char *value = find(option, '=');
@@ -907,13 +882,67 @@ static void step_filesystem(void)
 	if (is_refused(made))
 		made = bind_instead(attributes);
 	must_fs(fs, made, "making ", type);
-	*slot = made;
-	if (same(type, "tmpfs")) /* of others, another mount may show the same files */
-		is_made_here(made);
-	instead = NULL;
 	close_fd(&fs);
-	if (!pid)
-		sys(exit_group, 0);
+	return made;
+}
+
+/* A process that shares memory and descriptors with this one, which waits; there 0. */
+#define clone_inside() sys(clone, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, 0, 0, 0, 0)
+
+static void await_inside(long pid)
+{
+	int status = 0;
+
+	sys(wait4, pid, &status, 0, NULL);
+	if (status)
+		sys(exit_group, 125); /* why, the other one has told */
+}
+
+/*
+ * Before Linux 6.17: by a process in the namespace, which those in there see for this moment. The one
+ * between them joins the namespace, for this process has yet to run hooks, outside of it.
+ */
+static void __attribute__((noinline)) make_procfs_inside(int *slot, const char *source,
+							  unsigned long attributes)
+{
+	long between = must(clone_inside(), "clone"), inside;
+
+	if (between) {
+		await_inside(between);
+		return;
+	}
+	must(sys(setns, pid_namespace, CLONE_NEWPID), "setns");
+	inside = must(clone_inside(), "clone");
+	if (inside)
+		await_inside(inside);
+	else
+		*slot = make_filesystem(must(sys(fsopen, "proc", FSOPEN_CLOEXEC), "fsopen"), "proc", source,
+					attributes);
+	sys(exit_group, 0);
+}
+
+/* filesystem TARGET SLOT TYPE SOURCE ATTRIBUTES OPTION...: a new one, attached to nothing. */
+static void step_filesystem(void)
+{
+	int *slot = mount_slot();
+	const char *type = text(), *source = text();
+	unsigned long attributes = number();
+	int fs = sys(fsopen, type, FSOPEN_CLOEXEC);
+
+	if (is_refused(fs)) {
+		*slot = bind_instead(attributes);
+		return;
+	}
+	must_on(fs, "fsopen", type);
+	if (same(type, "proc") && pid_namespace >= 0 && !is_of_namespace(fs)) {
+		close_fd(&fs);
+		make_procfs_inside(slot, source, attributes);
+	} else {
+		*slot = make_filesystem(fs, type, source, attributes);
+	}
+	if (same(type, "tmpfs")) /* of others, another mount may show the same files */
+		is_made_here(*slot);
+	instead = NULL;
 }
 
 /* attributes TARGET SLOT RECURSIVE SET CLEAR PROPAGATION */

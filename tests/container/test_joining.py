@@ -259,6 +259,14 @@ def test_the_init_of_a_container_that_shares_process_ids_has_nothing_either(
     }
 
 
+def test_a_hook_of_the_hosts_is_not_seen_in_there(trap: Trap) -> None:
+    """It has the host's root, and ringlet's rights."""
+    trap.box.config["hooks"] = {
+        "createContainer": [{"path": "/bin/sleep", "args": ["sleep", "0.5"]}]
+    }
+    assert join(trap).escapes == set()
+
+
 def test_from_a_new_user_namespace_none_joins(trap: Trap) -> None:
     trap.box.new("user")
     with pytest.raises(SpecError, match="those in there could take it over"):

@@ -1,6 +1,7 @@
 """The layer over a root: a container changes what it likes, and nothing of that is left."""
 
 import os
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,6 +71,16 @@ def test_a_root_that_cant_be_written_gets_no_mount_points_either(run: Run, rootf
     result, output = run("! touch /made && ls /proc/self", read_only=True)
     assert result.status == 0, output
     assert snapshot(rootfs) == before
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_device_of_the_image_is_none(run: Run, rootfs: Path, tmp_path: Path, write: bool) -> None:
+    """Not the cgroup's doing: that lets each container open the null device."""
+    tmp_path.chmod(0o700)
+    os.mknod(rootfs / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (rootfs / "null").chmod(0o666)
+    command = "echo > /null 2> /tmp/why || echo refused; echo > /dev/null && echo fine"
+    assert run(command, write=write)[1].splitlines()[-2:] == ["refused", "fine"]
 
 
 def test_all_that_is_there_can_be_changed_as_in_a_folder(run: Run, rootfs: Path) -> None:

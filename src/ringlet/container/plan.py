@@ -168,7 +168,6 @@ def creation(
         plan.add("join", path, flag)
     if pid_namespace:
         plan.add("pids", pid_namespace)
-        plan.add("join_pids", pid_namespace)
     if namespaces.get("mount"):  # a copy of it: others in there keep their root and their mounts
         plan.add("unshare", "mount", NAMESPACES["mount"])
     if "cgroup" in new:
@@ -207,6 +206,8 @@ def creation(
     if listener is not None:
         sockets.append(descriptors.give(listener))
         says = [sockets[1], *_listener_says(config, state("created"))]
+    if pid_namespace:  # after hooks: they are programs of the host's, and would be seen in there
+        plan.add("join_pids", pid_namespace)
     plan.add("close", "", *sockets)
     in_child = pid_namespace is not None and plan_process.is_not_inherited(process)
     plan_process.become_user(plan, process, schedule=not in_child)

@@ -137,6 +137,8 @@ def open_sources(
         plan.add("idmap", "/", 0, 0, *map(as_text, mappings))
     if layer is not None:
         plan.add("layer", "/", 0, layer, int(is_root_of_host()))
+    if layer is not None or known is not None:  # `ringlet run`: an image brings no devices
+        plan.add("attributes", "/", 0, 0, _ATTRIBUTES["nodev"][0], 0, 0)
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
         if not _is_bind(mount, options):

@@ -1,6 +1,8 @@
 import json
 import os
 import select
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,23 @@ def test_kill_ends_a_fork_bomb(make_cgroup: Any, with_version_2: bool) -> None:
         cgroup.kill()
         assert cgroup.processes() == []
     cgroup.delete()
+
+
+@pytest.mark.needs_cgroups_v1
+def test_what_the_container_has_frozen_itself_ends_too(make_cgroup: Any) -> None:
+    cgroup = make_cgroup()
+    folder = Path(cgroup.version_1["freezer"]) / "its/own"
+    folder.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        for place in set(cgroup.version_1.values()):
+            Path(place, "cgroup.procs").write_text(str(process.pid))
+        Path(folder, "cgroup.procs").write_text(str(process.pid))
+        (folder / "freezer.state").write_text("FROZEN")
+        try:
+            cgroup.kill()
+        finally:
+            (folder / "freezer.state").write_text("THAWED")
+        assert process.wait(timeout=10) == -signal.SIGKILL
 
 
 def test_processes_below_are_found_killed_and_their_cgroups_removed(make_cgroup: Any) -> None:

@@ -270,6 +270,7 @@ class Cgroup:
         # None makes another meanwhile; and what is frozen ends once it runs.
         write(freezer, "freezer.state", "FROZEN")
         try:
+            _thaw_below(freezer)  # the container may have frozen some itself
             return self._signal_listed()
         finally:
             write(freezer, "freezer.state", "THAWED")
@@ -385,6 +386,18 @@ def _removed(folder: str) -> bool:
         except OSError:
             return False
     return True
+
+
+def _thaw_below(freezer: str) -> None:
+    for at, name in below(freezer):
+        try:
+            fd = os.open(f"{name}/freezer.state", os.O_WRONLY | os.O_CLOEXEC, dir_fd=at)
+        except FileNotFoundError:  # it is gone by now
+            continue
+        try:
+            os.write(fd, b"THAWED")
+        finally:
+            os.close(fd)
 
 
 def _until_patience_ends() -> Iterator[None]:
