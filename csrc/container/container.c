@@ -503,6 +503,37 @@ static void step_hard(void)
 	must(sys(prlimit64, 0, resource, &limit, NULL), "raising the hard limit");
 }
 
+/* Namespaces that are there already, by their paths. */
+static struct {
+	const char *path;
+	long fd;
+} found[16];
+
+static long open_namespace(const char *path)
+{
+	for (size_t i = 0; i < sizeof(found) / sizeof(found[0]) && found[i].path; i++)
+		if (found[i].fd >= 0 && same(found[i].path, path))
+			return found[i].fd;
+	return sys(openat, AT_FDCWD, path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+}
+
+/*
+ * namespace PATH: opened before the first is joined: in a mount namespace of others, paths are theirs.
+ * What takes rights that a user namespace gives is opened when there are those.
+ */
+static void step_namespace(void)
+{
+	size_t i = 0;
+
+	while (found[i].path)
+		if (++i == sizeof(found) / sizeof(found[0]) - 1)
+			fail("too many", E2BIG);
+	found[i].fd = open_namespace(what);
+	if (found[i].fd != -EACCES)
+		must(found[i].fd, "open");
+	found[i].path = what;
+}
+
 /*
  * join PATH TYPE: a namespace that is there already. One that needs rights which a user namespace
  * gives is joined after that: the plan has it again, as `join`, and before it as `try`.
@@ -512,17 +543,14 @@ static int joined;
 static void join(int may_fail)
 {
 	unsigned long type = number();
-	int fd;
 	long result;
 
 	if (joined & type)
 		return;
-	result = sys(openat, AT_FDCWD, what, O_RDONLY | O_CLOEXEC);
+	result = open_namespace(what);
 	if (result == -EACCES && may_fail)
 		return;
-	fd = must(result, "open");
-	result = sys(setns, fd, type);
-	close_fd(&fd);
+	result = sys(setns, must(result, "open"), type);
 	if (result == -EPERM && may_fail)
 		return;
 	must(result, "setns");
@@ -550,7 +578,7 @@ static void step_pids(void)
 	long opened = pid_namespace;
 
 	if (opened < 0)
-		opened = sys(openat, AT_FDCWD, what, O_RDONLY | O_CLOEXEC);
+		opened = open_namespace(what);
 	if (opened != -EACCES)
 		pid_namespace = must(opened, "open");
 }
@@ -1174,7 +1202,7 @@ static void step_at(void)
 	*slot = must(lookup(what, O_PATH, 0), "open");
 }
 
-static void copy_file(int from, int to, const char *name, const struct stat *status);
+static void copy_file(int from, int to, const char *name, struct stat *status);
 
 /* Copies the entries of the folder `from` into `to`; both are in the container. */
 static void copy_folder(int from, int to, int depth)
@@ -1184,6 +1212,8 @@ static void copy_folder(int from, int to, int depth)
 
 	if (depth > 100)
 		fail("copying: too deep", ELOOP);
+	if (is_on(from, PROC_SUPER_MAGIC) || is_on(from, SYSFS_MAGIC)) /* by a link of the image's */
+		fail("copying: what is there is the kernel's", EINVAL);
 	while ((size = must(sys(getdents64, from, entries, sizeof(entries)), "getdents")) > 0) {
 		for (long at = 0; at < size;) {
 			struct {
@@ -1208,6 +1238,8 @@ static void copy_folder(int from, int to, int depth)
 			source = must_on(sys(openat, from, entry->name,
 					     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
 					 "open", entry->name);
+			/* Of what was opened: the name may be another folder's by now. */
+			must_on(sys(fstat, source, &status), "stat", entry->name);
 			copy = must_on(sys(openat, to, entry->name,
 					   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
 				       "open", entry->name);
@@ -1220,7 +1252,7 @@ static void copy_folder(int from, int to, int depth)
 	}
 }
 
-static void copy_file(int from, int to, const char *name, const struct stat *status)
+static void copy_file(int from, int to, const char *name, struct stat *status)
 {
 	char target[PATH_SIZE];
 	long size;
@@ -1247,7 +1279,8 @@ static void copy_file(int from, int to, const char *name, const struct stat *sta
 	}
 	/* To open a device, or a pipe, would do something: what is there now, is it still a file? */
 	found = must_on(sys(openat, from, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), "open", name);
-	if (!is_type(found, S_IFREG))
+	must_on(sys(fstat, found, status), "stat", name);
+	if (!S_ISREG(status->st_mode))
 		fail("it changes meanwhile", EAGAIN);
 	source = must_on(open_again(found, O_RDONLY), "open", name);
 	close_fd(&found);
@@ -2129,6 +2162,7 @@ static void step_seccomp(void)
 	char *word;
 	long listener;
 	int pid = 0, line_to[2], sends, socket = -1;
+	long parent = sys(getpid);
 
 	filter.filter = (void *)(blob + number());
 	word = optional();
@@ -2150,7 +2184,10 @@ static void step_seccomp(void)
 
 		must(sys(pipe2, line_to, O_CLOEXEC), "pipe");
 		pid = must(sys(clone, CLONE_FILES, 0, 0, 0, 0), "clone");
-		if (!pid) {
+		if (!pid) { /* it ends with the one that has the filter */
+			must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
+			if (sys(getppid) != parent)
+				sys(exit_group, 1);
 			if (sys(read, line_to[0], &fd, sizeof(fd)) == sizeof(fd))
 				send_fd(socket, fd, data);
 			sys(exit_group, 0);
@@ -2496,7 +2533,7 @@ static const struct {
 	void (*run)(void);
 } steps[] = {
 #define STEP(name) { #name, step_##name }
-	STEP(fds), STEP(close), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(try), STEP(join),
+	STEP(fds), STEP(close), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(namespace), STEP(try), STEP(join),
 	STEP(pids), STEP(join_pids), STEP(enter), STEP(unified), STEP(clone), STEP(await), STEP(mounted), STEP(become), STEP(session), STEP(terminal), STEP(keyring),
 	STEP(loopback), STEP(unshare), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
 	STEP(propagation), STEP(bind), STEP(same), STEP(instead), STEP(filesystem), STEP(attributes), STEP(idmap),

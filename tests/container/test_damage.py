@@ -156,11 +156,33 @@ def test_a_root_whose_folders_others_can_exchange_is_refused(
     try:
         done = bundle.oci("create", "--bundle", str(bundle.path), "one")
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"ringlet-oci: {bundle.root}: other users can write to it (")
+        assert done.stderr.startswith(f"ringlet-oci: {bundle.root}: not this user's alone (")
         assert list(bundle.root.iterdir()) == []
     finally:
         bundle.root.chmod(0o755)
         os.chown(bundle.root, 0, -1)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_root_that_others_can_put_another_in_place_of_is_refused(
+    bundle: Bundle, tmp_path: Path, link: bool
+) -> None:
+    """What they put there would have hooks, which ringlet runs."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    bundle.root.mkdir(exist_ok=True)
+    way = theirs / "state"
+    if link:
+        way.symlink_to(bundle.root)
+    else:
+        way.mkdir()
+    os.chown(theirs, 65534, 65534)
+    done = bundle.oci("--root", str(way), "delete", "--force", "one")
+    assert done.returncode == 0  # it isn't there
+    bundle.write("true")
+    done = bundle.oci("--root", str(way), "create", "--bundle", str(bundle.path), "one")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"ringlet-oci: {way}: others can write here (")
 
 
 VALUES = st.recursive(

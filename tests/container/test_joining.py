@@ -20,7 +20,8 @@ from ringlet.container.plan import Plan
 from ringlet.container.spec import SpecError, check
 from ringlet.container.state import Process
 
-from .box import Box
+from .box import Box, namespace
+from .cgroups.inside import eventually
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_gcc]
 
@@ -298,6 +299,45 @@ def test_hooks_of_the_host_are_not_taken_from_a_namespace_that_is_joined(box: Bo
     box.config["hooks"] = {"createContainer": [{"path": "/bin/sh"}]}
     with pytest.raises(SpecError, match="programs of whoever is in there"):
         check(box.config)
+
+
+def test_a_namespace_is_found_on_the_host_whatever_the_joined_ones_files_are(
+    box: Box, tmp_path: Path
+) -> None:
+    """Whose mount namespace is joined could lead the path of the next one elsewhere."""
+    first = box.create("sleep 1000")
+    (tmp_path / "two").mkdir()
+    box.folder = tmp_path / "two"
+    path = f"/tmp/{tmp_path.name}-network"
+    theirs = Path(f"/proc/{first.pid}/root{path}")
+    os.mkfifo(theirs)
+    Path(path).touch()
+    subprocess.run(["mount", "--bind", "/proc/self/ns/net", path], check=True)
+    try:
+        paths = {"mount": f"/proc/{first.pid}/ns/mnt", "network": path}
+        kinds = [one["type"] for one in box.linux["namespaces"]]
+        box.linux["namespaces"] = [
+            {"type": kind} | ({"path": paths[kind]} if kind in paths else {}) for kind in kinds
+        ]
+        made = box.create("true")
+        assert namespace(made.pid, "net") == namespace("self", "net")
+    finally:
+        subprocess.run(["umount", path], check=True)
+        os.unlink(path)
+
+
+def test_a_user_namespace_of_the_processs_own_keeps_nobody_out(box: Box) -> None:
+    made = box.create("exec unshare -U sleep 1000")
+    box.start()
+    eventually(lambda: namespace(made.pid, "user") != namespace("self", "user"))
+    process: Any = COMES_IN | {"args": ["readlink", "/proc/self/ns/user"]}
+    came = launch.execute(
+        Process(made.pid), check(box.config), process, cgroup=None,
+        stdio=(0, box.output.fileno(), box.output.fileno()),
+    )  # fmt: skip
+    os.close(came.pidfd)
+    assert os.waitpid(came.pid, 0)[1] == 0
+    assert box.printed().strip() == namespace("self", "user")
 
 
 @pytest.mark.parametrize("joins", [False, True])

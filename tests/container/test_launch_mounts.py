@@ -140,6 +140,12 @@ def test_a_tmpfs_takes_what_was_there(box: Box) -> None:
     assert printed.endswith("readonly\n")
 
 
+def test_a_tmpfs_takes_nothing_of_the_kernels_that_a_link_leads_to(box: Box) -> None:
+    (box.rootfs / "data").symlink_to("proc/self/net")
+    box.mount("/data", type="tmpfs", source="tmpfs", options=["tmpcopyup"])
+    assert "the kernel's" in box.fails("copyup").message
+
+
 @pytest.mark.needs_mount_namespace
 @pytest.mark.parametrize("nodev", [True, False])
 def test_a_tmpfs_takes_no_device_from_a_file_system_without_devices(

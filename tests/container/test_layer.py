@@ -219,3 +219,18 @@ def test_a_file_system_below_the_root_isnt_seen(run: Run, rootfs: Path) -> None:
         assert run("ls /home", write=True)[1] == "file\n"
     finally:
         subprocess.run(["umount", rootfs / "home"], check=True)
+
+
+def test_what_is_mounted_below_a_volume_has_no_devices_either(
+    run: Run, rootfs: Path, tmp_path: Path
+) -> None:
+    volume = tmp_path / "volume"
+    (volume / "below").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", volume / "below"], check=True)
+    try:
+        os.mknod(volume / "below/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        result, output = run("grep ' /data/below ' /proc/mounts", volumes=[f"{volume}:/data"])
+    finally:
+        subprocess.run(["umount", volume / "below"], check=True)
+    assert result.status == 0, output
+    assert {"nosuid", "nodev"} <= set(output.split()[3].split(","))

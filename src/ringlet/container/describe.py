@@ -149,7 +149,7 @@ def _mounts(config: ContainerConfig, *, has_groups: bool) -> list[dict[str, Any]
         source = os.path.abspath(volume.source)
         if not os.path.exists(source):
             raise ConfigError(f"there is no {source} for a volume", "check the path, or make it")
-        flags = ["rbind", "nosuid", "nodev", "rro" if volume.readonly else "rw"]
+        flags = ["rbind", "rnosuid", "rnodev", "rro" if volume.readonly else "rw"]
         if os.geteuid() == 0:  # who uses it has the ids that it has on the host, as in the rootfs
             flags.append("idmap")
         described.append(

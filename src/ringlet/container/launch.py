@@ -190,7 +190,7 @@ def execute(
             raise _has_ended() from None
         console = None if console_socket is None else opened.add(_connect(console_socket))
         unified = None if not cgroup else cgroup.unified_of(init.pid)
-        namespaces = _others(init.pid)
+        namespaces = _others(init.pid, config)
         if not init.alive:  # its id may be another's by now; till here it was its own
             raise _has_ended()
         descriptors = Descriptors(preserve_fds)
@@ -216,14 +216,17 @@ def _has_ended() -> LaunchError:
     return LaunchError("the container has ended", "`state` tells")
 
 
-def _others(pid: int) -> int:
-    """The namespaces of `pid` that aren't ours."""
+def _others(pid: int, config: "Config") -> int:
+    """The namespaces of `pid` that aren't ours. One of users may be the process's own doing."""
     from ringlet.container.plan import NAMESPACES
+    from ringlet.container.plan_process import has_user_namespace
 
     names = {"mount": "mnt", "network": "net"}
     flags = 0
     for kind, flag in NAMESPACES.items():
         name = names.get(kind, kind)
+        if kind == "user" and not has_user_namespace(config):
+            continue
         try:
             theirs = os.stat(f"/proc/{pid}/ns/{name}").st_ino
             if theirs != os.stat(f"/proc/self/ns/{name}").st_ino:

@@ -66,7 +66,11 @@ class Notify(Closing):
         try:
             path = f"/proc/self/fd/{fd}/{_NAME}"  # a path may be too long for a socket
             self._socket.bind(path)
-            os.chmod(path, 0o777)  # any of the container's users may write to it
+            made = os.open(_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+            try:  # any of the container's users may write to it
+                os.chmod(f"/proc/self/fd/{made}", 0o777)
+            finally:
+                os.close(made)
         except OSError:
             self._socket.close()
             raise

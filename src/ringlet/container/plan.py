@@ -143,6 +143,9 @@ def creation(
 
             joined_pids.check(config, pid_namespace)
         others.remove((pid_namespace, NAMESPACES["pid"]))
+    for path, _ in joined:
+        plan.add("namespace", path)
+    if pid_namespace:
         plan.add("pids", pid_namespace)
     for path, flag in others:
         plan.add("try", path, flag)
@@ -221,7 +224,7 @@ def creation(
     plan_process.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )
-    if "user" not in namespaces:  # there, whoever made it needs its files in /proc: its network
+    if privileged or "user" not in namespaces:  # else its maker needs its files: the network's
         plan.add("hidden")
     if pid_namespace:
         plan.add("clone", "container", 0)

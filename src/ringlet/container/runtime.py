@@ -105,7 +105,10 @@ class Runtime:
                 annotations=config.get("annotations", {}),
                 poststart=hooks.get("poststart", []),
                 poststop=hooks.get("poststop", []),
-                own_pids=any(one["type"] == "pid" for one in linux.get("namespaces", ())),
+                own_pids=any(
+                    one["type"] == "pid" and "path" not in one
+                    for one in linux.get("namespaces", ())
+                ),
             )
             cgroup = self._create_cgroup(container, linux)
             self._warn_of_capabilities(config, config.get("process"))

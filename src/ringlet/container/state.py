@@ -243,6 +243,12 @@ class Store:
         self._check_root()
 
     def _check_root(self) -> None:
+        from ringlet.container.idmap import is_root_of_host
+
+        if is_root_of_host():  # elsewhere, a folder on the way may be nobody's that is known here
+            from ringlet.host.cache import check_folder
+
+            check_folder(self.root)
         if not keeps_names(os.stat(self.root)):
             raise PermissionError(errno.EPERM, "other users can write to it", self.root)
 
