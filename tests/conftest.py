@@ -151,6 +151,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "nested_host: the test runs `ringlet nested`, for seconds")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     alone = tuple(str(tests / name) for name in _ONE_AFTER_ANOTHER)

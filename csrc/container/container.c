@@ -843,6 +843,55 @@ static void must_fs(int fs, long result, const char *operation, const char *obje
 	fail(words, -result);
 }
 
+/*
+ * park PATH SLOT...: these trees go to a mount namespace, of which the container's becomes a copy. What
+ * a user namespace gets by a copy it can't undo (mount_namespaces(7)): read-only stays so, and
+ * what is mounted over something stays there. They lie in this process's working directory, which
+ * becomes that of the copy. It is at PATH, where the root will be.
+ */
+static void step_park(void)
+{
+	struct mount_attr slave = { .propagation = MS_SLAVE };
+	int fs, place;
+
+	must(sys(unshare, CLONE_NEWNS), "unshare");
+	must(sys(mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &slave, sizeof(slave)), "mount_setattr");
+	fs = must(sys(fsopen, "tmpfs", FSOPEN_CLOEXEC), "fsopen tmpfs");
+	must_fs(fs, sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "making ", "tmpfs");
+	place = must(sys(fsmount, fs, FSMOUNT_CLOEXEC, 0), "fsmount");
+	close_fd(&fs);
+	must(sys(move_mount, place, "", AT_FDCWD, what, MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
+	must(sys(fchdir, place), "chdir");
+	while (line) {
+		int *slot = mount_slot();
+		char name[24] = "";
+
+		append_number(name, sizeof(name), slot - mounts);
+		if (is_type(*slot, S_IFDIR))
+			must(sys(mkdirat, place, name, 0700), "mkdir");
+		else
+			must(sys(mknodat, place, name, S_IFREG, 0), "mknod");
+		must(sys(move_mount, *slot, "", place, name, MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
+		close_fd(slot);
+	}
+	close_fd(&place);
+}
+
+/* take WHAT SLOT...: what was parked, from the copy. */
+static void step_take(void)
+{
+	while (line) {
+		int *slot = mount_slot();
+		char name[24] = "";
+
+		append_number(name, sizeof(name), slot - mounts);
+		*slot = must(sys(open_tree, AT_FDCWD, name,
+				 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),
+			     "open_tree");
+	}
+	must(sys(chdir, "/"), "chdir");
+}
+
 static const char *instead;
 
 /*
@@ -2536,7 +2585,7 @@ static const struct {
 	STEP(fds), STEP(close), STEP(hidden), STEP(cgroup), STEP(oom_score_adj), STEP(hard), STEP(namespace), STEP(try), STEP(join),
 	STEP(pids), STEP(join_pids), STEP(enter), STEP(unified), STEP(clone), STEP(await), STEP(mounted), STEP(become), STEP(session), STEP(terminal), STEP(keyring),
 	STEP(loopback), STEP(unshare), STEP(timens), STEP(hostname), STEP(domainname), STEP(sysctl),
-	STEP(propagation), STEP(bind), STEP(same), STEP(instead), STEP(filesystem), STEP(attributes), STEP(idmap),
+	STEP(propagation), STEP(bind), STEP(same), STEP(park), STEP(take), STEP(instead), STEP(filesystem), STEP(attributes), STEP(idmap),
 	STEP(layer), STEP(root), STEP(attach), STEP(at), STEP(copyup), STEP(folder), STEP(device), STEP(symlink),
 	STEP(pivot), STEP(move_root), STEP(chroot), STEP(readonly), STEP(null), STEP(mask), STEP(freeze_root),
 	STEP(console), STEP(streams), STEP(hook), STEP(apparmor), STEP(selinux), STEP(personality),

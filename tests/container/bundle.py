@@ -32,7 +32,7 @@ class Bundle:
 
         self.config: Any = json.loads(json.dumps(default()))
         self.config["process"].update(terminal=False, rlimits=[])
-        self.config["linux"]["cgroupsPath"] = f"/ringlet-test-{os.getpid()}"
+        self.config["linux"]["cgroupsPath"] = f"/ringlet-bundle-{os.getpid()}"
 
     def write(self, script: str | None = None) -> None:
         """Writes config.json; the command is a shell with `script`."""

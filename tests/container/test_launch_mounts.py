@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,35 @@ def unshare_shared() -> None:
 
 def mounted() -> list[str]:
     return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
+@pytest.mark.needs_mount_namespace
+def test_a_user_namespace_with_all_rights_undoes_no_mount_of_the_hosts(
+    box: Box, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    (data / "below").mkdir(parents=True)
+    data.chmod(0o777)
+    (data / "below/covered").touch()
+    subprocess.run(["mount", "-t", "tmpfs", "cover", data / "below"], check=True)
+    box.new("user")
+    rights = ["CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"]
+    box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), rights)
+    options = ["rbind", "ro", "nosuid", "nodev", "noexec"]
+    box.mount("/data", source=str(data), options=options)
+    box.mount("/file", source="/etc/hostname", options=["bind", "ro"])
+    try:
+        printed = box.run(
+            "mount -o remount,bind,rw,suid,dev,exec /data; touch /data/made; umount /data/below;"
+            "ls /data/below; mount -o remount,bind,rw /file; grep ' /data ' /proc/mounts; true"
+        )
+    finally:
+        subprocess.run(["umount", data / "below"], check=True)
+    assert "covered" not in printed.splitlines()
+    assert not (data / "made").exists()
+    assert {"ro", "nosuid", "nodev", "noexec"} <= set(printed.split()[-3].split(",")), printed
+    assert printed.count("permission denied") == 2, printed
+    assert "can't unmount" in printed
 
 
 def test_a_tmpfs_takes_what_was_there(box: Box) -> None:

@@ -93,12 +93,12 @@ ORDER = [
     "user",
     "capabilities",  # before others can be in there with it
     "no_new_privs",
+    "seccomp",
     "hidden",
     "command",  # with the command's rights
     "ready",
     "wait",
     "rlimit",  # after all that they could hinder
-    "seccomp",  # hardly a system call later
     "exec",
 ]
 
@@ -108,6 +108,23 @@ def test_the_order_of_the_steps_is_the_security(config: Any) -> None:
     first = [names.index(step) for step in ORDER]
     assert first == sorted(first)
     assert names[-1] == "exec"
+
+
+def test_a_filter_that_forbids_a_step_comes_after_it(config: Any) -> None:
+    rule = {"names": ["prlimit64"], "action": "SCMP_ACT_ERRNO"}
+    config["linux"]["seccomp"]["syscalls"] = [rule]
+    names = [step for step, _ in steps(config)]
+    assert names[-2:] == ["seccomp", "exec"]
+    assert "rlimit" in names
+
+
+def test_of_a_user_namespace_the_trees_are_a_copys(config: Any) -> None:
+    config["linux"]["namespaces"].append({"type": "user"})
+    mapping = [{"containerID": 0, "hostID": 1000, "size": 10}]
+    config["linux"] |= {"uidMappings": mapping, "gidMappings": mapping}
+    names = [step for step, _ in steps(config)]
+    found = [names.index(step) for step in ("bind", "park", "clone", "await", "take", "root")]
+    assert found == sorted(found)
 
 
 def test_without_no_new_privs_the_filter_is_set_while_it_may_be(config: Any) -> None:

@@ -121,16 +121,21 @@ def creation(
     privileged = os.geteuid() == 0
     known = None if root is None else descriptors.give(root)
 
-    def open_sources(*, idmap_root: bool) -> None:
-        plan_mounts.open_sources(
+    def open_sources(*, idmap_root: bool) -> list[int]:
+        return plan_mounts.open_sources(
             plan, config, bundle, known=known, idmap_root=idmap_root, layer=layer
         )
 
     if no_pivot:
         plan_process.refuse_no_pivot(config)
     mounts = "mount" in namespaces  # else it has its starter's, in which nothing is changed
+    parked: list[int] = []
     if privileged and mounts:
-        open_sources(idmap_root=idmap_root)
+        opened = open_sources(idmap_root=idmap_root)
+        # Its root could have CAP_SYS_ADMIN, some day by `exec`; those of `ringlet run` never have.
+        if "user" in namespaces and "mount" in new and layer is None and known is None:
+            parked = opened
+            plan.add("park", os.path.join(bundle, config["root"]["path"]), *parked)
     # With the host's rights where they do; a user namespace gives others, and takes these.
     others = [one for one in joined if one[1] != NAMESPACES["user"]]
     # Who is in a process id namespace that is there already could look into a process that comes
@@ -179,6 +184,8 @@ def creation(
     if not no_new_keyring:
         plan.add("keyring")
     _name_things(plan, config, linux, new)
+    if parked:
+        plan.add("take", "", *parked)
     if not privileged and mounts:
         open_sources(idmap_root=False)
     if mounts:
@@ -216,11 +223,9 @@ def creation(
     plan_process.become_user(plan, process, schedule=not in_child)
     filter = plan_process.Filter.of(linux, says)
     # Who has got in by `exec` may look at this process while it waits: its rights are gone by then.
-    seen = plan_process.may_be_traced(config)
-    early = says is None if pid_namespace else seen or not process.get("noNewPrivileges")
-    early = early and plan_process.lets_a_process_begin(filter)
-    if filter and not early and seen:
-        plan_process.refuse_late(process)
+    early = says is None and plan_process.lets_a_process_begin(filter)
+    if filter and not early:
+        plan_process.refuse_late(config, process)
     plan_process.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )
@@ -298,8 +303,8 @@ def execution(
     plan_process.become_user(plan, process, schedule=not in_child)
     filter = plan_process.Filter.of(linux, says)
     early = says is None and plan_process.lets_a_process_begin(filter)
-    if filter and not early and plan_process.may_be_traced(config, process):
-        plan_process.refuse_late(process)
+    if filter and not early:
+        plan_process.refuse_late(config, process)
     plan_process.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )

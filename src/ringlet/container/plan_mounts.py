@@ -120,8 +120,8 @@ def open_sources(
     known: int | None,
     idmap_root: bool,
     layer: str | None,
-) -> None:
-    """Copies of the trees that are bound: the root is slot 0, mount n is slot n + 1.
+) -> list[int]:
+    """Copies of the trees that are bound: the root is slot 0, mount n is slot n + 1. Their slots.
 
     The root has to be the folder of the helper's descriptor `known`, if there is one.
     With a `layer`, what is written to the root is thrown away; that is how large it may become.
@@ -139,10 +139,12 @@ def open_sources(
         plan.add("layer", "/", 0, layer, int(is_root_of_host()))
     if layer is not None or known is not None:  # `ringlet run`: an image brings no devices
         plan.add("attributes", "/", 0, 0, _ATTRIBUTES["nodev"][0], 0, 0)
+    slots = [0]
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
         if not _is_bind(mount, options):
             continue
+        slots.append(slot)
         target = mount["destination"]
         source = os.path.join(bundle, mount.get("source", ""))
         plan.add("bind", target, slot, source, int("rbind" in options.names))
@@ -153,6 +155,7 @@ def open_sources(
         own = mount.get("uidMappings") or mappings[0], mount.get("gidMappings") or mappings[1]
         if options.idmap is not None or "uidMappings" in mount:
             plan.add("idmap", target, slot, int(bool(options.idmap)), *map(as_text, own))
+    return slots
 
 
 def _part(plan: "Plan", target: str, slot: int) -> None:

@@ -107,14 +107,22 @@ def lets_a_process_begin(filter: Filter | None) -> bool:
     )
 
 
-def may_be_traced(config: "Config", process: "Process | None" = None) -> bool:
-    """Whether others in the container may trace a process that is still the helper: ptrace(2).
+def refuse_late(config: "Config", process: "Process") -> None:
+    """Raises SpecError for a filter that is set late by a process which others could take over.
 
-    With `process`, also those who come in after it.
+    It has no filter until then, and without no_new_privs it keeps CAP_SYS_ADMIN. Who may trace it
+    (ptrace(2)) has CAP_SYS_PTRACE, in the container's sets or in those of the one whose process
+    ids are joined. In a user namespace the helper is `hidden`.
     """
     if has_user_namespace(config):
-        return False
-    return _may_get(config.get("process"), "CAP_SYS_PTRACE") or _may_get(process, "CAP_SYS_PTRACE")
+        return
+    joins = any(one["type"] == "pid" and "path" in one for one in config["linux"]["namespaces"])
+    if joins or any(_may_get(one, "CAP_SYS_PTRACE") for one in (config.get("process"), process)):
+        raise SpecError(
+            "linux.seccomp: a process with CAP_SYS_PTRACE could take over one that begins, since "
+            "the filter has a listener, or forbids what the helper does, and so is set last",
+            "leave out CAP_SYS_PTRACE and process ids that are joined, or add a user namespace",
+        )
 
 
 def _may_get(process: "Process | None", capability: str) -> bool:
@@ -125,19 +133,6 @@ def _may_get(process: "Process | None", capability: str) -> bool:
 def has_user_namespace(config: "Config") -> bool:
     """Whether it isn't the host's: new, or joined."""
     return any(one["type"] == "user" for one in config.get("linux", {}).get("namespaces", ()))
-
-
-def refuse_late(process: "Process") -> None:
-    """Raises SpecError for a filter that is set late by a process which others could take over.
-
-    It would keep CAP_SYS_ADMIN until then; with no_new_privs it takes none.
-    """
-    if not process.get("noNewPrivileges", False):
-        raise SpecError(
-            "linux.seccomp: a process with CAP_SYS_PTRACE could take CAP_SYS_ADMIN from one that "
-            "begins, since the filter forbids what the helper does, or has a listener",
-            "set noNewPrivileges, leave out CAP_SYS_PTRACE, or add a user namespace",
-        )
 
 
 def refuse_no_pivot(config: "Config") -> None:

@@ -69,7 +69,7 @@ class Left:
         self.held = Held()
         children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
         self.processes = children.split()
-        others = cgroups("ringlet-test-")  # of tests beside these
+        others = cgroups("ringlet-bundle-")  # of tests beside these
         self.cgroups = sorted(map(str, cgroups("ringlet-") - others))
         self.states = sorted(map(str, lab.folder.glob("*/state/*")))
         self.pidfiles = sorted(map(str, lab.folder.glob("*/*.pid")))
