@@ -39,7 +39,7 @@ demo: build
 
 test: build
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+	$(BIN)/python -m pytest -n $(JOBS) \
 	    -m "not slow and not nested and not nested_host"
 
 # What takes long: a page in a browser, figures against another tool's, all examples of properties.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from ringlet.errors import RingletError
 from ringlet.nested.kernel import find_kernel
@@ -40,7 +41,7 @@ rmdir $place
 """
 
 # Tests that make containers of `ringlet run` or look for their cgroups, or measure this host: one
-# after another, while `make test` has others beside them.
+# after another, while `make test` has those of other files beside them.
 _ONE_AFTER_ANOTHER = (
     "cli/test_compare.py",
     "cli/test_interrupts.py",
@@ -151,21 +152,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "nested_host: the test runs `ringlet nested`, for seconds")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    tests = Path(__file__).parent
-    alone = tuple(str(tests / name) for name in _ONE_AFTER_ANOTHER)
-    for item in items:
-        if str(item.path).startswith(alone):
-            item.add_marker(pytest.mark.xdist_group("alone"))
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, (what, is_there) in NEEDS.items():
         if item.get_closest_marker(marker) is not None and not is_there():
             if os.environ.get("CI") == "true":
                 pytest.fail(f"needs {what}, and CI has to have it", pytrace=False)
             pytest.skip(f"needs {what}")
+
+
+class _Scheduler(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        """What of the tests of one process stays together."""
+        file = nodeid.split("::")[0].removeprefix("tests/")
+        return "alone" if file.startswith(_ONE_AFTER_ANOTHER) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> _Scheduler:
+    return _Scheduler(config, log)  # type: ignore[arg-type]
 
 
 class Held:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from .bundle import Bundle
+from .cgroups.inside import eventually
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_cgroups]
 
@@ -241,6 +243,27 @@ def test_killed_at_any_step_of_deletion_it_can_be_done_again(bundle: Bundle, lin
         number += lines
     assert number > 50
     assert bundle.left() == []
+
+
+def test_a_container_in_anothers_process_ids_is_killed_with_all_that_it_has(bundle: Bundle) -> None:
+    words = ["unshare", "--pid", "--fork", "sh", "-c", "echo; exec sleep 1000"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        (first,) = Path(f"/proc/{other.pid}/task/{other.pid}/children").read_text().split()
+        for one in bundle.config["linux"]["namespaces"]:
+            if one["type"] == "pid":
+                one["path"] = f"/proc/{first}/ns/pid"
+        bundle.write("sleep 1000 & sleep 1000")
+        try:
+            done = bundle.oci("run", "--detach", "--bundle", str(bundle.path), "one",
+                              capture_output=False)  # fmt: skip
+            assert done.returncode == 0
+            assert eventually(lambda: len(bundle.oci("ps", "one").stdout.splitlines()) > 2)
+            assert bundle.oci("kill", "one", "KILL").returncode == 0
+            assert eventually(lambda: len(bundle.oci("ps", "one").stdout.splitlines()) < 2)
+        finally:
+            os.kill(int(first), signal.SIGKILL)
 
 
 def test_a_configuration_without_a_process_is_refused_by_name(bundle: Bundle) -> None:

@@ -130,6 +130,8 @@ def carry_out(
     except BaseException:
         if child is not None:
             _end(child)
+        for helper in helpers:  # one may wait: for a hook, or somebody's FIFO
+            os.kill(helper, 9)  # SIGKILL, without the import of `signal`
         raise
     finally:
         ours.close()
