@@ -1,5 +1,6 @@
 """A report is read as it was written, and nothing else is."""
 
+import inspect
 import json
 import os
 from collections.abc import Callable
@@ -138,4 +139,7 @@ def test_a_file_that_cant_be_read_or_is_too_large(tmp_path: Path) -> None:
 def test_the_schema_that_is_published_is_the_formats() -> None:
     """To make it anew: write what is on the left."""
     path = Path(__file__).parents[2] / "docs/compare.schema.json"
-    assert msgspec.json.schema(Report) == json.loads(path.read_text())
+    made = msgspec.json.schema(Report)
+    for definition in made["$defs"].values():  # older msgspecs leave its indents
+        definition["description"] = inspect.cleandoc(definition["description"])
+    assert made == json.loads(path.read_text())
