@@ -75,7 +75,7 @@ lint: build
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(CC) -fsyntax-only -Wall -Wextra -Werror -Icsrc csrc/*.c csrc/init/*.c csrc/container/*.c benchmarks/*.c
+	$(CC) -fsyntax-only -Wall -Wextra -Werror -Icsrc/core csrc/core/*.c csrc/init/*.c csrc/container/*.c benchmarks/*.c
 
 # Measures what users have: the wheel, installed.
 bench: build/bench

@@ -26,7 +26,7 @@ class BuildWithGuests(build_py):
 
 
 setup(
-    cffi_modules=["csrc/build_core.py:ffibuilder"],
+    cffi_modules=["csrc/core/build_core.py:ffibuilder"],
     cmdclass={"build_py": BuildWithGuests},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -15,8 +15,8 @@ from measure import Row, run
 from peaks import peaks
 
 from ringlet.container.config import ContainerConfig
-from ringlet.container.sandbox import Container
-from ringlet.container.spec import default
+from ringlet.container.container import Container
+from ringlet.container.spec.config_json import default
 
 ROUNDS = 41
 WARM_UP = 3

@@ -8,8 +8,8 @@ from threading import Event, Thread
 
 from measure import MEMORY_MIB, QEMU_STATUS, Row, guest, qemu, run
 
-from ringlet.config import MachineConfig
-from ringlet.machine import Machine
+from ringlet.machine.config import MachineConfig
+from ringlet.machine.machine import Machine
 
 ROUNDS = 9
 IMAGE_MIB = 256

@@ -8,8 +8,8 @@ from threading import Event, Thread
 
 from measure import MEMORY_MIB, QEMU_STATUS, Row, build_baseline, guest, qemu, run, seconds
 
-from ringlet.config import MachineConfig
-from ringlet.machine import Machine
+from ringlet.machine.config import MachineConfig
+from ringlet.machine.machine import Machine
 
 ROUNDS = 40  # many and short: a shared host drifts
 EXITS = 10_000

@@ -15,8 +15,8 @@ from typing import IO, NamedTuple
 
 from measure import RINGLET, Row, qemu, seconds
 
-from ringlet.images.cpio import Entry, write
-from ringlet.nested.kernel import Kernel, cache, kernels_under
+from ringlet.emulated.kernel import Kernel, cache, kernels_under
+from ringlet.linux.cpio import Entry, write
 
 ROUNDS = 5
 PACKAGE = "linux-image-cloud-amd64"
@@ -28,8 +28,8 @@ CONSOLES = {"quiet": "console=ttyS0 panic=-1 quiet", "whole log": "console=ttyS0
 # standard output as its serial line, and then says when each step was over.
 SERVER = """
 import json, sys
-from ringlet.config import MachineConfig
-from ringlet.machine import Machine
+from ringlet.machine.config import MachineConfig
+from ringlet.machine.machine import Machine
 for line in sys.stdin:
     with Machine(MachineConfig(**json.loads(line), serial=(None, 1))) as machine:
         machine.run()

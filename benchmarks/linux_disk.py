@@ -7,12 +7,12 @@ import tempfile
 from pathlib import Path
 from stat import S_IFCHR, S_IFREG
 
-from linux import Boot, set_up_kernel
 from measure import QEMU_STATUS, Row, run
 
-from ringlet.images.cpio import Entry, write
-from ringlet.images.modules import module_files
-from ringlet.nested.kernel import Kernel, named_kernel
+from linux import Boot, set_up_kernel
+from ringlet.emulated.kernel import Kernel, named_kernel
+from ringlet.linux.cpio import Entry, write
+from ringlet.linux.modules import module_files
 
 ROUNDS = 5
 IMAGE_MIB = 64

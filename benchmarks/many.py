@@ -9,8 +9,8 @@ import time
 
 from measure import Row, run
 
-from ringlet.config import MachineConfig
-from ringlet.machine import Machine
+from ringlet.machine.config import MachineConfig
+from ringlet.machine.machine import Machine
 
 SEQUENTIAL = 1000
 ALIVE = 200

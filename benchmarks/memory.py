@@ -7,9 +7,9 @@ from array import array
 
 from measure import QEMU_STATUS, RINGLET, Row, guest, qemu, run
 
-from ringlet.config import MachineConfig
 from ringlet.kvm.memory import GuestMemory
-from ringlet.machine import Machine
+from ringlet.machine.config import MachineConfig
+from ringlet.machine.machine import Machine
 
 ROUNDS = 5
 

@@ -14,7 +14,6 @@ import sys
 
 import disk
 import exits
-import linux
 import linux_disk
 import many
 import memory
@@ -23,6 +22,7 @@ from measure import host_facts, table
 
 import boot
 import container
+import linux
 
 DEFAULT = {
     module.__name__: module for module in (start, exits, boot, disk, memory, many, container)

@@ -5,8 +5,8 @@ import time
 
 from measure import MEMORY_MIB, Row, build_baseline, guest, run
 
-from ringlet.config import MachineConfig
-from ringlet.machine import Machine
+from ringlet.machine.config import MachineConfig
+from ringlet.machine.machine import Machine
 
 ROUNDS = 20
 MACHINES = 20  # in each

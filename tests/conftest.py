@@ -16,8 +16,8 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+from ringlet.emulated.kernel import find_kernel
 from ringlet.errors import RingletError
-from ringlet.nested.kernel import find_kernel
 
 from .examples import examples
 
@@ -58,11 +58,11 @@ _ONE_AFTER_ANOTHER = (
     "container/test_attack_terminal.py",
     "container/test_attacks.py",
     "container/test_descriptors.py",
-    "container/test_guard.py",
+    "container/launch/test_guard.py",
     "container/test_hogs.py",
     "container/test_layer.py",
     "container/test_rootless.py",
-    "container/test_sandbox.py",
+    "container/test_container.py",
     "test_readme.py",
 )
 

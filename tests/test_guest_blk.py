@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ringlet import Machine, MachineConfig, Result
-from ringlet.config import Disk
+from ringlet.machine.config import Disk
 
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringlet.images.initramfs import plan_line, shell
+from ringlet.linux.initramfs import plan_line, shell
 
 from .examples import examples
 

@@ -6,10 +6,10 @@ TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpre
 if TYPE_CHECKING:
     from typing import Any
 
-    from ringlet.config import MachineConfig
     from ringlet.container.config import ContainerConfig
-    from ringlet.container.sandbox import Container
-    from ringlet.machine import Machine, Result
+    from ringlet.container.container import Container
+    from ringlet.machine.config import MachineConfig
+    from ringlet.machine.machine import Machine, Result
 
 __all__ = [
     "ConfigError",
@@ -23,11 +23,11 @@ __all__ = [
 ]
 
 _LATE = {
-    "Container": "container.sandbox",
+    "Container": "container.container",
     "ContainerConfig": "container.config",
-    "Machine": "machine",
-    "MachineConfig": "config",
-    "Result": "machine",
+    "Machine": "machine.machine",
+    "MachineConfig": "machine.config",
+    "Result": "machine.machine",
 }
 
 

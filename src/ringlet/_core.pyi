@@ -1,4 +1,4 @@
-# The compiled core. Its functions and structures are declared in csrc/ringlet.h.
+# The compiled core. Its functions and structures are declared in csrc/core/ringlet.h.
 from typing import Any
 
 ffi: Any

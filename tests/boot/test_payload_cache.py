@@ -8,10 +8,10 @@ from struct import pack
 
 import pytest
 
-from ringlet import decoders
 from ringlet.boot import bzimage, linux, open_image
 from ringlet.boot.payload_cache import open_vmlinux
 from ringlet.errors import ImageError
+from ringlet.host import decoders
 
 from .bzimage_builder import CODE, END, LOAD_ADDRESS, VMLINUX, payload
 from .bzimage_builder import bzimage as build

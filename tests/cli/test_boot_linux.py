@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ringlet.kvm.system import System
-from ringlet.probe import unsupported_instruction
+from ringlet.machine.probe import unsupported_instruction
 
 from ..boot.bzimage_builder import OFFSET, bzimage
 from .command import ENVIRONMENT, refused, run

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ringlet.guests import guests
+from ringlet.boot.guests import guests
 
 from .command import run
 

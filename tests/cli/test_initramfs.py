@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ..images.cpio_reader import read
-from ..images.module_builder import module, modules_folder
+from ..linux.cpio_reader import read
+from ..linux.module_builder import module, modules_folder
 from .command import ENVIRONMENT, RINGLET, refused, run
 
 BARE = ("initramfs", "--no-busybox")

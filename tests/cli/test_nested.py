@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.nested.packages import default_package
+from ringlet.emulated.packages import default_package
 
 from .command import ENVIRONMENT, refused, run
 from .test_startup import imported
@@ -71,5 +71,5 @@ def test_options_end_where_the_command_begins(tmp_path: Path) -> None:
 def test_it_takes_no_kvm_and_no_compiled_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENVIRONMENT, "PATH", "/nosuch")  # it ends at the missing QEMU
     modules = imported("nested", "--", "true")
-    assert "ringlet.nested.machine" in modules
+    assert "ringlet.emulated.session" in modules
     assert not any(name.startswith(("ringlet.kvm", "ringlet._core")) for name in modules)

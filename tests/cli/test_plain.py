@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ringlet.cli import plain
 from ringlet.cli.boot import command
-from ringlet.config import parse_size
+from ringlet.host.settings import parse_size
 
 WORDS = st.sampled_from(
     [*plain.OPTIONS, "--json", "--cmdline=a", "--mem", "-h", "--", "-", "-a", "", "64M", "image"]

@@ -111,14 +111,14 @@ def test_boot_with_plain_options_does_without_click_and_imports_hardly_anything(
     options: list[str],
 ) -> None:
     modules = imported("boot", "hello", *options)
-    assert "ringlet.machine" in modules
+    assert "ringlet.machine.machine" in modules
     assert not others(modules) - STANDARD
 
 
 @pytest.mark.needs_kvm
 def test_boot_with_another_option_imports_click_and_nothing_else_heavy() -> None:
     modules = imported("boot", "hello", "--cpus", "1", first="import click")
-    assert "ringlet.machine" in modules
+    assert "ringlet.machine.machine" in modules
     assert not others(modules) - BEYOND_CLICK
     assert not modules & HEAVY
 
@@ -126,7 +126,12 @@ def test_boot_with_another_option_imports_click_and_nothing_else_heavy() -> None
 @pytest.mark.needs_kvm
 def test_boot_of_a_short_guest_imports_nothing_of_what_it_does_not_use() -> None:
     modules = imported("boot", "hello")
-    unused = {"ringlet.crash", "ringlet.host.terminal", "ringlet.cli.doctor", "ringlet.cli.group"}
+    unused = {
+        "ringlet.machine.crash",
+        "ringlet.host.terminal",
+        "ringlet.cli.doctor",
+        "ringlet.cli.group",
+    }
     assert not modules & unused
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ringlet.container import launch
 from ringlet.container.cgroups import Cgroups
 from ringlet.container.config import ContainerConfig
 from ringlet.container.describe import describe
-from ringlet.container.spec_names import CAPABILITIES
+from ringlet.container.launch import launch
+from ringlet.container.spec.names import CAPABILITIES
 
 USER, PID, CGROUP = "user namespace", "pid namespace", "cgroup namespace"
 CAPS, SECCOMP, PATHS, DEVICES, KEYRING = (

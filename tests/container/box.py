@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import launch
-from ringlet.container.helper import Launched, LaunchError
-from ringlet.container.spec import check
+from ringlet.container.launch import launch
+from ringlet.container.launch.helper import Launched, LaunchError
+from ringlet.container.spec.config_json import check
 
 from .rootfs import make_rootfs
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..leftovers import cgroups
 
-OCI = [sys.executable, "-c", "from ringlet.container.oci import main; main()"]
+OCI = [sys.executable, "-c", "from ringlet.oci.main import main; main()"]
 APPLETS = ["cat", "echo", "head", "id", "kill", "ls", "sh", "sleep", "stty", "tail", "true"]
 
 
@@ -28,7 +28,7 @@ class Bundle:
         shutil.copy(busybox, self.rootfs / "bin" / "busybox")
         for name in APPLETS:
             (self.rootfs / "bin" / name).symlink_to("busybox")
-        from ringlet.container.spec import default
+        from ringlet.container.spec.config_json import default
 
         self.config: Any = json.loads(json.dumps(default()))
         self.config["process"].update(terminal=False, rlimits=[])

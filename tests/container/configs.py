@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.spec import SpecError, check
+from ringlet.container.spec.config_json import SpecError, check
 
 LEAVE_OUT = object()
 

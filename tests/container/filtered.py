@@ -9,10 +9,10 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ringlet.container.seccomp import Filter
+from ringlet.container.seccomp.filter import Filter
 
 if TYPE_CHECKING:
-    from ringlet.container.spec_types import Seccomp, SeccompArg, SeccompSyscall
+    from ringlet.container.spec.types import Seccomp, SeccompArg, SeccompSyscall
 
 GETPPID, GETPID, UNAME, MKDIR = 110, 39, 63, 83
 X32 = 1 << 30

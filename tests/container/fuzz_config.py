@@ -9,7 +9,7 @@ Source: OCI Runtime Specification 1.2, config.md and config-linux.md.
 import random
 from typing import Any, NamedTuple
 
-from ringlet.container.spec_names import CAPABILITIES, HOOKS
+from ringlet.container.spec.names import CAPABILITIES, HOOKS
 
 from .fuzz_host import ROOTFS, VOLUMES
 

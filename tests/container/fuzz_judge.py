@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from typing import Any
 
-from ringlet.container.spec_names import CAPABILITIES
+from ringlet.container.spec.names import CAPABILITIES
 
 from .fuzz_config import Case
 from .fuzz_host import BUNDLE, Entry, Host, Seen

@@ -29,11 +29,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import ringlet.container
-from ringlet.container import oci, plan_mounts
 from ringlet.container.cgroups import Cgroups
 from ringlet.container.cgroups.cgroup import Cgroup
-from ringlet.container.plan import Plan
+from ringlet.container.launch import files
+from ringlet.container.launch.plan import Plan
 from ringlet.container.state import Record, Store
+from ringlet.oci import main as oci
 
 from . import fuzz_host
 from .fuzz_config import Case, make
@@ -340,8 +341,8 @@ def _take_away(name: str) -> None:
     elif name == "cgroup":
         Cgroup.delete = lambda self: None  # type: ignore[method-assign]
     elif name == "part":
-        part = plan_mounts._part
-        plan_mounts._part = lambda *words: None if words[1] != "/" else part(*words)
+        part = files._part
+        files._part = lambda *words: None if words[1] != "/" else part(*words)
     else:
         add = Plan.add
         Plan.add = lambda *words: None if words[1] == name else add(*words)  # type: ignore[method-assign]

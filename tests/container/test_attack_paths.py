@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import launch
-from ringlet.container.helper import LaunchError
-from ringlet.container.spec import SpecError
+from ringlet.container.launch import launch
+from ringlet.container.launch.helper import LaunchError
+from ringlet.container.spec.config_json import SpecError
 
 from .box import Box
 from .test_attack_images import seen

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.container import launch
-from ringlet.container.helper import LaunchError
+from ringlet.container.launch import launch
+from ringlet.container.launch.helper import LaunchError
 
 from .box import Box
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import helper
 from ringlet.container.config import ContainerConfig
-from ringlet.container.sandbox import Container
-from ringlet.container.spec_names import CAPABILITIES
+from ringlet.container.container import Container
+from ringlet.container.launch import helper
+from ringlet.container.spec.names import CAPABILITIES
 from ringlet.errors import RingletError
 
 from .box import Box

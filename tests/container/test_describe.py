@@ -7,7 +7,7 @@ import pytest
 
 from ringlet.container.config import ContainerConfig
 from ringlet.container.describe import CAPABILITIES, describe
-from ringlet.container.spec import check
+from ringlet.container.spec.config_json import check
 from ringlet.errors import ConfigError
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.helper import LaunchError
-from ringlet.container.plan import Plan
+from ringlet.container.launch.helper import LaunchError
+from ringlet.container.launch.plan import Plan
 
 from .box import Box
 from .bundle import Bundle
@@ -173,7 +173,7 @@ def test_of_what_is_preserved(lists: Bundle) -> None:
     words = ["--root", lists.root, "run", "--preserve-fds", "2", "--bundle", lists.path, "one"]
     script = (
         "import os; os.dup2(0, 3); os.dup2(0, 4); os.closerange(5, 100);"
-        f"from ringlet.container.oci import run; run({list(map(str, words))!r})"
+        f"from ringlet.oci.main import run; run({list(map(str, words))!r})"
     )
     words = [sys.executable, "-c", script]
     subprocess.run(words, stdin=subprocess.DEVNULL, check=True)

@@ -12,7 +12,7 @@ import pytest
 
 from ringlet.container.cgroups.files import keyed, read
 from ringlet.container.config import ContainerConfig
-from ringlet.container.sandbox import TIMEOUT_STATUS, Container
+from ringlet.container.container import TIMEOUT_STATUS, Container
 
 from .cgroups.inside import eventually
 from .rootfs import make_rootfs

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.helper import LaunchError
-from ringlet.container.spec import SpecError
+from ringlet.container.launch.helper import LaunchError
+from ringlet.container.spec.config_json import SpecError
 
 from .box import Box, namespace
 from .test_attack_races import exchanging

@@ -11,7 +11,7 @@ import pytest
 
 from ringlet.container import reach
 from ringlet.container.config import ContainerConfig
-from ringlet.container.sandbox import Container, ContainerResult
+from ringlet.container.container import Container, ContainerResult
 from ringlet.errors import ConfigError, RingletError
 
 from .rootfs import make_rootfs

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.commands import COMMANDS
-from ringlet.container.spec import OCI_VERSION
+from ringlet.container.spec.config_json import OCI_VERSION
+from ringlet.oci.commands import COMMANDS
 
 from .bundle import OCI, Bundle
 from .engine import relay_terminal

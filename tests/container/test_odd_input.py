@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringlet.container.commands import COMMANDS
 from ringlet.container.runtime import write_pid
+from ringlet.oci.commands import COMMANDS
 
 from ..examples import examples
 from .bundle import OCI, Bundle

@@ -19,7 +19,7 @@ from .user import FIRST, RANGES, User, has_newuidmap, somebody  # noqa: F401
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
 
-OCI = "from ringlet.container.oci import main; main()"
+OCI = "from ringlet.oci.main import main; main()"
 CLI = "from ringlet.cli import main; main()"
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.emulated.kernel import cache, kernels_under
+from ringlet.emulated.packages import default_package
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
-from ringlet.nested.kernel import cache, kernels_under
-from ringlet.nested.packages import default_package
-from ringlet.probe import unsupported_instruction
+from ringlet.machine.probe import unsupported_instruction
 
 from .needs import lacks
 

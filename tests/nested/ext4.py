@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from ringlet.images.initramfs import find_busybox
+from ringlet.linux.initramfs import find_busybox
 
 # Only root's PATH has them.
 ENVIRONMENT = os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"}

@@ -5,8 +5,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from ringlet.images.cpio import FOLDER, Entry, write
-from ringlet.images.initramfs import find_busybox
+from ringlet.linux.cpio import FOLDER, Entry, write
+from ringlet.linux.initramfs import find_busybox
 
 HEADER = """#!/bin/busybox sh
 /bin/busybox --install -s /bin

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ringlet import Machine, MachineConfig
-from ringlet.guest_command import Completed, configure_root, run
+from ringlet.linux.command import Completed, configure_root, run
 
 from ..cli.command import Running
 from . import ext4

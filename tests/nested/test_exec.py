@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from ringlet import Machine, MachineConfig
-from ringlet.guest_command import configure, judge, prepare, run
+from ringlet.linux.command import configure, judge, prepare, run
 
 from ..cli.command import ENVIRONMENT, RINGLET, Running
 from ..cli.console import BOOT, Console, consoles

@@ -12,7 +12,7 @@ from ringlet import Machine, MachineConfig, boot
 from ringlet.board import layout
 from ringlet.boot import bzimage
 from ringlet.boot.payload_cache import open_vmlinux
-from ringlet.guest_command import Completed, run
+from ringlet.linux.command import Completed, run
 
 from .needs import lacks
 

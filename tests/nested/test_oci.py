@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ringlet.container.config import ContainerConfig
-from ringlet.container.sandbox import Container
+from ringlet.container.container import Container
 
 from ..cli.command import ENVIRONMENT, RINGLET
 from ..container.bundle import Bundle

@@ -9,9 +9,9 @@ What comes out is bounded by what the payload says it is, and by a limit of the 
 import os
 from contextlib import ExitStack
 
-from ringlet import decoders
 from ringlet.boot.image import Image
 from ringlet.errors import ImageError
+from ringlet.host import decoders
 
 _SIZE = 4  # bytes of the size at the payload's end
 

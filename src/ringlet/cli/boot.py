@@ -7,8 +7,9 @@ import click
 from ringlet.boot import PROTOCOLS
 from ringlet.cli.foreground import boot
 from ringlet.cli.report import CANNOT, print_json
-from ringlet.config import DECOMPRESSORS, parse_address, parse_size, read_toml
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.settings import parse_size
+from ringlet.machine.config import DECOMPRESSORS, parse_address, read_toml
 
 EPILOG = """\b
 Examples:
@@ -31,7 +32,7 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
 def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
     from click.shell_completion import CompletionItem
 
-    from ringlet.guests import guests
+    from ringlet.boot.guests import guests
 
     names = [CompletionItem(g.name, help=g.summary) for g in guests()]
     found = [item for item in names if item.value.startswith(incomplete)]
@@ -176,7 +177,7 @@ def _require_free(values: dict[str, Any], option: str, *keys: str) -> None:
 def _to_start(values: dict[str, Any], root: str, kernel_modules: str | None) -> dict[str, Any]:
     from pathlib import Path
 
-    from ringlet.guest_command import configure_root
+    from ringlet.linux.command import configure_root
 
     _require_free(values, "--root", "initrd", "modules")
     modules = None if kernel_modules is None else Path(kernel_modules)
@@ -196,7 +197,7 @@ def _to_execute(
     from pathlib import Path
 
     from ringlet.cli.initramfs import split_file
-    from ringlet.guest_command import configure
+    from ringlet.linux.command import configure
 
     _require_free(values, "--exec", "initrd", "modules", "serial", "com2", "com3")
     terminal = os.isatty(0) and os.isatty(1)

@@ -10,9 +10,9 @@ from typing import Any
 from ringlet.cli.report import print_json, report
 from ringlet.closing import Closing
 from ringlet.container.config import ContainerConfig
+from ringlet.container.container import Container, ContainerResult
 from ringlet.container.foreground import Foreground
 from ringlet.container.relay import ConsoleSocket, Relay
-from ringlet.container.sandbox import Container, ContainerResult
 from ringlet.host import interrupt
 
 

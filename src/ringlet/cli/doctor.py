@@ -82,7 +82,7 @@ def examine() -> list[Finding]:
 
 def _probe(system: "System") -> Finding:
     """Which kind of KVM it is, by a guest of a few ring-0 instructions."""
-    from ringlet.probe import unsupported_instruction
+    from ringlet.machine.probe import unsupported_instruction
 
     try:
         instruction = unsupported_instruction(system)

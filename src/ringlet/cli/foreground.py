@@ -10,11 +10,11 @@ from typing import Any
 
 from ringlet.cli import START_NS
 from ringlet.cli.report import print_json, report
-from ringlet.config import from_mapping
-from ringlet.control import PANIC, TIMEOUT, End
 from ringlet.errors import ConfigError
 from ringlet.host.output import FdOutput
-from ringlet.machine import Machine, Result
+from ringlet.machine.config import from_mapping
+from ringlet.machine.control import PANIC, TIMEOUT, End
+from ringlet.machine.machine import Machine, Result
 
 # How a command in a guest ends by itself, or by who is there to see it.
 _EXPECTED = ("exit-port", "quit", "signal", "output-closed")
@@ -49,12 +49,12 @@ def boot(
                 name = "serial line" if number == 1 else f"COM{number}"
                 print(f"ringlet: {name} at {line.host.path}", file=sys.stderr)
         if execute:
-            from ringlet import guest_command
+            from ringlet.linux import command
 
-            guest_command.prepare(machine)
+            command.prepare(machine)
         result = machine.run()
     if execute:
-        result = guest_command.judge(result)
+        result = command.judge(result)
         if machine.console_log is not None and not verbose and result.reason not in _EXPECTED:
             with suppress(OSError), open(2, "wb", closefd=False) as stderr:
                 stderr.write(machine.console_log.tail)

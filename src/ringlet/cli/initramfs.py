@@ -69,7 +69,7 @@ def command(
     out: str,
 ) -> None:
     """Make an initramfs, OUT, for a Linux kernel, which runs one command."""
-    from ringlet.images.initramfs import build, find_busybox, plan_line, shell
+    from ringlet.linux.initramfs import build, find_busybox, plan_line, shell
 
     copies = [_split(folder, "/") for folder in folders]
     for folder, _ in copies:

@@ -62,9 +62,9 @@ def command(
                 "--setup takes --package and nothing else", "run the command afterwards"
             )
         return _set_up(packages)
-    from ringlet.config import parse_size
-    from ringlet.nested.config import NestedConfig
-    from ringlet.nested.machine import MachineError, run
+    from ringlet.emulated.config import NestedConfig
+    from ringlet.emulated.session import MachineError, run
+    from ringlet.host.settings import parse_size
 
     if "memory" in given:
         given["memory"] = parse_size(given["memory"])
@@ -76,8 +76,8 @@ def command(
 
 
 def _set_up(packages: tuple[str, ...]) -> int:
-    from ringlet.nested.kernel import cache
-    from ringlet.nested.packages import default_package, fetch_kernel, install_qemu
+    from ringlet.emulated.kernel import cache
+    from ringlet.emulated.packages import default_package, fetch_kernel, install_qemu
 
     install_qemu()
     for package in dict.fromkeys((default_package(), *packages)):

@@ -5,7 +5,7 @@ What isn't plain, or is wrong, is left to click, which takes the same words the 
 
 from typing import Any
 
-from ringlet.config import parse_size
+from ringlet.host.settings import parse_size
 
 # Each has one value, a key of `MachineConfig`.
 OPTIONS = ("--cmdline", "--initrd", "--memory", "--serial")

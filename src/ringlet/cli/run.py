@@ -4,7 +4,6 @@ from typing import Any
 
 import click
 
-from ringlet.config import parse_size
 from ringlet.container.config import (
     NETWORKS,
     PIDS,
@@ -12,6 +11,7 @@ from ringlet.container.config import (
     read_toml,
 )
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.settings import parse_size
 
 EPILOG = """\b
 Examples:

@@ -33,7 +33,7 @@ def kvm() -> str:
     """`hardware`, `software`, or `none` for one that is missing, or may not be opened."""
     try:
         from ringlet.kvm.system import System
-        from ringlet.probe import unsupported_instruction
+        from ringlet.machine.probe import unsupported_instruction
 
         with System() as system:
             return "hardware" if unsupported_instruction(system) is None else "software"

@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ringlet.config import parse_size
 from ringlet.errors import ConfigError
+from ringlet.host.settings import parse_size
 
 NETWORKS = ("none", "host")
 PIDS = 1024  # processes and threads that a container may have, if nothing is said
@@ -171,7 +171,7 @@ def read_toml(path: str) -> dict[str, Any]:
 
     A relative path in it starts at the file's own folder.
     """
-    from ringlet.config import load_toml
+    from ringlet.host.settings import load_toml
 
     values = load_toml(path, _TYPES)
     folder = os.path.dirname(path)

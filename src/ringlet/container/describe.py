@@ -37,8 +37,8 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
 
     Raises `ConfigError` where the rootfs, its user or a volume isn't there.
     """
-    from ringlet.container import spec_default
-    from ringlet.container.seccomp_profile import DEFAULT
+    from ringlet.container.seccomp.profile import DEFAULT
+    from ringlet.container.spec import default
 
     rootfs = os.path.abspath(config.rootfs)
     identity = find_user(rootfs, config.user)
@@ -49,8 +49,8 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
         namespaces.append("network")
     linux: dict[str, Any] = {
         "resources": _resources(config),
-        "maskedPaths": [*spec_default.MASKED, *MASKED],
-        "readonlyPaths": spec_default.READONLY,
+        "maskedPaths": [*default.MASKED, *MASKED],
+        "readonlyPaths": default.READONLY,
         "seccomp": DEFAULT,
         "namespaces": [{"type": name} for name in namespaces],
         "uidMappings": ranges[0],
@@ -137,7 +137,7 @@ def _resources(config: ContainerConfig) -> dict[str, Any]:
 
 
 def _mounts(config: ContainerConfig, *, has_groups: bool) -> list[dict[str, Any]]:
-    from ringlet.container.spec_default import NO, mounts
+    from ringlet.container.spec.default import NO, mounts
 
     described: list[dict[str, Any]] = [dict(mount) for mount in mounts(rootless=False)]
     for mount in described:

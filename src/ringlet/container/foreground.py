@@ -60,7 +60,7 @@ class Foreground(Closing):
         self._signals, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._before: dict[int, object] = {}
         self._wakeup = signal.set_wakeup_fd(self._writer)
-        # The highest are left: a vCPU of this process may be kicked by one (csrc/kick.c).
+        # The highest are left: a vCPU of this process may be kicked by one (csrc/core/kick.c).
         for number in range(1, signal.SIGRTMAX - 3):
             if number in _OWN or signal.SIGSYS < number < signal.SIGRTMIN:
                 continue

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def find_cgroup(container: "Record", store: "Store") -> "dict[str, Any] | None":
     """The cgroup, as `Cgroup.load` takes it; None where there is none, or it may be another's."""
-    from ringlet.container import spec
     from ringlet.container.cgroups import Cgroup, Cgroups
     from ringlet.container.cgroups.find import check_path
+    from ringlet.container.spec import config_json
     from ringlet.errors import RingletError
 
     try:
-        path = spec.load(container.folder).get("linux", {}).get("cgroupsPath")
+        path = config_json.load(container.folder).get("linux", {}).get("cgroupsPath")
         if path is not None:
             check_path(path)
     except RingletError:

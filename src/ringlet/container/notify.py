@@ -20,7 +20,7 @@ from ringlet.host import interrupt
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.log import Log
-    from ringlet.container.spec_types import Config
+    from ringlet.container.spec.types import Config
     from ringlet.container.state import Process
 
 VARIABLE = "NOTIFY_SOCKET"

@@ -8,7 +8,7 @@ Source: OCI Runtime Specification 1.3, runtime.md ("Lifecycle", "Operations"); s
 
 import os
 
-from ringlet.container import launch
+from ringlet.container.launch import launch
 from ringlet.container.log import Log, now
 from ringlet.container.state import (
     DamageError,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ringlet.container.cgroups import Cgroup
-    from ringlet.container.helper import Launched
+    from ringlet.container.launch.helper import Launched
     from ringlet.container.notify import Notify
-    from ringlet.container.spec_types import Config, Linux, Resources
-    from ringlet.container.spec_types import Process as ProcessConfig
+    from ringlet.container.spec.types import Config, Linux, Resources
+    from ringlet.container.spec.types import Process as ProcessConfig
 
 _RESERVE = 4 << 20  # bytes
 
@@ -68,7 +68,7 @@ class Runtime:
         gives. It keeps `listen_fds` and `preserve_fds` of our descriptors, after the standard
         streams, and is told of the former as systemd tells. Whatever fails, nothing is left.
         """
-        from ringlet.container import spec  # `start` and `delete` need none of it
+        from ringlet.container.spec import config_json  # `start` and `delete` need none of it
 
         interrupt.check()
         bundle = os.path.abspath(bundle)
@@ -84,7 +84,7 @@ class Runtime:
             container.save()
             self.log.debug(f"{id}: made of {bundle}, its state is in {container.folder}")
             _keep_config(bundle, container.folder)
-            config = spec.load(container.folder)
+            config = config_json.load(container.folder)
             console_socket = socket_for(
                 config.get("process", {}).get("terminal", False), console_socket, open_console
             )
@@ -204,7 +204,7 @@ class Runtime:
 
         `cgroups` are as in `Cgroup.below`.
         """
-        from ringlet.container import spec
+        from ringlet.container.spec import config_json
 
         container = self.store.look(id)
         status = self.status(container)
@@ -213,7 +213,7 @@ class Runtime:
             raise StateError(f"container {id} not running: it is {status}", "start it first")
         if status == "paused" and not ignore_paused:
             raise StateError(f"container {id} is paused", f"resume {id}, or use --ignore-paused")
-        config = spec.load(container.folder)
+        config = config_json.load(container.folder)
         process = edit(config["process"])
         self._warn_of_capabilities(config, process)
         terminal = process.get("terminal", False)
@@ -244,7 +244,7 @@ class Runtime:
 
     def state(self, container: Record, status: str | None = None) -> "dict[str, Any]":
         """The state as the specification has it, and what engines expect besides."""
-        from ringlet.container.spec import OCI_VERSION
+        from ringlet.container.spec.config_json import OCI_VERSION
 
         status = status or self.status(container)
         data, init = container.data, container.init
@@ -392,7 +392,7 @@ class Runtime:
         return cgroup
 
     def _warn_of_capabilities(self, config: "Config", process: "ProcessConfig | None") -> None:
-        from ringlet.container.plan_process import lacking_capabilities
+        from ringlet.container.launch.privileges import lacking_capabilities
 
         if process is not None and (warning := lacking_capabilities(config, process)):
             self.log.warning(warning)
@@ -430,13 +430,13 @@ class Runtime:
 
     def _run_hooks(self, container: Record, point: str, hooks: "Any", status: str) -> None:
         if hooks:
-            from ringlet.container.hooks import run_hooks
+            from ringlet.container.launch.hooks import run_hooks
 
             self.log.debug(f"{container.id}: {point} hooks: {[hook['path'] for hook in hooks]}")
             run_hooks(point, hooks, self.state(container, status), container.data["bundle"])
 
     def _run_poststop(self, container: Record, state: "dict[str, Any]") -> None:
-        from ringlet.container.hooks import run_all_hooks
+        from ringlet.container.launch.hooks import run_all_hooks
 
         data = container.data
         for error in run_all_hooks("poststop", data["poststop"], state, data["bundle"]):
@@ -481,7 +481,7 @@ def write_pid(path: str, pid: int) -> None:
 
 def _keep_config(bundle: str, folder: str) -> None:
     """What is checked is a copy, and the copy is what `exec` will go by."""
-    from ringlet.container.spec import MAX_BYTES
+    from ringlet.container.spec.config_json import MAX_BYTES
     from ringlet.host.named_file import read_named
 
     try:

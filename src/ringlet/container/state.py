@@ -243,7 +243,7 @@ class Store:
         self._check_root()
 
     def _check_root(self) -> None:
-        from ringlet.container.idmap import is_root_of_host
+        from ringlet.container.launch.idmap import is_root_of_host
 
         if is_root_of_host():  # elsewhere, a folder on the way may be nobody's that is known here
             from ringlet.host.cache import check_folder
@@ -287,7 +287,7 @@ class Store:
 
 def default_root() -> str:
     """The folder for root's containers, or for this user's."""
-    from ringlet.container.idmap import is_root_of_host
+    from ringlet.container.launch.idmap import is_root_of_host
 
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     if os.path.isabs(runtime) and not is_root_of_host():
@@ -359,8 +359,8 @@ def _is_folder(value: "Any") -> bool:
 def _are_hooks(value: "Any") -> bool:
     if value == []:
         return True
-    from ringlet.container.spec_check import FieldError
-    from ringlet.container.spec_process import hooks
+    from ringlet.container.spec.checkers import FieldError
+    from ringlet.container.spec.process import hooks
 
     try:
         hooks({"poststop": value})

@@ -29,13 +29,13 @@ except ImportError as error:
     ) from error
 
 # In a checkout the sources stand beside it; make judges by the same times.
-_sources = os.path.join(os.path.dirname(__file__), "..", "..", "..", "csrc")
+_sources = os.path.join(os.path.dirname(__file__), "..", "..", "..", "csrc", "core")
 if os.path.exists(os.path.join(_sources, "ringlet.h")):
     _built = os.stat(_core.__file__).st_mtime
     for _source in os.scandir(_sources):
         if _source.name.endswith((".c", ".h")) and _source.stat().st_mtime > _built:
             raise StaleBuildError(
-                f"ringlet's compiled core is older than csrc/{_source.name}",
+                f"ringlet's compiled core is older than csrc/core/{_source.name}",
                 "run `make` in the checkout",
             )
 

@@ -23,7 +23,7 @@ MP_UNINITIALIZED = 1
 MP_INIT_RECEIVED = 2
 MP_HALTED = 3
 
-# The number that `enter` returns: see ringlet_vcpu_run in csrc/ringlet.h.
+# The number that `enter` returns: see ringlet_vcpu_run in csrc/core/ringlet.h.
 KIND_SHIFT = 56
 KEY_SHIFT = 32  # what lies above is the access without its value: kind, write, size, port
 KEY_WRITE = 1 << 19

@@ -1,6 +1,6 @@
 """A split virtqueue, the device's side. Source: virtio 1.2, 2.7.
 
-The rings are read and written in C (csrc/virtqueue.c). A chain's buffers are views of guest
+The rings are read and written in C (csrc/core/virtqueue.c). A chain's buffers are views of guest
 memory: nothing is copied, and the driver can change them at any time.
 """
 

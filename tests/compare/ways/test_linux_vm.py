@@ -5,7 +5,7 @@ import pytest
 from ringlet.compare.lab import Lab
 from ringlet.compare.ways import Unavailable, load
 from ringlet.kvm.system import System
-from ringlet.probe import unsupported_instruction
+from ringlet.machine.probe import unsupported_instruction
 
 
 @pytest.mark.needs_kvm

@@ -11,7 +11,7 @@ from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.ways.base import PROCESSES, CommandWay, size
 from ringlet.container.config import ContainerConfig, Volume
-from ringlet.container.sandbox import Container
+from ringlet.container.container import Container
 from ringlet.errors import RingletError
 
 
@@ -41,7 +41,7 @@ class Way(CommandWay):
 
 
 class Run(Spawned):
-    """A run of `ringlet run`, which has a guard: container/guard.py."""
+    """A run of `ringlet run`, which has a guard: container/launch/guard.py."""
 
     def _roots(self) -> list[int]:
         return [root for own in super()._roots() for root in (own, *_guards(own))]

@@ -9,13 +9,13 @@ from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways import MIB, Request, Unavailable
 from ringlet.compare.ways.base import CommandWay, size
 from ringlet.compare.ways.tiny_vm import Launched
-from ringlet.config import Disk, MachineConfig
+from ringlet.emulated.kernel import cache, kernels_under
 from ringlet.errors import RingletError
-from ringlet.guest_command import configure, prepare
 from ringlet.kvm.system import System
-from ringlet.machine import Machine
-from ringlet.nested.kernel import cache, kernels_under
-from ringlet.probe import require_linux
+from ringlet.linux.command import configure, prepare
+from ringlet.machine.config import Disk, MachineConfig
+from ringlet.machine.machine import Machine
+from ringlet.machine.probe import require_linux
 
 CRASH = "ringlet_compare_crash"  # without this word of its kernel's, the workload crashes none
 PATIENCE = 120  # seconds for the first start, which decompresses the kernel

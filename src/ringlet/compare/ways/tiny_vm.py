@@ -4,17 +4,17 @@ import os
 import time
 from collections.abc import Callable
 
+from ringlet.boot.guests import FOLDER
 from ringlet.closing import Closing
 from ringlet.compare.instances import Streams
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.ways.base import CommandWay, size
-from ringlet.config import Disk, MachineConfig
 from ringlet.errors import RingletError
-from ringlet.guest_command import judge
-from ringlet.guests import FOLDER
 from ringlet.kvm.system import System
-from ringlet.machine import DEFAULT_MEMORY, Machine
+from ringlet.linux.command import judge
+from ringlet.machine.config import Disk, MachineConfig
+from ringlet.machine.machine import DEFAULT_MEMORY, Machine
 
 IMAGE = os.path.join(FOLDER, "work.elf")
 

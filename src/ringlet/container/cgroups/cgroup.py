@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
-    from ringlet.container.spec_types import Resources
+    from ringlet.container.spec.types import Resources
 
 _PATIENCE = 5.0  # seconds, for the kernel to have frozen, ended or removed something
 _PAUSE = 0.001  # seconds, the first time; then longer

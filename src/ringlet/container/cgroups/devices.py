@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ringlet.container.spec_types import DeviceRule
+    from ringlet.container.spec.types import DeviceRule
 
 ALL = -1  # a major or minor number: any
 

@@ -18,7 +18,7 @@ from ringlet.container.cgroups.limits import has_limits, set_devices, set_limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.container.spec_types import Resources
+    from ringlet.container.spec.types import Resources
 
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 

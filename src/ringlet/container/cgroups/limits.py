@@ -7,7 +7,7 @@ from ringlet.container.cgroups.files import CgroupError, read, refused, write_al
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.container.spec_types import Resources
+    from ringlet.container.spec.types import Resources
 
 _VERSION_2 = {"blkio": "io"}  # names that differ
 _RESOURCES = {  # of each controller, where the name differs

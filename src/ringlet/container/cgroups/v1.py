@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringlet.container.spec_types import Resources
+    from ringlet.container.spec.types import Resources
 
     Look = Callable[[str], str | None]  # what a file of the cgroup holds, None if there is none
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringlet.container.cgroups.v1 import Look
-    from ringlet.container.spec_types import Resources
+    from ringlet.container.spec.types import Resources
 
 
 def memory(resources: Resources, look: Look) -> list[Write]:

@@ -1,0 +1,321 @@
+"""Runs the helper, which carries out a plan, and hears how it goes.
+
+The helper (csrc/container/container.c) is run from a sealed file in memory, so no process of a
+container has this Python, or any file of the host, as its program (CVE-2019-5736). Python isn't
+forked.
+
+Source: posix_spawn(3), memfd_create(2), unix(7).
+"""
+
+import errno
+import os
+
+# The module `socket` makes enums of it all, which takes longer than the rest of us.
+from _socket import (
+    AF_UNIX,
+    SCM_CREDENTIALS,
+    SO_PASSCRED,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+    socketpair,
+)
+from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, fcntl
+
+from ringlet.errors import RingletError
+from ringlet.host import interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringlet.container.launch.plan import Descriptors, Plan
+
+HELPER = os.path.join(__file__.rpartition("/container/")[0], "_container", "container")
+
+_SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
+_MFD_EXEC = 0x10  # Linux 6.3; where vm.memfd_noexec is set, a program has to say that it is one
+_REPORT = 8192
+_CREDENTIALS = 64  # bytes: room for a struct ucred, unix(7)
+_LEAST = 96  # descriptors: RLIMIT_NOFILE has to be above all their numbers
+_HIGH = 64  # descriptors are moved up here, out of the way of their numbers in the helper
+
+
+class Launched:
+    """A container's process, a child of this one. The caller closes `pidfd`.
+
+    `stages` are when each of plan.STAGES was over: CLOCK_MONOTONIC in nanoseconds.
+    """
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.stages: tuple[int, ...] = ()
+        self.notes: list[str] = []  # what of the configuration has no effect
+
+
+class LaunchError(RingletError):
+    """`step` failed, done to `what`.
+
+    `status`: 127 no such command, 126 it can't be executed, 125 all else.
+    """
+
+    def __init__(
+        self, message: str, hint: str, *, step: str = "", what: str = "", status: int = 125
+    ) -> None:
+        super().__init__(message, hint)
+        self.step = step
+        self.what = what
+        self.status = status
+
+
+class Opened:
+    """Descriptors to close."""
+
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+
+    def add(self, fd: int) -> int:
+        """Notes `fd`, and gives it back."""
+        self._fds.append(fd)
+        return fd
+
+    def close(self) -> None:
+        """Closes them all."""
+        for fd in self._fds:
+            os.close(fd)
+        self._fds.clear()
+
+
+def carry_out(
+    plan: "Plan",
+    descriptors: "Descriptors",
+    stdio: tuple[int, int, int],
+    on_child: "Callable[[int], None]",
+    last: bytes,
+    on_mounted: "Callable[[], None] | None" = None,
+) -> Launched:
+    """Runs the helper until it says `last`."""
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    child: Launched | None = None
+    helpers = []
+    try:
+        ours.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
+        helpers.append(_spawn(plan, descriptors, stdio, theirs.fileno()))
+        theirs.close()
+        seen = b""
+        while report := _receive_from(ours, helpers):
+            seen = report[:1]
+            if seen == b"E":
+                raise error_of(report)
+            if seen in (b"H", b"P"):
+                pid = int.from_bytes(report[1:5], "little")
+                if seen == b"H":
+                    helpers.append(pid)
+                else:
+                    child = Launched(pid, os.pidfd_open(pid))
+                on_child(pid)
+                _go(ours, pid)
+            elif seen == b"M":
+                if on_mounted is not None:
+                    on_mounted()
+                on_mounted = None  # hooks of the host run once, whoever says it again
+                _go(ours, helpers[-1] if child is None else child.pid)
+            elif child is not None and seen == last == b"R":
+                child.stages = tuple(memoryview(report)[1:].cast("Q"))
+                break
+        if child is None or seen != last:
+            raise ended("the container's process ended while it was made")
+        return child
+    except BaseException:
+        if child is not None:
+            _end(child)
+        for helper in helpers:  # one may wait: for a hook, or somebody's FIFO
+            os.kill(helper, 9)  # SIGKILL, without the import of `signal`
+        raise
+    finally:
+        ours.close()
+        theirs.close()
+        for helper in helpers:
+            os.waitpid(helper, 0)
+
+
+def _receive_from(connection: socket, helpers: list[int]) -> bytes:
+    """The next report; of new processes, only from one of `helpers`.
+
+    A container's process has the connection, too, until it runs its command. Whoever has taken
+    hold of it could else name any process of the host as the container's.
+    """
+    while True:
+        try:
+            with interrupt.waiting:
+                report, about, _, _ = connection.recvmsg(_REPORT, _CREDENTIALS)
+        except ConnectionResetError:
+            return b""
+        if report[:1] not in (b"H", b"P"):
+            return report
+        for level, kind, data in about:
+            sender = int.from_bytes(data[:4], "little")
+            if (level, kind) == (SOL_SOCKET, SCM_CREDENTIALS) and sender in helpers:
+                return report
+
+
+def run_alone(plan: "Plan", descriptors: "Descriptors", ours: socket, theirs: socket) -> None:
+    """Runs the helper to its end, for a plan that makes no container. Raises LaunchError.
+
+    `theirs`, which is closed, is in place of its streams, and what failed is said over it.
+    """
+    stream = theirs.fileno()
+    helper = _spawn(plan, descriptors, (stream, stream, stream), stream)
+    theirs.close()
+    _, status = os.waitpid(helper, 0)
+    if status:
+        report = receive(ours)
+        raise error_of(report) if report else ended("ringlet's container helper ended too early")
+
+
+def _go(connection: socket, pid: int) -> None:
+    """Lets the process go on, whose id is `pid` in here."""
+    try:
+        connection.send(b"G" + pid.to_bytes(4, "little"))
+    except BrokenPipeError:  # it has ended; what it reported before is still to be read
+        pass
+
+
+def receive(connection: socket) -> bytes:
+    """The next report; empty if there will be none."""
+    try:
+        with interrupt.waiting:
+            return connection.recv(_REPORT)
+    except ConnectionResetError:
+        return b""
+
+
+def _end(child: Launched) -> None:
+    try:
+        os.kill(child.pid, 9)  # a child's id stays its own until it is waited for
+    except ProcessLookupError:  # it has ended
+        pass
+    os.waitpid(child.pid, 0)
+    os.close(child.pidfd)
+
+
+_helper = -1
+
+
+def _helper_fd() -> int:
+    """The helper's program, in a file that nobody can change."""
+    global _helper
+    if _helper < 0:
+        try:
+            with open(HELPER, "rb", buffering=0) as file:
+                program = file.read()
+        except FileNotFoundError:
+            raise LaunchError(
+                "ringlet's container helper isn't built",
+                "run `make` in the checkout, or install ringlet again",
+            ) from None
+        flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+        try:
+            fd = os.memfd_create("ringlet-container", flags | _MFD_EXEC)
+        except OSError:
+            fd = os.memfd_create("ringlet-container", flags)
+        os.write(fd, program)
+        fcntl(fd, F_ADD_SEALS, _SEALS)
+        _helper = _moved(fd)
+    return _helper
+
+
+def _moved(fd: int) -> int:
+    high = fcntl(fd, F_DUPFD_CLOEXEC, _HIGH)
+    os.close(fd)
+    return high
+
+
+def check_descriptors() -> None:
+    """Raises LaunchError where this process may not have as many as it takes."""
+    limit = os.sysconf("SC_OPEN_MAX")  # RLIMIT_NOFILE
+    if 0 <= limit < _LEAST:
+        raise LaunchError(
+            f"RLIMIT_NOFILE is {limit}: to start a process takes {_LEAST} descriptors",
+            "raise it: ulimit -n 1024",
+        )
+
+
+def _spawn(
+    plan: "Plan", descriptors: "Descriptors", stdio: tuple[int, int, int], control: int
+) -> int:
+    check_descriptors()
+    data, size = plan.encode()
+    opened = Opened()
+    try:
+        memory = os.memfd_create("plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        given = {descriptors.give(fd): fd for fd in (opened.add(memory), control)}
+        numbers = list(given)
+        os.write(memory, data)
+        fcntl(memory, F_ADD_SEALS, _SEALS)
+        given |= {number: fd for fd, number in descriptors.numbers.items()}
+        given |= dict(enumerate(stdio))
+        least = max(_HIGH, max(given) + 1)
+        high = {fd: opened.add(fcntl(fd, F_DUPFD_CLOEXEC, least)) for fd in set(given.values())}
+        actions = [(os.POSIX_SPAWN_DUP2, high[fd], number) for number, fd in given.items()]
+        words = ["ringlet-container", *map(str, numbers), str(size)]
+        return os.posix_spawn(
+            f"/proc/self/fd/{_helper_fd()}",
+            words,
+            {},
+            file_actions=actions,
+            setsigmask=[],
+            setsigdef=range(1, 32),
+        )
+    finally:
+        opened.close()
+
+
+def error_of(report: bytes) -> LaunchError:
+    """What the helper says of a step that failed."""
+    number = int.from_bytes(report[1:5], "little")
+    parts = report[5:].split(b"\0")[:3]
+    # A hook's words, or the kernel's, may be several lines; and control characters of anybody's.
+    step, what, operation = (
+        "".join(c if c.isprintable() else " " for c in os.fsdecode(part)).strip() for part in parts
+    )
+    words = os.strerror(number)
+    if step in ("command", "exec"):
+        status = 127 if number == errno.ENOENT else 126
+        # In small letters, by which engines know why a command can't be run.
+        message = f"{what}: {words.lower()}"
+        if step == "command" and number == errno.ENOENT and "/" not in what:
+            message = f"{what}: {operation}"
+        if number == errno.ENOENT:
+            hint = "is it in the container's root, and in PATH?"
+        else:
+            hint = "is it a program, for this processor, that the user may execute?"
+        return LaunchError(message, hint, step=step, status=status)
+    subject = f"{step} {what}".rstrip()
+    return LaunchError(
+        f"{subject}: {operation}: {words}",
+        _HINTS.get(step, "see the configuration"),
+        step=step,
+        what=what,
+    )
+
+
+_HINTS = {
+    "oom_score_adj": "below 0 it takes CAP_SYS_RESOURCE, which this host doesn't give",
+    "hard": "to raise a hard limit takes CAP_SYS_RESOURCE, which this host doesn't give",
+    "cgroup": "is the cgroup there, and may this user move processes to it?",
+    "bind": "is the source there?",
+    "filesystem": "who may mount proc owns the pid namespace, sysfs network, mqueue ipc",
+    "idmap": "it takes root, and a file system that can: ext4, xfs, btrfs; tmpfs since Linux 6.3",
+    "same": "somebody has put another folder there: is it in one that others can write?",
+    "layer": "a user's rootfs can't be a folder in which something is mounted (as /); and where "
+    "overlayfs can't be had, --write (write = true) keeps changes in the rootfs",
+    "clone": "does this kernel allow the namespaces? `sysctl user.max_user_namespaces`",
+    "hook": "the hook's own output may tell",
+}
+
+
+def ended(message: str) -> LaunchError:
+    """The error of a process that is gone without a report."""
+    return LaunchError(message, "was it killed? `dmesg` may tell of memory that ran out")

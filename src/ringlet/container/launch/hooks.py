@@ -1,0 +1,126 @@
+"""Hooks: programs of the engine's, run on the host at points of a container's life.
+
+Here are those of the runtime's own namespaces: prestart, createRuntime, poststart, poststop.
+(createContainer and startContainer are the helper's, which is in the container's.) Each gets the
+state on its standard input. What it prints is its reason, if it fails, and else nothing: it has
+no hold of the container's standard streams.
+
+Source: OCI Runtime Specification 1.3, config.md ("POSIX-platform Hooks"), runtime.md ("Lifecycle").
+"""
+
+import os
+
+from ringlet.container.fast_json import dumps
+from ringlet.errors import RingletError
+from ringlet.host import interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from subprocess import Popen
+
+    from ringlet.container.spec.types import Hook
+
+_KEPT = 4096  # of what a hook prints, its last bytes
+
+
+class HookError(RingletError):
+    """A hook that could not be started, failed, or took too long."""
+
+
+def run_hooks(point: str, hooks: "Iterable[Hook]", state: dict[str, object], bundle: str) -> None:
+    """Runs `hooks` in order, in `bundle`. Raises HookError at the first that fails."""
+    for number, hook in enumerate(hooks):
+        _run(f"{point} hook {number}, {hook['path']}", hook, dumps(state).encode(), bundle)
+
+
+def run_all_hooks(
+    point: str, hooks: "Iterable[Hook]", state: dict[str, object], bundle: str
+) -> list[HookError]:
+    """Runs each of `hooks`, whatever the others do; those that failed."""
+    failed = []
+    for number, hook in enumerate(hooks):
+        try:
+            _run(f"{point} hook {number}, {hook['path']}", hook, dumps(state).encode(), bundle)
+        except HookError as error:
+            failed.append(error)
+    return failed
+
+
+def _run(name: str, hook: "Hook", state: bytes, bundle: str) -> None:
+    from subprocess import PIPE, STDOUT, Popen  # most containers have no hooks
+
+    memory = os.memfd_create("state")  # not a pipe: a hook that doesn't read it holds nobody
+    try:
+        os.write(memory, state)
+        os.lseek(memory, 0, os.SEEK_SET)
+        process = Popen(
+            hook.get("args") or [hook["path"]],
+            executable=hook["path"],
+            env=_environment(hook),
+            cwd=bundle,
+            stdin=memory,
+            stdout=PIPE,
+            stderr=STDOUT,
+        )
+    except OSError as error:
+        raise HookError(f"{name}: {error.strerror}", "see `hooks` in config.json") from None
+    finally:
+        os.close(memory)
+    with process:
+        try:
+            printed = _wait(process, hook.get("timeout"))
+        except interrupt.Interrupted:
+            process.kill()
+            raise
+        if printed is None:
+            process.kill()
+            process.wait()
+            raise HookError(
+                f"{name}: no end after {hook['timeout']} s", "see its `timeout` in config.json"
+            )
+    if process.returncode != 0:
+        said = printed.decode(errors="replace").strip().rpartition("\n")[2]
+        how = f"status {process.returncode}" if process.returncode > 0 else "killed by a signal"
+        raise HookError(f"{name}: {how}" + (f": {said}" if said else ""), "see what it does")
+
+
+def _environment(hook: "Hook") -> dict[str, str] | None:
+    """Its own; one whose configuration has no `env`, not even an empty one, gets ours: None."""
+    if "env" not in hook:
+        return None
+    return dict(word.partition("=")[::2] for word in hook["env"])
+
+
+def _wait(process: "Popen[bytes]", seconds: int | None) -> bytes | None:
+    """The last of what it printed until its end; None if `seconds` are over before.
+
+    The end of the process counts, not of the pipe, which what it left running may hold.
+    """
+    from select import POLLIN, poll
+    from time import monotonic
+
+    assert process.stdout is not None
+    output, end = process.stdout.fileno(), os.pidfd_open(process.pid)
+    waiting = poll()
+    waiting.register(output, POLLIN)
+    waiting.register(end, POLLIN)
+    deadline = None if seconds is None else monotonic() + seconds
+    printed = b""
+    try:
+        while True:
+            left = None if deadline is None else max(0.0, deadline - monotonic()) * 1000
+            with interrupt.waiting:
+                ready = [fd for fd, _ in waiting.poll(left)]
+            if output in ready:
+                data = os.read(output, 65536)
+                printed = (printed + data)[-_KEPT:]
+                if not data:
+                    waiting.unregister(output)
+            if end in ready:
+                process.wait()
+                return printed
+            if deadline is not None and monotonic() >= deadline:
+                return None
+    finally:
+        os.close(end)

@@ -1,0 +1,73 @@
+"""Whether procfs of a process id namespace that is joined can be made safely.
+
+Before Linux 6.17 procfs is of the namespace of who makes it, so a process with all rights is in
+there for a moment. Who is in there and has CAP_SYS_PTRACE over this process's user namespace could
+take it over in that moment.
+
+Source: ptrace(2), "Ptrace access mode checking"; Linux 6.17, Documentation/filesystems/proc.rst
+("pidns").
+"""
+
+import os
+
+from ringlet.container.spec.config_json import SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.spec.types import Config
+
+_MAKES_IT_FROM_OUTSIDE = (6, 17)
+_CAP_SYS_PTRACE = 1 << 19
+
+
+def check(config: "Config", path: str) -> None:
+    """Raises SpecError if somebody in the namespace at `path` could take over who makes procfs."""
+    if not any(mount.get("type") == "proc" for mount in config.get("mounts", ())):
+        return
+    if _release() >= _MAKES_IT_FROM_OUTSIDE:
+        return
+    try:
+        theirs, ours = os.stat(path), os.stat("/proc/self/ns/pid")
+    except OSError:  # the step that joins it has the words for this
+        return
+    if not os.path.samestat(theirs, ours) and any(map(_may_trace, _processes(theirs))):
+        raise SpecError(
+            "linux.namespaces: pid: a process in there has CAP_SYS_PTRACE, and before Linux 6.17 "
+            "could take over the one that makes procfs",
+            "take CAP_SYS_PTRACE from the container that is joined, or leave out the proc mount",
+        )
+
+
+def _release() -> tuple[int, ...]:
+    return tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
+
+
+def _processes(namespace: os.stat_result) -> list[str]:
+    """Those in the namespace whose user namespace is ours."""
+    return [
+        pid
+        for pid in os.listdir("/proc")
+        if pid.isdecimal()
+        and _is_in(pid, "pid", namespace)
+        and _is_in(pid, "user", os.stat("/proc/self/ns/user"))
+    ]
+
+
+def _is_in(pid: str, kind: str, namespace: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/ns/{kind}"), namespace)
+    except OSError:  # it has ended
+        return False
+
+
+def _may_trace(pid: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return False
+    return any(
+        int(line[1], 16) & _CAP_SYS_PTRACE
+        for line in lines
+        if line[0] in ("CapInh:", "CapPrm:", "CapBnd:", "CapAmb:")
+    )

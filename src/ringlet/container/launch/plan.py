@@ -1,0 +1,412 @@
+"""From a configuration to a plan: the steps that the helper carries out, in their order.
+
+The order is the security. What a step does, and why, stands where it is done, in
+csrc/container/container.c.
+
+Source: OCI Runtime Specification 1.3, config.md, config-linux.md and runtime-linux.md.
+"""
+
+import os
+
+from ringlet.container.fast_json import dumps
+from ringlet.container.launch import files, privileges
+from ringlet.container.spec.config_json import process_of
+from ringlet.container.spec.sysctl import sysctl_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.cgroups import Cgroup
+    from ringlet.container.spec.types import Config, Hook, Linux, Process
+
+# CLONE_NEW..., <linux/sched.h>.
+NAMESPACES = {
+    "user": 0x1000_0000,
+    "mount": 0x0002_0000,
+    "cgroup": 0x0200_0000,
+    "uts": 0x0400_0000,
+    "ipc": 0x0800_0000,
+    "pid": 0x2000_0000,
+    "network": 0x4000_0000,
+    "time": 0x80,
+}
+_RUN_FOREVER = -1  # milliseconds of a hook
+
+# Hooks of the host that find all that is mounted at the root's path, before it is the root.
+MOUNTED_HOOKS = ("prestart", "createRuntime")
+
+# What a container's creation is made of, in this order: the namespaces are there and the ids are
+# mapped, all is mounted, the root is the container's.
+STAGES = ("clone", "mounts", "pivot")
+
+
+class Plan:
+    """Steps, one a line, and the binary data that they refer to."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._data = b""
+        self.notes: list[str] = []  # what of the configuration has no effect
+
+    def add(self, step: str, what: object = "", *words: object) -> None:
+        """One more step."""
+        texts = [str(word) for word in (what, *words)]
+        if _needs_escape("".join(texts)):
+            texts = [_escape(text) for text in texts]
+        self._lines.append(" ".join([step, *texts]))
+
+    def attach(self, data: bytes) -> int:
+        """Data for a step; its offset."""
+        offset = len(self._data)
+        self._data += data
+        return offset
+
+    def encode(self) -> tuple[bytes, int]:
+        """The plan as the helper reads it, and how much of it is text."""
+        text = "".join(f"{line}\n" for line in self._lines).encode("ascii")
+        return text + self._data, len(text)
+
+
+def _needs_escape(text: str) -> bool:
+    return not (text.isascii() and text.isprintable()) or " " in text or "%" in text
+
+
+def _escape(word: str) -> str:
+    return "".join(
+        chr(byte) if 0x20 < byte < 0x7F and byte != 0x25 else f"%{byte:02X}"
+        for byte in os.fsencode(word)
+    )
+
+
+class Descriptors:
+    """The numbers that descriptors have in the helper, by what they are: from `first` on."""
+
+    def __init__(self, preserve_fds: int) -> None:
+        self.first = 3 + preserve_fds
+        self.numbers: dict[int, int] = {}  # the descriptor here, and its number there
+
+    def give(self, fd: int) -> int:
+        """Hands `fd` on; its number there."""
+        return self.numbers.setdefault(fd, self.first + len(self.numbers))
+
+
+def creation(
+    config: "Config",
+    bundle: str,
+    *,
+    id: str,
+    cgroup: "Cgroup | None",
+    descriptors: Descriptors,
+    start: int,
+    console: int | None,
+    listener: int | None,
+    idmap_root: bool,
+    no_pivot: bool,
+    no_new_keyring: bool,
+    root: int | None = None,
+    layer: str | None = None,
+) -> Plan:
+    """A container's init, which waits at the socket `start` before it becomes the command."""
+    plan = Plan()
+    process = process_of(config)
+    linux = config.get("linux", {})
+    namespaces: dict[str, str | None] = {
+        one["type"]: one.get("path") for one in linux.get("namespaces", ())
+    }
+    new = {kind for kind, path in namespaces.items() if path is None}
+
+    plan.add("fds", "", descriptors.first)
+    _join_cgroup(plan, cgroup, None if not cgroup else cgroup.unified)
+    privileges.prepare(plan, process)
+    joined = [(path, NAMESPACES[kind]) for kind, path in namespaces.items() if path is not None]
+    privileged = os.geteuid() == 0
+    known = None if root is None else descriptors.give(root)
+
+    def open_sources(*, idmap_root: bool) -> list[int]:
+        return files.open_sources(
+            plan, config, bundle, known=known, idmap_root=idmap_root, layer=layer
+        )
+
+    if no_pivot:
+        privileges.refuse_no_pivot(config)
+    mounts = "mount" in namespaces  # else it has its starter's, in which nothing is changed
+    parked: list[int] = []
+    if privileged and mounts:
+        opened = open_sources(idmap_root=idmap_root)
+        # Its root could have CAP_SYS_ADMIN, some day by `exec`; those of `ringlet run` never have.
+        if "user" in namespaces and "mount" in new and layer is None and known is None:
+            parked = opened
+            plan.add("park", os.path.join(bundle, config["root"]["path"]), *parked)
+    # With the host's rights where they do; a user namespace gives others, and takes these.
+    others = [one for one in joined if one[1] != NAMESPACES["user"]]
+    # Who is in a process id namespace that is there already could look into a process that comes
+    # in, and take its rights. So the helper stays outside, and makes the container's process last
+    # of all, as in `execution`.
+    pid_namespace = namespaces.get("pid")
+    if pid_namespace:
+        if privileged and not privileges.has_user_namespace(config):
+            from ringlet.container.launch import joined_pids
+
+            joined_pids.check(config, pid_namespace)
+        others.remove((pid_namespace, NAMESPACES["pid"]))
+    for path, _ in joined:
+        plan.add("namespace", path)
+    if pid_namespace:
+        plan.add("pids", pid_namespace)
+    for path, flag in others:
+        plan.add("try", path, flag)
+    if privileged and "user" in namespaces:
+        # Whose user owns a user namespace has all rights over who is in it, and until `close` this
+        # process has what is the host's. Without root, whoever made it writes its maps: not yet.
+        plan.add("hidden")
+    if namespaces.get("user"):
+        plan.add("join", namespaces["user"], NAMESPACES["user"])
+        for path, flag in others:
+            plan.add("try", path, flag)
+    flags = sum(NAMESPACES[kind] for kind in new - {"time", "cgroup"})
+    plan.add("clone", "helper" if pid_namespace else "container", flags)
+    plan.add("await")
+    if "time" in new:  # its file in /proc is another user's, once this process is hidden
+        plan.add("timens", _offsets(linux))
+    if "user" in namespaces:
+        plan.add("become")
+        if privileged:
+            plan.add("hidden")
+    plan.add("stage", STAGES[0])
+    for path, flag in others:
+        plan.add("join", path, flag)
+    if pid_namespace:
+        plan.add("pids", pid_namespace)
+    if namespaces.get("mount"):  # a copy of it: others in there keep their root and their mounts
+        plan.add("unshare", "mount", NAMESPACES["mount"])
+    if "cgroup" in new:
+        plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # of the cgroup that it is in by now
+    plan.add("session")
+    if not no_new_keyring:
+        plan.add("keyring")
+    _name_things(plan, config, linux, new)
+    if parked:
+        plan.add("take", "", *parked)
+    if not privileged and mounts:
+        open_sources(idmap_root=False)
+    if mounts:
+        files.build_root(plan, config, bundle, cgroup=cgroup, new=new)
+    hooks = config.get("hooks", {})
+    if any(hooks.get(point) for point in MOUNTED_HOOKS):
+        plan.add("mounted")
+        plan.add("await")
+    state = _state(config, bundle, id)
+    for hook in hooks.get("createContainer", ()):
+        # A program of the host's, which may have what ringlet has.
+        ours = [f"{name}={value}" for name, value in os.environ.items()]
+        _add_hook(plan, "createContainer", hook, state("creating"), ours)
+    plan.add("stage", STAGES[1])
+    if mounts:
+        plan.add("move_root" if no_pivot else "pivot")
+    else:
+        plan.add("chroot", os.path.join(bundle, config["root"]["path"]))
+    plan.add("stage", STAGES[2])
+    terminal = process.get("terminal") and console is not None
+    if terminal:
+        assert console is not None
+        _add_console(plan, process, descriptors.give(console), mount=True)
+    files.protect(plan, config)
+    privileges.set_labels(plan, process)
+    sockets = [descriptors.give(start)]
+    says = None
+    if listener is not None:
+        sockets.append(descriptors.give(listener))
+        says = [sockets[1], *_listener_says(config, state("created"))]
+    if pid_namespace:  # after hooks: they are programs of the host's, and would be seen in there
+        plan.add("join_pids", pid_namespace)
+    plan.add("close", "", *sockets)
+    in_child = pid_namespace is not None and privileges.is_not_inherited(process)
+    privileges.become_user(plan, process, schedule=not in_child)
+    filter = privileges.Filter.of(linux, says)
+    # Who has got in by `exec` may look at this process while it waits: its rights are gone by then.
+    early = says is None and privileges.lets_a_process_begin(filter)
+    if filter and not early:
+        privileges.refuse_late(config, process)
+    privileges.drop_rights(
+        plan, process, linux, filter if early else None, late=filter, schedules=in_child
+    )
+    if privileged or "user" not in namespaces:  # else its maker needs its files: the network's
+        plan.add("hidden")
+    if pid_namespace:
+        plan.add("clone", "container", 0)
+        plan.add("await")
+        plan.add("session")
+    if terminal:
+        plan.add("terminal")
+    if in_child:
+        privileges.schedule_late(plan, process, keep_for_filter=filter is not None and not early)
+    privileges.find_command(plan, process)
+    plan.add("ready")
+    plan.add("wait", "", sockets[0])
+    privileges.set_limits(plan, process)
+    if filter and not early:
+        privileges.filter_late(plan, process, filter)
+    for hook in hooks.get("startContainer", ()):
+        # A program of the image's, which learns nothing of ringlet's environment.
+        _add_hook(plan, "startContainer", hook, state("created"), process.get("env", []))
+    plan.add("exec")
+    return plan
+
+
+def execution(
+    config: "Config",
+    process: "Process",
+    *,
+    cgroup: "Cgroup | None",
+    unified: str | None,
+    descriptors: Descriptors,
+    pidfd: int,
+    namespaces: int,
+    console: int | None,
+    listener: int | None,
+    bundle: str,
+    id: str,
+) -> Plan:
+    """One more process, in the `namespaces` (CLONE_NEW... together) of the one of `pidfd`.
+
+    Who makes it is outside of the container's process id namespace, and so nobody in there can
+    look into it. It gives up everything of the host, and all rights but the command's; only then
+    it makes the process that they can see.
+    """
+    plan = Plan()
+    linux = config.get("linux", {})
+    plan.add("fds", "", descriptors.first)
+    privileges.set_affinity(plan, process, "initial")
+    _join_cgroup(plan, cgroup, unified)
+    if unified is not None:  # who is in it by birth is let in faster than who moves
+        plan.add("clone", "helper", 0)
+        plan.add("await")
+    privileges.prepare(plan, process)
+    privileges.set_labels(plan, process)
+    plan.add("hidden")  # from those who share the host's process ids
+    plan.add("enter", "", descriptors.give(pidfd), namespaces)
+    if namespaces & NAMESPACES["user"]:
+        plan.add("become")
+        plan.add("hidden")  # a change of ids takes it back where fs.suid_dumpable is 1
+    plan.add("keyring")
+    terminal = process.get("terminal") and console is not None
+    if terminal:
+        assert console is not None
+        _add_console(plan, process, descriptors.give(console), mount=False)
+    privileges.set_affinity(plan, process, "final")
+    says = None
+    sockets = []
+    if listener is not None:
+        sockets.append(descriptors.give(listener))
+        says = [sockets[0], *_listener_says(config, _state(config, bundle, id)("running"))]
+    plan.add("close", "", *sockets)
+    in_child = privileges.is_not_inherited(process)  # its scheduling
+    privileges.become_user(plan, process, schedule=not in_child)
+    filter = privileges.Filter.of(linux, says)
+    early = says is None and privileges.lets_a_process_begin(filter)
+    if filter and not early:
+        privileges.refuse_late(config, process)
+    privileges.drop_rights(
+        plan, process, linux, filter if early else None, late=filter, schedules=in_child
+    )
+    plan.add("hidden")  # after the last change of ids
+    plan.add("clone", "container", 0)
+    plan.add("await")
+    plan.add("session")
+    if terminal:
+        plan.add("terminal")
+    if in_child:
+        privileges.schedule_late(plan, process, keep_for_filter=filter is not None and not early)
+    privileges.find_command(plan, process)
+    privileges.set_limits(plan, process)
+    if filter and not early:
+        privileges.filter_late(plan, process, filter)
+    plan.add("exec")
+    return plan
+
+
+def _join_cgroup(plan: Plan, cgroup: "Cgroup | None", unified: str | None) -> None:
+    if unified is not None:
+        plan.add("unified", unified)
+    if cgroup:
+        # A cpuset takes nobody before it has processors and memory, which C has seen to.
+        for tasks in sorted(cgroup.tasks, key=lambda path: "cpuset" not in path):
+            plan.add("cgroup", tasks)
+
+
+def _offsets(linux: "Linux") -> str:
+    """As /proc/PID/timens_offsets takes them (time_namespaces(7))."""
+    offsets = linux.get("timeOffsets", {})
+    lines = ""
+    for clock, offset in (
+        ("monotonic", offsets.get("monotonic")),
+        ("boottime", offsets.get("boottime")),
+    ):
+        if offset is not None:
+            lines += f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
+    return lines
+
+
+def _name_things(plan: Plan, config: "Config", linux: "Linux", new: set[str]) -> None:
+    if "network" in new:
+        plan.add("loopback")
+    if "hostname" in config:
+        plan.add("hostname", config["hostname"])
+    if "domainname" in config:
+        plan.add("domainname", config["domainname"])
+    for name, value in linux.get("sysctl", {}).items():
+        plan.add("sysctl", name, sysctl_path(name), value)
+
+
+def _state(config: "Config", bundle: str, id: str) -> "Callable[[str], str]":
+    """The state of a status, up to the process id."""
+
+    def state(status: str) -> str:
+        text = dumps(
+            {
+                "ociVersion": config["ociVersion"],
+                "id": id,
+                "status": status,
+                "bundle": bundle,
+                "annotations": config.get("annotations", {}),
+            }
+        )
+        return f'{text[:-1]}, "pid": '
+
+    return state
+
+
+def _listener_says(config: "Config", state: str) -> list[str]:
+    """The container process state, config-linux.md, without the process ids between its parts."""
+    text = dumps(
+        {
+            "ociVersion": config["ociVersion"],
+            "fds": ["seccompFd"],
+            "metadata": config["linux"]["seccomp"].get("listenerMetadata", ""),
+        }
+    )
+    return [f'{text[:-1]}, "pid": ', f', "state": {state}', "}}"]
+
+
+def _add_hook(plan: Plan, point: str, hook: "Hook", state: str, environment: list[str]) -> None:
+    """`environment` is for a hook whose configuration has none."""
+    seconds = hook.get("timeout")
+    arguments = hook.get("args") or [hook["path"]]
+    plan.add(
+        "hook",
+        point,
+        hook["path"],
+        _RUN_FOREVER if seconds is None else seconds * 1000,
+        state,
+        len(arguments),
+        *arguments,
+        *hook.get("env", environment),
+    )
+
+
+def _add_console(plan: Plan, process: "Process", socket: int, *, mount: bool) -> None:
+    size = process.get("consoleSize", {"height": 0, "width": 0})
+    plan.add("console", "", socket, size["height"], size["width"], int(mount))
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable

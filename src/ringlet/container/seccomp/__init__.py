@@ -1,0 +1,1 @@
+"""The filter of system calls: the usual profile, and its compilation."""

@@ -1,0 +1,128 @@
+"""The configuration that `ringlet-oci spec` writes, to be changed.
+
+Source: OCI Runtime Specification 1.3, config.md and config-linux.md ("Default Filesystems"); the
+facts of it as runc's `spec` has them, which users know.
+"""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.spec.types import Config, Linux, Mount
+
+# Of /proc and /sys, what tells of the host's hardware and memory, or acts on it.
+MASKED = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/sys/firmware",
+    "/proc/scsi",
+]
+READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+NO = ("nosuid", "noexec", "nodev")
+
+
+def default(*, rootless: bool) -> "Config":
+    """A shell, in its namespaces. `rootless`: its root is this process' user, and all there is."""
+    from ringlet.container.spec.config_json import OCI_VERSION
+
+    capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+    return {
+        "ociVersion": OCI_VERSION,
+        "process": {
+            "terminal": True,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": [
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "TERM=xterm",
+            ],
+            "cwd": "/",
+            "capabilities": {
+                "bounding": capabilities,
+                "effective": capabilities,
+                "permitted": capabilities,
+            },
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs", "readonly": True},
+        "hostname": "ringlet",
+        "mounts": mounts(rootless=rootless),
+        "linux": _linux(rootless),
+    }
+
+
+def mounts(*, rootless: bool) -> "list[Mount]":
+    """The default file systems. `rootless`: without those that take rights over the host's."""
+    # The group 5, tty, is not there where one group alone is mapped.
+    terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
+    default: list[Mount] = [
+        {"destination": "/proc", "type": "proc", "source": "proc"},
+        {
+            "destination": "/dev",
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+        },
+        {
+            "destination": "/dev/pts",
+            "type": "devpts",
+            "source": "devpts",
+            "options": terminals if rootless else [*terminals, "gid=5"],
+        },
+        {
+            "destination": "/dev/shm",
+            "type": "tmpfs",
+            "source": "shm",
+            "options": [*NO, "mode=1777", "size=65536k"],
+        },
+        {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": [*NO]},
+    ]
+    if rootless:  # sysfs is for who owns the network namespace
+        default.append(
+            {
+                "destination": "/sys",
+                "type": "none",
+                "source": "/sys",
+                "options": ["rbind", *NO, "ro"],
+            }
+        )
+    else:
+        default += [
+            {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": [*NO, "ro"]},
+            {
+                "destination": "/sys/fs/cgroup",
+                "type": "cgroup",
+                "source": "cgroup",
+                "options": [*NO, "relatime", "ro"],
+            },
+        ]
+    return default
+
+
+def _linux(rootless: bool) -> "Linux":
+    linux: Linux = {
+        "namespaces": [
+            {"type": "pid"},
+            {"type": "ipc"},
+            {"type": "uts"},
+            {"type": "mount"},
+            {"type": "cgroup"},
+        ],
+        "maskedPaths": MASKED,
+        "readonlyPaths": READONLY,
+    }
+    if rootless:
+        linux["namespaces"].append({"type": "user"})
+        linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
+        linux["gidMappings"] = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
+    else:
+        linux["namespaces"].append({"type": "network"})
+        linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+    return linux

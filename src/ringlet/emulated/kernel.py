@@ -1,0 +1,109 @@
+"""Linux kernels that a nested machine can boot: with 9p, overlay, virtio and kvm-amd.
+
+A kernel is looked for where a distribution installs it: /boot/vmlinuz-RELEASE and
+/lib/modules/RELEASE. The cache that `ringlet nested --setup` fills holds such trees, too, one for
+each package.
+
+Source: file-hierarchy(7).
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ringlet.errors import ConfigError, ImageError, RingletError
+from ringlet.host.cache import cache_folder, check_folder
+from ringlet.linux.modules import module_files
+
+# What must be there, built in or as modules.
+MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm_amd")
+
+SETUP = "`ringlet nested --setup` fetches your distribution's kernel (it installs nothing)"
+
+
+class Kernel(NamedTuple):
+    """A kernel image and the folder of its modules, of one release."""
+
+    vmlinuz: Path
+    modules: Path
+
+
+def cache() -> Path:
+    """Where `--setup` puts what it fetches, and what is found there is booted.
+
+    Raises `ConfigError` for a user without a home, and where others can write.
+    """
+    folder = cache_folder("nested")
+    if folder is None:
+        raise ConfigError("this user has no home, so no cache", "set HOME or XDG_CACHE_HOME")
+    try:
+        check_folder(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{folder}: {error.strerror}",
+            "the cache is used where each folder on its way is yours or root's; see XDG_CACHE_HOME",
+        ) from None
+    return Path(folder)
+
+
+def kernels_under(root: Path) -> Iterator[Kernel]:
+    """The kernels of a system whose files lie at `root`, newest first."""
+    for vmlinuz in sorted((root / "boot").glob("vmlinuz-*"), key=_version, reverse=True):
+        modules = root / "lib" / "modules" / vmlinuz.name.removeprefix("vmlinuz-")
+        if modules.is_dir():
+            yield Kernel(vmlinuz, modules)
+
+
+def find_kernel() -> Kernel:
+    """The host's newest kernel that fits, or else a fetched one. Raises `RingletError`."""
+    unreadable = None
+    for kernel in _candidates():
+        if not _fits(kernel):
+            continue
+        if os.access(kernel.vmlinuz, os.R_OK):
+            return kernel
+        unreadable = unreadable or kernel.vmlinuz
+    if unreadable is not None:
+        raise RingletError(f"{unreadable} is root's alone to read", SETUP)
+    raise RingletError("no Linux kernel with 9p, overlay, virtio and kvm-amd is here", SETUP)
+
+
+def named_kernel(vmlinuz: str, modules: str | None) -> Kernel:
+    """The kernel that options name; modules beside it, or the host's, if not given.
+
+    Raises `ConfigError`.
+    """
+    image = Path(os.path.realpath(vmlinuz))
+    if not os.access(image, os.R_OK):
+        raise ConfigError(f"{vmlinuz}: no kernel that can be read", "check the path")
+    if modules is not None:
+        if not Path(modules).is_dir():
+            raise ConfigError(f"{modules}: no such folder", "name one like /lib/modules/RELEASE")
+        return Kernel(image, Path(modules))
+    release = image.name.removeprefix("vmlinuz-")
+    for folder in (image.absolute().parent.parent / "lib" / "modules", Path("/lib/modules")):
+        if (folder / release).is_dir():
+            return Kernel(image, folder / release)
+    raise ConfigError(f"{vmlinuz}: its modules aren't found", "name their folder with --modules")
+
+
+def _candidates() -> Iterator[Kernel]:
+    yield from kernels_under(Path("/"))
+    if cache().is_dir():
+        for package in sorted(cache().iterdir()):
+            yield from kernels_under(package)
+
+
+def _version(path: Path) -> list[tuple[int, str]]:
+    """6.10 comes after 6.9."""
+    return [(int(number or 0), word) for number, word in re.findall(r"(\d+)|(\D+)", path.name)]
+
+
+def _fits(kernel: Kernel) -> bool:
+    try:
+        module_files(kernel.modules, MODULES)
+    except ImageError:
+        return False
+    return True

@@ -1,0 +1,55 @@
+"""What the init of a nested machine is told, and the initramfs that it starts from.
+
+Source: csrc/init/plan.c, which says what a plan can hold.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from ringlet.emulated.config import NestedConfig
+from ringlet.emulated.kernel import MODULES, Kernel
+from ringlet.emulated.qemu import ROOT_TAG, SHARE_TAG
+from ringlet.errors import ConfigError
+from ringlet.linux.initramfs import build, plan_line
+
+
+def initramfs(
+    config: NestedConfig, kernel: Kernel, size: os.terminal_size | None = None
+) -> BinaryIO:
+    """The initramfs, a file in memory. With `size`, the command gets a terminal of that size.
+
+    Raises `RingletError`.
+    """
+    file = os.fdopen(os.memfd_create("initramfs"), "w+b")
+    try:
+        plan = list(_plan(config, size))
+        build(file, plan=plan, modules=kernel.modules, module_names=MODULES)
+        file.flush()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _plan(config: NestedConfig, size: os.terminal_size | None) -> Iterator[bytes]:
+    """Our own files, folder, environment and user are the command's, too."""
+    yield plan_line("root9p", ROOT_TAG)
+    yield plan_line("hostname", os.uname().nodename)
+    if config.share is not None:
+        yield plan_line("share", SHARE_TAG, config.share, "rw")
+    try:
+        yield plan_line("cwd", os.getcwd())
+    except FileNotFoundError:
+        raise ConfigError("the current folder is gone", "cd to another one") from None
+    for name, value in os.environb.items():
+        yield plan_line("env", name + b"=" + value)
+    for word in config.command:
+        yield plan_line("arg", word)
+    if os.geteuid() != 0:
+        ids = (os.geteuid(), os.getegid(), *os.getgroups())
+        yield plan_line("user", *ids)
+    yield plan_line("stdio", "ports")
+    yield plan_line("status", "control")
+    if size is not None:
+        yield plan_line("tty", size.lines, size.columns)

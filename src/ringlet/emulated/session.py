@@ -1,0 +1,240 @@
+"""A nested run from start to end.
+
+One thread polls for everything. The command's standard streams are a virtio-serial port each;
+what is said about it goes through a fourth, in lines:
+
+    to the machine     signal N, winsize ROWS COLUMNS, stdin-end TOTAL
+    from the machine   ready, started, status N STDOUT-TOTAL STDERR-TOTAL, failed MESSAGE
+
+The totals are bytes: ports aren't in step with each other, so an end that came in one says
+nothing of what is still on its way in another.
+
+Source: the virtio specification 1.2, 5.3 Console Device.
+"""
+
+import errno
+import os
+import select
+import signal
+import socket
+import time
+from contextlib import ExitStack
+
+from ringlet.emulated.config import NestedConfig
+from ringlet.emulated.kernel import find_kernel, named_kernel
+from ringlet.emulated.parts import Control, Log, Part, Signals
+from ringlet.emulated.plan import initramfs
+from ringlet.emulated.qemu import Qemu, arguments, find_qemu
+from ringlet.emulated.relay import Relay
+from ringlet.errors import RingletError
+from ringlet.host.escape import Command, EscapeFilter
+from ringlet.host.terminal import Terminal
+
+# How a run ends that its command did not end.
+CRASHED, TIMEOUT, CANNOT, QUIT, OUTPUT_CLOSED = 70, 124, 125, 130, 141
+
+_UP = 180  # seconds within which a machine comes up, on the slowest of hosts
+_FOREGROUND = 0.5  # seconds: a shell says nothing when it brings us there, so we look
+_LOG_LINES = 20
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_INSISTING = 3  # so many of these are meant for the machine
+_PASSED_ON = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
+_NOT_SEEN = "of this host's files it sees all but /dev, /proc, /run and /sys"
+_HELP = (
+    b"\r\n"
+    b"Ctrl-A x       end the machine\r\n"
+    b"Ctrl-A z       suspend ringlet\r\n"
+    b"Ctrl-A Ctrl-A  send Ctrl-A\r\n"
+    b"Ctrl-A h       this help\r\n"
+)
+
+
+class MachineError(RingletError):
+    """The command did not come to its end, for the reason that `status` is.
+
+    CANNOT: the machine did not come up. CRASHED: it ended before its command. TIMEOUT.
+
+    `log` is the end of what its kernel said.
+    """
+
+    def __init__(self, message: str, hint: str, status: int, log: list[str]) -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.log = log
+
+
+def run(config: NestedConfig) -> int:
+    """Runs the command on our own standard streams; its status, 128 + n where signal n ended it.
+
+    On the main thread. Raises `RingletError`, of which `MachineError` tells more.
+    """
+    program = find_qemu(config.qemu)
+    kernel = find_kernel() if config.kernel is None else named_kernel(config.kernel, config.modules)
+    with ExitStack() as stack:
+        on_terminal = os.isatty(0) and os.isatty(1)
+        size = os.get_terminal_size(0) if on_terminal else None
+        image = stack.enter_context(initramfs(config, kernel, size))
+        ours, theirs = {}, {}
+        for name in ("console", "control", "stdin", "stdout", "stderr"):
+            ours[name], theirs[name] = (stack.enter_context(end) for end in socket.socketpair())
+            ours[name].setblocking(False)
+        ports = {name: end.fileno() for name, end in theirs.items()}
+        passed = [image.fileno(), *ports.values()]
+        options = arguments(config, kernel, image.fileno(), ports.pop("console"), ports)
+        qemu = stack.enter_context(Qemu(program, options, passed))
+        for end in theirs.values():
+            end.close()  # then QEMU's end is the end of our input
+        image.close()
+        session = _Session(stack, qemu, ours)
+        if on_terminal:
+            session.take_terminal(stack)
+        return session.run(config.timeout)
+
+
+class _Session:
+    """What is under way between a command in a machine and our own descriptors."""
+
+    def __init__(self, stack: ExitStack, qemu: Qemu, ports: dict[str, socket.socket]) -> None:
+        self._console = Log(ports["console"].fileno())
+        self._errors = Log(qemu.errors)
+        self._control = Control(ports["control"], self._on_line)
+        self._signals = stack.enter_context(Signals(_PASSED_ON, self._on_signal))
+        self._stdin = stack.enter_context(Relay(0, ports["stdin"].fileno(), self._edit))
+        self._stdout = stack.enter_context(Relay(ports["stdout"].fileno(), 1))
+        self._stderr = stack.enter_context(Relay(ports["stderr"].fileno(), 2))
+        self._outputs = (self._stdout, self._stderr)
+        # In the background it is not ours to read.
+        self._reader = Terminal(0, raw_output=True) if os.isatty(0) else None
+        self._terminal: Terminal | None = None  # raw, for the command's pseudo-terminal
+        self._escape = EscapeFilter()
+        self._started = False
+        self._ending_signals = 0
+        self._status: int | None = None  # of the run, once it is known
+        self._totals: list[int] | None = None  # bytes that the command wrote, if it ended the run
+
+    def take_terminal(self, stack: ExitStack) -> None:
+        """Every key is the command's from here on."""
+        assert self._reader is not None
+        self._terminal = stack.enter_context(self._reader)
+
+    def run(self, timeout: float | None) -> int:
+        """The status of the run. Raises `MachineError`."""
+        up = time.monotonic() + _UP
+        end = float("inf") if timeout is None else time.monotonic() + timeout
+        stdin_ended = False
+        while not self._finished():
+            now = time.monotonic()
+            if now >= end:
+                what = "the command" if self._started else "the machine, which wasn't up yet,"
+                message = f"stopped {what} after {timeout:g} seconds"
+                raise MachineError(message, "give it longer with --timeout", TIMEOUT, [])
+            if not self._started and now >= up:
+                raise self._failure(f"the machine did not come up within {_UP} seconds")
+            self._step((end if self._started else min(end, up)) - now)
+            if self._stdin.at_end and not stdin_ended:
+                stdin_ended = True
+                self._control.send(f"stdin-end {self._stdin.read}")
+        if self._status is None:
+            raise self._lost()
+        return self._status
+
+    def _finished(self) -> bool:
+        if self._status is not None and self._totals is None:
+            return True
+        if self._totals == [relay.written for relay in self._outputs]:
+            return True
+        return not self._control.open and all(r.at_end and r.idle for r in self._outputs)
+
+    def _step(self, seconds: float) -> None:
+        """Waits for something to do, `seconds` at most, and does it."""
+        was_paused = self._stdin.paused
+        self._stdin.paused = self._reader is not None and not self._reader.in_foreground()
+        if self._stdin.paused:
+            seconds = min(seconds, _FOREGROUND)
+        elif was_paused and self._terminal is not None:
+            self._terminal.make_raw()
+        parts: tuple[Part, ...] = (
+            *(self._signals, self._control, self._console, self._errors),
+            *(self._stdin, *self._outputs),
+        )
+        poll = select.poll()
+        for part in parts:
+            for fd, events in part.watch():
+                poll.register(fd, events)
+        ready = dict(poll.poll(min(seconds, 3600) * 1000 + 1))
+        for part in parts:
+            try:
+                part.step(ready)
+            except OSError as error:
+                self._no_sink(part, error)
+
+    def _no_sink(self, part: Part, error: OSError) -> None:
+        """Whoever `part` writes to takes no more."""
+        if part is self._stdin:
+            self._stdin.drop()  # the machine has ended; what it said last tells how
+        elif error.errno in (errno.EPIPE, errno.EIO, errno.ECONNRESET):
+            self._status, self._totals = OUTPUT_CLOSED, None
+        else:
+            raise RingletError(
+                f"can't write the command's output: {error.strerror}", "make room there"
+            ) from error
+
+    def _edit(self, data: bytes) -> bytes:
+        """What of the input is the command's: a terminal has keys that are ours."""
+        if self._terminal is None:
+            return data
+        keys = b""
+        for part in self._escape.feed(data):
+            if isinstance(part, bytes):
+                keys += part
+            elif part is Command.QUIT:
+                self._status, self._totals = QUIT, None
+            elif part is Command.SUSPEND:
+                self._terminal.suspend()
+            elif part is Command.HELP:
+                self._terminal.show(_HELP)
+        return keys
+
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGWINCH:
+            if self._terminal is not None:
+                size = os.get_terminal_size(0)
+                self._control.send(f"winsize {size.lines} {size.columns}")
+            return
+        if number in _ENDING:
+            self._ending_signals += 1
+            if not self._started or self._ending_signals >= _INSISTING:
+                self._status, self._totals = 128 + number, None
+        self._control.send(f"signal {number}")
+
+    def _on_line(self, word: str, rest: str) -> None:
+        if word == "started":
+            self._started = True
+        elif word == "failed":
+            raise self._failure(f"the machine can't run the command: {rest}", _NOT_SEEN)
+        elif word == "status" and self._status is None:
+            numbers = rest.split()
+            if len(numbers) != 3 or not all(n.isascii() and n.isdigit() for n in numbers):
+                raise self._failure(f"the machine reports a status of {rest!r}")
+            self._started = True
+            self._status, *self._totals = (int(n) for n in numbers)
+
+    def _lost(self) -> MachineError:
+        """Why QEMU has ended."""
+        self._console.drain()
+        self._errors.drain()
+        if self._console.tells_of_panic:
+            return self._failure("the machine's kernel panicked")
+        words = [line for line in self._errors.last_lines(_LOG_LINES) if "warning:" not in line]
+        if words:
+            return self._failure(f"QEMU ended: {words[-1]}")
+        if self._started:
+            return self._failure("the machine ended before its command did")
+        return self._failure("the machine ended before it was up")
+
+    def _failure(self, message: str, hint: str = "") -> MachineError:
+        self._console.drain()
+        log = self._console.last_lines(_LOG_LINES)
+        if not hint:
+            hint = "the end of what it said is below" if log else "check QEMU and the kernel"
+        return MachineError(message, hint, CRASHED if self._started else CANNOT, log)

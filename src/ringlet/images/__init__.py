@@ -1,1 +1,0 @@
-"""The images that ringlet makes: an initramfs for a Linux guest."""

@@ -1,0 +1,218 @@
+"""Builds an initramfs whose init runs a plan: see csrc/init/plan.c for what one may say.
+
+Source: Linux, Documentation/filesystems/ramfs-rootfs-initramfs.rst.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from ringlet.errors import ConfigError, ImageError, RingletError
+from ringlet.linux.cpio import FOLDER, Entry, link, write
+
+if TYPE_CHECKING:
+    from ringlet.linux.modules import Module
+
+INIT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_init", "init")
+
+_PT_INTERP = 3
+_EHDR_SIZE, _PHDR_SIZE = 64, 56
+
+
+def plan_line(key: str, *words: str | bytes | Path | int) -> bytes:
+    """A line of a plan, with what has to be escaped in `words`."""
+    line = key.encode()
+    for word in words:
+        text = b"%d" % word if isinstance(word, int) else os.fsencode(word)
+        if b"\0" in text:
+            raise ConfigError(f"there is a zero byte in {text!r}", "no program can be given one")
+        for byte in b"% \n":  # the percent sign first
+            text = text.replace(bytes([byte]), b"%%%02X" % byte)
+        line += b" " + text
+    return line
+
+
+def shell(command: str) -> list[bytes]:
+    """The lines of a plan that run `command` as a shell's."""
+    return [plan_line("arg", word) for word in ("sh", "-c", command)]
+
+
+def find_busybox() -> Path:
+    """Where this host has busybox. Raises `ImageError` if it has none that a guest can run."""
+    import shutil
+
+    path = shutil.which("busybox")
+    if path is None or not _is_static(path):
+        raise ImageError(
+            "there is no busybox here" if path is None else f"{path} needs shared libraries",
+            "install a static one (Debian: apt install busybox-static)",
+        )
+    return Path(path)
+
+
+def _is_static(path: str) -> bool:
+    """Whether this is an x86-64 program that needs no loader."""
+    with open(path, "rb") as file:
+        header = file.read(_EHDR_SIZE)
+        if header[:5] != b"\x7fELF\x02" or header[18:20] != b"\x3e\0":
+            return False
+        file.seek(int.from_bytes(header[32:40], "little"))
+        segments = file.read(_PHDR_SIZE * int.from_bytes(header[56:58], "little"))
+    types = (segments[start : start + 4] for start in range(0, len(segments), _PHDR_SIZE))
+    return _PT_INTERP not in (int.from_bytes(kind, "little") for kind in types)
+
+
+def build(
+    out: BinaryIO,
+    *,
+    plan: Sequence[bytes],
+    copies: Sequence[tuple[str | Path, str]] = (),
+    modules: Path | None = None,
+    module_names: Sequence[str] = (),
+    on_demand: Sequence[str] = (),
+    busybox: Path | None = None,
+) -> None:
+    """Write an initramfs that carries out `plan` to `out`.
+
+    `copies` are files and folders of the host, each with its path in the guest; links and
+    permissions are kept, and a later one is put over an earlier one. `module_names` are taken from
+    `modules`, the kernel's /lib/modules/RELEASE, with what they depend on, and are loaded
+    before all else; those of `on_demand` when the kernel asks for them, by busybox. `busybox`
+    becomes /bin/busybox, with a link in /bin for each of its applets that isn't there yet. Raises
+    `RingletError`.
+    """
+    entries: dict[str, Entry] = {"tmp": Entry(stat.S_IFDIR | 0o1777), "root": FOLDER, "mnt": FOLDER}
+    entries |= {"dev/console": Entry(stat.S_IFCHR | 0o600, device=(5, 1))}
+    for source, target in copies:
+        _copy(entries, os.fspath(source), target)
+    if busybox is not None:
+        entries["bin/busybox"] = _file(str(busybox), 0o755)
+        for applet in _applets(busybox):
+            entries.setdefault(f"bin/{applet}", link("busybox"))
+    lines = list(plan)
+    if module_names:
+        lines[:0] = _add_modules(entries, modules, module_names)
+    if on_demand:
+        _add_on_demand(entries, modules, on_demand)
+    if not os.path.exists(INIT):
+        raise RingletError(
+            "ringlet's init isn't built", "run `make` in the checkout, or install ringlet again"
+        )
+    entries["init"] = _file(INIT, 0o755)
+    entries["plan"] = _bytes(b"".join(line + b"\n" for line in lines))
+    write(out, entries)
+
+
+def _add_modules(
+    entries: dict[str, Entry], folder: Path | None, names: Sequence[str]
+) -> Iterator[bytes]:
+    for module in _module_files(folder, names):
+        path = f"modules/{module.name}.ko"
+        entries[path] = _bytes(module.data)
+        yield plan_line("module", f"/{path}")
+
+
+def _add_on_demand(entries: dict[str, Entry], folder: Path | None, names: Sequence[str]) -> None:
+    """As depmod(8) would, so that modprobe(8), which the kernel runs, finds them.
+
+    In /etc/filesystems, mount(8) finds which file systems to try.
+    """
+    found = _module_files(folder, names)
+    if not found:
+        return
+    place = f"lib/modules/{found[0].release}"
+    needs: dict[str, list[str]] = {}  # of each, itself and all below it, in the order to load them
+    dependencies, aliases, filesystems = [], [], []
+    for module in found:
+        below = [name for needed in module.needs for name in needs.get(needed, ())]
+        needs[module.name] = [*dict.fromkeys(below), module.name]
+        file, *others = (f"{name}.ko" for name in reversed(needs[module.name]))
+        dependencies.append(f"{file}: {' '.join(others)}")
+        aliases += [f"alias {alias} {module.name}" for alias in module.aliases]
+        filesystems += [alias[3:] for alias in module.aliases if alias.startswith("fs-")]
+        entries[f"{place}/{file}"] = _bytes(module.data)
+    entries[f"{place}/modules.dep"] = _lines(dependencies)
+    entries[f"{place}/modules.alias"] = _lines(aliases)
+    entries.setdefault("etc/filesystems", _lines(filesystems))
+    entries.setdefault("sbin/modprobe", link("/bin/busybox"))
+
+
+def _module_files(folder: Path | None, names: Sequence[str]) -> "list[Module]":
+    from ringlet.linux.modules import module_files
+
+    if folder is None:
+        raise ConfigError("modules are asked for, but not where they are", "give their folder")
+    return module_files(folder, names)
+
+
+def _lines(lines: Sequence[str]) -> Entry:
+    return _bytes(os.fsencode("".join(f"{line}\n" for line in lines)))
+
+
+def _bytes(data: bytes) -> Entry:
+    return Entry(stat.S_IFREG | 0o644, data)
+
+
+def _applets(busybox: Path) -> list[str]:
+    import subprocess
+
+    try:
+        listed = subprocess.run([busybox, "--list"], capture_output=True, check=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ImageError(f"{busybox} --list doesn't work: {error}", "is it a busybox?") from error
+    return [name for name in listed.stdout.split() if name != "busybox"]
+
+
+def _copy(entries: dict[str, Entry], source: str, target: str) -> None:
+    """Add `source` and, of a folder, all that is in it, at `target`."""
+    target = os.path.normpath("/" + target).lstrip("/")
+    try:
+        if not os.path.isdir(source):
+            # What is named is wanted itself, and not a link to it.
+            _add(entries, os.path.realpath(source), target)
+            return
+        if target:
+            _add(entries, os.path.realpath(source), target)
+        for folder, folders, files in os.walk(source, onerror=_fail):
+            inside = os.path.normpath(os.path.join(target, os.path.relpath(folder, source)))
+            for name in (*folders, *files):
+                path = os.path.join(folder, name)
+                _add(entries, path, os.path.normpath(os.path.join(inside, name)))
+    except OSError as error:
+        raise ConfigError(
+            f"can't copy {error.filename or source}: {error.strerror}",
+            "check its path and its permissions",
+        ) from error
+
+
+def _fail(error: OSError) -> None:
+    raise error
+
+
+def _add(entries: dict[str, Entry], path: str, name: str) -> None:
+    status = os.lstat(path)
+    if stat.S_ISLNK(status.st_mode):
+        entries[name] = link(os.readlink(path))
+    elif stat.S_ISREG(status.st_mode):
+        entries[name] = _file(path, stat.S_IMODE(status.st_mode))
+    elif stat.S_ISSOCK(status.st_mode):
+        pass  # nobody would listen there
+    else:
+        numbers = os.major(status.st_rdev), os.minor(status.st_rdev)
+        entries[name] = Entry(status.st_mode, device=numbers)
+
+
+def _file(path: str, permissions: int) -> Entry:
+    return Entry(stat.S_IFREG | permissions, partial(_open, path))
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise ConfigError(
+            f"can't read {path}: {error.strerror}", "check its permissions"
+        ) from error

@@ -1,0 +1,175 @@
+"""Finds a kernel's modules and what they depend on, in /lib/modules/RELEASE.
+
+A module says itself which others it needs, so that modules.dep, which is made when a kernel is
+installed, isn't needed: the kernel may have been unpacked somewhere.
+
+Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin); modpost.c and
+include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo); System V ABI, "Sections".
+"""
+
+import io
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ringlet.errors import ImageError
+from ringlet.host.decoders import find
+
+_SIZE_MAX = 256 << 20  # bytes of a module; the largest have 100 MiB, with debug information
+_DEEPEST = 100  # module that needs a module that needs
+_SUFFIXES = ("", ".xz", ".zst", ".gz")
+
+_E_SHOFF = 40  # where an ELF's header has its section headers' place
+_E_SHENTSIZE = 58  # and their size, how many there are, and which one has their names
+
+
+class Module(NamedTuple):
+    """A module: its name, with underscores, its ELF, and what it says of itself.
+
+    `needs` are the modules that it depends on itself, `aliases` the patterns by which the kernel
+    asks for it, and `release` is the kernel's.
+    """
+
+    name: str
+    data: bytes
+    needs: tuple[str, ...]
+    aliases: tuple[str, ...]
+    release: str
+
+
+def listed(folder: Path, names: Sequence[str]) -> list[str]:
+    """Those of `names` that `folder` has. Raises `ImageError`."""
+    paths = _index(folder, "modules.order")
+    return [name for name in names if _canonical(name) in paths]
+
+
+def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
+    """The modules `names` and those they depend on, in the order in which they can be loaded.
+
+    `folder` is the kernel's /lib/modules/RELEASE. What is built into the kernel is left out. Raises
+    `ImageError` where one isn't there or can't be read.
+    """
+    builtin = _index(folder, "modules.builtin")
+    paths = _index(folder, "modules.order")
+    found: dict[str, Module] = {}
+
+    def add(name: str, above: tuple[str, ...]) -> None:
+        name = _canonical(name)
+        if name in found or name in builtin:
+            return
+        if name in above:
+            raise ImageError(f"module {name} depends on itself", "install the kernel again")
+        if len(above) > _DEEPEST:
+            raise ImageError(f"module {name} is needed too deep down", "install the kernel again")
+        if name not in paths:
+            raise ImageError(
+                f"{folder} has no module {name}", "is it the folder of this kernel's release?"
+            )
+        module = _parse(name, _read(folder / paths[name]))
+        for needed in module.needs:
+            add(needed, (*above, name))
+        found[name] = module
+
+    for name in names:
+        add(name, ())
+    return list(found.values())
+
+
+def _canonical(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _index(folder: Path, file: str) -> dict[str, str]:
+    """The path of each module that is listed, by its name."""
+    try:
+        lines = (folder / file).read_text("utf-8", "surrogateescape").splitlines()
+    except OSError as error:
+        raise ImageError(
+            f"{folder} isn't a kernel's modules: {file}: {error.strerror}",
+            "it is a folder /lib/modules/RELEASE that is wanted",
+        ) from None
+    return {
+        _canonical(os.path.basename(line).removesuffix(".ko")): line
+        for line in lines
+        if line[:1] != "/" and ".." not in line
+    }
+
+
+def _read(path: Path) -> bytes:
+    """The module at `path`, or at that with the suffix of a compression."""
+    for suffix in _SUFFIXES:
+        file = path.with_name(path.name + suffix)
+        if not file.is_file():
+            continue
+        try:
+            with file.open("rb") as source:
+                data = source.read(_SIZE_MAX + 1)
+            data = _decompress(suffix, data)
+        except (OSError, EOFError, ValueError) as error:
+            raise ImageError(f"{file}: {error}", "install the kernel again") from error
+        except ImportError as error:
+            raise ImageError(
+                f"{file} is compressed, and {error.name} can't be imported",
+                f"install it: pip install {error.name}",
+            ) from error
+        if len(data) > _SIZE_MAX:
+            raise ImageError(f"{file} has more than {_SIZE_MAX} bytes", "is it a module?")
+        return data
+    raise ImageError(f"there is no {path}", "install the kernel again")
+
+
+def _decompress(suffix: str, data: bytes) -> bytes:
+    """What `data` becomes, or at least a byte more than a module may have. Raises `ValueError`."""
+    if not suffix:
+        return data
+    name, decoder = find(data[:8])
+    if decoder is None:
+        raise ValueError(f"it is compressed as {name}")
+    out = bytearray()
+    for part in decoder(io.BytesIO(data)):
+        out += part
+        if len(out) > _SIZE_MAX:
+            return bytes(out)
+    if name == "zstd":
+        import zstandard  # whose stream just ends where it is cut short
+
+        if len(out) < zstandard.frame_content_size(data):
+            raise ValueError("it is cut short")
+    return bytes(out)
+
+
+def _parse(name: str, data: bytes) -> Module:
+    try:
+        fields = _section(data, b".modinfo").decode("utf-8", "surrogateescape").split("\0")
+    except (struct.error, ValueError, OverflowError) as error:
+        raise ImageError(f"{name} is no kernel module: {error}", "install the kernel again") from (
+            error
+        )
+
+    def values(key: str) -> list[str]:
+        return [field.removeprefix(key) for field in fields if field.startswith(key)]
+
+    needs = [_canonical(n) for value in values("depends=") for n in value.split(",") if n]
+    release = "".join(values("vermagic=")).partition(" ")[0]
+    return Module(name, data, tuple(needs), tuple(values("alias=")), release)
+
+
+def _section(data: bytes, wanted: bytes) -> bytes:
+    """The section of that name, of a 64-bit ELF. Raises `ValueError`, `struct.error` for others."""
+    if not data.startswith(b"\x7fELF\x02\x01"):
+        raise ValueError("it isn't a 64-bit ELF")
+    (table,) = struct.unpack_from("<Q", data, _E_SHOFF)
+    size, count, names = struct.unpack_from("<3H", data, _E_SHENTSIZE)
+
+    def section(index: int) -> tuple[int, bytes]:
+        name, _, _, _, offset, length = struct.unpack_from("<2I4Q", data, table + index * size)
+        return name, data[offset : offset + length]
+
+    _, text = section(names)
+    for index in range(count):
+        name, content = section(index)
+        if text[name : name + len(wanted) + 1] == wanted + b"\0":
+            return content
+    raise ValueError(f"it has no section {wanted.decode()}")

@@ -1,0 +1,1 @@
+"""A virtual machine: what it is to be, its devices, its vCPUs' loops, how it ended."""

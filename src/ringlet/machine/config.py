@@ -1,0 +1,214 @@
+"""What a machine is to be, as data: from options, a TOML file, or a program. Checked here, once."""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ringlet.board.layout import GIB, MIB
+from ringlet.errors import ConfigError
+from ringlet.host.serial import SERIAL_WORDS, SerialTarget
+from ringlet.host.settings import load_toml, parse_size
+
+_PAGE = 4096
+DECOMPRESSORS = ("host", "guest")
+MAX_MEMORY = 1 << 46  # bytes; KVM's slots and a 64-bit process's address space end beyond
+
+
+class Disk(NamedTuple):
+    """A disk of the guest: a raw image or a block device of the host.
+
+    With `snapshot`, what the guest writes goes to a temporary file, and `path` stays as it is.
+    """
+
+    path: str | os.PathLike[str]
+    readonly: bool = False
+    snapshot: bool = False
+
+
+class MachineConfig:
+    """What a machine is to be. Raises `ConfigError` for a value that can't be used.
+
+    image         a path, the name of a guest that comes with ringlet, or the image's own bytes
+    memory        bytes of RAM, a multiple of 4096; None for 64 MiB, for Linux 256 MiB
+    cpus          how many vCPUs; the guest starts all but the first
+    cmdline       the guest's command line
+    initrd        the first module, a path or its bytes
+    modules       more modules, each `FILE` or `FILE,COMMAND LINE`
+    protocol      one of `ringlet.boot.PROTOCOLS`; None to look at the image
+    decompress    who decompresses a bzImage: `host` or `guest`; None for who is faster
+    force         try a Linux kernel even where this host's KVM can't run one
+    load_address  of a flat image; None for 0x7c00
+    serial        the far end of the serial line, as `ringlet.host.serial` says, or `pipe`, whose
+                  end is `Machine.serial`
+    disks         the guest's disks, in this order, each a `Disk` or `PATH[,readonly][,snapshot]`
+    com2, com3    further serial lines, the same; None for no such device
+    timeout       seconds after which the run ends with status 124
+    pit           whether there is an i8254 timer; None for what the boot protocol asks for. A
+                  machine with one takes 10 ms longer to close
+    """
+
+    # Not a dataclass: importing those takes longer than running a small guest.
+    def __init__(
+        self,
+        *,
+        image: str | os.PathLike[str] | bytes,
+        memory: int | None = None,
+        cpus: int = 1,
+        cmdline: str = "",
+        initrd: str | os.PathLike[str] | bytes | None = None,
+        modules: Sequence[str] = (),
+        protocol: str | None = None,
+        decompress: str | None = None,
+        force: bool = False,
+        load_address: int | None = None,
+        serial: SerialTarget = "pipe",
+        com2: SerialTarget | None = None,
+        com3: SerialTarget | None = None,
+        disks: Sequence[Disk | str] = (),
+        timeout: float | None = None,
+        pit: bool | None = None,
+    ) -> None:
+        self.image = image
+        self.memory = memory
+        self.cpus = cpus
+        self.cmdline = cmdline
+        self.initrd = initrd
+        self.modules = tuple(modules)
+        self.protocol = protocol
+        self.decompress = decompress
+        self.force = force
+        self.load_address = load_address
+        self.serial = serial
+        self.com2 = com2
+        self.com3 = com3
+        self.disks = tuple(parse_disk(d) if isinstance(d, str) else d for d in disks)
+        self.timeout = timeout
+        self.pit = pit
+        if self.memory is not None:
+            _check_memory(self.memory)
+        if self.cpus < 1:
+            raise ConfigError(f"{self.cpus} vCPUs", "give the guest at least one")
+        if self.decompress not in (None, *DECOMPRESSORS):
+            raise ConfigError(
+                f"nobody called {self.decompress!r} decompresses a kernel",
+                f"choose one of {', '.join(DECOMPRESSORS)}, or leave it out",
+            )
+        if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
+            raise ConfigError(
+                "the timeout is out of range",
+                f"give seconds above 0, at most {threading.TIMEOUT_MAX:g}",
+            )
+        if "" in (self.serial, self.com2, self.com3):
+            raise ConfigError("a serial line's far end is empty", "name stdio, pty or a file")
+        if (self.serial, self.com2, self.com3).count("stdio") > 1:
+            raise ConfigError(
+                "two serial lines can't share the standard streams",
+                "give one of them a pty or a file",
+            )
+
+
+def _check_memory(memory: int) -> None:
+    if memory > MAX_MEMORY:  # it may have more digits than Python would print
+        raise ConfigError(f"memory of more than {MAX_MEMORY // GIB} GiB", "give the guest less")
+    if memory <= 0 or memory % _PAGE:
+        raise ConfigError(
+            f"memory of {memory} bytes", "give a size above 0 in pages of 4K, such as 64M"
+        )
+    host = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if memory > host:
+        raise ConfigError(
+            f"memory of {memory // MIB} MiB is more than the host has ({host // MIB} MiB)",
+            "give the guest less",
+        )
+
+
+def parse_disk(text: str) -> Disk:
+    """A disk as `PATH[,readonly][,snapshot]`; a comma of the path is written twice.
+
+    Raises `ConfigError`.
+    """
+    path, *options = (part.replace("\0", ",") for part in text.replace(",,", "\0").split(","))
+    for option in options:
+        if option not in ("readonly", "snapshot"):
+            raise ConfigError(
+                f"a disk has no option {option!r}",
+                "there are readonly and snapshot; a comma of the path is written twice",
+            )
+    if not path:
+        raise ConfigError("a disk's path is empty", "name a raw image: disk.raw")
+    return Disk(path, "readonly" in options, "snapshot" in options)
+
+
+def parse_address(text: str) -> int:
+    """An address as `0x7c00` or `31744`. Raises `ConfigError`."""
+    try:
+        address = int(text, 0)
+        if address < 0:
+            raise ValueError
+        return address
+    except ValueError:
+        raise ConfigError(f"{text!r} is not an address", "write it like 0x7c00") from None
+
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "image": (str,),
+    "memory": (int, str),
+    "cpus": (int,),
+    "cmdline": (str,),
+    "initrd": (str,),
+    "modules": (list,),
+    "protocol": (str,),
+    "decompress": (str,),
+    "force": (bool,),
+    "load_address": (int, str),
+    "serial": (str,),
+    "com2": (str,),
+    "com3": (str,),
+    "disks": (list,),
+    "timeout": (int, float),
+    "pit": (bool,),
+}
+
+
+_LISTS = {"modules": '"FILE,COMMAND LINE"', "disks": '"FILE,readonly"'}
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """The keys of a TOML file, for `MachineConfig`. Raises `ConfigError`.
+
+    A relative path in it starts at the file's own folder; an image that isn't found there may
+    also be the name of a guest.
+    """
+    checked = {key: _check_key(path, key, value) for key, value in load_toml(path, _TYPES).items()}
+    folder = os.path.dirname(path)
+    if "image" in checked and os.path.exists(image := os.path.join(folder, checked["image"])):
+        checked["image"] = image
+    if "initrd" in checked:
+        checked["initrd"] = os.path.join(folder, checked["initrd"])
+    if "modules" in checked:
+        checked["modules"] = tuple(os.path.join(folder, module) for module in checked["modules"])
+    if "disks" in checked:
+        disks = map(parse_disk, checked["disks"])
+        checked["disks"] = tuple(d._replace(path=os.path.join(folder, d.path)) for d in disks)
+    for line in ("serial", "com2", "com3"):
+        if checked.get(line) not in (None, *SERIAL_WORDS):
+            checked[line] = os.path.join(folder, checked[line])
+    return checked
+
+
+def _check_key(path: str, key: str, value: Any) -> Any:
+    if key in _LISTS and not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"{path}: {key} isn't text alone", f"give a list like [{_LISTS[key]}]")
+    if isinstance(value, str) and key == "memory":
+        return parse_size(value)
+    if isinstance(value, str) and key == "load_address":
+        return parse_address(value)
+    return value
+
+
+def from_mapping(values: Mapping[str, Any]) -> MachineConfig:
+    """A configuration of these keys. Raises `ConfigError` where the image is missing."""
+    if "image" not in values:
+        raise ConfigError("no image is named", "name one: `ringlet boot hello`")
+    return MachineConfig(**values)

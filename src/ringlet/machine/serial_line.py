@@ -1,0 +1,72 @@
+"""A serial line of a machine: the guest's UART, and the host's end of it."""
+
+import time
+from collections.abc import Callable
+
+from ringlet.board.device import IrqLine
+from ringlet.closing import Closing
+from ringlet.devices.uart16550 import Uart16550
+from ringlet.host.serial import SerialTarget, open_serial
+from ringlet.host.serial_port import SerialPort
+from ringlet.machine.control import QUIT, RunControl
+
+
+class SerialLine(Closing):
+    """Opens the host's end, which is `target`; `connect` gives the guest its UART.
+
+    `port` is a program's end, where `target` is `pipe`. Raises `RingletError` where `target`
+    can't be opened.
+    """
+
+    def __init__(self, target: SerialTarget, control: RunControl, *, output_fd: int = 1) -> None:
+        self.target = target
+        self.port: SerialPort | None = None
+        self.first_output: int | None = None  # CLOCK_MONOTONIC in nanoseconds
+        if target == "pipe":
+            self.port = SerialPort()
+            guest_in, guest_out = self.port.guest_end
+            target = (guest_in, guest_out)
+        try:
+            self.host = open_serial(
+                target,
+                stop_fd=control.stop_fd,
+                on_quit=lambda: control.finish(QUIT),
+                output_fd=output_fd,
+            )
+        except BaseException:
+            if self.port is not None:
+                self.port.close()
+            raise
+        self.transmit: Callable[[bytes], object] = self.host.transmit
+        self.transmit_polled: Callable[[bytes], object] | None = None
+
+    def connect(self, irq: IrqLine) -> Uart16550:
+        """The UART that raises `irq`.
+
+        What it sends goes to `transmit`, with its interrupt off to `transmit_polled`, as these are
+        at the first byte.
+        """
+        self.uart = Uart16550(irq, self._transmit_first)
+        return self.uart
+
+    def _transmit_first(self, data: bytes) -> None:
+        self.first_output = time.monotonic_ns()
+        self.uart.transmit = self.transmit
+        self.uart.transmit_polled = self.transmit_polled
+        self.transmit(data)
+
+    def start(self) -> None:
+        """Begins to read what the host sends; a terminal is raw from now on."""
+        self.host.start(self.uart)
+
+    def stop(self) -> None:
+        """No output and no input any more; who waits for the guest sees its end."""
+        self.host.close()
+        if self.port is not None:
+            self.port.hang_up()
+
+    def close(self) -> None:
+        """Closes all that was opened."""
+        self.host.close()
+        if self.port is not None:
+            self.port.close()

@@ -1,0 +1,184 @@
+"""`ringlet-oci`: the command line by which engines and people run containers.
+
+It is runc's, as engines call it; there is no specification of it but the programs.
+
+Source: opencontainers/runtime-tools, docs/command-line-interface.md; runc(8) and its pages;
+containerd/go-runc, runc.go; containers/conmon, src/conmon.c.
+"""
+
+import errno
+import os
+import sys
+
+from ringlet.container.log import Log
+from ringlet.errors import RingletError
+from ringlet.host.interrupt import Interrupted
+from ringlet.oci.commands import COMMANDS, Command
+from ringlet.oci.options import Option, OptionError, explain, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.container.runtime import Runtime
+
+GLOBAL = (
+    Option(
+        "root", "DIR", "where the containers' state is (/run/ringlet, $XDG_RUNTIME_DIR/ringlet)"
+    ),
+    Option("log", "FILE", "where to log to (standard error)"),
+    Option("log-format", "FORMAT", "text or json (text)"),
+    Option("debug", None, "log each step"),
+    Option("systemd-cgroup", None, "not to be had: cgroups are made without systemd"),
+    Option("rootless", "WHEN", "do without cgroups that can't be had: true, false or auto (auto)"),
+    Option("criu", "FILE", "without effect: there are no checkpoints"),
+    Option("version v", None, "show the version"),
+)
+
+_STATELESS = ("features", "spec")  # there may be no place for a state
+
+# By these words, in small letters, engines tell a command that can't be run from failures of ours.
+_ENGINES_WORDS = {126: "permission denied", 127: "no such file or directory"}
+_EXEC_FAILED = 255  # of `exec`, whose other statuses are the command's
+
+
+def main() -> None:
+    """The program. Ends the process."""
+    status = 1
+    try:
+        _fill_standard_streams()
+        status = run(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        status = 141
+    except Interrupted as signal:
+        status = signal.status
+    except OSError as error:
+        _say(f"standard output: {error.strerror}")
+    except (MemoryError, ImportError, SystemError) as error:  # as the import of a library says it
+        _say(f"there is not enough memory (raise the limit: ulimit -v): {error}")
+    os._exit(status)  # for Python to take itself apart would be a tenth of a short run
+
+
+def _say(message: str) -> None:
+    """With hardly any memory, and to whoever is left to read it."""
+    try:
+        os.write(2, f"ringlet-oci: {message}\n".encode(errors="replace"))
+    except OSError:
+        pass
+
+
+def _fill_standard_streams() -> None:
+    """What was closed when we started becomes /dev/null, and no file of ours a container's."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    if sys.stdout is not None:  # names of files may have bytes that its encoding hasn't
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def run(words: list[str]) -> int:
+    """The status of `ringlet-oci WORDS`."""
+    log = Log()
+    name = ""
+    try:
+        values, rest = parse(words, GLOBAL, mixed=False)
+        if values.get("version") or rest[:1] == ["version"]:
+            return _version()
+        if values.get("help") or not rest or rest[0] in ("help", "h"):
+            return _help(rest[1:])
+        log = _log(values)
+        name = rest[0]
+        command = _command(name)
+        options, arguments = parse(rest[1:], command.options, mixed=not command.passes_options)
+        if options.get("help"):
+            return _help([name])
+        command.check(arguments)
+        log.debug(f"{name} {' '.join(arguments[:1])}: process {os.getpid()}, user {os.geteuid()}")
+        return command.run(_runtime(values, log, name), options, arguments)
+    except RingletError as error:
+        status: int = getattr(error, "status", 1)
+        why = _ENGINES_WORDS.get(status, "")
+        said = error.message if why in error.message else f"{error.message}: {why}"
+        log.error(f"{said} ({error.hint})")
+        # That a command can't be run is an answer to these two, as it is a shell's.
+        if name in ("run", "exec") and status in (126, 127):
+            return status
+        return _EXEC_FAILED if name == "exec" else 1
+    except BrokenPipeError:
+        raise  # whoever read our output has gone: nothing to tell
+    except OSError as error:
+        hint = "is it there, and yours to use?"
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            hint = "raise the limit: ulimit -n 1024"
+        log.error(f"{error.filename or name}: {error.strerror} ({hint})")
+        return _EXEC_FAILED if name == "exec" else 1
+
+
+def _log(values: "dict[str, Any]") -> Log:
+    form = values.get("log-format", "text")
+    if form not in ("text", "json"):
+        raise OptionError(f"--log-format {form}: not known", "use text or json")
+    return Log(values.get("log"), json=form == "json", debug=values.get("debug", False))
+
+
+def _runtime(values: "dict[str, Any]", log: Log, name: str) -> "Runtime":
+    if values.get("systemd-cgroup"):
+        raise OptionError(
+            "--systemd-cgroup: this runtime doesn't speak to systemd",
+            "set the engine's cgroup driver to cgroupfs (podman: --cgroup-manager cgroupfs)",
+        )
+    when = values.get("rootless", "auto")
+    if when not in ("true", "false", "auto"):
+        raise OptionError(f"--rootless {when}: not known", "use true, false or auto")
+    from ringlet.container.launch.idmap import is_root_of_host
+    from ringlet.container.runtime import Runtime
+    from ringlet.container.state import Store, default_root
+
+    return Runtime(
+        Store(values.get("root") or ("" if name in _STATELESS else default_root())),
+        log,
+        may_lack=not is_root_of_host() if when == "auto" else when == "true",
+    )
+
+
+def _command(name: str) -> Command:
+    try:
+        return COMMANDS[name]
+    except KeyError:
+        raise OptionError(f"unknown command {name}", f"one of: {' '.join(COMMANDS)}") from None
+
+
+def _version() -> int:
+    """The lines of runc's that engines and scripts look for, as far as they hold here."""
+    from importlib.metadata import version
+
+    from ringlet.container.seccomp import libseccomp
+    from ringlet.container.spec.config_json import OCI_VERSION
+
+    print(f"ringlet-oci version {version('ringlet')}\nspec: {OCI_VERSION}")
+    try:
+        print(f"libseccomp: {libseccomp.version()}")
+    except RingletError:  # the host has none
+        pass
+    return 0
+
+
+def _help(names: list[str]) -> int:
+    if names:
+        command = _command(names[0])
+        print(f"usage: ringlet-oci [GLOBAL OPTIONS] {names[0]} [OPTIONS] {command.usage}\n")
+        print(f"{command.help}\n\noptions:\n{explain(command.options)}\n")
+        print("example:\n" + "\n".join(f"  {line}" for line in command.example.splitlines()))
+        return 0
+    print("usage: ringlet-oci [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]\n")
+    print("Runs containers by the OCI runtime specification, for engines and for people.\n")
+    print("commands:")
+    for name, command in COMMANDS.items():
+        print(f"  {name:8}  {command.help.partition(chr(10))[0]}")
+    print(f"\noptions:\n{explain(GLOBAL)}\n")
+    print("example:\n  ringlet-oci help run\n  podman --runtime $(which ringlet-oci) run ...")
+    return 0

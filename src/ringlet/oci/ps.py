@@ -1,0 +1,48 @@
+"""`ps` of a container: the lines that ps(1) has of its processes.
+
+A column may have spaces (`-o args,pid`), so the process id isn't looked for in the line: ps is
+asked for one more column, the first one. With a format of its own (`-f`, `u`, `-Z`) ps refuses
+that; but there no column before the id has a word that is a number.
+
+Source: ps(1), "OUTPUT FORMAT CONTROL".
+"""
+
+from subprocess import CompletedProcess, run
+
+from ringlet.oci.options import OptionError, is_number
+
+
+def show(options: list[str], pids: list[int]) -> None:
+    """Prints those lines, and the head, as ps does with `options`. Raises OptionError."""
+    answer = _ask(options)
+    if answer.returncode != 0:
+        said = answer.stderr.strip().partition("\n")[0]
+        raise OptionError(f"ps: {said}", "use options that ps knows")
+    head, *lines = answer.stdout.splitlines() or [""]
+    more = _ask(["-o", "pid=", *options])
+    more_head, *more_lines = more.stdout.splitlines() or [""]
+    if more.returncode == 0 and head.strip() and more_head.endswith(head):
+        width = len(more_head) - len(head)
+        numbered = [(line[:width], line[width:]) for line in more_lines]
+    elif "PID" in head.split():
+        column = head.split().index("PID")
+        numbered = [(next(filter(is_number, line.split()[column:]), ""), line) for line in lines]
+    else:
+        raise OptionError("ps shows no column PID", "use options that show it")
+    print(head)
+    for number, line in numbered:
+        if is_number(number.strip()) and int(number) in pids:
+            print(line)
+
+
+def _ask(options: list[str]) -> "CompletedProcess[str]":
+    try:
+        return run(
+            ["ps", *options],
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            check=False,
+        )
+    except FileNotFoundError:
+        raise OptionError("there is no ps here", "install it: apt install procps") from None

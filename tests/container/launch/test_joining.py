@@ -1,0 +1,393 @@
+"""What a process that comes into a container is worth to those in there, from when they can see it.
+
+The container has no user namespace, and its root CAP_SYS_PTRACE: nothing keeps it from stopping a
+process that it sees, and from taking over what this one has. So there must be nothing to take.
+
+Source: ptrace(2), "Ptrace access mode checking"; proc(5).
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ringlet.container.launch import helper, joined_pids, launch
+from ringlet.container.launch.plan import Plan
+from ringlet.container.spec.config_json import SpecError, check
+from ringlet.container.state import Process
+
+from ..box import Box, namespace
+from ..cgroups.inside import eventually
+
+pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_gcc]
+
+CAPS = ["CAP_SYS_PTRACE", "CAP_KILL"]
+PTRACE_AND_KILL = 1 << 19 | 1 << 5
+COMES_IN: dict[str, Any] = {
+    "cwd": "/tmp",
+    "user": {"uid": 0, "gid": 0},
+    "args": ["true"],
+    "env": ["PATH=/bin"],
+    "capabilities": {"bounding": ["CAP_KILL"]},
+    "noNewPrivileges": True,
+}
+
+
+@pytest.fixture(scope="module")
+def catcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("catcher") / "catcher"
+    source = Path(__file__).parent / "catcher.c"
+    words = ["gcc", "-O1", "-static", "-Wall", "-Wextra", "-Werror", source, "-o", program]
+    subprocess.run(words, check=True)
+    return program
+
+
+@pytest.fixture(autouse=True)
+def _there_is_time_to_catch_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be done with luck is done surely: each new process waits before it goes on."""
+    go = helper._go
+
+    def later(connection: Any, pid: int) -> None:
+        time.sleep(0.15)
+        go(connection, pid)
+
+    monkeypatch.setattr(helper, "_go", later)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret-of-the-host"
+    path.write_text("the host's")
+    return path
+
+
+class Caught:
+    """What the catcher printed of each process."""
+
+    def __init__(self, printed: str) -> None:
+        self.processes = [one.splitlines() for one in printed.split("caught\n")[1:]]
+        self.escapes = {line for one in self.processes for line in one if "escaped" in line}
+
+    def numbers(self, field: str) -> set[int]:
+        """The values of a field of /proc/PID/status that is a mask."""
+        return {
+            int(line.split()[1], 16)
+            for one in self.processes
+            for line in one
+            if line.startswith(field)
+        }
+
+    def links(self) -> set[str]:
+        """Where descriptors of theirs lead."""
+        return {
+            line.split(" ", 2)[2]
+            for one in self.processes
+            for line in one
+            if line.startswith("link fd/")
+        }
+
+
+@pytest.fixture
+def trap(box: Box, catcher: Path, secret: Path) -> Iterator["Trap"]:
+    trap = Trap(box, catcher, secret)
+    yield trap
+    trap.spring()
+
+
+class Trap:
+    """A container whose process 1 catches those that come in."""
+
+    def __init__(self, box: Box, catcher: Path, secret: Path) -> None:
+        self.box = box
+        (box.rootfs / "bin/catcher").write_bytes(catcher.read_bytes())
+        (box.rootfs / "bin/catcher").chmod(0o755)
+        box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), CAPS)
+        box.process["args"] = ["catcher", str(secret), "/tmp/until"]
+        self.made = box.create()
+        box.start()
+        self._await("ready\n")
+
+    def _await(self, word: str) -> None:
+        deadline = time.monotonic() + 20
+        while word not in os.pread(self.box.output.fileno(), 1 << 20, 0).decode():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def execute(self, **more: Any) -> None:
+        """A process comes in, as `exec` sends one."""
+        process: Any = COMES_IN | more
+        output = os.open("/dev/null", os.O_RDWR)
+        try:
+            came = launch.execute(
+                Process(self.made.pid),
+                check(self.box.config),
+                process,
+                cgroup=None,
+                stdio=(output, output, output),
+            )
+        finally:
+            os.close(output)
+        os.close(came.pidfd)
+        os.waitpid(came.pid, 0)
+
+    def spring(self) -> Caught:
+        """What was caught; the container ends."""
+        if self.made in self.box.running:
+            (self.box.rootfs / "tmp/until").touch()
+            self.box.wait(self.made)
+            self.printed = self.box.printed()
+        return Caught(self.printed)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *steps: str) -> None:
+    """Plans have none of these."""
+    add = Plan.add
+    monkeypatch.setattr(
+        Plan,
+        "add",
+        lambda self, step, *words: None if step in steps else add(self, step, *words),
+    )
+
+
+SECCOMP: Any = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}],
+}
+
+
+@pytest.mark.parametrize("no_new_privs", [True, False])
+def test_a_process_that_comes_in_has_nothing_but_what_its_command_has(
+    trap: Trap, no_new_privs: bool
+) -> None:
+    trap.box.linux["seccomp"] = SECCOMP
+    trap.execute(noNewPrivileges=no_new_privs)
+    caught = trap.spring()
+    assert caught.processes
+    assert caught.escapes == set()
+    for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
+        assert caught.numbers(field) == {0}
+    assert caught.numbers("CapBnd") == {1 << 5}
+    assert caught.numbers("Seccomp:") == {2}
+    assert {link.partition(":")[0] for link in caught.links()} == {"/dev/null", "socket"}
+
+
+def test_who_comes_in_as_a_user_is_that_user_when_it_is_seen(trap: Trap) -> None:
+    trap.execute(user={"uid": 1000, "gid": 1000})
+    users = {
+        line.split(maxsplit=1)[1]
+        for one in trap.spring().processes
+        for line in one
+        if line.startswith("Uid:")
+    }
+    assert users == {"\t".join(["1000"] * 4)}
+
+
+@pytest.mark.parametrize("no_new_privs", [False, True])
+def test_a_filter_that_the_last_steps_would_break_is_refused_where_it_takes_a_right(
+    trap: Trap, no_new_privs: bool
+) -> None:
+    """Until it is set, the process has none; and without no_new_privs it has CAP_SYS_ADMIN."""
+    rule = {"names": ["clone"], "action": "SCMP_ACT_ERRNO"}
+    trap.box.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
+        trap.execute(noNewPrivileges=no_new_privs)
+    with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
+        join(trap)
+
+
+def test_nor_may_one_come_in_that_could_take_over_the_next(box: Box) -> None:
+    """The container itself has no CAP_SYS_PTRACE; who comes in is given it."""
+    rule = {"names": ["clone"], "action": "SCMP_ACT_ERRNO"}
+    box.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    box.process["noNewPrivileges"] = False
+    made = box.create("sleep 1000")
+    box.start()
+    held = {"bounding": ["CAP_SYS_PTRACE"], "permitted": ["CAP_SYS_PTRACE"]}
+    process: Any = COMES_IN | {"capabilities": held, "noNewPrivileges": False}
+    with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
+        launch.execute(Process(made.pid), check(box.config), process, cgroup=None)
+
+
+def test_a_process_that_kept_its_descriptors_would_be_a_way_out(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "close")
+    trap.execute()
+    assert any(line.startswith("escaped fd/") for line in trap.spring().escapes)
+
+
+def test_a_process_that_kept_its_rights_would_be_taken_over(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "capabilities", "bounding")
+    trap.execute()
+    assert min(trap.spring().numbers("CapPrm")) & 1 << 21
+
+
+def join(trap: Trap, **process: Any) -> Caught:
+    """A container that is made in the process id namespace of the trap's."""
+    box = trap.box
+    path = f"/proc/{trap.made.pid}/ns/pid"
+    box.linux["namespaces"] = [one for one in box.linux["namespaces"] if one["type"] != "pid"]
+    box.linux["namespaces"].append({"type": "pid", "path": path})
+    box.process.update(COMES_IN | {"args": ["sleep", "0.3"]} | process)
+    made = box.create()
+    time.sleep(0.3)  # it waits to be started, and is looked at again
+    box.start()
+    assert box.wait(made) == 0
+    return trap.spring()
+
+
+@pytest.mark.parametrize("no_new_privs", [True, False])
+def test_the_init_of_a_container_that_shares_process_ids_has_nothing_either(
+    trap: Trap, no_new_privs: bool
+) -> None:
+    trap.box.linux["seccomp"] = SECCOMP
+    caught = join(trap, noNewPrivileges=no_new_privs)
+    assert caught.processes
+    assert caught.escapes == set()
+    for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
+        assert caught.numbers(field) == {0}
+    assert caught.numbers("CapBnd") == {1 << 5}
+    kinds = {link.partition(":")[0] for link in caught.links()}
+    assert kinds <= {"/dev/null", "socket", str(trap.box.output.name)} | {
+        link for link in kinds if "deleted" in link
+    }
+
+
+def test_a_hook_of_the_hosts_is_not_seen_in_there(trap: Trap) -> None:
+    """It has the host's root, and ringlet's rights."""
+    trap.box.config["hooks"] = {
+        "createContainer": [{"path": "/bin/sleep", "args": ["sleep", "0.5"]}]
+    }
+    assert join(trap).escapes == set()
+
+
+def test_from_a_new_user_namespace_none_joins(trap: Trap) -> None:
+    trap.box.new("user")
+    with pytest.raises(SpecError, match="those in there could take it over"):
+        join(trap)
+
+
+@pytest.mark.parametrize("traces", [True, False])
+def test_before_linux_6_17_none_joins_whose_procfs_could_be_caught(
+    box: Box, monkeypatch: pytest.MonkeyPatch, traces: bool
+) -> None:
+    held = CAPS if traces else ["CAP_KILL"]
+    box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), held)
+    first = box.create("sleep 1000")
+    monkeypatch.setattr(joined_pids, "_release", lambda: (6, 12))
+    path = f"/proc/{first.pid}/ns/pid"
+    config = {"mounts": [{"type": "proc"}]}
+    if traces:
+        with pytest.raises(SpecError, match=r"before Linux 6\.17"):
+            joined_pids.check(config, path)  # type: ignore[arg-type]
+    else:
+        joined_pids.check(config, path)  # type: ignore[arg-type]
+    joined_pids.check({}, path)  # type: ignore[typeddict-item]
+    joined_pids.check(config, "/proc/self/ns/pid")  # type: ignore[arg-type]
+
+
+def test_hooks_of_the_host_are_not_taken_from_a_namespace_that_is_joined(box: Box) -> None:
+    first = box.create("sleep 1000")
+    box.linux["namespaces"][0]["path"] = f"/proc/{first.pid}/ns/mnt"
+    box.config["hooks"] = {"createContainer": [{"path": "/bin/sh"}]}
+    with pytest.raises(SpecError, match="programs of whoever is in there"):
+        check(box.config)
+
+
+def test_a_namespace_is_found_on_the_host_whatever_the_joined_ones_files_are(
+    box: Box, tmp_path: Path
+) -> None:
+    """Whose mount namespace is joined could lead the path of the next one elsewhere."""
+    first = box.create("sleep 1000")
+    (tmp_path / "two").mkdir()
+    box.folder = tmp_path / "two"
+    path = f"/tmp/{tmp_path.name}-network"
+    theirs = Path(f"/proc/{first.pid}/root{path}")
+    os.mkfifo(theirs)
+    Path(path).touch()
+    subprocess.run(["mount", "--bind", "/proc/self/ns/net", path], check=True)
+    try:
+        paths = {"mount": f"/proc/{first.pid}/ns/mnt", "network": path}
+        kinds = [one["type"] for one in box.linux["namespaces"]]
+        box.linux["namespaces"] = [
+            {"type": kind} | ({"path": paths[kind]} if kind in paths else {}) for kind in kinds
+        ]
+        made = box.create("true")
+        assert namespace(made.pid, "net") == namespace("self", "net")
+    finally:
+        subprocess.run(["umount", path], check=True)
+        os.unlink(path)
+
+
+def test_a_user_namespace_of_the_processs_own_keeps_nobody_out(box: Box) -> None:
+    made = box.create("exec unshare -U sleep 1000")
+    box.start()
+    eventually(lambda: namespace(made.pid, "user") != namespace("self", "user"))
+    process: Any = COMES_IN | {"args": ["readlink", "/proc/self/ns/user"]}
+    came = launch.execute(
+        Process(made.pid), check(box.config), process, cgroup=None,
+        stdio=(0, box.output.fileno(), box.output.fileno()),
+    )  # fmt: skip
+    os.close(came.pidfd)
+    assert os.waitpid(came.pid, 0)[1] == 0
+    assert box.printed().strip() == namespace("self", "user")
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_roots_of_other_containers_cant_look_into_one_that_is_made(
+    box: Box, tmp_path: Path, joins: bool
+) -> None:
+    """Uid 0 owns the new namespace, and so has all rights over who is in it: user_namespaces(7).
+
+    Until its root is its own, the process has the host's, which /proc/PID/root is a way to.
+    """
+    box.new("user")
+    seen = []
+    words = ["setpriv", "--bounding-set=-sys_ptrace,-sys_admin", "readlink"]
+
+    def look(pid: int) -> None:
+        for name in ("root", "fd/0", "cwd"):
+            done = subprocess.run(
+                [*words, f"/proc/{pid}/{name}"], capture_output=True, text=True, check=False
+            )
+            seen.append(done.stdout)
+
+    if joins:
+        first = box.create("sleep 100")
+        path = f"/proc/{first.pid}/ns/user"
+        box.linux["namespaces"] = [one for one in box.linux["namespaces"] if one["type"] != "user"]
+        box.linux["namespaces"].append({"type": "user", "path": path})
+        del box.linux["uidMappings"], box.linux["gidMappings"]
+        box.folder = tmp_path / "two"
+        box.folder.mkdir()
+    box.create("true", on_runtime=look)
+    assert seen == [""] * 3
+
+
+def test_an_init_that_waits_to_be_started_has_its_commands_rights_alone(box: Box) -> None:
+    """Who has got in by `exec` before sees it."""
+    box.process.update(COMES_IN)
+    box.linux["seccomp"] = SECCOMP
+    for no_new_privs in (True, False):
+        box.process["noNewPrivileges"] = no_new_privs
+        made = box.create()
+        status = Path(f"/proc/{made.pid}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        assert {fields[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
+        assert int(fields["CapBnd"], 16) == 1 << 5
+        links = {
+            os.readlink(f"/proc/{made.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{made.pid}/fd")
+        }
+        assert {link.partition(":")[0] for link in links if "deleted" not in link} == {
+            "/dev/null",
+            "socket",
+        }
+        os.kill(made.pid, 9)
+        box.wait(made)
+        (box.folder / launch.SOCKET).unlink()

@@ -1,0 +1,114 @@
+"""Bytes through a relay: all of them, in order, and never many at once."""
+
+import os
+import select
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ringlet.emulated.relay import LIMIT, Relay
+
+pytestmark = pytest.mark.usefixtures("no_leak")
+
+
+class Pipe:
+    def __init__(self, stack: ExitStack) -> None:
+        self.reader, self.writer = os.pipe()
+        self._open = {self.reader, self.writer}
+        stack.callback(lambda: [os.close(fd) for fd in self._open])
+
+    def close(self, fd: int) -> None:
+        self._open.remove(fd)
+        os.close(fd)
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def run(relay: Relay) -> None:
+    """Steps until there is nothing to do without waiting."""
+    while True:
+        poll = select.poll()
+        for fd, events in relay.watch():
+            poll.register(fd, events)
+        if not (ready := dict(poll.poll(0))):
+            return
+        relay.step(ready)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=3000), max_size=20))
+def test_what_comes_in_goes_out_as_it_was_and_is_counted(pieces: list[bytes]) -> None:
+    with ExitStack() as stack:
+        source, sink = Pipe(stack), Pipe(stack)
+        relay = stack.enter_context(Relay(source.reader, sink.writer))
+        out = b""
+        for piece in pieces:
+            os.write(source.writer, piece)
+            run(relay)
+            out += os.read(sink.reader, 1 << 16)
+        source.close(source.writer)
+        run(relay)
+        assert out == b"".join(pieces)
+        assert relay.read == relay.written == len(out)
+        assert relay.at_end
+        assert relay.idle
+
+
+def test_slow_reader_holds_the_writer_back(stack: ExitStack) -> None:
+    ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+    sink = Pipe(stack)
+    relay = stack.enter_context(Relay(ours.fileno(), sink.writer))
+    theirs.setblocking(False)
+    sent = 0
+    with suppress(BlockingIOError):
+        while sent < 100 * LIMIT:
+            sent += theirs.send(bytes(4096))
+            run(relay)
+    assert sent < 100 * LIMIT
+    assert relay.read - relay.written <= LIMIT
+    got = 0
+    while got < sent:
+        got += len(os.read(sink.reader, 1 << 16))
+        run(relay)
+    assert got == sent == relay.written
+
+
+def test_paused_it_does_not_read(stack: ExitStack) -> None:
+    source, sink = Pipe(stack), Pipe(stack)
+    relay = stack.enter_context(Relay(source.reader, sink.writer))
+    os.write(source.writer, b"later")
+    relay.paused = True
+    run(relay)
+    assert relay.read == 0
+    relay.paused = False
+    run(relay)
+    assert os.read(sink.reader, 100) == b"later"
+
+
+def test_what_is_edited_away_does_not_count(stack: ExitStack) -> None:
+    source, sink = Pipe(stack), Pipe(stack)
+    edit = lambda data: data.replace(b"x", b"")  # noqa: E731
+    relay = stack.enter_context(Relay(source.reader, sink.writer, edit))
+    os.write(source.writer, b"xaxbx")
+    run(relay)
+    assert os.read(sink.reader, 100) == b"ab"
+    assert relay.read == 2
+
+
+def test_sink_that_has_gone_is_told_and_can_be_dropped(stack: ExitStack) -> None:
+    source, sink = Pipe(stack), Pipe(stack)
+    relay = stack.enter_context(Relay(source.reader, sink.writer))
+    sink.close(sink.reader)
+    os.write(source.writer, b"for nobody")
+    with pytest.raises(BrokenPipeError):
+        run(relay)
+    relay.drop()
+    assert relay.watch() == []
+    assert relay.idle

@@ -1,0 +1,353 @@
+"""A program's own devices in a machine: ports, MMIO, interrupts, and what nobody claims."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from ringlet import ConfigError, Machine, MachineConfig, RingletError
+from ringlet.board import layout
+from ringlet.board.device import IrqLine
+
+from ..machine_code import (
+    EXIT,
+    HALT_WITH_INTERRUPTS,
+    IN_AL_DX,
+    IN_AX_DX,
+    IN_EAX_DX,
+    MOV_DX_PORT,
+    OUT_DX_AL,
+    OUT_DX_AX,
+    OUT_DX_EAX,
+    PORT,
+    READ_AND_EXIT,
+    READ_FOR_EVER,
+    exit_with,
+    machine,
+    on_interrupt,
+    protected,
+    run,
+)
+
+pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
+
+MMIO = 0xD000_0000
+MOV_EAX_12345678 = b"\x66\xb8\x78\x56\x34\x12"
+READ_MMIO_AND_EXIT = b"\xa0\x10\x00\x00\xd0" + EXIT  # mov al, [MMIO + 0x10]
+
+
+class Recorder:
+    """A device that keeps what it is asked, and answers 1, 2, 3 and so on."""
+
+    def __init__(self) -> None:
+        self.reads: list[tuple[int, int]] = []
+        self.writes: list[tuple[int, int, int]] = []
+
+    def read(self, offset: int, size: int) -> int:
+        self.reads.append((offset, size))
+        return len(self.reads)
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self.writes.append((offset, size, value))
+
+
+class Broken:
+    """A device with a bug."""
+
+    def read(self, offset: int, size: int) -> int:
+        raise LookupError("a bug in read")
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        raise LookupError("a bug in write")
+
+
+class Silent(Recorder):
+    """A device whose read forgets to return a value."""
+
+    def read(self, offset: int, size: int) -> int:
+        return None  # type: ignore[return-value]
+
+
+class Bell:
+    """A device that pulls its interrupt line when it is written to."""
+
+    def __init__(self, irq: IrqLine) -> None:
+        self._irq = irq
+
+    def read(self, offset: int, size: int) -> int:
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self._irq.set(True)
+        self._irq.set(False)
+
+
+def with_port_device(code: bytes, device: Recorder | Broken, first: int = PORT) -> int:
+    """The status of `code` on a machine with `device` at 16 ports."""
+    with machine(code) as made:
+        made.add_port_device(first, 16, device)
+        return made.run().status
+
+
+def test_a_device_answers_the_reads_of_its_ports() -> None:
+    device = Recorder()
+    assert with_port_device(MOV_DX_PORT + IN_AL_DX + IN_AL_DX + EXIT, device) == 2
+    assert device.reads == [(0, 1), (0, 1)]
+
+
+def test_offsets_count_from_the_devices_first_port() -> None:
+    device = Recorder()
+    with_port_device(READ_AND_EXIT, device, first=PORT - 5)
+    assert device.reads == [(5, 1)]
+
+
+@pytest.mark.parametrize(
+    ("out", "size", "value"),
+    [(OUT_DX_AL, 1, 0x78), (OUT_DX_AX, 2, 0x5678), (OUT_DX_EAX, 4, 0x12345678)],
+)
+def test_a_device_sees_writes_of_each_size(out: bytes, size: int, value: int) -> None:
+    device = Recorder()
+    with_port_device(MOV_EAX_12345678 + MOV_DX_PORT + out + exit_with(0), device)
+    assert device.writes == [(0, size, value)]
+
+
+def test_a_value_wider_than_the_access_is_cut() -> None:
+    class Wide(Recorder):
+        def read(self, offset: int, size: int) -> int:
+            return 0x1_0000_002A
+
+    assert with_port_device(READ_AND_EXIT, Wide()) == 0x2A
+
+
+@pytest.mark.parametrize("address", [MMIO, MMIO + 8])
+def test_a_device_answers_the_reads_of_its_addresses(address: int) -> None:
+    device = Recorder()
+    with machine(protected(READ_MMIO_AND_EXIT), protocol=None) as made:
+        made.add_mmio_device(address, 0x100, device)
+        assert made.run().status == 1
+    assert device.reads == [(MMIO + 0x10 - address, 1)]
+
+
+def test_a_device_sees_mmio_writes_of_each_size() -> None:
+    device = Recorder()
+    code = (
+        b"\xb8\x78\x56\x34\x12"  # mov eax, 0x12345678
+        b"\xa2\x00\x00\x00\xd0"  # mov [MMIO], al
+        b"\x66\xa3\x02\x00\x00\xd0"  # mov [MMIO + 2], ax
+        b"\xa3\x04\x00\x00\xd0"  # mov [MMIO + 4], eax
+    )
+    with machine(protected(code + exit_with(0)), protocol=None) as made:
+        made.add_mmio_device(MMIO, 8, device)
+        made.run()
+    assert device.writes == [(0, 1, 0x78), (2, 2, 0x5678), (4, 4, 0x12345678)]
+
+
+def test_a_device_raises_an_interrupt_from_its_vcpus_thread() -> None:
+    code = on_interrupt(5, exit_with(42)) + MOV_DX_PORT + OUT_DX_AL + HALT_WITH_INTERRUPTS
+    with machine(code) as made:
+        made.add_port_device(PORT, 1, Bell(made.irq_line(5)))
+        assert made.run().status == 42
+
+
+def test_another_thread_raises_an_interrupt_that_wakes_a_halted_guest() -> None:
+    class Ready(Recorder):
+        def write(self, offset: int, size: int, value: int) -> None:
+            threading.Timer(0.2, Bell(irq).write, (0, 1, 0)).start()
+
+    code = on_interrupt(5, exit_with(42)) + MOV_DX_PORT + OUT_DX_AL + HALT_WITH_INTERRUPTS
+    with machine(code) as made:
+        irq = made.irq_line(5)
+        made.add_port_device(PORT, 1, Ready())
+        result = made.run()
+    assert result.status == 42
+    assert result.exits["port"] == 2
+
+
+def test_a_line_that_is_not_raised_does_not_interrupt() -> None:
+    code = on_interrupt(5, exit_with(42)) + HALT_WITH_INTERRUPTS
+    assert run(code, timeout=0.3).reason == "timeout"
+
+
+# What a device raises.
+
+
+@pytest.mark.parametrize("code", [READ_AND_EXIT, MOV_DX_PORT + OUT_DX_AL], ids=["read", "write"])
+def test_what_a_device_raises_comes_out_of_run(code: bytes) -> None:
+    with pytest.raises(LookupError, match="a bug in"):
+        with_port_device(code, Broken())
+
+
+def test_what_a_device_raises_comes_out_of_wait_and_of_stop() -> None:
+    with machine(READ_AND_EXIT) as made:
+        made.add_port_device(PORT, 1, Broken())
+        made.start()
+        for wait in (made.wait, made.wait, made.stop):
+            with pytest.raises(LookupError, match="a bug in read"):
+                wait(30)
+
+
+def test_what_an_mmio_device_raises_comes_out_of_run() -> None:
+    with machine(protected(READ_MMIO_AND_EXIT), protocol=None) as made:
+        made.add_mmio_device(MMIO, 0x100, Broken())
+        with pytest.raises(LookupError, match="a bug in read"):
+            made.run()
+
+
+def test_a_port_device_that_returns_no_number_is_a_type_error() -> None:
+    with pytest.raises(TypeError):
+        with_port_device(READ_AND_EXIT, Silent())
+
+
+def test_an_mmio_device_that_returns_no_number_is_a_type_error() -> None:
+    with machine(protected(READ_MMIO_AND_EXIT), protocol=None) as made:
+        made.add_mmio_device(MMIO, 0x100, Silent())
+        with pytest.raises(TypeError):
+            made.run()
+
+
+# Where a device may stand.
+
+
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [
+        (layout.COM1_PORT, 1),
+        (layout.COM1_PORT - 1, 2),
+        (layout.COM1_PORT + 7, 4),
+        (layout.EXIT_PORT, 1),
+        (layout.KEYBOARD_CONTROLLER_PORT, 1),
+        (layout.EXIT_PORT - 8, 16),
+        (0x20, 1),  # KVM's own interrupt controller
+        (PORT, 1),
+        (0, 1 << 16),
+    ],
+)
+def test_overlapping_ports_are_refused(first: int, count: int) -> None:
+    with machine(exit_with(0)) as made:
+        made.add_port_device(PORT, 4, Recorder())
+        with pytest.raises(ConfigError, match="another device is there"):
+            made.add_port_device(first, count, Recorder())
+        assert made.run().status == 0
+
+
+@pytest.mark.parametrize(("first", "count"), [(-1, 2), (0xFFFF, 2), (PORT, 0), (1 << 16, 1)])
+def test_ports_that_do_not_exist_are_refused(first: int, count: int) -> None:
+    with machine(exit_with(0)) as made, pytest.raises(ConfigError):
+        made.add_port_device(first, count, Recorder())
+
+
+@pytest.mark.parametrize(
+    ("address", "size"),
+    [(MMIO, 1), (MMIO - 1, 2), (MMIO + 0xFF, 2), (MMIO - 0x1000, 0x10000), (0xFEE0_0020, 4)],
+)
+def test_overlapping_addresses_are_refused(address: int, size: int) -> None:
+    with machine(exit_with(0)) as made:
+        made.add_mmio_device(MMIO, 0x100, Recorder())
+        with pytest.raises(ConfigError, match="another device is there"):
+            made.add_mmio_device(address, size, Recorder())
+
+
+@pytest.mark.parametrize("address", [0, 0xB8000, (64 << 20) - 1])
+def test_a_device_in_ram_is_refused(address: int) -> None:
+    with machine(exit_with(0)) as made, pytest.raises(ConfigError, match="in the guest's RAM"):
+        made.add_mmio_device(address, 0x1000, Recorder())
+
+
+# What nobody claims.
+
+
+@pytest.mark.parametrize("read", [IN_AL_DX, IN_AX_DX, IN_EAX_DX])
+def test_a_port_that_nobody_claims_reads_as_all_ones(read: bytes) -> None:
+    assert run(MOV_DX_PORT + read + EXIT).status == 0xFF
+
+
+def test_an_address_that_nobody_claims_reads_as_all_ones() -> None:
+    assert run(protected(READ_MMIO_AND_EXIT), protocol=None).status == 0xFF
+
+
+def test_accesses_that_nobody_claims_are_counted_and_logged() -> None:
+    lines: list[str] = []
+    code = (
+        b"\xb8\x34\x12\x00\x00"  # mov eax, 0x1234
+        + b"\x66\xba\x00\x05" + OUT_DX_EAX[1:] + OUT_DX_AL + IN_AL_DX  # mov dx, PORT
+        + b"\xa3\x00\x00\x00\xd0"  # mov [MMIO], eax
+        + READ_MMIO_AND_EXIT
+    )  # fmt: skip
+    with machine(protected(code), protocol=None) as made:
+        made.unclaimed.log = lines.append
+        result = made.run()
+    assert result.unclaimed == {"reads": 2, "writes": 3}
+    assert lines == [
+        "write of 4 at unclaimed port 0x500: 0x1234",
+        "write of 1 at unclaimed port 0x500: 0x34",
+        "read of 1 at unclaimed port 0x500",
+        "write of 4 at unclaimed address 0xd0000000: 0x12ff",
+        "read of 1 at unclaimed address 0xd0000010",
+    ]
+
+
+def test_an_access_that_a_device_claims_in_part_is_split_into_bytes() -> None:
+    device = Recorder()
+    with machine(MOV_EAX_12345678 + MOV_DX_PORT + OUT_DX_EAX + IN_EAX_DX + EXIT) as made:
+        made.add_port_device(PORT + 1, 2, device)
+        result = made.run()
+    assert device.writes == [(0, 1, 0x56), (1, 1, 0x34)]
+    assert device.reads == [(0, 1), (1, 1)]
+    assert result.status == 0xFF
+    assert result.unclaimed == {"reads": 2, "writes": 2}
+
+
+# More than a machine code of a few bytes: the UART's interrupts.
+
+
+def test_a_guest_hears_the_uarts_interrupts_and_a_devices_at_once() -> None:
+    device = Recorder()
+    with Machine(MachineConfig(image="echo", timeout=30)) as made:
+        made.add_port_device(PORT, 1, device)
+        made.start()
+        made.serial.read_until(b"ends.\n")
+        for _ in range(20):
+            made.irq_line(5).set(True)
+            made.irq_line(5).set(False)
+            made.serial.write(b"a")
+            assert made.serial.read() == b"a"
+        made.serial.write(b"\x04")
+        result = made.wait(30)
+    assert result is not None
+    assert result.status == 0
+
+
+def test_a_device_can_end_the_run() -> None:
+    class Switch(Recorder):
+        def read(self, offset: int, size: int) -> int:
+            made.kill()
+            return 0
+
+    with machine(READ_FOR_EVER) as made:
+        made.add_port_device(PORT, 1, Switch())
+        assert made.run().reason == "killed"
+
+
+class Waiter:
+    """A device that tries to wait for the end of the run that it is a part of."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        self._ask = ask
+
+    def read(self, offset: int, size: int) -> int:
+        self._ask()
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        self._ask()
+
+
+@pytest.mark.parametrize("method", ["stop", "wait", "close"])
+@pytest.mark.parametrize("background", [False, True])
+def test_a_device_that_waits_for_its_own_run_is_told_so(method: str, background: bool) -> None:
+    with machine(READ_AND_EXIT) as vm:
+        vm.add_port_device(PORT, 1, Waiter(getattr(vm, method)))
+        if background:
+            vm.start()
+        with pytest.raises(RingletError, match="can't wait for itself"):
+            vm.wait(60) if background else vm.run()
