@@ -13,7 +13,7 @@ from statistics import median
 from typing import NamedTuple
 
 import ringlet
-from ringlet.boot.guests import find_image
+from ringlet.machine.guests import find_image
 
 MEMORY_MIB = 64  # of every guest: ringlet's default
 RINGLET = str(Path(sys.executable).parent / "ringlet")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ringlet import Machine, MachineConfig
-from ringlet.boot.guests import find_image
+from ringlet.machine.guests import find_image
 
 from ..boot.elf_builder import Part, build, header_fields
 from .command import ENVIRONMENT, NO_KVM, NOT_KVM, refused, run, run_as_nobody, with_mount

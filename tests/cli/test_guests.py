@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ringlet.boot.guests import guests
+from ringlet.machine.guests import guests
 
 from .command import run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ringlet import Machine, MachineConfig
-from ringlet.boot.guests import FOLDER
+from ringlet.machine.guests import FOLDER
 
 WORK = Path(FOLDER) / "work"
 SECTOR = 512

@@ -20,7 +20,10 @@ POINTS = ("prestart", "createRuntime", "createContainer", "startContainer", "pos
 # Kills itself at a line of the runtime's: the one of this number, of those that it comes to.
 KILLED = """
 import os, sys
-from ringlet.container import attached, launch, oci, runtime, state
+from ringlet.container import runtime, state
+from ringlet.container.launch import launch
+from ringlet.oci import attached
+from ringlet.oci import main as oci
 from ringlet.container.cgroups import find
 FILES = {module.__file__ for module in (attached, launch, runtime, state, find)}
 left = int(sys.argv.pop(1))
@@ -286,7 +289,7 @@ def test_a_cgroups_path_that_leads_out_is_not_looked_at_or_removed(
     maker = f"""
 import os, sys
 from ringlet.container.cgroups import find
-from ringlet.container import oci
+from ringlet.oci import main as oci
 create = find.Cgroups.create
 def make_the_victim_first(*arguments, **more):
     os.mkdir({str(victim)!r})

@@ -24,7 +24,7 @@ def test_ports_and_the_share_have_their_names(tmp_path: Path) -> None:
     folder.mkdir()
     config = NestedConfig(["true"], share=str(folder), cpus=1, memory=1 << 30)
     options = arguments(config, KERNEL, 3, 4, {"control": 5})
-    assert "virtserialport,chardev=control,name=ringlet.machine.control" in options
+    assert "virtserialport,chardev=control,name=ringlet.control" in options
     assert "socket,id=control,fd=5" in options
     (share,) = (option for option in options if "a,,b" in option)
     assert share.endswith("readonly=off")

@@ -32,7 +32,7 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
 def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
     from click.shell_completion import CompletionItem
 
-    from ringlet.boot.guests import guests
+    from ringlet.machine.guests import guests
 
     names = [CompletionItem(g.name, help=g.summary) for g in guests()]
     found = [item for item in names if item.value.startswith(incomplete)]

@@ -2,7 +2,7 @@
 
 import click
 
-from ringlet.boot.guests import guests
+from ringlet.machine.guests import guests
 
 
 @click.command("guests", epilog="Boot one with: ringlet boot NAME")

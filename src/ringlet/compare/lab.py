@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import NamedTuple
 
-from ringlet.boot.guests import FOLDER
 from ringlet.closing import Closing
 from ringlet.errors import RingletError
+from ringlet.machine.guests import FOLDER
 
 DISK_BYTES = 64 << 20
 

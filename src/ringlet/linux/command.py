@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ringlet import boot
-from ringlet.boot.guests import find_image
 from ringlet.devices.uart16550 import MCR_OUT1, MCR_RTS
 from ringlet.errors import ConfigError
 from ringlet.host.serial import SerialTarget
 from ringlet.machine.control import HALT, POWER_OFF, RESET, End
+from ringlet.machine.guests import find_image
 
 if TYPE_CHECKING:
     from ringlet.machine.machine import Machine, Result

@@ -19,7 +19,6 @@ from ringlet.board.acpi import PVPANIC, RTC, AcpiDevice, write_tables
 from ringlet.board.bus import MmioBus, PortBus, Unclaimed
 from ringlet.board.device import Device, IrqLine
 from ringlet.board.irq import KvmIrqLine
-from ringlet.boot.guests import find_image
 from ringlet.closing import Closing
 from ringlet.devices.acpi_pm import Pm1Control, Pm1Event
 from ringlet.devices.cmos import Cmos
@@ -48,6 +47,7 @@ from ringlet.machine.control import (
     End,
     RunControl,
 )
+from ringlet.machine.guests import find_image
 from ringlet.machine.runloop import VcpuLoop, short_switch_interval
 from ringlet.machine.serial_line import SerialLine
 

@@ -8,7 +8,6 @@ from time import monotonic
 
 from ringlet import boot
 from ringlet.board.layout import HIGH_MEMORY, TSS
-from ringlet.boot.guests import find_image
 from ringlet.errors import RingletError
 from ringlet.kvm.core import lib
 from ringlet.kvm.cpuid import for_vcpu
@@ -16,6 +15,7 @@ from ringlet.kvm.memory import GuestMemory, anonymous
 from ringlet.kvm.system import System
 from ringlet.kvm.vcpu import KIND_SHIFT
 from ringlet.kvm.vm import Vm
+from ringlet.machine.guests import find_image
 
 _MEMORY = 2 * HIGH_MEMORY  # the guest lies behind the first MiB
 _PATIENCE = 5.0  # seconds, for a guest of twenty instructions

@@ -40,7 +40,7 @@ COMES_IN: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def catcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program = tmp_path_factory.mktemp("catcher") / "catcher"
-    source = Path(__file__).parent / "catcher.c"
+    source = Path(__file__).parents[1] / "catcher.c"
     words = ["gcc", "-O1", "-static", "-Wall", "-Wextra", "-Werror", source, "-o", program]
     subprocess.run(words, check=True)
     return program

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Callable
 
-from ringlet.boot.guests import FOLDER
 from ringlet.closing import Closing
 from ringlet.compare.instances import Streams
 from ringlet.compare.lab import ringlet_command
@@ -14,6 +13,7 @@ from ringlet.errors import RingletError
 from ringlet.kvm.system import System
 from ringlet.linux.command import judge
 from ringlet.machine.config import Disk, MachineConfig
+from ringlet.machine.guests import FOLDER
 from ringlet.machine.machine import DEFAULT_MEMORY, Machine
 
 IMAGE = os.path.join(FOLDER, "work.elf")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ringlet import Machine, MachineConfig, Result
-from ringlet.boot.guests import FOLDER, find_image, guests
+from ringlet.machine.guests import FOLDER, find_image, guests
 
-from ..machine_code import exit_with
+from .machine_code import exit_with
 
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
 
