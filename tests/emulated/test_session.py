@@ -234,9 +234,9 @@ def test_what_is_no_kernel_is_qemus_to_say(tmp_path: Path) -> None:
 # All is imported first: another user may not be able to read this checkout, or Python.
 AS_NOBODY = """
 import ctypes, lzma, os, sys
-import ringlet.cli.group, ringlet.cli.nested, ringlet.machine.config, ringlet.emulated.session
+import ringlet.cli.group, ringlet.cli.nested, ringlet.host.settings, ringlet.emulated.session
 from ringlet.cli import run
-from ringlet.images import initramfs
+from ringlet.linux import initramfs
 initramfs.INIT = sys.argv.pop(1)
 os.setgroups([1234]); os.setgid(65534); os.setuid(65534)
 raise SystemExit(run(sys.argv[1:]))
