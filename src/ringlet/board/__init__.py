@@ -1,1 +1,1 @@
-"""What joins the parts of a PC: buses, interrupt lines and the address map."""
+"""What joins the parts of a PC: buses, interrupt lines, the address map, firmware's tables."""

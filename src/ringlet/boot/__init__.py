@@ -1,4 +1,4 @@
-"""Boot protocols: from an image to what the first vCPU starts with. A file for each protocol."""
+"""Puts an image into guest memory and says how the first vCPU starts: a protocol a file."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The command line: `ringlet COMMAND`."""
+"""The command line: reads what the person asks for, and shows the answer."""
 
 import time
 

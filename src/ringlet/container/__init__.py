@@ -1,1 +1,1 @@
-"""Containers: a process in namespaces and cgroups, and the OCI runtime over them."""
+"""Makes a process in namespaces and cgroups, and keeps track of it."""

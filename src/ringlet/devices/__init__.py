@@ -1,1 +1,1 @@
-"""Devices: each knows its registers and its IRQ line, and nothing else."""
+"""The devices of a PC: each knows its registers and its interrupt line, and nothing else."""

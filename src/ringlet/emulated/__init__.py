@@ -1,4 +1,4 @@
-"""A command in a machine that QEMU emulates, with AMD's SVM, a real kvm-amd and the host's files.
+"""Runs a command in a machine that QEMU emulates, for hosts without a real KVM.
 
 Where the host has no /dev/kvm, or only one that can't run stock kernels, this is one that can.
 QEMU's emulator is slow (a process starts some twenty times slower), but it is exact.

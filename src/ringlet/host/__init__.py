@@ -1,1 +1,1 @@
-"""The host: its terminal, its files and processes, the far end of the guest's serial line."""
+"""What all rooms share of the host: terminals, streams, signals, disks, caches."""

@@ -1,4 +1,4 @@
-"""KVM as it is: the system, virtual machines, vCPUs, guest memory, exits. No policy.
+"""What KVM can do: the system, VMs, vCPUs, guest memory, exits. No policy.
 
 Import from the modules: `system`, `vm`, `vcpu`, `memory`, `registers`, `exits`.
 """

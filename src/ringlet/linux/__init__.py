@@ -1,1 +1,1 @@
-"""What a Linux guest needs: an initramfs, modules, a command in it, a KVM that can run it."""
+"""What a Linux guest needs: its modules, its initramfs, and a command in it."""

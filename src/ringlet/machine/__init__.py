@@ -1,1 +1,1 @@
-"""A virtual machine: what it is to be, its devices, its vCPUs' loops, how it ended."""
+"""Makes one VM of the parts, runs it, and says how the run ended."""

@@ -1,1 +1,1 @@
-"""Virtio: the transport, the queues, and the devices that stand on them."""
+"""Virtio: the transport, the queues, and the devices that use them."""
