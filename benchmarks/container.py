@@ -16,7 +16,7 @@ from peaks import peaks
 
 from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container
-from ringlet.container.spec.config_json import default
+from ringlet.container.spec.default import default
 
 ROUNDS = 41
 WARM_UP = 3

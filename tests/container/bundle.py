@@ -28,7 +28,7 @@ class Bundle:
         shutil.copy(busybox, self.rootfs / "bin" / "busybox")
         for name in APPLETS:
             (self.rootfs / "bin" / name).symlink_to("busybox")
-        from ringlet.container.spec.config_json import default
+        from ringlet.container.spec.default import default
 
         self.config: Any = json.loads(json.dumps(default()))
         self.config["process"].update(terminal=False, rlimits=[])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.spec.config_json import OCI_VERSION
+from ringlet.container.spec.names import OCI_VERSION
 from ringlet.oci.commands import COMMANDS
 
 from .bundle import OCI, Bundle

@@ -244,7 +244,7 @@ class Runtime:
 
     def state(self, container: Record, status: str | None = None) -> "dict[str, Any]":
         """The state as the specification has it, and what engines expect besides."""
-        from ringlet.container.spec.config_json import OCI_VERSION
+        from ringlet.container.spec.names import OCI_VERSION
 
         status = status or self.status(container)
         data, init = container.data, container.init

@@ -194,7 +194,7 @@ def _ps(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
 
 
 def _features(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
-    from ringlet.container.spec.config_json import features
+    from ringlet.container.spec.features import features
 
     _print_json(features())
     return 0
@@ -203,7 +203,7 @@ def _features(runtime: "Runtime", values: "Values", arguments: list[str]) -> int
 def _spec(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     from json import dumps
 
-    from ringlet.container.spec.config_json import default
+    from ringlet.container.spec.default import default
 
     path = os.path.join(values.get("bundle", "."), "config.json")
     try:

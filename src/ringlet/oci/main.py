@@ -157,7 +157,7 @@ def _version() -> int:
     from importlib.metadata import version
 
     from ringlet.container.seccomp import libseccomp
-    from ringlet.container.spec.config_json import OCI_VERSION
+    from ringlet.container.spec.names import OCI_VERSION
 
     print(f"ringlet-oci version {version('ringlet')}\nspec: {OCI_VERSION}")
     try:

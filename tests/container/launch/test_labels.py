@@ -7,7 +7,8 @@ import pytest
 
 from ringlet.container.launch import files, labels, privileges
 from ringlet.container.launch.plan import Plan
-from ringlet.container.spec.config_json import SpecError, check, default
+from ringlet.container.spec.config_json import SpecError, check
+from ringlet.container.spec.default import default
 
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
 FIELDS = ["apparmorProfile", "selinuxLabel", "mountLabel"]

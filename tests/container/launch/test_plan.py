@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.container.launch.plan import Descriptors, Plan, creation
-from ringlet.container.spec.config_json import default
+from ringlet.container.spec.default import default
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 

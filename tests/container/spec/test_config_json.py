@@ -19,10 +19,10 @@ from ringlet.container.spec.config_json import (
     check,
     check_process,
     check_resources,
-    default,
     load,
     process_of,
 )
+from ringlet.container.spec.default import default
 
 from ..configs import LEAVE_OUT, changed, full, parts, refusal, refused_at
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from ringlet.container.spec.config_json import default
+from ringlet.container.spec.default import default
 
 
 def kinds(rootless: bool) -> set[str]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.spec.config_json import SpecError, check, features
+from ringlet.container.spec.config_json import SpecError, check
+from ringlet.container.spec.features import features
 from ringlet.container.spec.names import CAPABILITIES, RLIMITS
 
 from ..configs import changed

@@ -25,6 +25,7 @@ from ringlet.container.spec.checkers import (
     text,
 )
 from ringlet.container.spec.linux import ID_MAPPINGS, linux, namespace
+from ringlet.container.spec.names import OCI_VERSION
 from ringlet.container.spec.process import hooks, process
 from ringlet.container.spec.resources import resources
 from ringlet.container.spec.sysctl import DOMAIN_NAME, sysctl_path
@@ -38,18 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_BYTES",
-    "OCI_VERSION",
     "SpecError",
     "check",
     "check_process",
     "check_resources",
-    "default",
-    "features",
     "load",
     "process_of",
 ]
 
-OCI_VERSION = "1.3.0"
 MAX_BYTES = 4 << 20  # of config.json: above what the kernel takes as arguments and environment
 _FILE = "config.json"
 _HOST_NAME = 64  # bytes that the kernel takes of one
@@ -98,20 +95,6 @@ def process_of(config: "Config") -> "Process":
             f"{_FILE}: process: it is missing", "add it: a container can't be started without"
         )
     return config["process"]
-
-
-def default(*, rootless: bool = False) -> "Config":
-    """A configuration to begin with: a shell, in its namespaces; `rootless`, of who asks alone."""
-    from ringlet.container.spec.default import default
-
-    return default(rootless=rootless)
-
-
-def features() -> "dict[str, Any]":
-    """What this runtime knows, of whatever the host has: features.md's structure."""
-    from ringlet.container.spec.features import features
-
-    return features()
 
 
 def _version(value: object) -> str:

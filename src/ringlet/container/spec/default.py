@@ -6,6 +6,8 @@ facts of it as runc's `spec` has them, which users know.
 
 import os
 
+from ringlet.container.spec.names import OCI_VERSION
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.spec.types import Config, Linux, Mount
@@ -27,10 +29,8 @@ READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trig
 NO = ("nosuid", "noexec", "nodev")
 
 
-def default(*, rootless: bool) -> "Config":
+def default(*, rootless: bool = False) -> "Config":
     """A shell, in its namespaces. `rootless`: its root is this process' user, and all there is."""
-    from ringlet.container.spec.config_json import OCI_VERSION
-
     capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
     return {
         "ociVersion": OCI_VERSION,

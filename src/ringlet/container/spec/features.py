@@ -3,7 +3,6 @@
 Source: OCI Runtime Specification 1.3, features.md and features-linux.md.
 """
 
-from ringlet.container.spec.config_json import OCI_VERSION
 from ringlet.container.spec.names import (
     CAPABILITIES,
     HOOKS,
@@ -11,6 +10,7 @@ from ringlet.container.spec.names import (
     MEMORY_POLICY_FLAGS,
     MOUNT_OPTIONS,
     NAMESPACES,
+    OCI_VERSION,
     SECCOMP_ACTIONS,
     SECCOMP_ARCHITECTURES,
     SECCOMP_FLAGS,
