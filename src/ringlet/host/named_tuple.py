@@ -1,0 +1,64 @@
+"""Named tuples without `typing`, whose import takes as long as a third of `ringlet boot hello`.
+
+A module on a way that has to start fast writes its named tuples as any other does:
+
+    TYPE_CHECKING = False
+    if TYPE_CHECKING:
+        from typing import NamedTuple
+    else:
+        from ringlet.host.named_tuple import NamedTuple
+
+    class Entry(NamedTuple):
+        registers: Registers
+        special: SpecialRegisters
+
+A type checker sees `typing.NamedTuple`, and a program gets the class below.
+"""
+
+from _operator import itemgetter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Self
+
+
+class NamedTuple(tuple[object, ...]):
+    """The base of a named tuple: fields are the annotations of the class that derives from it."""
+
+    __slots__ = ()
+    __match_args__: tuple[str, ...] = ()
+    _fields: tuple[str, ...] = ()
+    _defaults: dict[str, object] = {}  # noqa: RUF012 (never changed)
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = cls.__match_args__ = tuple(cls.__annotations__)
+        cls._defaults = {name: vars(cls)[name] for name in cls._fields if name in vars(cls)}
+        for index, name in enumerate(cls._fields):
+            setattr(cls, name, property(itemgetter(index)))
+
+    def __new__(cls, *values: object, **named: object) -> "Self":
+        """Raises `TypeError` for a field that is missing, given twice or not known."""
+        if named or len(values) != len(cls._fields):
+            rest = cls._fields[len(values) :]
+            given = cls._defaults | named
+            if len(values) > len(cls._fields) or not named.keys() <= set(rest):
+                raise TypeError(f"{cls.__name__} has the fields {', '.join(cls._fields)}")
+            try:
+                values = (*values, *(given[name] for name in rest))
+            except KeyError as error:
+                raise TypeError(f"{cls.__name__} lacks its field {error.args[0]!r}") from None
+        return tuple.__new__(cls, values)
+
+    def __getnewargs__(self) -> tuple[object, ...]:
+        """For copy and pickle."""
+        return tuple(self)
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self._asdict().items())
+        return f"{type(self).__name__}({fields})"
+
+    def _asdict(self) -> dict[str, object]:
+        return dict(zip(self._fields, self, strict=True))
+
+    def _replace(self, **changes: object) -> "Self":
+        return type(self)(**(self._asdict() | changes))
