@@ -31,7 +31,8 @@ class NamedTuple(tuple[object, ...]):
     _defaults: dict[str, object] = {}  # noqa: RUF012 (never changed)
 
     def __init_subclass__(cls) -> None:
-        cls._fields = cls.__match_args__ = tuple(cls.__annotations__)
+        cls._fields = tuple(cls.__annotations__)
+        cls.__match_args__ = cls._fields  # type: ignore[misc] (mypy knows it of single classes)
         cls._defaults = {name: vars(cls)[name] for name in cls._fields if name in vars(cls)}
         for index, name in enumerate(cls._fields):
             setattr(cls, name, property(itemgetter(index)))
