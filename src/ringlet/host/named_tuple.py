@@ -32,7 +32,7 @@ class NamedTuple(tuple[object, ...]):
 
     def __init_subclass__(cls) -> None:
         cls._fields = tuple(cls.__annotations__)
-        cls.__match_args__ = cls._fields  # type: ignore[misc] (mypy knows it of single classes)
+        cls.__match_args__ = cls._fields  # type: ignore[misc]
         cls._defaults = {name: vars(cls)[name] for name in cls._fields if name in vars(cls)}
         for index, name in enumerate(cls._fields):
             setattr(cls, name, property(itemgetter(index)))
