@@ -1,0 +1,63 @@
+/*
+ * start.c: the container is made, and waits for its start.
+ */
+#include "container.h"
+
+#include <linux/prctl.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define STAGES_MAX 4
+
+static struct {
+	char kind;
+	uint64_t times[STAGES_MAX]; /* CLOCK_MONOTONIC, nanoseconds */
+} __attribute__((packed)) stages = { .kind = 'R' };
+static int stages_count;
+
+/* stage: a part of the making is over, and ringlet hears later when: not by a message of its own. */
+void step_stage(void)
+{
+	struct timespec now;
+
+	if (stages_count == STAGES_MAX)
+		fail("more stages than there is room for", E2BIG);
+	must(sys(clock_gettime, CLOCK_MONOTONIC, &now), "clock_gettime");
+	stages.times[stages_count++] = (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* ready: the container is made; it lives on its own from here on. */
+void step_ready(void)
+{
+	must(sys(prctl, PR_SET_PDEATHSIG, 0), "prctl");
+	must(sys(write, control, &stages, 1 + stages_count * sizeof(stages.times[0])), "telling ringlet");
+	close_fd(&control);
+}
+
+/*
+ * wait PATH SOCKET: until `start` says so, over a connection that then hears how it goes. The socket
+ * may be one already: it is for the process that made this one, and with that both end.
+ */
+void step_wait(void)
+{
+	int socket = number();
+	char go;
+
+	for (;;) {
+		int connection = sys(accept4, socket, NULL, NULL, SOCK_CLOEXEC);
+
+		if (connection == -EINTR || connection == -ECONNABORTED)
+			continue;
+		if (connection == -EINVAL) {
+			control = socket;
+			if (sys(read, control, &go, 1) != 1)
+				fail("ringlet has ended", ECANCELED);
+			return;
+		}
+		control = must(connection, "accept");
+		if (sys(read, control, &go, 1) == 1)
+			break;
+		close_fd(&control); /* it was no `start` */
+	}
+	close_fd(&socket);
+}
