@@ -18,9 +18,9 @@ static int is_the_hosts_root(int fd)
 }
 
 /*
- * root PATH SLOT: the tree becomes the root to be. It is mounted at its path, where hooks look for it,
- * and where what a hook mounts is mounted in it. Where the container's root can't reach the path, it
- * is mounted over `/`, which doesn't change what paths mean until pivot_root.
+ * root PATH SLOT: the tree becomes the root to be. It is mounted at its path: hooks look for it there, and
+ * what a hook mounts there is mounted in it. Where the container's root user can't reach the path, the
+ * tree is mounted over `/`, which doesn't change what paths mean until pivot_root.
  */
 void step_root(void)
 {
@@ -37,8 +37,9 @@ void step_root(void)
 }
 
 /*
- * What is mounted at /proc and /sys. What is protected is looked up in there: by its whole path it
- * would be missed while somebody who can write the root's folder has renamed /proc (CVE-2025-52881).
+ * The mounts at /proc and /sys. Paths below them that are protected are looked up in these mounts: by
+ * its whole path, a file would be missed while somebody who can write to the root's folder has renamed
+ * /proc (CVE-2025-52881).
  */
 static struct {
 	const char *path;
@@ -68,8 +69,9 @@ void forget_kernels(void)
 }
 
 /*
- * attach TARGET SLOT LINKS KEPT: mounts it there, and with KEPT 1 the slot stays, to change it later. What isn't there is made, of the kind of the mount.
- * With LINKS 0, the path may have none: procfs and sysfs have to be where they seem to be.
+ * attach TARGET SLOT LINKS KEPT: mounts the tree at TARGET, which is made if it isn't there: a folder for
+ * a folder, else a file. With LINKS 0, the path may have no links: procfs and sysfs have to be where
+ * they seem to be. With KEPT 1, the slot stays, so that the mount can be changed later.
  */
 void step_attach(void)
 {
@@ -102,7 +104,7 @@ void step_attach(void)
 		close_fd(slot);
 }
 
-/* at TARGET SLOT: what is mounted there already, to change it. */
+/* at TARGET SLOT: opens what is mounted at TARGET already, so that `attributes` can change it. */
 void step_at(void)
 {
 	int *slot = mount_slot();
@@ -110,7 +112,7 @@ void step_at(void)
 	*slot = must(lookup(what, O_PATH, 0), "open");
 }
 
-/* folder PATH: made if it isn't there; the working directory is one. */
+/* folder PATH: makes a folder if it isn't there, such as the working directory. */
 void step_folder(void)
 {
 	int fd = make(what, S_IFDIR);

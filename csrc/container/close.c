@@ -6,8 +6,8 @@
 int groups_stay;
 
 /*
- * Who had no rights when a user namespace was made can't drop a group that denies something. The
- * groups of its maker stay, then.
+ * Whether the groups of the user namespace's maker stay: a maker without rights can't drop a group,
+ * since a group may deny something.
  */
 static int keeps_groups(void)
 {
@@ -21,7 +21,7 @@ static int keeps_groups(void)
 	return !__builtin_memcmp(word, "deny", 4);
 }
 
-/* What the steps till here have left in memory: paths of the host, and what its hooks are told. */
+/* Wipes what the steps till here have left in memory: paths of the host, and what its hooks are told. */
 static void __attribute__((noinline)) forget(void)
 {
 	char stack[1 << 16];
@@ -33,8 +33,8 @@ static void __attribute__((noinline)) forget(void)
 }
 
 /*
- * close WHAT SOCKET...: all descriptors but the command's, the control connection and these sockets;
- * and what was said of the host till here is forgotten.
+ * close WHAT SOCKET...: closes all descriptors but the command's, the control connection and these
+ * sockets; and wipes from memory what the plan has said of the host till here.
  * By a descriptor that is open, a path of the image leads out of it: /proc/self/fd/N/.. as a command,
  * an interpreter, a working directory (CVE-2024-21626). exec closes too late, after it has looked
  * the path up; so from here on there is no such descriptor. No socket is a folder.

@@ -12,7 +12,7 @@
 static char **arguments, **environment;
 static const char *command; /* where arguments[0] is found */
 
-/* Whether it is a program that can be run; if not, a negative error. */
+/* 0 if the path is a program that can be run; else a negative error. */
 static long is_program(const char *path)
 {
 	struct stat status;
@@ -25,9 +25,23 @@ static long is_program(const char *path)
 	return sys(faccessat, AT_FDCWD, path, X_OK);
 }
 
+/* Whether the text, up to a colon, is this number. */
+static int is_number(const char *digits, unsigned long value)
+{
+	char expected[24] = "";
+	size_t size;
+
+	append_number(expected, sizeof(expected), value);
+	size = length(expected);
+	for (size_t i = 0; i < size; i++)
+		if (digits[i] != expected[i])
+			return 0;
+	return digits[size] == ':';
+}
+
 /*
- * The home folder of a user in the container's /etc/passwd; `/` of one who isn't there. The file is the
- * image's, and is read as the user who will be its command.
+ * The home folder of a user, by the container's /etc/passwd; `/` if the file doesn't have the user. The
+ * file is the image's, and is read with the command's rights.
  */
 static const char *home_of(uid_t user)
 {
@@ -92,7 +106,7 @@ static void set_home(void)
 	*variable = home;
 }
 
-/* command NAME COUNT ARGUMENT... VARIABLE...: found now, so that `create` can say that it isn't. */
+/* command NAME COUNT ARGUMENT... VARIABLE...: finds the command now, so that `create` can fail. */
 void step_command(void)
 {
 	static char found[PATH_SIZE];
@@ -135,7 +149,7 @@ void step_command(void)
 	fail(worst == -ENOENT ? "executable file not found in $PATH" : "it can't be run", -worst);
 }
 
-/* exec: the control connection closes by it, which says that it went well. */
+/* exec: runs the command. The control connection closes by that, which says that it went well. */
 void step_exec(void)
 {
 	tell('X', 0);

@@ -7,14 +7,14 @@
  * and stands in ringlet.container.launch.plan.
  *
  * The steps up to `clone` are done by a process of the host, which ends there. Those after it are
- * done by its child, in the new namespaces: the container's process to be. It is a child of the one
- * that started the helper, which can so wait for it.
+ * done by its child, in the new namespaces: the container's process to be. The child is a child of the
+ * process that started the helper, too, which can so wait for it.
  *
- * There is one thread, no heap and no C library. The first step that fails ends it all, and is
- * reported: its name and what, the operation in it, the error's number.
+ * There is one thread, no heap and no C library. The first step that fails ends the helper, which
+ * reports the step's name and its first word, the operation that failed, and the error's number.
  *
- * What the steps share stands in container.h: plan.c reads their words, report.c reports, files.c and
- * paths.c open and make files.
+ * container.h has what the steps share: plan.c reads words, report.c reports, files.c and paths.c open
+ * and make files.
  *
  * Source: OCI Runtime Specification 1.3, config.md and config-linux.md; each file names more.
  */
@@ -79,8 +79,6 @@ static const struct {
 	void (*run)(void);
 } steps[] = { STEPS(ENTRY) };
 
-mode_t starters_umask;
-
 static void run_step(void)
 {
 	step = text();
@@ -109,7 +107,7 @@ void program(int count, char **words)
 	control = (int)parse(words[2]);
 	starters_umask = sys(umask, 0);
 	must(sys(fstat, plan, &status), "fstat");
-	/* A copy, of which what is done can be forgotten; not the file, which others could open again. */
+	/* A copy, in which `close` can wipe the lines that are done; others could open the file again. */
 	next = (char *)must(sys(mmap, NULL, status.st_size, PROT_READ | PROT_WRITE,
 				MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
 			    "mmap");

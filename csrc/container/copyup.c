@@ -57,6 +57,15 @@ static void copy_folder(int from, int to, int depth)
 	}
 }
 
+/* Opens the descriptor's file once more, to be read or written: no path can lead elsewhere. */
+static long open_again(int fd, int flags)
+{
+	char path[64] = "self/fd/";
+
+	append_number(path, sizeof(path), fd);
+	return sys(openat, host_proc, path, flags | O_CLOEXEC);
+}
+
 static void copy_file(int from, int to, const char *name, struct stat *status)
 {
 	char target[PATH_SIZE];
@@ -99,7 +108,7 @@ static void copy_file(int from, int to, const char *name, struct stat *status)
 	close_fd(&copy);
 }
 
-/* copyup TARGET SLOT: what the folder there holds, copied into the mount that will cover it. */
+/* copyup TARGET SLOT: copies what the folder TARGET holds into the mount that will cover it. */
 void step_copyup(void)
 {
 	int to = must(sys(openat, *mount_slot(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open");

@@ -7,10 +7,25 @@
 
 #include <linux/mount.h>
 
-/*
- * The folder of `path`, made if it isn't there; -1 if it is in a file system that isn't the container's
- * own. *name is where the last part begins.
- */
+#define SYS_fchmodat2 452 /* Linux 6.6 */
+
+/* The folder that `path` is in, made if it isn't there; *name is where its last part begins. */
+static int make_parent(const char *path, const char **name)
+{
+	char folder[PATH_SIZE] = "";
+	char *slash;
+	long fd;
+
+	append(folder, sizeof(folder), path);
+	slash = find_last(folder, '/');
+	if (!slash || length(path) >= sizeof(folder))
+		fail("no path", EINVAL);
+	*name = path + (slash - folder) + 1;
+	*slash = '\0';
+	fd = lookup(folder, O_PATH | O_DIRECTORY, 0);
+	return fd >= 0 ? fd : make(folder, S_IFDIR);
+}
+
 int own_parent(const char *path, const char **name)
 {
 	char folder[PATH_SIZE] = "";
@@ -45,8 +60,8 @@ static int has_device(const char *path, mode_t type, dev_t device)
 }
 
 /*
- * A device of the host's is mounted read-only: it is read and written as ever, and its mode and owner,
- * which are the host's, stay. Root of the container may be who owns it.
+ * A device that is mounted read-only is read and written as ever, but its mode and owner, which are the
+ * host's, stay. Else the container's root could change them, where it owns the device.
  */
 void keep_inode(int mount)
 {
@@ -57,11 +72,25 @@ void keep_inode(int mount)
 	must(sys(mount_setattr, mount, "", AT_EMPTY_PATH, &attr, sizeof(attr)), "mount_setattr");
 }
 
+/* Changes the mode of a descriptor's file: a path in a folder of others could lead elsewhere. */
+static long change_mode(int fd, mode_t mode)
+{
+	long result = sys(fchmodat2, fd, "", mode, AT_EMPTY_PATH);
+
+	if (result == -ENOSYS || result == -EPERM) { /* a filter around us may not know the call */
+		char path[64] = "self/fd/";
+
+		append_number(path, sizeof(path), fd);
+		result = sys(fchmodat, host_proc, path, mode);
+	}
+	return result;
+}
+
 /*
- * device PATH TYPE MAJOR MINOR MODE UID GID NEEDED: in a file system of the container's own. In one of
- * the host's nothing is made or changed: what is NEEDED has to be there.
- * Where the right to make one is missing, as in a user namespace, the host's of the same path is
- * mounted, if it is the same device.
+ * device PATH TYPE MAJOR MINOR MODE UID GID NEEDED: makes a device in a file system of the container's own.
+ * In a file system of the host's nothing is made or changed: a device that is NEEDED has to be there.
+ * Where this process may not make devices, as in a user namespace, the host's device of the same path
+ * is mounted, if it is the same one.
  */
 void step_device(void)
 {
@@ -109,7 +138,7 @@ void step_device(void)
 	close_fd(&parent);
 }
 
-/* symlink PATH TEXT: takes the place of a file, in a file system of the container's own. */
+/* symlink PATH TEXT: makes a link, in place of a file, in a file system of the container's own. */
 void step_symlink(void)
 {
 	const char *name, *target = text();

@@ -7,8 +7,6 @@
 #include <sys/socket.h>
 #include <sys/vfs.h>
 
-#define SYS_fchmodat2 452 /* Linux 6.6 */
-
 int host_proc = -1;
 
 void close_fd(int *fd)
@@ -18,7 +16,6 @@ void close_fd(int *fd)
 	*fd = -1;
 }
 
-/* Writes a file of the kernel's, which takes it in one piece. */
 void write_file(int folder, const char *path, const char *content)
 {
 	int fd = must_on(sys(openat, folder, path, O_WRONLY | O_CLOEXEC), "open", path);
@@ -27,7 +24,7 @@ void write_file(int folder, const char *path, const char *content)
 	close_fd(&fd);
 }
 
-/* As the kernel takes and gives it: major numbers have 12 bits, minor ones 20. */
+/* Major numbers have 12 bits, minor ones 20. */
 dev_t make_device(unsigned major, unsigned minor)
 {
 	return (minor & 0xff) | (dev_t)(major & 0xfff) << 8 | (dev_t)(minor & 0xfff00) << 12;
@@ -57,30 +54,7 @@ int is_on(int fd, long magic)
 	return status.f_type == magic;
 }
 
-/* The file that a descriptor stands for, once more, to be read or written: no path can lead elsewhere. */
-long open_again(int fd, int flags)
-{
-	char path[64] = "self/fd/";
-
-	append_number(path, sizeof(path), fd);
-	return sys(openat, host_proc, path, flags | O_CLOEXEC);
-}
-
-/* By a descriptor, which a path in a folder that others can write to is not (Linux 6.6 has a call). */
-long change_mode(int fd, mode_t mode)
-{
-	long result = sys(fchmodat2, fd, "", mode, AT_EMPTY_PATH);
-
-	if (result == -ENOSYS || result == -EPERM) { /* a filter around us may not know the call */
-		char path[64] = "self/fd/";
-
-		append_number(path, sizeof(path), fd);
-		result = sys(fchmodat, host_proc, path, mode);
-	}
-	return result;
-}
-
-/* A file of procfs, and surely of it: nothing mounted over it, no link is followed. */
+/* The file is surely of procfs: no mount over it is entered, no link is followed. */
 int open_proc(const char *path, int flags)
 {
 	struct open_how how = {
@@ -99,7 +73,7 @@ void write_proc(const char *path, const char *content)
 	close_fd(&fd);
 }
 
-/* /proc/self in words: open_proc follows no link, and /proc/self is one. */
+/* Reads the link /proc/self, since open_proc follows no link. */
 void own_path(char path[PATH_SIZE], const char *name)
 {
 	long size = must(sys(readlinkat, host_proc, "self", path, PATH_SIZE - 1), "/proc/self");

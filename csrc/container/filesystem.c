@@ -9,29 +9,11 @@
 #include <linux/sched.h>
 #include <signal.h>
 
-/* The kernel's own words about a file system it won't make, if it has some. */
-void must_fs(int fs, long result, const char *operation, const char *object)
-{
-	char words[1200] = "", message[512];
-	long size;
-
-	if (result >= 0)
-		return;
-	append(words, sizeof(words), operation);
-	append(words, sizeof(words), object);
-	while ((size = sys(read, fs, message, sizeof(message) - 1)) > 2) {
-		message[size] = '\0';
-		append(words, sizeof(words), "; ");
-		append(words, sizeof(words), message + 2); /* after "e " */
-	}
-	fail(words, -result);
-}
-
 static const char *instead;
 
 /*
- * instead TARGET TREE: where the next `filesystem` is refused, this tree of the host's is mounted,
- * read-only. sysfs and cgroups are for who owns the namespace that they show.
+ * instead TARGET TREE: where the kernel refuses the next `filesystem`, this tree of the host's is mounted,
+ * read-only. Only the owner of the namespace that sysfs or a cgroup file system shows may make one.
  */
 void step_instead(void)
 {
@@ -60,8 +42,8 @@ static int bind_instead(unsigned long attributes)
 }
 
 /*
- * Whether procfs can be made of a process id namespace that this process isn't in (Linux 6.17). *fs is
- * then told to be of that one.
+ * Whether procfs can be made of a process id namespace that this process isn't in (Linux 6.17). If so,
+ * the context `fs` now makes it of that namespace.
  */
 static int is_of_namespace(int fs)
 {
@@ -98,7 +80,7 @@ static int make_filesystem(int fs, const char *type, const char *source, unsigne
 	return made;
 }
 
-/* A process that shares memory and descriptors with this one, which waits; there 0. */
+/* Makes a process that shares memory and descriptors with this one, which waits. Returns 0 there. */
 #define clone_inside() sys(clone, CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, 0, 0, 0, 0)
 
 static void await_inside(long pid)
@@ -111,8 +93,9 @@ static void await_inside(long pid)
 }
 
 /*
- * Before Linux 6.17: by a process in the namespace, which those in there see for this moment. The one
- * between them joins the namespace, for this process has yet to run hooks, outside of it.
+ * Before Linux 6.17: a process in the namespace makes procfs. For this moment, the processes in there see
+ * it. A third process, between the two, joins the namespace, since this one has yet to run hooks
+ * outside of it.
  */
 static void __attribute__((noinline)) make_procfs_inside(int *slot, const char *source,
 							  unsigned long attributes)
@@ -133,7 +116,7 @@ static void __attribute__((noinline)) make_procfs_inside(int *slot, const char *
 	sys(exit_group, 0);
 }
 
-/* filesystem TARGET SLOT TYPE SOURCE ATTRIBUTES OPTION...: a new one, attached to nothing. */
+/* filesystem TARGET SLOT TYPE SOURCE ATTRIBUTES OPTION...: makes a new one, attached to nothing. */
 void step_filesystem(void)
 {
 	int *slot = mount_slot();

@@ -36,8 +36,8 @@ static int receive_fd(int socket, char *text, size_t size)
 }
 
 /*
- * Removes each of the folders, paths that end with a zero byte, and after the last an empty one;
- * whether one is in use. No other's is removed: the name of a cgroup is a random number.
+ * Removes folders: paths that end with a zero byte, the last one empty. Returns whether a folder is
+ * still in use. Nobody else's is removed: the name of a cgroup is a random number.
  */
 static int remove_folders(const char *path)
 {
@@ -52,10 +52,11 @@ static int remove_folders(const char *path)
 }
 
 /*
- * guard WHAT SOCKET OWNER: a process of its own, until the process of the descriptor OWNER has
- * ended; then it kills those whose descriptors have come through the socket, and removes their
- * cgroups, whose paths came before they were made (`F`; of the last so many containers). It holds
- * nothing else that anyone could wait for, and no signal but SIGKILL ends it before.
+ * guard WHAT SOCKET OWNER: a process of its own, which waits until the process of the descriptor OWNER
+ * has ended. Then it kills the processes whose descriptors have come through the socket, and removes
+ * their cgroups. The paths of the cgroups came before the cgroups were made (`F`; the guard knows those
+ * of the last CONTAINERS). The guard holds nothing else that anyone could wait for, and no signal but
+ * SIGKILL ends it before.
  */
 void step_guard(void)
 {
@@ -83,7 +84,7 @@ void step_guard(void)
 	sys(dup2, socket, 0);
 	sys(dup2, owner, 1);
 	sys(close_range, 2, ~0U, 0);
-	/* In this order: of who has ended when it's looked at, all that was sent is seen after. */
+	/* The owner first: when it has ended by the time of this look, all that it sent is seen after. */
 	held[OWNER] = (struct pollfd){ .fd = 1, .events = POLLIN };
 	held[SOCKET] = (struct pollfd){ .fd = 0, .events = POLLIN };
 	while (!held[OWNER].revents) {
@@ -122,7 +123,7 @@ void step_guard(void)
 	sys(exit_group, 0);
 }
 
-/* die WHAT: for tests of what is left when this happens here. */
+/* die WHAT: this process is killed, so that a test can look at what is left. */
 void step_die(void)
 {
 	sys(kill, sys(getpid), SIGKILL);

@@ -1,11 +1,10 @@
 /*
- * hooks.c: hooks, which run in the container's namespaces.
+ * hooks.c: runs hooks in the container's namespaces.
  *
  * Source: OCI Runtime Specification 1.3, config.md, "POSIX-platform Hooks".
  */
 #include "container.h"
 
-#include <linux/close_range.h>
 #include <linux/prctl.h>
 #include <poll.h>
 #include <signal.h>
@@ -13,7 +12,10 @@
 
 #define HOOK_SAYS 256 /* bytes of what a hook printed last, for the report */
 
-/* What it printed last, until it has ended or its time is over. */
+/*
+ * Waits until the hook has ended, and returns its status; or until its time is over, and returns -1.
+ * `says` becomes what the hook printed last.
+ */
 static int wait_for_hook(int pid, int output, long milliseconds, char says[HOOK_SAYS])
 {
 	int status = 0, pidfd = must(sys(pidfd_open, pid, 0), "pidfd_open"), late = 0;
@@ -57,8 +59,8 @@ static int wait_for_hook(int pid, int output, long milliseconds, char says[HOOK_
 
 /*
  * hook POINT PATH MILLISECONDS STATE COUNT ARGUMENT... VARIABLE...: STATE is the state's JSON up to the
- * process id, which is the one that the container sees. Of the streams it gets none. A program of
- * the image's (startContainer) comes when all rights but the command's are gone.
+ * process id, which is the one that the container sees. A hook gets none of the container's streams. A
+ * program of the image's (startContainer) runs when all rights but the command's are gone.
  */
 void step_hook(void)
 {

@@ -10,10 +10,11 @@
 #include <sys/resource.h>
 
 int first_own;
+mode_t starters_umask;
 
 /*
- * fds WHAT FIRST: all descriptors from FIRST on are closed by exec, whatever ringlet's process
- * had open (CVE-2024-21626). Below are the streams and those that are to be passed on.
+ * fds WHAT FIRST: exec closes all descriptors from FIRST on, whatever ringlet's process had open
+ * (CVE-2024-21626). Below FIRST are the streams and the descriptors that are to be passed on.
  */
 void step_fds(void)
 {
@@ -22,8 +23,8 @@ void step_fds(void)
 }
 
 /*
- * hidden: who has no CAP_SYS_PTRACE of the host can't look into this process, or trace it. Its files
- * in /proc are the host's root's from here on: what a user has to write there is written before.
+ * hidden: a process without CAP_SYS_PTRACE of the host can't look into this one, nor trace it. From here
+ * on the files of this process in /proc belong to the host's root: a user writes to them before.
  */
 void step_hidden(void)
 {
@@ -31,23 +32,23 @@ void step_hidden(void)
 }
 
 /*
- * cgroup TASKS: joins by a file `tasks` of version 1, which moves one thread, and takes a fiftieth
- * of the time of `cgroup.procs`. What is forked from here on is in the cgroup.
+ * cgroup TASKS: joins a cgroup of version 1 by its file `tasks`, which moves one thread, and takes a
+ * fiftieth of the time of `cgroup.procs`. What is forked from here on is in the cgroup.
  */
 void step_cgroup(void)
 {
 	write_file(AT_FDCWD, what, "0");
 }
 
-/* oom_score_adj VALUE: before a user namespace, in which it can't be lowered. */
+/* oom_score_adj VALUE: set before there is a user namespace, in which the value can't be lowered. */
 void step_oom_score_adj(void)
 {
 	write_own("oom_score_adj", what);
 }
 
 /*
- * hard NAME RESOURCE HARD: raises a hard limit, while there is the right to. The limits themselves
- * are set last: they could be too tight for what is to be done before.
+ * hard NAME RESOURCE HARD: raises a hard limit, while this process has the right to. `rlimit` sets the
+ * limits themselves, last: they could be too tight for the steps before.
  */
 void step_hard(void)
 {

@@ -45,9 +45,9 @@ static void set_layer(int fs, const char *key, int fd, const char *below)
 }
 
 /*
- * layer TARGET SLOT SIZE HOST: what is written to the tree goes to a layer over it, a tmpfs of that
- * size. The container's mount namespace alone has it, and it ends with that, however that ends.
- * What is mounted in the tree isn't seen. With HOST 1 this process has the host's rights: then
+ * layer TARGET SLOT SIZE HOST: puts a layer over the tree, a tmpfs of that size, which takes what is
+ * written. The container's mount namespace alone has the layer, so the two end together, however that
+ * happens. What is mounted in the tree isn't seen. With HOST 1 this process has the host's rights: then
  * a folder can be renamed, and a change of owner or mode copies no data.
  */
 void step_layer(void)
@@ -81,7 +81,7 @@ void step_layer(void)
 		must(sys(move_mount, upper, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
 	}
 	must_fs(fs, made, "making ", "overlay");
-	/* The overlay has copies. And who has a mount over `/` may make no user namespace. */
+	/* The overlay has copies. And a process with a mount over `/` may make no user namespace. */
 	for (int i = 0; attached && i < 2; i++)
 		must(sys(umount2, "/", MNT_DETACH), "umount");
 	close_fd(slot);

@@ -1,5 +1,5 @@
 /*
- * masks.c: what is covered or made read-only when all is mounted.
+ * masks.c: covers files and folders, or makes them read-only, when all is mounted.
  */
 #include "container.h"
 
@@ -7,7 +7,7 @@
 
 int null_device = -1;
 
-/* What is mounted over the root would be beside it: the process's root stays the one below. */
+/* A mount over the root would have no effect: the process's root stays the one below. */
 static void refuse_root(int target)
 {
 	struct stat status, top;
@@ -18,7 +18,7 @@ static void refuse_root(int target)
 		fail("it is the root itself, for which there is root.readonly", EINVAL);
 }
 
-/* readonly PATH, recursively; what isn't there needs no protection. */
+/* readonly PATH: makes it read-only, recursively. A path that isn't there needs no protection. */
 void step_readonly(void)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
@@ -42,8 +42,8 @@ void step_readonly(void)
 }
 
 /*
- * null: the device that covers files. It is the host's, opened before the root changes, and looked
- * at: the container's /dev/null may have become anything else.
+ * null: opens the device that covers files. It is the host's, opened before the root changes, and
+ * checked: the container's /dev/null may have become anything else.
  */
 void step_null(void)
 {
@@ -57,7 +57,7 @@ void step_null(void)
 	keep_inode(null_device);
 }
 
-/* mask PATH: a file is covered by the null device, a folder by an empty one. */
+/* mask PATH: covers a file by the null device, a folder by an empty folder. */
 void step_mask(void)
 {
 	static int first_file = -1, first_folder = -1;
@@ -101,7 +101,7 @@ void step_mask(void)
 	sys(close, target);
 }
 
-/* freeze_root: only the root itself; what is mounted in it has its own attributes. */
+/* freeze_root: makes the root itself read-only. What is mounted in it has its own attributes. */
 void step_freeze_root(void)
 {
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };

@@ -23,8 +23,8 @@ int *mount_slot(void)
 }
 
 /*
- * The file systems that this plan has made, and the root: what is changed on others, changes the
- * host's files. By their ids, of which the kernel gives no two mounts the same.
+ * The ids of the mounts that this plan has made, and of the root: a change in any other one would
+ * change the host's files.
  */
 static uint64_t own_mounts[MOUNTS_MAX];
 static size_t own_count;
@@ -57,15 +57,15 @@ int is_own(int fd)
 }
 
 /*
- * propagation PATH FLAGS: first of all, what is mounted in here shows nowhere else. pivot_root
- * needs it, too. At the end, it is as the configuration says.
+ * propagation PATH FLAGS: at first, so that what is mounted in here shows nowhere else, which pivot_root
+ * needs, too; at the end, as the configuration says.
  */
 void step_propagation(void)
 {
 	must(sys(mount, NULL, what, NULL, number(), NULL), "mount");
 }
 
-/* bind TARGET SLOT SOURCE RECURSIVE: a copy of a tree of mounts, attached to nothing. */
+/* bind TARGET SLOT SOURCE RECURSIVE: copies a tree of mounts; the copy is attached to nothing. */
 void step_bind(void)
 {
 	int *slot = mount_slot();
@@ -76,7 +76,7 @@ void step_bind(void)
 			"open_tree", source);
 }
 
-/* same TARGET SLOT FD: the tree begins at this folder, and not at what has its name by now. */
+/* same TARGET SLOT FD: fails unless the tree begins at this folder: another may have its name by now. */
 void step_same(void)
 {
 	struct stat tree, folder;
@@ -88,10 +88,10 @@ void step_same(void)
 }
 
 /*
- * park PATH SLOT...: these trees go to a mount namespace, of which the container's becomes a copy. What
- * a user namespace gets by a copy it can't undo (mount_namespaces(7)): read-only stays so, and
- * what is mounted over something stays there. They lie in this process's working directory, which
- * becomes that of the copy. It is at PATH, where the root will be.
+ * park PATH SLOT...: puts these trees into a mount namespace, of which the container's becomes a copy. A
+ * user namespace can't undo the mounts that it gets by a copy (mount_namespaces(7)): a read-only one
+ * stays so, and a mount over something stays there. The trees lie in this process's working
+ * directory, which then leads into the copy. It is at PATH, where the root will be.
  */
 void step_park(void)
 {
@@ -121,7 +121,7 @@ void step_park(void)
 	close_fd(&place);
 }
 
-/* take WHAT SLOT...: what was parked, from the copy. */
+/* take WHAT SLOT...: opens the trees that were parked, in the copy. */
 void step_take(void)
 {
 	while (line) {
@@ -150,8 +150,8 @@ void step_attributes(void)
 }
 
 /*
- * idmap TARGET SLOT RECURSIVE UIDS GIDS: ids of its files are mapped as in a user namespace with
- * these maps. A child makes one, holds it until it is open, and ends.
+ * idmap TARGET SLOT RECURSIVE UIDS GIDS: maps the owners of the tree's files as in a user namespace with
+ * these maps. A child makes such a namespace, holds it until it is open here, and ends.
  */
 void step_idmap(void)
 {

@@ -26,8 +26,8 @@ static long open_namespace(const char *path)
 }
 
 /*
- * namespace PATH: opened before the first is joined: in a mount namespace of others, paths are theirs.
- * What takes rights that a user namespace gives is opened when there are those.
+ * namespace PATH: opens a namespace before the first one is joined: in a mount namespace of others,
+ * paths are theirs. A namespace that takes rights which a user namespace gives is opened with those.
  */
 void step_namespace(void)
 {
@@ -42,12 +42,12 @@ void step_namespace(void)
 	found[i].path = what;
 }
 
-/*
- * join PATH TYPE: a namespace that is there already. One that needs rights which a user namespace
- * gives is joined after that: the plan has it again, as `join`, and before it as `try`.
- */
-static int joined;
+static int joined; /* the types of those that this process has joined */
 
+/*
+ * join PATH TYPE: joins a namespace that is there already. One that takes rights which a user namespace
+ * gives is joined after the user namespace: the plan has it twice, before as `try`, after as `join`.
+ */
 static void join(int may_fail)
 {
 	unsigned long type = number();
@@ -76,8 +76,8 @@ void step_join(void)
 }
 
 /*
- * pids PATH: opens a process id namespace. Where it takes rights that a user namespace gives, the plan
- * has it once more, after that.
+ * pids PATH: opens a process id namespace. Where that takes rights which a user namespace gives, the
+ * step stands in the plan once more, after the user namespace.
  */
 void step_pids(void)
 {
@@ -97,7 +97,7 @@ void step_join_pids(void)
 	must(sys(setns, pid_namespace, CLONE_NEWPID), "setns");
 }
 
-/* enter PID PIDFD TYPES: all these namespaces of a process at once. */
+/* enter PID PIDFD TYPES: joins all these namespaces of a process at once. */
 void step_enter(void)
 {
 	int pidfd = number();
@@ -105,16 +105,16 @@ void step_enter(void)
 	must(sys(setns, pidfd, number()), "setns");
 }
 
-/* unified FOLDER: the cgroup of version 2 for the child; here, for it may not be seen later. */
+/* unified FOLDER: opens the child's cgroup of version 2, which may not be visible later. */
 void step_unified(void)
 {
 	unified = must(sys(openat, AT_FDCWD, what, O_PATH | O_DIRECTORY | O_CLOEXEC), "open");
 }
 
 /*
- * clone KIND FLAGS: new namespaces, and the child, which goes on with the plan. It is born in its cgroup
- * of version 2. This process is done. KIND tells ringlet what the child is: `container`, a process
- * of the container's; or `helper`, one more of these, which will make that.
+ * clone KIND FLAGS: makes new namespaces, and the child, which goes on with the plan. The child is born
+ * in its cgroup of version 2. This process ends. KIND tells ringlet what the child is: `container`, a
+ * process of the container's; or `helper`, one more helper, which will make that process.
  */
 void step_clone(void)
 {
@@ -136,13 +136,13 @@ void step_clone(void)
 		tell(kind, pid);
 		sys(exit_group, 0);
 	}
-	/* Until it is made, it ends with ringlet. If ringlet has ended already, `await` finds out. */
+	/* The container ends with ringlet until it is made. If ringlet has ended already, `await` fails. */
 	must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
 }
 
 /*
- * timens OFFSETS: a time namespace for what comes after exec (Linux 6.1). Its offsets can be set
- * only while no process is in it, so it is none of those made with the process.
+ * timens OFFSETS: makes a time namespace for what comes after exec (Linux 6.1). Its offsets can be set
+ * only while no process is in it, so `clone` doesn't make it.
  */
 void step_timens(void)
 {
@@ -151,7 +151,7 @@ void step_timens(void)
 		write_own("timens_offsets", what);
 }
 
-/* unshare KIND FLAG: a cgroup namespace begins at the cgroup that who makes it is in by then. */
+/* unshare KIND FLAG: makes a cgroup namespace, whose root is the cgroup in which its maker is now. */
 void step_unshare(void)
 {
 	must(sys(unshare, number()), "unshare");

@@ -12,9 +12,9 @@
 int root = AT_FDCWD;
 
 /*
- * No link, no `..` and no rename at this moment leads out of the folder: with RESOLVE_IN_ROOT it is
- * the root, with RESOLVE_BENEATH to lead out of it is an error. The result says where, whatever the
- * path means later.
+ * No link, no `..` and no rename at this moment leads out of the folder: with RESOLVE_IN_ROOT the
+ * folder is the root, with RESOLVE_BENEATH a path that leads out is an error. The descriptor stays
+ * what it is, whatever the path means later.
  */
 long lookup_in(int folder, const char *path, int flags, unsigned long resolve)
 {
@@ -30,7 +30,7 @@ long lookup_in(int folder, const char *path, int flags, unsigned long resolve)
 	return fd;
 }
 
-/* All in `path` is looked up as if the root were the container's (CVE-2021-30465). */
+/* The kernel looks up each part of `path` as if the root were the container's (CVE-2021-30465). */
 long lookup(const char *path, int flags, unsigned long resolve)
 {
 	return lookup_in(root, path, flags, RESOLVE_IN_ROOT | resolve);
@@ -42,7 +42,7 @@ static long make_in(int folder, const char *name, mode_t type)
 				 sys(mknodat, folder, name, S_IFREG | 0644, 0);
 }
 
-/* Makes what is missing of `path`, also where a link on the way points to; gives its descriptor. */
+/* Also makes what a link on the way points to. */
 int make(const char *path, mode_t type)
 {
 	char done[2 * PATH_SIZE] = ".", rest[2 * PATH_SIZE] = "", name[PATH_SIZE];
@@ -127,21 +127,4 @@ int make(const char *path, mode_t type)
 		close_fd(&fd);
 		memcpy(rest, end, length(end) + 1);
 	}
-}
-
-/* The folder that `path` is in, made if it isn't there; *name is where its last part begins. */
-int make_parent(const char *path, const char **name)
-{
-	char folder[PATH_SIZE] = "";
-	char *slash;
-	long fd;
-
-	append(folder, sizeof(folder), path);
-	slash = find_last(folder, '/');
-	if (!slash || length(path) >= sizeof(folder))
-		fail("no path", EINVAL);
-	*name = path + (slash - folder) + 1;
-	*slash = '\0';
-	fd = lookup(folder, O_PATH | O_DIRECTORY, 0);
-	return fd >= 0 ? fd : make(folder, S_IFDIR);
 }

@@ -8,14 +8,14 @@
 #include <linux/mount.h>
 
 /*
- * pivot: the old root goes on top of the new one, and away. Nothing of it can be reached then, but
- * by descriptors, which are closed by exec.
+ * pivot: the old root goes on top of the new one, and is unmounted. Then nothing of the old root can be
+ * reached but by descriptors, which exec closes.
  */
 void step_pivot(void)
 {
 	must(sys(fchdir, root), "fchdir");
 	must(sys(pivot_root, ".", "."), "pivot_root");
-	/* To umount, `.` is what is on top. It is a slave: at the host, all stays mounted. */
+	/* For umount, `.` is the mount on top. It is a slave: on the host, all stays mounted. */
 	must(sys(umount2, ".", MNT_DETACH), "umount");
 	must(sys(chdir, "/"), "chdir");
 }
@@ -28,7 +28,7 @@ void forget_mount_table(void)
 		memset(mount_table, 0, sizeof(mount_table));
 }
 
-/* Turns the escapes of a path in mountinfo into what they stand for, and ends it there; what follows. */
+/* Decodes the escapes of a word in mountinfo, and ends the word with a zero byte. Returns what follows. */
 static char *mountinfo_word(char *word)
 {
 	char *to = word, *from = word;
@@ -46,6 +46,7 @@ static char *mountinfo_word(char *word)
 	return from;
 }
 
+/* Takes away the mount at the path; if that can't be, covers it. */
 static void cover(const char *path)
 {
 	int fs, mount, target;
@@ -113,7 +114,7 @@ static void cover_kernels(const char *inside)
 }
 
 /*
- * move_root: the weaker way, for a root that can't be pivoted from (an initramfs). The new one covers the
+ * move_root: the weaker way, for a root that can't be pivoted from (an initramfs). The new root covers the
  * old one, which stays below.
  */
 void step_move_root(void)
@@ -131,8 +132,8 @@ void step_move_root(void)
 }
 
 /*
- * chroot PATH: for a container without a mount namespace. Who has CAP_SYS_CHROOT gets out of it; so the
- * configuration may not grant that.
+ * chroot PATH: for a container without a mount namespace. A process with CAP_SYS_CHROOT gets out of such a
+ * root; so the configuration may not grant that capability.
  */
 void step_chroot(void)
 {

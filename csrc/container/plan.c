@@ -6,14 +6,13 @@
  */
 #include "container.h"
 
-char *plan_text, *blob, *line, *step, *what;
+char *plan_text, *blob, *line;
 
 static int hexadecimal(char c)
 {
 	return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* The next word of the line; NULL if there is none. */
 char *optional(void)
 {
 	char *word = line, *to = line, *from = line;
@@ -61,20 +60,6 @@ unsigned long parse(const char *digits)
 			fail("no number in the plan", EINVAL);
 	}
 	return value;
-}
-
-/* Whether the text, up to a colon, is this number. */
-int is_number(const char *digits, unsigned long value)
-{
-	char expected[24] = "";
-	size_t size;
-
-	append_number(expected, sizeof(expected), value);
-	size = length(expected);
-	for (size_t i = 0; i < size; i++)
-		if (digits[i] != expected[i])
-			return 0;
-	return digits[size] == ':';
 }
 
 unsigned long number(void)

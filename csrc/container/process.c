@@ -1,5 +1,5 @@
 /*
- * process.c: the new process: it waits for ringlet, becomes root, and leaves its maker's session and keys.
+ * process.c: the new process waits for ringlet, becomes root, and leaves its maker's session and keys.
  *
  * Source: user_namespaces(7), credentials(7), keyrings(7).
  */
@@ -12,8 +12,8 @@
 long outer_pid;
 
 /*
- * await: what ringlet has to do for this process is done when ringlet says so: its ids are mapped, or
- * hooks of the host have run. With it comes this process's id as ringlet sees it.
+ * await: waits until ringlet has done its part for this process: has mapped ids, or has run hooks of
+ * the host. ringlet then sends the id of this process, as ringlet sees it.
  */
 void step_await(void)
 {
@@ -30,22 +30,22 @@ void step_await(void)
 	outer_pid = pid;
 }
 
-/* mounted: hooks of the host that come before pivot_root may run; they end before `await` does. */
+/* mounted: now ringlet may run the host's hooks that come before pivot_root; `await` waits for them. */
 void step_mounted(void)
 {
 	tell('M', 0);
 }
 
-/* become: root of the new user namespace. What is made from here on belongs to it. */
+/* become: this process becomes root of the new user namespace, which owns what is made from here on. */
 void step_become(void)
 {
 	must(sys(setresgid, 0, 0, 0), "setresgid");
 	must(sys(setresuid, 0, 0, 0), "setresuid");
-	/* A change of ids has taken it back. */
+	/* The change of ids has taken it back. */
 	must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
 }
 
-/* session: a signal for the terminal of ringlet's user isn't for the container. */
+/* session: a new session, so that a signal of the terminal of ringlet's user doesn't reach the container. */
 void step_session(void)
 {
 	must(sys(setsid), "setsid");

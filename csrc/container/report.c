@@ -4,6 +4,7 @@
 #include "container.h"
 
 int control = -1;
+char *step, *what;
 
 void __attribute__((noreturn)) fail(const char *operation, long error)
 {
@@ -28,7 +29,6 @@ void __attribute__((noreturn)) fail(const char *operation, long error)
 	__builtin_unreachable();
 }
 
-/* `result`, if it is no error. */
 long must(long result, const char *operation)
 {
 	if (result < 0)
@@ -36,7 +36,6 @@ long must(long result, const char *operation)
 	return result;
 }
 
-/* The same, and the report has also what the operation was done to. */
 long must_on(long result, const char *operation, const char *object)
 {
 	char text[1200] = "";
@@ -56,4 +55,21 @@ void tell(char kind, int value)
 
 	memcpy(report + 1, &value, sizeof(value));
 	must(sys(write, control, report, sizeof(report)), "telling ringlet");
+}
+
+void must_fs(int fs, long result, const char *operation, const char *object)
+{
+	char words[1200] = "", message[512];
+	long size;
+
+	if (result >= 0)
+		return;
+	append(words, sizeof(words), operation);
+	append(words, sizeof(words), object);
+	while ((size = sys(read, fs, message, sizeof(message) - 1)) > 2) {
+		message[size] = '\0';
+		append(words, sizeof(words), "; ");
+		append(words, sizeof(words), message + 2); /* after "e " */
+	}
+	fail(words, -result);
 }

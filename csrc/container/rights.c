@@ -23,13 +23,13 @@ void step_selinux(void)
 	write_own("attr/exec", what);
 }
 
-/* umask MASK|-: the starter's, if the configuration has none. */
+/* umask MASK|-: `-` is the umask of the helper's starter. */
 void step_umask(void)
 {
 	sys(umask, same(what, "-") ? starters_umask : parse(what));
 }
 
-/* bounding WHAT MASK: what no program can get, whatever its file says; first, while it's allowed. */
+/* bounding WHAT MASK: drops, while it's allowed, what no program may get, whatever its file says. */
 void step_bounding(void)
 {
 	uint64_t keep = number();
@@ -43,7 +43,7 @@ void step_bounding(void)
 	}
 }
 
-/* user UID GID [GROUP...]: capabilities stay, for `capabilities` to choose from. */
+/* user UID GID [GROUP...]: becomes the user. Capabilities stay, for `capabilities` to choose from. */
 void step_user(void)
 {
 	unsigned uid = parse(what), gid = number();
@@ -63,13 +63,13 @@ void step_user(void)
 	must(sys(setresgid, gid, gid, gid), "setresgid");
 	must(sys(setresuid, uid, uid, uid), "setresuid");
 	must(sys(prctl, PR_SET_KEEPCAPS, 0), "PR_SET_KEEPCAPS");
-	/* A change of ids has taken it back. */
+	/* The change of ids has taken it back. */
 	must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
 }
 
 /*
- * cwd PATH LAST: as root, who gets into folders that the user doesn't; where root can't (a file
- * system of others, who are strict with it), again as the user, which is the LAST time.
+ * cwd PATH LAST: goes to the working directory as root, who gets into folders that the user doesn't. Where
+ * root can't (a file system may be strict with root), the step is tried again as the user, with LAST 1.
  * CVE-2024-21626 was a working directory outside of the root, by a descriptor that was left open.
  * The kernel then has no path for it that begins with `/`.
  */
@@ -105,7 +105,7 @@ static void store_capabilities(const struct __user_cap_data_struct data[2])
 	must(sys(capset, &header, data), "capset");
 }
 
-/* all_capabilities: to be effective again, after a change of user, for a filter to be loaded. */
+/* all_capabilities: makes all effective again after the change of user, so that a filter can be loaded. */
 void step_all_capabilities(void)
 {
 	struct __user_cap_data_struct data[2];
@@ -117,8 +117,8 @@ void step_all_capabilities(void)
 }
 
 /*
- * capabilities WHAT EFFECTIVE PERMITTED INHERITABLE AMBIENT: what ringlet doesn't have itself can't
- * be granted, and isn't, as the specification wants it.
+ * capabilities WHAT EFFECTIVE PERMITTED INHERITABLE AMBIENT: sets them. One that ringlet doesn't have
+ * itself can't be granted, and isn't, as the specification wants it.
  */
 void step_capabilities(void)
 {

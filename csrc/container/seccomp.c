@@ -13,10 +13,10 @@
 #include <sys/wait.h>
 
 /*
- * seccomp WHAT FLAGS COUNT OFFSET [SOCKET PART...]: as late as it can be, since it holds for the rest
- * of the plan, too. Where it has a listener, that is sent by a second process, which shares the
- * descriptors but not the filter: what the filter allows this one is the configuration's business.
- * With it goes a text: the parts, and between them this process's id, as ringlet sees it.
+ * seccomp WHAT FLAGS COUNT OFFSET [SOCKET PART...]: loads the filter as late as possible, since the filter
+ * holds for the rest of the plan, too. Where the filter has a listener, a second process sends the
+ * listener over SOCKET. That process shares the descriptors but not the filter, which may forbid to send.
+ * With the listener goes a text: the parts, and between them this process's id, as ringlet sees it.
  */
 void step_seccomp(void)
 {

@@ -1,5 +1,5 @@
 /*
- * settings.c: what new namespaces are set to: the loopback interface, names, settings of the kernel.
+ * settings.c: sets up new namespaces: the loopback interface, names, settings of the kernel.
  *
  * Source: netdevice(7), sethostname(2); Linux, Documentation/admin-guide/sysctl.
  */
@@ -9,7 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* loopback: a new network namespace has it, but down. */
+/* loopback: brings up the loopback interface, which is down in a new network namespace. */
 void step_loopback(void)
 {
 	struct ifreq request = { .ifr_name = "lo" };
@@ -32,8 +32,8 @@ void step_domainname(void)
 }
 
 /*
- * sysctl NAME PATH VALUE: ringlet has checked that it is of a namespace of the container's. It is
- * written through the host's procfs: the container's own could be anything.
+ * sysctl NAME PATH VALUE: ringlet has checked that the setting belongs to a namespace of the container's.
+ * The value is written through the host's procfs: the container's own could be anything.
  */
 void step_sysctl(void)
 {

@@ -15,7 +15,7 @@ static struct {
 } __attribute__((packed)) stages = { .kind = 'R' };
 static int stages_count;
 
-/* stage: a part of the making is over, and ringlet hears later when: not by a message of its own. */
+/* stage: a part of the making is over. `ready` tells ringlet when, to save a message. */
 void step_stage(void)
 {
 	struct timespec now;
@@ -26,7 +26,7 @@ void step_stage(void)
 	stages.times[stages_count++] = (uint64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* ready: the container is made; it lives on its own from here on. */
+/* ready: tells ringlet that the container is made. From here on the container lives on its own. */
 void step_ready(void)
 {
 	must(sys(prctl, PR_SET_PDEATHSIG, 0), "prctl");
@@ -35,8 +35,9 @@ void step_ready(void)
 }
 
 /*
- * wait PATH SOCKET: until `start` says so, over a connection that then hears how it goes. The socket
- * may be one already: it is for the process that made this one, and with that both end.
+ * wait PATH SOCKET: waits until `start` connects to the socket and says so. The connection then hears how
+ * it goes. The socket may be a connection already, to the process that made this one: the container
+ * ends with that process.
  */
 void step_wait(void)
 {

@@ -66,9 +66,9 @@ void step_console(void)
 }
 
 /*
- * streams WHAT UID: they belong to the user, who can so open /dev/stdin, /dev/stdout and
- * /dev/stderr. What has a name on the host stays its owner's, the caller's terminal, too: a user of the
- * host who has the same number could read along there. Some can't be given away, which is no harm.
+ * streams WHAT UID: gives the streams to the user, who can then open /dev/stdin, /dev/stdout and
+ * /dev/stderr. A stream that has a name on the host stays its owner's, as does the caller's terminal: a
+ * user of the host with the same number could read along. Some can't be given away, which is no harm.
  */
 void step_streams(void)
 {
@@ -84,7 +84,7 @@ void step_streams(void)
 	}
 }
 
-/* terminal: the pseudo-terminal of `console` controls the new session. */
+/* terminal: the pseudo-terminal of `console` becomes the new session's controlling terminal. */
 void step_terminal(void)
 {
 	must(sys(ioctl, 0, TIOCSCTTY, 0), "TIOCSCTTY");
