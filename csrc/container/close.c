@@ -1,5 +1,5 @@
 /*
- * close.c: nothing of the host is left: no descriptor is open, and no word of the plan is in memory.
+ * close.c: closes the descriptors of the host, and wipes from memory what the plan has said of it.
  */
 #include "container.h"
 

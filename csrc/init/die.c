@@ -1,5 +1,5 @@
 /*
- * die.c: the end of the machine; also where init can't go on, of which the host hears.
+ * die.c: ends the machine: when all is done, or when init can't go on, and then the host hears why.
  *
  * Source: reboot(2).
  */

@@ -5,7 +5,7 @@
  *
  *   say.c      messages
  *   control.c  the lines that go to and fro beside the data
- *   die.c      the end of the machine
+ *   die.c      ends the machine
  *   plan.c     what to do, as the host wrote it
  *   modules.c, system.c, mount.c, root.c
  *              the system that the command finds
@@ -14,7 +14,7 @@
  *   relay.c    moves bytes between the two sides until the command ends
  *   status.c   tells the host how the command has ended
  *   run.c      the command, from its start to its status
- *   main.c     all of it, in order
+ *   main.c     what init does, in order
  */
 #ifndef RINGLET_INIT_H
 #define RINGLET_INIT_H
@@ -53,7 +53,7 @@ void control_wait_for_end(int fd);
 
 /* Tells of an error, and ends the machine. */
 void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
-/* From now on, the host hears over this control port what init dies of. */
+/* From now on, die() also tells the host, over this control port. */
 void die_tells(int control);
 void power_off(void) __attribute__((noreturn));
 
