@@ -80,7 +80,8 @@ def test_each_device_has_a_page_and_an_interrupt_line(image: Path) -> None:
     devices = [Failing(broken) for _ in layout.VIRTIO_IRQS]
     with Machine(config(), virtio=devices) as machine:
         assert [
-            machine.mmio.read(layout.virtio_address(number), 4) for number in range(len(devices))
+            machine.board.mmio.read(layout.virtio_address(number), 4)
+            for number in range(len(devices))
         ] == [int.from_bytes(b"virt", "little")] * len(devices)
     assert len(set(layout.VIRTIO_IRQS)) == len(layout.VIRTIO_IRQS)
 

@@ -12,9 +12,10 @@ from ringlet.compare.ways.base import CommandWay, size
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
 from ringlet.linux.command import judge
+from ringlet.machine.assemble import DEFAULT_MEMORY
 from ringlet.machine.config import Disk, MachineConfig
 from ringlet.machine.guests import FOLDER
-from ringlet.machine.machine import DEFAULT_MEMORY, Machine
+from ringlet.machine.machine import Machine
 
 IMAGE = os.path.join(FOLDER, "work.elf")
 
