@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringlet.board import layout
-from ringlet.boot import Entry, load, open_image
+from ringlet.boot import Entry, open_image, open_kernel
 from ringlet.boot.linux import command_line
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.kvm.memory import GuestMemory
@@ -56,15 +56,8 @@ def boot(
 ) -> Entry:
     opened = [(open_image(data), arguments) for data, arguments in modules]
     try:
-        with open_image(bytes(image)) as kernel:
-            return load(
-                kernel,
-                memory,
-                protocol="linux",
-                command_line=line,
-                modules=opened,
-                decompress=decompress,
-            )
+        with open_kernel(bytes(image), "linux") as kernel:
+            return kernel.load(memory, command_line=line, modules=opened, decompress=decompress)
     finally:
         for module, _ in opened:
             module.close()
@@ -323,10 +316,10 @@ def test_nothing_stays_open(no_leak: None, tmp_path: Path) -> None:
     for image in (bzimage(), bzimage(b"\x89LZO" + bytes(100)), bzimage(payload("gzip", b"x"))):
         path.write_bytes(image)
         for _ in range(2):  # the second time from the cache
-            with guest_memory(MEMORY) as memory, open_image(path) as kernel:
-                load(kernel, memory)
+            with guest_memory(MEMORY) as memory, open_kernel(path) as kernel:
+                kernel.load(memory)
                 with pytest.raises(ConfigError):
-                    load(kernel, memory, command_line=b"x" * 4096)
+                    kernel.load(memory, command_line=b"x" * 4096)
 
 
 # Property tests: a bzImage with one or more things wrong with it.

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringlet.board import layout
-from ringlet.boot import Entry, Image, open_image
-from ringlet.boot.multiboot import Header, find_header, load
+from ringlet.boot import Entry, Image, open_image, open_kernel
+from ringlet.boot.multiboot import Header, find_header
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.kvm.memory import GuestMemory
 
@@ -28,8 +28,8 @@ def boot(
     command_line: bytes = b"",
     modules: Sequence[tuple[Image, bytes]] = (),
 ) -> Entry:
-    with open_image(bytes(image)) as opened:
-        return load(opened, memory, command_line, modules)
+    with open_kernel(bytes(image), "multiboot") as kernel:
+        return kernel.load(memory, command_line=command_line, modules=modules)
 
 
 def refused(
@@ -228,8 +228,9 @@ def test_the_elf_of_a_real_linker_with_the_layout_of_an_upper_half_kernel_boots(
         ],
         check=True,
     )
-    with open_image(kernel) as image, guest_memory(4 << 20) as memory:
-        entry = load(image, memory, b"", [])
+    with open_kernel(kernel) as opened, guest_memory(4 << 20) as memory:
+        assert opened.protocol == "multiboot"
+        entry = opened.load(memory)
         assert entry.registers.rip == 0x10000D
         assert memory.read(0x10000C, 2) == b"\x90\xf4"
         assert memory.read(0x101000, 5) == b"data\0"

@@ -67,8 +67,6 @@ UARTS = (
     (layout.COM2_PORT, layout.COM2_IRQ),
     (layout.COM3_PORT, layout.COM3_IRQ),
 )
-DEFAULT_MEMORY = 64 * layout.MIB
-LINUX_MEMORY = 256 * layout.MIB
 
 
 class Timings:
@@ -130,14 +128,12 @@ class Machine(Closing):
 
     def _open(self, stack: ExitStack, virtio: "Sequence[VirtioDevice]", output_fd: int) -> None:
         config = self.config
-        image = stack.enter_context(_open_image(config.image))
+        kernel = stack.enter_context(_open_kernel(config))
         modules = [
             (stack.enter_context(boot.open_image(source)), os.fsencode(arguments))
             for source, arguments in _modules(config)
         ]
-        protocol = config.protocol or boot.detect(image)
-        is_linux = protocol == "linux" or (protocol == "pvh" and boot.detect(image) == "linux")
-        pit = is_linux or protocol == "multiboot" if config.pit is None else config.pit
+        pit = kernel.expects_pit if config.pit is None else config.pit
         in_kernel = layout.IN_KERNEL_PORTS + layout.PIT_PORTS * pit
         self.ports = PortBus(self.unclaimed, in_kernel)
         self.control = RunControl()
@@ -148,23 +144,22 @@ class Machine(Closing):
             if target is not None:
                 line = SerialLine(target, self.control, output_fd=output_fd)
                 self.lines.append(stack.enter_context(line))
-        if is_linux:
+        if kernel.is_linux:
             from ringlet.host.console_log import ConsoleLog
 
             self.console_log = ConsoleLog(console.transmit)
             console.transmit = self.console_log.transmit
             console.transmit_polled = self.console_log.gather
 
-        memory = config.memory or (LINUX_MEMORY if is_linux else DEFAULT_MEMORY)
-        self.memory = _memory(memory)
+        self.memory = _memory(config.memory or kernel.usual_memory)
         stack.callback(self.memory.close)
         with System() as system:
-            if is_linux and not config.force:
+            if kernel.is_linux and not config.force:
                 from ringlet.machine.probe import require_linux
 
-                require_linux(system, image.name)
+                require_linux(system, kernel.name)
             self._make_vm(stack, system, pit=pit)
-            coalesce = is_linux and config.cpus == 1
+            coalesce = kernel.is_linux and config.cpus == 1
             self._coalesces = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
         self._add_devices()
         command_line = config.cmdline
@@ -175,17 +170,14 @@ class Machine(Closing):
             slots.fill(config.disks, virtio)
             self.virtio = slots.transports
             self._acpi_devices += slots.acpi_devices
-            # Linux finds its devices by ACPI, and a flat image takes no words.
-            if not is_linux and protocol != "flat":
+            if kernel.device_words:
                 command_line = " ".join([config.cmdline, *slots.words]).strip()
-        if protocol != "flat":
+        if kernel.acpi_tables:
             write_tables(self.memory, cpus=config.cpus, devices=self._acpi_devices)
         self.timings.vm_created = time.monotonic_ns()
 
-        entry = boot.load(
-            image,
+        entry = kernel.load(
             self.memory,
-            protocol=protocol,
             command_line=os.fsencode(command_line),
             modules=modules,
             load_address=config.load_address,
@@ -473,8 +465,10 @@ class Machine(Closing):
         self._stack.close()
 
 
-def _open_image(image: str | os.PathLike[str] | bytes) -> boot.Image:
-    return boot.open_image(image if isinstance(image, bytes) else find_image(os.fspath(image)))
+def _open_kernel(config: MachineConfig) -> boot.Kernel:
+    image = config.image
+    source = image if isinstance(image, bytes) else find_image(os.fspath(image))
+    return boot.open_kernel(source, config.protocol)
 
 
 def _modules(config: MachineConfig) -> list[tuple[str | os.PathLike[str] | bytes, str]]:
