@@ -88,6 +88,11 @@ class Elf:
         self.segments = segments  # PT_LOAD that take up memory, in the order of their addresses
         self.notes = notes  # PT_NOTE
 
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """The first address of each segment, and one past its last."""
+        return [(segment.address, segment.end) for segment in self.segments]
+
 
 def inconsistent(image: Image, what: str) -> ImageError:
     """The error for an ELF whose headers contradict themselves or the file."""
@@ -222,12 +227,6 @@ def check_segments(image: Image, elf: Elf, memory: GuestMemory, entry: int) -> N
                 image, f"the segments at {before.address:#x} and {segment.address:#x} overlap"
             )
         before = segment
-        if segment.address < layout.BOOT_DATA_END and segment.end > layout.BOOT_DATA:
-            raise ImageError(
-                f"{image.name}: its segment at {segment.address:#x} to {segment.end:#x} lies over "
-                f"the boot data, {layout.BOOT_DATA:#x} to {layout.BOOT_DATA_END:#x}",
-                f"link it to {layout.HIGH_MEMORY:#x} or higher",
-            )
         if segment.end > layout.MMIO_HOLE and not _in_memory(memory, segment):
             raise ImageError(
                 f"{image.name}: its segment at {segment.address:#x}, "

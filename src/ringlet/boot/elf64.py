@@ -9,12 +9,13 @@ The contract, at the ELF's entry point (e_entry, taken as a physical address):
 - CS is selector 8 of a GDT in guest memory, the data segments and SS are selector 16.
 - IDTR and TR hold nothing of use. CR0 is PE, ET, PG; CR4 PAE; EFER LME, LMA. What else the
   guest wants (SSE, NX, write protection), it turns on.
-- Tables, GDT and start info lie where board/layout.py draws them, in memory that the memory map
-  calls RAM; they are the guest's.
+- Stack, tables, GDT and start info lie where board/layout.py draws them, or further up where the
+  kernel itself lies there. The memory map calls that memory RAM; it is the guest's.
 """
 
 from ringlet.board.layout import STACK_TOP, START_INFO
 from ringlet.boot import elf, long_mode
+from ringlet.boot.boot_data import place_boot_data
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image
 from ringlet.boot.kernel import Given, Kernel
@@ -52,7 +53,10 @@ class Elf64Kernel(Kernel):
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
         image, executable = self._image, self._executable
         elf.check_segments(image, executable, memory, executable.entry)
-        write_start_info(memory, executable.segments, given.command_line, given.modules)
-        special = long_mode.prepare(memory, _CODE)
+        places = executable.places
+        offset = place_boot_data(memory, places)
+        write_start_info(memory, places, given.command_line, given.modules, offset)
+        special = long_mode.prepare(memory, _CODE, offset)
         elf.load_segments(image, executable, memory)
-        return Entry(Registers(rdi=START_INFO, rsp=STACK_TOP - 8, rip=executable.entry), special)
+        stack = STACK_TOP + offset - 8
+        return Entry(Registers(rdi=START_INFO + offset, rsp=stack, rip=executable.entry), special)

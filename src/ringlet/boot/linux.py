@@ -80,8 +80,7 @@ class VmlinuxKernel(LinuxKernel):
         self.check_segments(memory)
         line = command_line(given.command_line)
         _check_command_line(line, _COMMAND_LINE_SIZE)
-        places = [(segment.address, segment.end) for segment in self._executable.segments]
-        initrd = _load_initrd(memory, given.modules, places, MMIO_HOLE)
+        initrd = _load_initrd(memory, given.modules, self._executable.places, MMIO_HOLE)
         write_zero_page(memory, setup_header(), line, initrd)
         return self.enter(memory)
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ringlet.board.layout import START_INFO
 from ringlet.boot import elf
+from ringlet.boot.boot_data import place_boot_data
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image
 from ringlet.boot.kernel import Given, Kernel
@@ -115,9 +116,10 @@ class MultibootKernel(Kernel):
         image, executable = self._image, self._executable
         elf.check_segments(image, executable, memory, executable.entry)
         kernel = (image, given.command_line)
-        write_multiboot_info(memory, executable.segments, kernel, given.modules)
+        offset = place_boot_data(memory, executable.places)
+        write_multiboot_info(memory, executable.places, kernel, given.modules, offset)
         elf.load_segments(image, executable, memory)
-        registers = Registers(rax=_LOADER_MAGIC, rbx=START_INFO, rip=executable.entry)
+        registers = Registers(rax=_LOADER_MAGIC, rbx=START_INFO + offset, rip=executable.entry)
         return Entry(registers, PROTECTED_MODE)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ringlet.board.layout import START_INFO
 from ringlet.boot import elf
+from ringlet.boot.boot_data import place_boot_data
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image
 from ringlet.boot.kernel import Given, Kernel
@@ -63,6 +64,8 @@ class PvhKernel(Kernel):
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
         image, executable = self._image, self._executable
         elf.check_segments(image, executable, memory, self._entry)
-        write_start_info(memory, executable.segments, given.command_line, given.modules)
+        places = executable.places
+        offset = place_boot_data(memory, places)
+        write_start_info(memory, places, given.command_line, given.modules, offset)
         elf.load_segments(image, executable, memory)
-        return Entry(Registers(rbx=START_INFO, rip=self._entry), PROTECTED_MODE)
+        return Entry(Registers(rbx=START_INFO + offset, rip=self._entry), PROTECTED_MODE)
