@@ -36,6 +36,9 @@ Guest-physical memory, not to scale:
                          | stack at entry, downwards |
     0x0000_0000          +---------------------------+
 
+All from 0 to 0xf000 is the boot data. Where an ELF or Multiboot kernel itself lies there, the boot
+data is moved up as a whole (boot/boot_data.py).
+
 Ports and interrupt lines are those of the PC (IBM PC AT Technical Reference), and QEMU's for
 the exit port.
 """

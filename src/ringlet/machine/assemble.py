@@ -37,8 +37,6 @@ UARTS = (
     (layout.COM2_PORT, layout.COM2_IRQ),
     (layout.COM3_PORT, layout.COM3_IRQ),
 )
-DEFAULT_MEMORY = 64 * layout.MIB
-LINUX_MEMORY = 256 * layout.MIB
 
 
 def open_lines(
@@ -52,31 +50,28 @@ def open_lines(
 def assemble(
     stack: ExitStack,
     config: MachineConfig,
+    kernel: boot.Kernel,
     *,
-    name: str,
-    is_linux: bool,
-    pit: bool,
     vm: Vm | None,
     control: RunControl,
     lines: Sequence[SerialLine],
     virtio: "Sequence[VirtioDevice]",
     end: Callable[[End], None],
 ) -> "tuple[Board, list[VirtioMmio]]":
-    """Makes the board with all its devices, and the virtio devices among them.
+    """Makes the board that `kernel` expects, with all its devices, and the virtio ones among them.
 
     What is made is closed by `stack`. Of `control`, vCPUs are kicked and errors of devices told to
     it; a device that ends the run calls `end`.
     """
-    memory = stack.enter_context(
-        _memory(config.memory or (LINUX_MEMORY if is_linux else DEFAULT_MEMORY))
-    )
+    memory = stack.enter_context(_memory(config.memory or kernel.usual_memory))
+    pit = kernel.expects_pit if config.pit is None else config.pit
     with System() as system:
-        if is_linux and not config.force:
+        if kernel.is_linux and not config.force:
             from ringlet.machine.probe import require_linux
 
-            require_linux(system, name)
+            require_linux(system, kernel.name)
         vm = _fill_vm(stack, vm, system, memory, cpus=config.cpus, pit=pit)
-        coalesce = is_linux and config.cpus == 1
+        coalesce = kernel.is_linux and config.cpus == 1
         coalesce = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
     for vcpu in vm.vcpus:
         control.attach(vcpu)
@@ -94,25 +89,19 @@ def assemble(
 def boot_on(
     board: Board,
     config: MachineConfig,
-    image: boot.Image,
+    kernel: boot.Kernel,
     modules: Sequence[tuple[boot.Image, bytes]],
-    *,
-    protocol: str,
-    is_linux: bool,
 ) -> None:
     """Puts the kernel, and what it is told of the board, into memory; sets the first vCPU to it."""
-    words = [placed.word for placed in board.devices if placed.word]
     command_line = config.cmdline
-    # Linux finds its devices by ACPI, and a flat image takes no words.
-    if not is_linux and protocol != "flat":
-        command_line = " ".join([config.cmdline, *words]).strip() if words else config.cmdline
-    if protocol != "flat":
+    words = [placed.word for placed in board.devices if placed.word]
+    if words and kernel.device_words:
+        command_line = " ".join([command_line, *words]).strip()
+    if kernel.acpi_tables:
         acpi_devices = [placed.acpi for placed in board.devices if placed.acpi is not None]
         write_tables(board.memory, cpus=config.cpus, devices=acpi_devices)
-    entry = boot.load(
-        image,
+    entry = kernel.load(
         board.memory,
-        protocol=protocol,
         command_line=os.fsencode(command_line),
         modules=modules,
         load_address=config.load_address,

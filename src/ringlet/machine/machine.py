@@ -110,18 +110,15 @@ class Machine(Closing):
         config = self.config
         if vm is not None:
             stack.callback(vm.close)
-        image = stack.enter_context(_open_image(config.image))
+        kernel = stack.enter_context(_open_kernel(config))
         modules = [
             (stack.enter_context(boot.open_image(source)), os.fsencode(arguments))
             for source, arguments in _modules(config)
         ]
-        protocol = config.protocol or boot.detect(image)
-        is_linux = protocol == "linux" or (protocol == "pvh" and boot.detect(image) == "linux")
-        pit = is_linux or protocol == "multiboot" if config.pit is None else config.pit
         self.control = RunControl()
         stack.callback(self.control.close)
         self.lines = open_lines(stack, config, self.control, output_fd)
-        if is_linux:
+        if kernel.is_linux:
             from ringlet.host.console_log import ConsoleLog
 
             console = self.lines[0]
@@ -131,9 +128,7 @@ class Machine(Closing):
         self.board, self.virtio = assemble(
             stack,
             config,
-            name=image.name,
-            is_linux=is_linux,
-            pit=pit,
+            kernel,
             vm=vm,
             control=self.control,
             lines=self.lines,
@@ -143,7 +138,7 @@ class Machine(Closing):
         self.memory, self.vm = self.board.memory, self.board.vm
         self.unclaimed = self.board.unclaimed
         self.timings.vm_created = time.monotonic_ns()
-        boot_on(self.board, config, image, modules, protocol=protocol, is_linux=is_linux)
+        boot_on(self.board, config, kernel, modules)
         self.timings.image_loaded = time.monotonic_ns()
 
     def _end(self, end: End) -> None:
@@ -375,8 +370,10 @@ class Machine(Closing):
         self._stack.close()
 
 
-def _open_image(image: str | os.PathLike[str] | bytes) -> boot.Image:
-    return boot.open_image(image if isinstance(image, bytes) else find_image(os.fspath(image)))
+def _open_kernel(config: MachineConfig) -> boot.Kernel:
+    image = config.image
+    source = image if isinstance(image, bytes) else find_image(os.fspath(image))
+    return boot.open_kernel(source, config.protocol)
 
 
 def _modules(config: MachineConfig) -> list[tuple[str | os.PathLike[str] | bytes, str]]:

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 
+from ringlet.boot import DEFAULT_MEMORY
 from ringlet.closing import Closing
 from ringlet.compare.instances import Streams
 from ringlet.compare.lab import ringlet_command
@@ -12,7 +13,6 @@ from ringlet.compare.ways.base import CommandWay, size
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
 from ringlet.linux.command import judge
-from ringlet.machine.assemble import DEFAULT_MEMORY
 from ringlet.machine.config import Disk, MachineConfig
 from ringlet.machine.guests import FOLDER
 from ringlet.machine.machine import Machine
