@@ -31,6 +31,11 @@ class Chain:
         self.readable = readable
         self.writable = writable
 
+    def release(self) -> None:
+        """Who keeps the chain has no guest memory by it any more: its views raise."""
+        for view in (*self.readable, *self.writable):
+            view.release()
+
 
 class Virtqueue:
     """A virtqueue of at most `max_size` entries, off until `enable`.
@@ -85,13 +90,12 @@ class Virtqueue:
     def disable(self) -> None:
         """Forgets the rings and the chains: guest memory isn't touched any more.
 
-        Nobody may be in `pop`, nor use a chain. A view of a chain that was kept raises from now on.
+        Nobody may be in `pop`, nor use a chain.
         """
         self.ready = False
         self._views = []
         for chain in self._taken:
-            for view in (*chain.readable, *chain.writable):
-                view.release()
+            chain.release()
         self._taken.clear()
 
     def pop(self) -> Chain | None:

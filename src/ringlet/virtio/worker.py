@@ -112,7 +112,7 @@ class Worker:
             if self._stopping or not self.serving or not queue.claim(chain):
                 return False
             self._waiting += 1
-        self._guard(self._finish, queue, chain, fill)
+        self._guard(self._finish_kept, queue, chain, fill)
         with self._turn:
             self._waiting -= 1
             self._quiet.notify_all()
@@ -221,3 +221,7 @@ class Worker:
         written = work()
         queue.push(chain, written)
         self._publish(queue)
+
+    def _finish_kept(self, queue: Virtqueue, chain: Chain, fill: Callable[[], int]) -> None:
+        self._finish(queue, chain, fill)
+        chain.release()
