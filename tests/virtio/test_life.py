@@ -1,14 +1,14 @@
 """The life of a virtio device, and chains that it keeps until something comes."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 
 import pytest
 
 from ringlet.kvm.memory import GuestMemory, anonymous
 from ringlet.virtio import mmio
-from ringlet.virtio.device import KEPT, Kept, VirtioDevice
+from ringlet.virtio.device import KEPT, DeviceQueue, Kept, VirtioDevice
 from ringlet.virtio.mmio import VirtioMmio
 from ringlet.virtio.queue import Chain, DriverError
 
@@ -128,6 +128,18 @@ def test_one_that_never_started_is_closed_and_not_stopped() -> None:
     with rig(device, serving=False):
         pass
     assert device.life == ["close"]
+
+
+def test_one_that_refuses_its_queues_leaves_nothing_open() -> None:
+    class Refusing(Line):
+        def attach(self, queues: Sequence[DeviceQueue]) -> None:
+            raise ZeroDivisionError
+
+    with (
+        GuestMemory([anonymous(0, MEMORY)]) as memory,
+        pytest.raises(ZeroDivisionError),
+    ):
+        VirtioMmio(Refusing(), memory, lambda error: None)
 
 
 # Chains that are kept.

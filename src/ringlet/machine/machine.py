@@ -7,6 +7,7 @@ Making one resolves and opens all that its configuration names; after that no pa
 at. `run` runs it on the caller's thread, `start` on a thread of its own.
 """
 
+import errno
 import os
 import time
 from contextlib import ExitStack
@@ -96,9 +97,14 @@ class Machine(Closing):
         self._thread: Thread | None = None
         self._runners: set[int] = set()  # the threads that run vCPUs
         self._stack = ExitStack()
-        with ExitStack() as stack:
-            self._open(stack, virtio, output_fd, vm)
-            self._stack = stack.pop_all()
+        try:
+            with ExitStack() as stack:
+                self._open(stack, virtio, output_fd, vm)
+                self._stack = stack.pop_all()
+        except (OSError, RingletError) as error:
+            if (refusal := _system_refusal(error)) is not None:
+                raise refusal from error
+            raise
 
     def _open(
         self,
@@ -368,6 +374,21 @@ class Machine(Closing):
         elif self._running:
             self.control.wait()
         self._stack.close()
+
+
+def _system_refusal(error: OSError | RingletError) -> RingletError | None:
+    """What an `error` of the system means; None for one that says so itself."""
+    for cause in (error, error.__cause__):
+        if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return RingletError(
+                "there are too few file descriptors for the machine", "allow more: `ulimit -n 4096`"
+            )
+    if isinstance(error, RingletError):
+        return None
+    return RingletError(
+        f"the machine can't be opened: {error.strerror or error}",
+        "look at `ulimit -n`, memory and disk space",
+    )
 
 
 def _open_kernel(config: MachineConfig) -> boot.Kernel:

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 from ringlet.closing import Closing
+from ringlet.host.descriptor import close_all, eventfds
 from ringlet.kvm.memory import GuestMemory
 from ringlet.virtio.device import (
     TRANSPORT_FEATURES,
@@ -94,8 +95,7 @@ class VirtioMmio(Closing):
         self, device: VirtioDevice, memory: GuestMemory, on_error: Callable[[BaseException], None]
     ) -> None:
         self.device = device
-        self.notify_fd = os.eventfd(0, os.EFD_CLOEXEC)
-        self.interrupt_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self.notify_fd, self.interrupt_fd = eventfds(0, 0)
         self._queues = [Virtqueue(memory, size) for size in device.queue_sizes]
         self._worker = Worker(
             device,
@@ -108,7 +108,11 @@ class VirtioMmio(Closing):
         self._life = Lock()  # over these two, and the device's life
         self._alive = False  # started, and not stopped
         self._pauses = 0
-        device.attach([CompletingQueue(self._worker, queue) for queue in self._queues])
+        try:
+            device.attach([CompletingQueue(self._worker, queue) for queue in self._queues])
+        except BaseException:
+            close_all((self.notify_fd, self.interrupt_fd))
+            raise
         self._features = device.features | TRANSPORT_FEATURES
         self._space = (0, device.config)  # generation and contents: replaced together
         self._space_lock = Lock()
