@@ -1,6 +1,6 @@
 import pytest
 
-from ringlet.boot import open_image
+from ringlet.boot import open_image, open_kernel
 from ringlet.boot.bzimage import BzImage, parse
 from ringlet.errors import ImageError
 
@@ -9,9 +9,11 @@ from .bzimage_builder import (
     INIT_SIZE,
     LOAD_ADDRESS,
     OFFSET,
+    PAYLOAD,
     bzimage,
     payload,
 )
+from .guest import guest_memory
 
 
 def parsed(data: bytes | bytearray) -> BzImage:
@@ -91,8 +93,25 @@ def test_what_can_not_be_is_refused(fields: dict[str, int], message: str) -> Non
     refused(bzimage(**fields), message)
 
 
+@pytest.mark.parametrize("missing", [1, 8, 15])
+def test_a_code_that_ends_in_its_last_paragraph_is_padded_with_zeros(missing: int) -> None:
+    compressed = payload("gzip")
+    size = PAYLOAD + len(compressed)
+    padding = bytes(-(size + missing) % 16)
+    image = bzimage(compressed + padding, syssize=(size + len(padding) + missing) // 16)
+    image = image[: OFFSET + size + len(padding)]
+    assert len(image) % 16 == 16 - missing
+    assert parsed(image).size == len(image) - OFFSET
+    with open_kernel(bytes(image)) as kernel, guest_memory(8 << 20) as memory:
+        kernel.load(memory, decompress=False)
+        assert memory.read(LOAD_ADDRESS, len(image) + 64 - OFFSET) == image[OFFSET:] + bytes(64)
+    refused(bzimage(syssize=(len(bzimage()) - OFFSET) // 16 + 1), "is cut short")  # by 16
+
+
 def test_every_truncation_is_refused() -> None:
-    image = bzimage()
+    image = bzimage()[: OFFSET + PAYLOAD + len(payload("gzip"))]  # without what may be missing
     for size in range(1, len(image)):
-        refused(image[:size], "is cut short" if size >= 0x206 else "is not a Linux kernel")
+        refused(
+            image[:size], "is cut short|its payload" if size >= 0x206 else "is not a Linux kernel"
+        )
     assert parsed(image)

@@ -84,6 +84,8 @@ def parse(image: Image) -> BzImage:
         )
     offset = ((sectors or _DEFAULT_SETUP_SECTORS) + 1) * _SECTOR
     size = paragraphs * _PARAGRAPH
+    if 0 < offset + size - image.size < _PARAGRAPH:  # rounded up: what is missing is zero
+        size = image.size - offset
     header_end = _JUMP_END + head[_JUMP]
     end = address + init_size
     for holds, what in (
