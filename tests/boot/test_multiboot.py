@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringlet import Machine, MachineConfig
 from ringlet.board import layout
 from ringlet.boot import Entry, Image, open_image, open_kernel
 from ringlet.boot.multiboot import Header, find_header
@@ -175,6 +176,60 @@ def test_a_64_bit_elf_is_refused_without_address_fields_and_taken_with_them() ->
         assert boot(image, memory).registers.rip == 0x100000 + at + 32
         assert memory.read(0x100000, len(image)) == image
         assert not written_outside(memory, [BOOT_DATA, (0x100000, len(image))])
+
+
+def test_a_position_independent_elf_goes_where_its_program_headers_say() -> None:
+    image = bytes(build(32, [CODE, Part(0x200000, b"data")], entry=0x100010, kind=3))
+    with guest_memory(4 << 20) as memory, open_kernel(image) as kernel:
+        assert kernel.protocol == "multiboot"
+        assert kernel.load(memory).registers.rip == 0x100010
+        assert memory.read(0x200000, 4) == b"data"
+    low = CODE._replace(address=0)
+    refused(build(32, [low], entry=0x10, kind=3), "is a shared object or a position-independent")
+    refused(build(64, [CODE], kind=3), "is a 64-bit ELF")
+
+
+@pytest.mark.needs_gcc
+@pytest.mark.needs_kvm
+def test_a_position_independent_kernel_of_a_real_linker_runs(tmp_path: Path) -> None:
+    source, script, kernel = (tmp_path / name for name in ("k.S", "k.ld", "kernel"))
+    source.write_text(
+        """
+        .section .multiboot, "a"
+        .long 0x1badb002, 0, -0x1badb002
+        .text
+        .globl _start
+        _start: cmp $0x2badb002, %eax
+        jne 2f
+        mov $0x9000, %esp
+        call 1f
+        1: pop %ebx
+        mov status - 1b(%ebx), %al
+        out %al, $0xf4
+        2: hlt
+        .data
+        .globl status
+        .hidden status
+        status: .byte 42
+        """
+    )
+    script.write_text(
+        """
+        ENTRY(_start)
+        SECTIONS {
+            . = 0x10000 + SIZEOF_HEADERS;
+            .multiboot : { *(.multiboot) }
+            .text : { *(.text) }
+            .data : { *(.data) }
+        }
+        """
+    )
+    flags = ("-m32", "-nostdlib", "-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-Bsymbolic")
+    subprocess.run(["gcc", *flags, "-T", script, "-o", kernel, source], check=True)
+    assert header_fields(32)["e_type"].get(kernel.read_bytes()) == 3
+    with Machine(MachineConfig(image=kernel, serial="none", timeout=30)) as machine:
+        result = machine.run()
+    assert (result.reason, result.status) == ("exit-port", 42)
 
 
 def test_what_is_neither_an_elf_nor_has_address_fields_is_refused() -> None:

@@ -88,7 +88,9 @@ def _has(head: bytes, offset: int, magic: bytes) -> bool:
 
 
 def _detect_elf(image: Image) -> Kernel:
-    executable = elf.parse(image)
+    executable = elf.parse(image, dynamic=True)
+    if executable.is_dynamic:
+        return _detect_dynamic(image, executable)
     notes = list(elf.notes(image, executable))
     if elf.is_linux(executable, notes):
         from ringlet.boot import linux
@@ -111,6 +113,15 @@ def _detect_elf(image: Image) -> Kernel:
         f"{image.name} is a 32-bit ELF with no PVH note and no Multiboot header",
         "give it a PVH note (XEN_ELFNOTE_PHYS32_ENTRY), or build it as a 64-bit ELF",
     )
+
+
+def _detect_dynamic(image: Image, executable: elf.Elf) -> Kernel:
+    from ringlet.boot import multiboot
+
+    header = multiboot.find_header(image)
+    if header is None:
+        raise elf.position_independent(image)
+    return multiboot.MultibootKernel(image, header, executable)
 
 
 def _unknown(image: Image, head: bytes) -> ImageError:

@@ -78,11 +78,18 @@ class ProgramHeader:
 class Elf:
     """What a loader needs of an executable's headers."""
 
-    __slots__ = ("bits", "entry", "notes", "segments")
+    __slots__ = ("bits", "entry", "is_dynamic", "notes", "segments")
 
     def __init__(
-        self, bits: int, entry: int, segments: list[ProgramHeader], notes: list[ProgramHeader]
+        self,
+        bits: int,
+        entry: int,
+        segments: list[ProgramHeader],
+        notes: list[ProgramHeader],
+        *,
+        is_dynamic: bool = False,
     ) -> None:
+        self.is_dynamic = is_dynamic  # of type ET_DYN
         self.bits = bits
         self.entry = entry
         self.segments = segments  # PT_LOAD that take up memory, in the order of their addresses
@@ -102,8 +109,8 @@ def inconsistent(image: Image, what: str) -> ImageError:
     )
 
 
-def parse(image: Image) -> Elf:
-    """Read the headers of an ELF executable for x86.
+def parse(image: Image, *, dynamic: bool = False) -> Elf:
+    """Read the headers of an ELF executable for x86; with `dynamic`, also of one of type ET_DYN.
 
     Raises `ImageError` for anything else, with what it is. The segments are not judged yet.
     """
@@ -127,23 +134,28 @@ def parse(image: Image) -> Elf:
     header = _HEADER[bits]
     image.require(0, header.size)
     kind, _, _, entry, table, _, _, _, entry_size, count, _, _, _ = header.unpack_from(ident)
-    if kind != _ET_EXEC:
+    if kind != _ET_EXEC and not (kind == _ET_DYN and dynamic):
         raise _not_executable(image, kind)
     segments, notes = _program_headers(image, bits, table, entry_size, count)
-    return Elf(bits, entry, segments, notes)
+    return Elf(bits, entry, segments, notes, is_dynamic=kind == _ET_DYN)
 
 
 def _not_executable(image: Image, kind: int) -> ImageError:
     if kind == _ET_REL:
         return ImageError(f"{image.name} is an object file, not linked yet", "link it with ld")
     if kind == _ET_DYN:
-        return ImageError(
-            f"{image.name} is a shared object or a position-independent executable",
-            "link it to fixed addresses: -static -no-pie",
-        )
+        return position_independent(image)
     if kind == _ET_CORE:
         return ImageError(f"{image.name} is a core dump", "name the kernel that left it")
     return inconsistent(image, f"its type is {kind}")
+
+
+def position_independent(image: Image) -> ImageError:
+    """The error for an ELF that has no addresses of its own."""
+    return ImageError(
+        f"{image.name} is a shared object or a position-independent executable",
+        "link it to fixed addresses: -static -no-pie",
+    )
 
 
 def _program_headers(

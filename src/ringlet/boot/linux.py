@@ -1,7 +1,8 @@
-"""Linux by its own boot protocol, entered in 64-bit mode: a bzImage, or a vmlinux.
+"""Linux by its own boot protocol, entered in 64-bit mode if it can be: a bzImage, or a vmlinux.
 
-Source: Linux, Documentation/arch/x86/boot.rst ("64-bit Boot Protocol"); for a vmlinux, of which
-that doesn't speak, arch/x86/kernel/head_64.S (startup_64): the same, at the ELF's entry point.
+Source: Linux, Documentation/arch/x86/boot.rst ("32-bit Boot Protocol", "64-bit Boot Protocol"); for
+a vmlinux, of which that doesn't speak, arch/x86/kernel/head_64.S (startup_64): the same as for 64
+bits, at the ELF's entry point.
 
 A bzImage decompresses itself in the guest, or ringlet does it on the host and enters the
 vmlinux in it. The kernel then lies where it was linked to: it is its own decompressor that
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 
 from ringlet.board.layout import HIGH_MEMORY, MIB, MMIO_HOLE, ZERO_PAGE
-from ringlet.boot import bzimage, elf, elf64, long_mode, payload_cache
+from ringlet.boot import bzimage, elf, elf64, long_mode, payload_cache, protected_mode
 from ringlet.boot.command_lines import command_line_addresses
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image, require_memory
@@ -124,11 +125,16 @@ class BzImageKernel(LinuxKernel):
             if vmlinux:
                 return vmlinux.enter(memory)
         image.load(memory, bz.offset, bz.load_address, bz.size)
-        return _enter(memory, bz.entry)
+        return _enter(memory, bz.entry, bz.bits)
 
     def _decompressed(self, memory: GuestMemory) -> VmlinuxKernel:
         """The vmlinux in it, already judged. Raises `ImageError` alone, to let the guest try."""
         bz = self._header
+        if bz.bits != 64:
+            raise ImageError(
+                f"{self.name} is a kernel for 32 bits, which decompresses itself",
+                "let the guest decompress it",
+            )
 
         def judge(image: Image) -> None:
             vmlinux = VmlinuxKernel(image, elf.parse(image))
@@ -167,6 +173,7 @@ def _load_initrd(
     return address, image.size
 
 
-def _enter(memory: GuestMemory, entry: int) -> Entry:
-    special = long_mode.prepare(memory, _CODE)
+def _enter(memory: GuestMemory, entry: int, bits: int = 64) -> Entry:
+    mode = long_mode if bits == 64 else protected_mode
+    special = mode.prepare(memory, _CODE)
     return Entry(Registers(rsi=ZERO_PAGE, rip=entry), special)

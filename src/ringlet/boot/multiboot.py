@@ -6,7 +6,8 @@ of its Multiboot information. It brings its own stack, GDT and IDT.
 
 Where the header has address fields, they say what goes where, whatever the file is besides.
 Without them the file is a 32-bit ELF: the specification knows no other, and QEMU takes no other
-(GRUB 2 does).
+(GRUB 2 does). It may be of type ET_DYN, and goes where its program headers say all the same:
+memtest86+ 5 is such a kernel, and relocates itself.
 """
 
 from struct import Struct
@@ -110,7 +111,7 @@ class MultibootKernel(Kernel):
         if header.addresses:
             self._executable = _from_addresses(image, header.offset, header.addresses)
         else:
-            self._executable = _from_elf(image, executable or elf.parse(image))
+            self._executable = _from_elf(image, executable or elf.parse(image, dynamic=True))
 
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
         image, executable = self._image, self._executable
@@ -164,6 +165,8 @@ def _from_elf(image: Image, executable: elf.Elf) -> elf.Elf:
             f"{image.name} is a 64-bit ELF; Multiboot takes one only by address fields",
             "make a 32-bit ELF of it: objcopy -O elf32-i386",
         )
+    if executable.is_dynamic and any(segment.address == 0 for segment in executable.segments):
+        raise elf.position_independent(image)
     # The specification doesn't say whether the entry point is a physical address. It is taken as
     # GRUB takes it, on which kernels linked to the upper half rely.
     entry = executable.entry
