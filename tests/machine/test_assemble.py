@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from ringlet import Machine, MachineConfig
+from ringlet import Machine, MachineConfig, RingletError
 from ringlet.board import layout
 from ringlet.board.board import Placed
+from ringlet.kvm.ahead import make_vm
 
 from ..machine_code import OUT_DX_AL, exit_with, machine
 
@@ -135,3 +136,27 @@ def test_the_list_is_a_copy() -> None:
     with machine(exit_with(0)) as made:
         made.devices.clear()
         assert made.devices
+
+
+@pytest.mark.parametrize("pit", [False, True])
+def test_a_vm_that_was_made_ahead_is_the_machines_and_closed_with_it(pit: bool) -> None:
+    vm = make_vm()
+    assert vm is not None
+    with Machine(MachineConfig(image="hello", serial="none", pit=pit), vm=vm) as made:
+        assert made.vm is vm
+        assert made.run().status == 0
+    assert vm.fd == -1
+
+
+@pytest.mark.parametrize(
+    "options", [{"image": "/absent"}, {"cpus": 1000}, {"disks": ["/absent"]}, {"memory": 4096}]
+)
+def test_a_vm_that_was_made_ahead_is_closed_where_the_machine_cannot_be_opened(
+    options: dict[str, Any],
+) -> None:
+    vm = make_vm()
+    config = MachineConfig(**{"image": "hello", "serial": "none"} | options)
+    with pytest.raises(RingletError):
+        Machine(config, vm=vm)
+    assert vm is not None
+    assert vm.fd == -1

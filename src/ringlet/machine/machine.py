@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ringlet.host.console_log import ConsoleLog
     from ringlet.kvm.vm import Vm
     from ringlet.machine.crash import Crash
+    from ringlet.machine.serial_line import SerialLine
     from ringlet.virtio.device import VirtioDevice
 
 
@@ -117,20 +118,12 @@ class Machine(Closing):
         if vm is not None:
             stack.callback(vm.close)
         kernel = stack.enter_context(_open_kernel(config))
-        modules = [
-            (stack.enter_context(boot.open_image(source)), os.fsencode(arguments))
-            for source, arguments in _modules(config)
-        ]
+        modules = _open_modules(stack, config)
         self.control = RunControl()
         stack.callback(self.control.close)
         self.lines = open_lines(stack, config, self.control, output_fd)
         if kernel.is_linux:
-            from ringlet.host.console_log import ConsoleLog
-
-            console = self.lines[0]
-            self.console_log = ConsoleLog(console.transmit)
-            console.transmit = self.console_log.transmit
-            console.transmit_polled = self.console_log.gather
+            self.console_log = _log_console(self.lines[0])
         self.board, self.virtio = assemble(
             stack,
             config,
@@ -397,12 +390,25 @@ def _open_kernel(config: MachineConfig) -> boot.Kernel:
     return boot.open_kernel(source, config.protocol)
 
 
-def _modules(config: MachineConfig) -> list[tuple[str | os.PathLike[str] | bytes, str]]:
-    """Path or bytes, and command line, of each module; the initrd is the first."""
-    found: list[tuple[str | os.PathLike[str] | bytes, str]] = []
+def _open_modules(stack: ExitStack, config: MachineConfig) -> list[tuple[boot.Image, bytes]]:
+    """Each module with its command line; the initrd is the first."""
+    sources: list[tuple[str | os.PathLike[str] | bytes, str]] = []
     if config.initrd is not None:
-        found.append((config.initrd, ""))
+        sources.append((config.initrd, ""))
     for module in config.modules:
         path, _, arguments = module.partition(",")
-        found.append((path, arguments))
-    return found
+        sources.append((path, arguments))
+    return [
+        (stack.enter_context(boot.open_image(source)), os.fsencode(arguments))
+        for source, arguments in sources
+    ]
+
+
+def _log_console(line: "SerialLine") -> "ConsoleLog":
+    """Puts a log of the console between the UART and the host's end of its line."""
+    from ringlet.host.console_log import ConsoleLog
+
+    log = ConsoleLog(line.transmit)
+    line.transmit = log.transmit
+    line.transmit_polled = log.gather
+    return log
