@@ -22,7 +22,7 @@ def parsed(data: bytes | bytearray) -> BzImage:
 
 
 def refused(data: bytes | bytearray, message: str) -> None:
-    with pytest.raises(ImageError, match=message) as caught:
+    with pytest.raises(ImageError, match=f"(?m){message}") as caught:
         parsed(data)
     assert "\n" not in caught.value.message + caught.value.hint
     assert caught.value.hint

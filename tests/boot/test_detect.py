@@ -19,7 +19,7 @@ def detected(data: bytes | bytearray) -> str:
 
 
 def refused(data: bytes | bytearray, message: str) -> None:
-    with pytest.raises(ImageError, match=message) as caught:
+    with pytest.raises(ImageError, match=f"(?m){message}") as caught:
         detected(data)
     assert "\n" not in caught.value.message + caught.value.hint
     assert caught.value.hint

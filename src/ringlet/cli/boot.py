@@ -20,6 +20,7 @@ Examples:
   ringlet boot echo                        type at it; Ctrl-D ends it, Ctrl-A h helps
   ringlet boot kernel.elf --memory 256M --cmdline 'verbose'
   ringlet boot boot.bin --load-address 0x7c00
+  ringlet boot kernel.elf --disk disk.raw --show
   ringlet boot --config vm.toml --timeout 5 --json
   ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
   ringlet boot /boot/vmlinuz --file test.sh --exec 'sh test.sh'

@@ -90,7 +90,10 @@ class Disk(Protocol):
 
 
 class Block(VirtioDevice):
-    """A disk for the guest, on `disk`, which is closed with it."""
+    """A disk for the guest, on `disk`, which is closed with it.
+
+    Between requests nothing of it changes but what is on the disk: it has no `state`.
+    """
 
     device_id = 2
     queue_sizes = (QUEUE_SIZE,)
