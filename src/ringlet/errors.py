@@ -5,7 +5,7 @@ class RingletError(Exception):
     """Something ringlet could not do.
 
     `message` is one line of what happened, `hint` one line of what to do. The command line
-    prints both and no traceback, and ends with `status`.
+    prints both and no traceback, and ends with `status`. A traceback has the hint as a note.
     """
 
     status = 125
@@ -14,6 +14,7 @@ class RingletError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.add_note(f"hint: {hint}")
 
 
 class ConfigError(RingletError):

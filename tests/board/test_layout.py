@@ -36,17 +36,17 @@ def test_page_tables_and_gdt_are_on_pages() -> None:
 
 
 def test_what_kvm_needs_lies_in_the_hole_of_every_memory() -> None:
-    for address, size in layout.IN_KERNEL_MMIO:
+    for address, size in (layout.IO_APIC, layout.LOCAL_APIC, layout.KVM_PAGES):
         assert address >= layout.MMIO_HOLE
         assert address + size <= layout.MMIO_HOLE_END
-    first, size = layout.IN_KERNEL_MMIO[-1]
+    first, size = layout.KVM_PAGES
     assert first <= layout.IDENTITY_MAP
     assert layout.IDENTITY_MAP + PAGE <= layout.TSS
     assert first + size >= layout.TSS + 3 * PAGE
 
 
 def test_the_devices_places_can_all_be_had_at_once() -> None:
-    ports = PortBus(Unclaimed(), layout.IN_KERNEL_PORTS + layout.PIT_PORTS)
+    ports = PortBus(Unclaimed(), layout.PIC_PORTS + layout.PIT_PORTS)
     for first, count in (
         (layout.COM1_PORT, layout.UART_PORTS),
         (layout.EXIT_PORT, 1),

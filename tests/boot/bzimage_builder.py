@@ -57,6 +57,7 @@ FIELDS = {
     "version": Field(0x206, 2),
     "type_of_loader": Field(0x210, 1),
     "loadflags": Field(0x211, 1),
+    "code32_start": Field(0x214, 4),
     "ramdisk_image": Field(0x218, 4),
     "ramdisk_size": Field(0x21C, 4),
     "cmd_line_ptr": Field(0x228, 4),
@@ -74,11 +75,11 @@ FIELDS = {
 }
 
 
-def bzimage(compressed: bytes | None = None, **fields: int) -> bytearray:
-    """A bzImage around a compressed payload; `fields` override what the header says."""
+def bzimage(compressed: bytes | None = None, code: bytes = b"", **fields: int) -> bytearray:
+    """A bzImage of `code` and a compressed payload; `fields` override what the header says."""
     if compressed is None:
         compressed = payload("gzip")
-    code = b"\x90" * PAYLOAD + compressed
+    code = code.ljust(PAYLOAD, b"\x90") + compressed
     code += bytes(-len(code) % 16)
     values = {
         "setup_sects": SETUP_SECTORS,
@@ -88,6 +89,7 @@ def bzimage(compressed: bytes | None = None, **fields: int) -> bytearray:
         "header": int.from_bytes(b"HdrS", "little"),
         "version": 0x20F,
         "loadflags": 1,
+        "code32_start": 0x100000,
         "initrd_addr_max": 0x7FFFFFFF,
         "kernel_alignment": 0x200000,
         "relocatable_kernel": 1,

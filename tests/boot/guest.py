@@ -19,6 +19,19 @@ def written_outside(memory: GuestMemory, ranges: Iterable[tuple[int, int]]) -> b
     return any(bytes(region.view) != bytes(region.size) for region in memory.regions)
 
 
+def boot_data_beside(segments: Iterable[tuple[int, int]], start_info: int) -> tuple[int, int]:
+    """Address and size of what may be written of the boot data whose start info lies there.
+
+    All of it, the stack too, must lie beside the `segments` of (address, size).
+    """
+    offset = start_info - layout.START_INFO
+    end = offset + layout.BOOT_DATA_END
+    assert offset >= 0
+    for address, size in segments:
+        assert address + size <= offset or end <= address
+    return offset + layout.BOOT_DATA, layout.BOOT_DATA_END - layout.BOOT_DATA
+
+
 class StartInfo(NamedTuple):
     """What a guest reads, field by field, at the offsets of Xen's start_info.h."""
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringlet.board import layout
-from ringlet.boot import PROTOCOLS, Entry, load, open_image
+from ringlet.boot import PROTOCOLS, Entry, open_image, open_kernel
 from ringlet.errors import ConfigError, ImageError, RingletError
 
 from ..examples import examples
@@ -21,7 +21,7 @@ from .elf_builder import (
     notes,
     program_header_fields,
 )
-from .guest import guest_memory, written_outside
+from .guest import boot_data_beside, guest_memory, written_outside
 from .multiboot_builder import header
 
 CODE = Part(0x100000, b"\xf4" * 64)
@@ -44,24 +44,37 @@ def test_the_protocols_have_names() -> None:
     ],
 )
 def test_the_image_chooses_the_protocol(image: bytes, cr0: int) -> None:
-    with open_image(bytes(image)) as opened, guest_memory(4 << 20) as memory:
-        assert load(opened, memory).special.cr0 == cr0
+    with open_kernel(bytes(image)) as kernel, guest_memory(4 << 20) as memory:
+        assert kernel.load(memory).special.cr0 == cr0
 
 
 def test_an_option_chooses_the_protocol() -> None:
     image = bytes(build(64, [CODE, notes(note(PVH))]))
     names = ("flat", "pvh", "elf64", "linux")
-    with open_image(image) as opened, guest_memory(4 << 20) as memory:
-        entries = {name: load(opened, memory, protocol=name) for name in names}
+    entries = {}
+    with guest_memory(4 << 20) as memory:
+        for name in names:
+            with open_kernel(image, name) as kernel:
+                assert kernel.protocol == name
+                entries[name] = kernel.load(memory)
     states = {name: entry.special.cr0 for name, entry in entries.items()}
     assert states == {"flat": 0x10, "pvh": 0x11, "elf64": 0x80000011, "linux": 0x80000011}
     assert entries["linux"].registers.rsi == layout.ZERO_PAGE
 
 
-def refused(image: bytes | bytearray, error: type[RingletError], message: str, **options) -> None:  # type: ignore[no-untyped-def]
-    with open_image(bytes(image)) as opened, guest_memory(4 << 20) as memory:
-        with pytest.raises(error, match=message) as caught:
-            load(opened, memory, **options)
+def refused(  # type: ignore[no-untyped-def]
+    image: bytes | bytearray,
+    error: type[RingletError],
+    message: str,
+    protocol: str | None = None,
+    **options,
+) -> None:
+    with guest_memory(4 << 20) as memory:
+        with (
+            pytest.raises(error, match=message) as caught,
+            open_kernel(bytes(image), protocol) as kernel,
+        ):
+            kernel.load(memory, **options)
         assert not written_outside(memory, [])
     assert caught.value.hint
 
@@ -71,17 +84,22 @@ def test_an_unknown_protocol_is_refused() -> None:
 
 
 def test_a_flat_image_takes_an_address_and_no_command_line_or_modules() -> None:
-    with open_image(b"\xf4") as image, guest_memory(1 << 20) as memory:
-        assert load(image, memory, protocol="flat", load_address=0).registers.rip == 0
-        assert load(image, memory, protocol="flat").registers.rip == 0x7C00
-        module = (image, b"")
+    with (
+        open_kernel(b"\xf4", "flat") as kernel,
+        open_image(b"m") as module_image,
+        guest_memory(1 << 20) as memory,
+    ):
+        assert kernel.load(memory, load_address=0).registers.rip == 0
+        assert kernel.load(memory).registers.rip == 0x7C00
+        module = (module_image, b"")
         for options in ({"command_line": b"x"}, {"modules": [module]}):
             refused(b"x", ConfigError, "is a flat image", protocol="flat", **options)
 
 
 @pytest.mark.parametrize("protocol", ["pvh", "elf64", "linux", "multiboot"])
 def test_a_kernel_takes_no_load_address(protocol: str) -> None:
-    image = build(64, [CODE, notes(note(PVH))])
+    bits = 32 if protocol == "multiboot" else 64
+    image = build(bits, [CODE._replace(data=header() + CODE.data), notes(note(PVH))])
     refused(image, ConfigError, "not at a load address", protocol=protocol, load_address=0)
 
 
@@ -94,11 +112,11 @@ def test_what_is_no_elf_is_refused_by_an_elfs_protocol(protocol: str) -> None:
 def test_modules_and_command_line_reach_the_guest(protocol: str) -> None:
     image = bytes(build(64, [CODE, notes(note(PVH))]))
     with (
-        open_image(image) as opened,
+        open_kernel(image, protocol) as kernel,
         open_image(b"module") as module,
         guest_memory(4 << 20) as memory,
     ):
-        load(opened, memory, protocol=protocol, command_line=b"line", modules=[(module, b"m")])
+        kernel.load(memory, command_line=b"line", modules=[(module, b"m")])
         assert memory.read(layout.COMMAND_LINE, 7) == b"line\0m\0"
         assert memory.read(0x3FF000, 6) == b"module"
 
@@ -106,7 +124,6 @@ def test_modules_and_command_line_reach_the_guest(protocol: str) -> None:
 # Property tests: images with one or more things wrong with them.
 
 MEMORY = 0x20000  # little, so that looking at all of it is quick
-BOOT_DATA = (layout.BOOT_DATA, layout.BOOT_DATA_END - layout.BOOT_DATA)
 LOW_PVH = (0x10010).to_bytes(4, "little")
 PARTS = [
     Part(0x10000, b"\xf4" * 64, virtual=0),
@@ -133,9 +150,10 @@ EXTREMES = sorted(
 
 def loaded_or_refused(image: bytearray, protocol: str | None) -> Entry | None:
     """Load it; check that memory holds what the image says and no more, or nothing at all."""
-    with open_image(bytes(image)) as opened, guest_memory(MEMORY) as memory:
+    with guest_memory(MEMORY) as memory:
         try:
-            entry = load(opened, memory, protocol=protocol)
+            with open_kernel(bytes(image), protocol) as kernel:
+                entry = kernel.load(memory)
         except RingletError:
             assert not written_outside(memory, [])
             return None
@@ -144,7 +162,8 @@ def loaded_or_refused(image: bytearray, protocol: str | None) -> Entry | None:
         for address, data in segments:
             assert memory.read(address, len(data)) == data
         ranges = [(address, len(data)) for address, data in segments]
-        assert not written_outside(memory, [BOOT_DATA, *ranges])
+        boot_data = boot_data_beside(ranges, entry.registers.rbx or entry.registers.rdi)
+        assert not written_outside(memory, [boot_data, *ranges])
         return entry
 
 

@@ -2,24 +2,24 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.boot import detect, open_image
+from ringlet.boot import open_kernel
 from ringlet.errors import ImageError
 
 from .bzimage_builder import LINUX_NOTE, VMLINUX, bzimage
 from .elf_builder import Part, build, note, notes, pvh_note
-from .multiboot_builder import header
+from .multiboot_builder import flat, header
 
 CODE = Part(0x100000, b"\xf4" * 64)
 BOOT_SECTOR = bytes(510) + b"\x55\xaa"
 
 
 def detected(data: bytes | bytearray) -> str:
-    with open_image(bytes(data)) as image:
-        return detect(image)
+    with open_kernel(bytes(data)) as kernel:
+        return kernel.protocol
 
 
 def refused(data: bytes | bytearray, message: str) -> None:
-    with pytest.raises(ImageError, match=message) as caught:
+    with pytest.raises(ImageError, match=f"(?m){message}") as caught:
         detected(data)
     assert "\n" not in caught.value.message + caught.value.hint
     assert caught.value.hint
@@ -52,8 +52,8 @@ def test_a_boot_signature_is_flat() -> None:
 def test_the_name_bin_is_flat_whatever_is_in_it(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "guest.bin"
     path.write_bytes(data)
-    with open_image(path) as image:
-        assert detect(image) == "flat"
+    with open_kernel(path) as kernel:
+        assert kernel.protocol == "flat"
 
 
 def test_an_elf_is_an_elf_whatever_its_name_and_boot_signature(tmp_path: Path) -> None:
@@ -62,16 +62,17 @@ def test_an_elf_is_an_elf_whatever_its_name_and_boot_signature(tmp_path: Path) -
     with path.open("r+b") as file:
         file.seek(510)
         file.write(b"\x55\xaa")
-    with open_image(path) as image:
-        assert detect(image) == "elf64"
+    with open_kernel(path) as kernel:
+        assert kernel.protocol == "elf64"
 
 
 def test_a_bzimage_is_linux_though_it_has_a_boot_signature(tmp_path: Path) -> None:
     path = tmp_path / "vmlinuz.bin"
     path.write_bytes(bzimage())
-    with open_image(path) as image:
-        assert detect(image) == "linux"
-    assert detected(BOOT_SECTOR + bytes(2) + b"HdrS") == "linux"  # that it can't boot is told then
+    with open_kernel(path) as kernel:
+        assert kernel.protocol == "linux"
+    broken = BOOT_SECTOR + bytes(2) + b"HdrS"
+    refused(broken, "^<bytes> is cut short: it has 518 bytes, but refers to bytes 0x0 to 0x290$")
 
 
 @pytest.mark.parametrize(
@@ -105,8 +106,9 @@ def test_an_elf_that_cannot_be_booted_is_refused_by_what_it_is() -> None:
 def test_a_multiboot_header_is_multiboot_unless_there_is_a_note() -> None:
     multiboot = Part(0x100000, header())
     assert detected(build(32, [multiboot])) == "multiboot"
-    assert detected(build(64, [multiboot])) == "multiboot"
-    assert detected(header() + BOOT_SECTOR[len(header()) :]) == "multiboot"
+    refused(build(64, [multiboot]), "is a 64-bit ELF; Multiboot takes one only by address fields$")
+    assert detected(flat() + BOOT_SECTOR[len(flat()) :]) == "multiboot"
+    refused(header() + BOOT_SECTOR[len(header()) :], "is not an ELF$")
     assert detected(build(32, [multiboot, pvh_note(0x100000)])) == "pvh"
     assert detected(build(64, [multiboot, LINUX_NOTE])) == "linux"
     refused(build(32, [Part(0x100000, b"\0" + header())]), "no Multiboot header$")  # not aligned

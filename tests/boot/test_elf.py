@@ -232,16 +232,6 @@ def test_memory_must_hold_the_boot_data(bits: int) -> None:
 
 
 @BOTH
-def test_a_segment_over_the_boot_data_is_refused(bits: int) -> None:
-    for address in (layout.BOOT_DATA - 1, 0x8000, layout.BOOT_DATA_END - 1):
-        error = refused(build(bits, [CODE, Part(address, bytes(2))]), "lies over the boot data")
-        assert isinstance(error, ImageError)
-    with guest_memory(4 << 20) as memory:
-        below = Part(layout.BOOT_DATA - 2, b"12")
-        load(build(bits, [CODE, below, Part(layout.BOOT_DATA_END, b"34")]), memory)
-
-
-@BOTH
 def test_the_entry_point_must_be_in_a_segment(bits: int) -> None:
     for entry in (0, 0xFFFFF, 0x100040, (1 << bits) - 1):
         refused(build(bits, [CODE]), f"its entry point {entry:#x} is in no segment", entry=entry)

@@ -1,7 +1,7 @@
 import pytest
 
 from ringlet.board import layout
-from ringlet.boot import Entry, load, open_image
+from ringlet.boot import Entry, open_kernel
 from ringlet.errors import ImageError
 from ringlet.kvm.memory import GuestMemory
 
@@ -14,8 +14,8 @@ CODE = Part(0x100000, b"\xf4" * 64, virtual=0x80100000)
 def boot(
     memory: GuestMemory, *parts: Part, bits: int = 64, entry: int = 0x100010, line: bytes = b""
 ) -> Entry:
-    with open_image(bytes(build(bits, [CODE, *parts], entry=entry))) as image:
-        return load(image, memory, protocol="elf64", command_line=line)
+    with open_kernel(bytes(build(bits, [CODE, *parts], entry=entry)), "elf64") as kernel:
+        return kernel.load(memory, command_line=line)
 
 
 def walk(memory: GuestMemory, top: int, virtual: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 import pytest
 
 from ringlet.board import layout
-from ringlet.boot import flat, open_image
+from ringlet.boot import open_kernel
 from ringlet.boot.entry import Entry
 from ringlet.errors import ConfigError, ImageError
 from ringlet.kvm.memory import GuestMemory
@@ -10,8 +10,8 @@ from .guest import guest_memory, written_outside
 
 
 def boot(memory: GuestMemory, data: bytes, address: int) -> Entry:
-    with open_image(data) as image:
-        return flat.load(image, memory, address)
+    with open_kernel(data, "flat") as kernel:
+        return kernel.load(memory, load_address=address)
 
 
 def test_a_boot_sector_starts_as_a_pcs_firmware_starts_it() -> None:

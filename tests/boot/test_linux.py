@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringlet import Machine, MachineConfig
 from ringlet.board import layout
-from ringlet.boot import Entry, load, open_image
+from ringlet.boot import Entry, open_image, open_kernel
 from ringlet.boot.linux import command_line
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.kvm.memory import GuestMemory
@@ -22,6 +23,7 @@ from .bzimage_builder import (
     LINUX_NOTE,
     LOAD_ADDRESS,
     OFFSET,
+    PAYLOAD,
     VMLINUX,
     bzimage,
     payload,
@@ -56,15 +58,8 @@ def boot(
 ) -> Entry:
     opened = [(open_image(data), arguments) for data, arguments in modules]
     try:
-        with open_image(bytes(image)) as kernel:
-            return load(
-                kernel,
-                memory,
-                protocol="linux",
-                command_line=line,
-                modules=opened,
-                decompress=decompress,
-            )
+        with open_kernel(bytes(image), "linux") as kernel:
+            return kernel.load(memory, command_line=line, modules=opened, decompress=decompress)
     finally:
         for module, _ in opened:
             module.close()
@@ -182,6 +177,44 @@ def test_the_kernels_random_generator_gets_a_fresh_seed(way: str) -> None:
             seeds.add(memory.read(at + 16, 32))
     assert len(seeds) == 2
     assert bytes(32) not in seeds
+
+
+@pytest.mark.parametrize("fields", [{"xloadflags": 0}, {"version": 0x207, "jump": 0x2A}])
+def test_a_kernel_for_32_bits_is_entered_in_protected_mode_with_a_gdt(
+    fields: dict[str, int],
+) -> None:
+    image = bytes(bzimage(**fields))
+    at = LOAD_ADDRESS if "xloadflags" in fields else 0x100000
+    for decompress in (None, False):
+        with guest_memory(MEMORY) as memory:
+            registers, special = boot(memory, image, decompress)
+            assert registers == registers._replace(
+                rsi=ZERO_PAGE, rip=at, rflags=2, rbx=0, rbp=0, rdi=0
+            )
+            assert (special.cr0, special.cr3, special.cr4, special.efer) == (0x11, 0, 0, 0)
+            assert (special.cs.selector, special.cs.db, special.cs.l) == (0x10, 1, 0)
+            assert {special.ds.selector, special.es.selector, special.ss.selector} == {0x18}
+            assert special.gdt == (layout.GDT, 0x1F)
+            assert number(memory, layout.GDT + 0x10, 8) == 0x00CF9B000000FFFF
+            assert number(memory, layout.GDT + 0x18, 8) == 0x00CF93000000FFFF
+            assert memory.read(at, len(image) - OFFSET) == image[OFFSET:]
+            assert not written_outside(memory, [BOOT_DATA, (at, len(image) - OFFSET)])
+    refused(ImageError, "is a kernel for 32 bits, which decompresses itself", image, True)
+
+
+# mov ax, 0x18; mov ds, ax: the GDT is there. mov eax, [esi + 0x228]; mov al, [eax + 23]: the
+# command line, behind the defaults. out 0xf4, al
+PRINT = b"\x66\xb8\x18\x00\x8e\xd8\x8b\x86\x28\x02\x00\x00\x8a\x40\x17\xe6\xf4"
+
+
+@pytest.mark.needs_kvm
+@pytest.mark.parametrize("fields", [{"xloadflags": 0}, {"version": 0x202, "jump": 0x2A}])
+def test_a_kernel_for_32_bits_runs_and_finds_its_command_line(fields: dict[str, int]) -> None:
+    image = bytes(bzimage(code=PRINT, **fields))
+    config = MachineConfig(image=image, cmdline="*", serial="none", timeout=30, force=True)
+    with Machine(config) as machine:
+        result = machine.run()
+    assert (result.reason, result.status) == ("exit-port", ord("*"))
 
 
 # The initrd.
@@ -323,10 +356,10 @@ def test_nothing_stays_open(no_leak: None, tmp_path: Path) -> None:
     for image in (bzimage(), bzimage(b"\x89LZO" + bytes(100)), bzimage(payload("gzip", b"x"))):
         path.write_bytes(image)
         for _ in range(2):  # the second time from the cache
-            with guest_memory(MEMORY) as memory, open_image(path) as kernel:
-                load(kernel, memory)
+            with guest_memory(MEMORY) as memory, open_kernel(path) as kernel:
+                kernel.load(memory)
                 with pytest.raises(ConfigError):
-                    load(kernel, memory, command_line=b"x" * 4096)
+                    kernel.load(memory, command_line=b"x" * 4096)
 
 
 # Property tests: a bzImage with one or more things wrong with it.
@@ -401,6 +434,7 @@ def test_noise_is_refused(noise: bytes, decompress: bool | None) -> None:
 
 
 def test_every_truncation_is_refused() -> None:
-    image = bzimage()
+    image = bzimage()[: OFFSET + PAYLOAD + len(payload("gzip"))]  # without what may be missing
+    assert loaded_or_refused(image, None)
     for size in range(1, len(image)):
         assert loaded_or_refused(image[:size], None) is None

@@ -7,18 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringlet import Machine, MachineConfig
 from ringlet.board import layout
-from ringlet.boot import Entry, Image, open_image
-from ringlet.boot.multiboot import Header, find_header, load
+from ringlet.boot import Entry, Image, open_image, open_kernel
+from ringlet.boot.multiboot import Header, find_header
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.kvm.memory import GuestMemory
 
 from ..examples import examples
 from .elf_builder import Part, build, header_fields, loads, program_header_fields
-from .guest import guest_memory, written_outside
+from .guest import boot_data_beside, guest_memory, written_outside
 from .multiboot_builder import ADDRESSES, flat, header, read_information
 
-BOOT_DATA = (layout.BOOT_DATA, layout.BOOT_DATA_END - layout.BOOT_DATA)
+BOOT_DATA = boot_data_beside([], layout.START_INFO)
 CODE = Part(0x100000, header() + b"\xf4" * 52)
 
 
@@ -28,8 +29,8 @@ def boot(
     command_line: bytes = b"",
     modules: Sequence[tuple[Image, bytes]] = (),
 ) -> Entry:
-    with open_image(bytes(image)) as opened:
-        return load(opened, memory, command_line, modules)
+    with open_kernel(bytes(image), "multiboot") as kernel:
+        return kernel.load(memory, command_line=command_line, modules=modules)
 
 
 def refused(
@@ -177,13 +178,65 @@ def test_a_64_bit_elf_is_refused_without_address_fields_and_taken_with_them() ->
         assert not written_outside(memory, [BOOT_DATA, (0x100000, len(image))])
 
 
+def test_a_position_independent_elf_goes_where_its_program_headers_say() -> None:
+    image = bytes(build(32, [CODE, Part(0x200000, b"data")], entry=0x100010, kind=3))
+    with guest_memory(4 << 20) as memory, open_kernel(image) as kernel:
+        assert kernel.protocol == "multiboot"
+        assert kernel.load(memory).registers.rip == 0x100010
+        assert memory.read(0x200000, 4) == b"data"
+    low = CODE._replace(address=0)
+    refused(build(32, [low], entry=0x10, kind=3), "is a shared object or a position-independent")
+    refused(build(64, [CODE], kind=3), "is a 64-bit ELF")
+
+
+@pytest.mark.needs_gcc
+@pytest.mark.needs_kvm
+def test_a_position_independent_kernel_of_a_real_linker_runs(tmp_path: Path) -> None:
+    source, script, kernel = (tmp_path / name for name in ("k.S", "k.ld", "kernel"))
+    source.write_text(
+        """
+        .section .multiboot, "a"
+        .long 0x1badb002, 0, -0x1badb002
+        .text
+        .globl _start
+        _start: cmp $0x2badb002, %eax
+        jne 2f
+        mov $0x9000, %esp
+        call 1f
+        1: pop %ebx
+        mov status - 1b(%ebx), %al
+        out %al, $0xf4
+        2: hlt
+        .data
+        .globl status
+        .hidden status
+        status: .byte 42
+        """
+    )
+    script.write_text(
+        """
+        ENTRY(_start)
+        SECTIONS {
+            . = 0x10000 + SIZEOF_HEADERS;
+            .multiboot : { *(.multiboot) }
+            .text : { *(.text) }
+            .data : { *(.data) }
+        }
+        """
+    )
+    flags = ("-m32", "-nostdlib", "-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-Bsymbolic")
+    subprocess.run(["gcc", *flags, "-T", script, "-o", kernel, source], check=True)
+    assert header_fields(32)["e_type"].get(kernel.read_bytes()) == 3
+    with Machine(MachineConfig(image=kernel, serial="none", timeout=30)) as machine:
+        result = machine.run()
+    assert (result.reason, result.status) == ("exit-port", 42)
+
+
 def test_what_is_neither_an_elf_nor_has_address_fields_is_refused() -> None:
     refused(header(3) + b"\xf4", "is not an ELF")
 
 
-def test_a_kernel_over_the_boot_data_or_beyond_the_memory_is_refused() -> None:
-    image = build(32, [CODE, Part(layout.START_INFO, b"x")])
-    refused(image, "lies over the boot data")
+def test_a_kernel_beyond_the_memory_is_refused() -> None:
     image = build(32, [CODE, Part(0x500000, b"x")])
     refused(image, "needs 6 MiB of memory", error=ConfigError)
 
@@ -228,8 +281,9 @@ def test_the_elf_of_a_real_linker_with_the_layout_of_an_upper_half_kernel_boots(
         ],
         check=True,
     )
-    with open_image(kernel) as image, guest_memory(4 << 20) as memory:
-        entry = load(image, memory, b"", [])
+    with open_kernel(kernel) as opened, guest_memory(4 << 20) as memory:
+        assert opened.protocol == "multiboot"
+        entry = opened.load(memory)
         assert entry.registers.rip == 0x10000D
         assert memory.read(0x10000C, 2) == b"\x90\xf4"
         assert memory.read(0x101000, 5) == b"data\0"
@@ -302,15 +356,12 @@ def moved(address: int, **fields: int) -> bytes:
     return flat(header_addr=address + 0x40, load_addr=address, entry_addr=address, **fields)
 
 
-def test_address_fields_over_the_boot_data_or_beyond_the_memory_are_refused() -> None:
-    for address in (0x5F01, 0x6000, layout.START_INFO, 0xEFFF):
-        refused(moved(address), "lies over the boot data")
-    refused(moved(0x1000, bss_end_addr=0x100000), "lies over the boot data")
+def test_address_fields_beyond_the_memory_are_refused() -> None:
     refused(moved(0x3FFF01), "needs 5 MiB of memory", error=ConfigError)
     refused(moved(0x100000, bss_end_addr=0x400001), "needs 5 MiB", error=ConfigError)
     for address in (layout.MMIO_HOLE - 1, layout.MMIO_HOLE, 0xFEE00000, 0xFFFFFFBF):
         refused(moved(address), "outside the guest's memory")
-    for address in (0x5F00, layout.BOOT_DATA_END, 0x3FFF00):
+    for address in (0, 0x5F01, layout.START_INFO, layout.BOOT_DATA_END, 0x3FFF00):
         with guest_memory(4 << 20) as memory:
             assert boot(moved(address), memory).registers.rip == address
 
@@ -362,7 +413,8 @@ def check_elf(image: bytearray) -> bool:
         for address, data in segments:
             assert memory.read(address, len(data)) == data
         ranges = [(address, len(data)) for address, data in segments]
-        assert not written_outside(memory, [BOOT_DATA, *ranges])
+        boot_data = boot_data_beside(ranges, entry.registers.rbx)
+        assert not written_outside(memory, [boot_data, *ranges])
         return True
 
 
@@ -382,7 +434,8 @@ def check_flat(image: bytes, at: int, fields: dict[str, int]) -> bool:
         assert memory.read(load_addr, bss_end - load_addr) == expected.ljust(
             bss_end - load_addr, b"\0"
         )
-        assert not written_outside(memory, [BOOT_DATA, (load_addr, end - load_addr)])
+        boot_data = boot_data_beside([(load_addr, bss_end - load_addr)], entry.registers.rbx)
+        assert not written_outside(memory, [boot_data, (load_addr, end - load_addr)])
         return True
 
 
@@ -429,7 +482,7 @@ def test_extreme_address_fields_are_loaded_or_refused(changes: dict[str, int]) -
 @settings(max_examples=examples(1000), deadline=None)
 @given(
     at=st.integers(0, 60).map(lambda words: 4 * words),
-    load=st.integers(0xEF00, 0x20100),
+    load=st.integers(0xEF00, 0x20100) | st.integers(0, 0x1000),
     before=st.integers(-8, 300),
     size=st.integers(0, 600),
     bss=st.integers(0, 600),

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from ringlet.boot import Image, open_image
-from ringlet.boot.elf import ProgramHeader
 from ringlet.boot.multiboot_info import write_multiboot_info
 from ringlet.errors import ConfigError
 from ringlet.kvm.memory import GuestMemory
@@ -12,7 +11,7 @@ from ringlet.kvm.memory import GuestMemory
 from .guest import guest_memory
 from .multiboot_builder import read_information
 
-KERNEL = [ProgramHeader(0, 0x100000, 64, 64, 4)]
+KERNEL = [(0x100000, 0x100040)]
 
 
 def write(

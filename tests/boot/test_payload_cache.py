@@ -8,7 +8,7 @@ from struct import pack
 
 import pytest
 
-from ringlet.boot import bzimage, linux, open_image
+from ringlet.boot import bzimage, open_image, open_kernel
 from ringlet.boot.payload_cache import open_vmlinux
 from ringlet.errors import ImageError
 from ringlet.host import decoders
@@ -192,10 +192,10 @@ def test_a_vmlinux_that_can_not_be_booted_is_not_kept(
 ) -> None:
     unsound = bytes(build_elf(64, [CODE, part], entry=LOAD_ADDRESS))
     kernel.write_bytes(build(payload("gzip", unsound)))
-    with guest_memory(8 << 20) as memory, open_image(kernel) as image:
+    with guest_memory(8 << 20) as memory, open_kernel(kernel) as opened:
         with pytest.raises(ImageError, match="a segment of it lies at"):
-            linux.load(image, memory, b"", [], decompress=True)
-        linux.load(image, memory, b"", [])  # the guest decompresses
+            opened.load(memory, decompress=True)
+        opened.load(memory)  # the guest decompresses
     assert not cache.exists()
 
 
@@ -207,8 +207,8 @@ def test_a_vmlinux_of_the_cache_that_can_not_be_booted_is_replaced(
     moved = VMLINUX.replace(pack("<Q", LOAD_ADDRESS), pack("<Q", 0xF000))
     assert moved != VMLINUX
     file.write_bytes(moved)
-    with guest_memory(8 << 20) as memory, open_image(kernel) as image:
-        assert linux.load(image, memory, b"", [], decompress=True).registers.rip > LOAD_ADDRESS
+    with guest_memory(8 << 20) as memory, open_kernel(kernel) as opened:
+        assert opened.load(memory, decompress=True).registers.rip > LOAD_ADDRESS
     assert [path.read_bytes() for path in cache.iterdir()] == [VMLINUX]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ringlet.board import layout
-from ringlet.boot import Entry, detect, load, open_image
+from ringlet.boot import Entry, open_kernel
 from ringlet.errors import ImageError
 from ringlet.kvm.memory import GuestMemory
 
@@ -16,8 +16,8 @@ CODE = Part(0x100000, b"\xf4" * 64)
 
 
 def boot(image: bytes | bytearray, memory: GuestMemory, command_line: bytes = b"") -> Entry:
-    with open_image(bytes(image)) as opened:
-        return load(opened, memory, protocol="pvh", command_line=command_line)
+    with open_kernel(bytes(image), "pvh") as kernel:
+        return kernel.load(memory, command_line=command_line)
 
 
 def refused(image: bytes | bytearray, message: str) -> None:
@@ -130,9 +130,9 @@ def test_the_elf_of_a_real_linker_with_the_layout_of_a_kernel_boots(tmp_path: Pa
         ],
         check=True,
     )
-    with open_image(kernel) as image, guest_memory(4 << 20) as memory:
-        assert detect(image) == "pvh"
-        entry = load(image, memory)
+    with open_kernel(kernel) as opened, guest_memory(4 << 20) as memory:
+        assert opened.protocol == "pvh"
+        entry = opened.load(memory)
         assert entry.registers.rip == 0x100001
         assert memory.read(0x100000, 2) == b"\x90\xf4"
         assert memory.read(0x102000, 7) == b"percpu\0"

@@ -4,32 +4,26 @@ from contextlib import ExitStack
 import pytest
 
 from ringlet.board import layout
-from ringlet.boot.elf import ProgramHeader
 from ringlet.boot.image import Image, open_image
 from ringlet.boot.start_info import write_start_info
 from ringlet.errors import ConfigError
 
 from .guest import guest_memory, number, read_start_info, written_outside
 
-
-def segment(address: int, size: int) -> ProgramHeader:
-    return ProgramHeader(0, address, size, size, 4)
-
-
-KERNEL = [segment(0x100000, 0x1000)]
+KERNEL = [(0x100000, 0x101000)]
 
 
 def refused(
     message: str,
     command_line: bytes = b"",
     modules: list[tuple[Image, bytes]] | None = None,
-    segments: list[ProgramHeader] = KERNEL,
+    kernel: list[tuple[int, int]] = KERNEL,
 ) -> None:
     with (
         guest_memory(4 << 20) as memory,
         pytest.raises(ConfigError, match=re.escape(message)) as caught,
     ):
-        write_start_info(memory, segments, command_line, modules or [])
+        write_start_info(memory, kernel, command_line, modules or [])
     assert "\n" not in caught.value.message + caught.value.hint
 
 
@@ -106,9 +100,9 @@ def test_modules_lie_below_the_mmio_hole_however_large_the_memory() -> None:
 
 def test_modules_go_around_the_kernels_segments() -> None:
     places = [(0x100000, 0x1000), (0x3FA800, 0x800), (0x3FB800, 0x100), (0x3FD000, 0x1000)]
-    segments = [segment(address, size) for address, size in places]
+    kernel = [(address, address + size) for address, size in places]
     with guest_memory(4 << 20) as memory, open_image(bytes(0x1800)) as module:
-        write_start_info(memory, segments, b"", [(module, b"")] * 3)
+        write_start_info(memory, kernel, b"", [(module, b"")] * 3)
         addresses = [address for address, _, _ in read_start_info(memory).modules]
         assert addresses == [0x3FE000, 0x3F9000, 0x3F7000]
 
@@ -124,7 +118,7 @@ def test_a_module_that_does_not_fit_is_refused_with_the_numbers() -> None:
 
 def test_a_module_is_never_put_below_1_mib() -> None:
     with open_image(b"x") as module:
-        refused("doesn't fit", modules=[(module, b"")], segments=[segment(0x100000, 3 << 20)])
+        refused("doesn't fit", modules=[(module, b"")], kernel=[(0x100000, 4 << 20)])
 
 
 def test_a_module_larger_than_memory_is_refused() -> None:

@@ -9,6 +9,24 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.errors import ConfigError
+from ringlet.host.disk import open_disk
+from ringlet.host.raw_disk import RawDisk
+
+
+def opened(path: str | Path, *, readonly: bool = False) -> RawDisk:
+    disk = open_disk(path, readonly=readonly)
+    assert isinstance(disk, RawDisk)
+    return disk
+
+
+def error_of(path: str | Path, *, readonly: bool = False, snapshot: bool = False) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        open_disk(path, readonly=readonly, snapshot=snapshot)
+    assert caught.value.hint
+    assert "\n" not in caught.value.message + caught.value.hint
+    return caught.value
+
 
 def image(folder: Path, size: int, name: str = "disk.raw") -> Path:
     """An image of random bytes."""

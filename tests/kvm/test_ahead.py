@@ -2,28 +2,35 @@
 
 import pytest
 
-from ringlet.kvm import ahead
-from ringlet.kvm.core import KvmError
+from ringlet.kvm.ahead import make_vm
+from ringlet.kvm.core import KvmError, lib
 
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
 
 
-def test_it_is_taken_once_and_has_interrupt_controllers() -> None:
-    with ahead.vm():
-        vm = ahead.take()
-        assert vm is not None
-        assert ahead.take() is None
-    with vm:  # the caller's: it has outlived the block
+def test_it_has_interrupt_controllers() -> None:
+    vm = make_vm()
+    assert vm is not None
+    with vm:
         vm.set_irq(4, True)
         with pytest.raises(KvmError, match="File exists"):
             vm.create_irqchip()
 
 
-def test_one_that_nobody_took_is_closed() -> None:
-    with ahead.vm():
-        pass
-    assert ahead.take() is None
+def test_it_may_be_closed_twice() -> None:
+    vm = make_vm()
+    assert vm is not None
+    vm.close()
+    vm.close()
 
 
-def test_without_one_there_is_none_to_take() -> None:
-    assert ahead.take() is None
+@pytest.mark.parametrize("step", ["ringlet_vm_create", "ringlet_vm_create_irqchip"])
+def test_where_it_cannot_be_made_there_is_none(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ringlet.kvm import vm
+
+    class Refusing:
+        def __getattr__(self, name: str) -> object:
+            return (lambda *_: -12) if name == step else getattr(lib, name)
+
+    monkeypatch.setattr(vm, "lib", Refusing())
+    assert make_vm() is None

@@ -150,6 +150,59 @@ def test_a_timeout_is_seconds(timeout: float) -> None:
     assert MachineConfig(image="x", timeout=timeout).timeout == timeout
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, wrong) for key in KEYS for wrong in (object(), {}, 1j, {"a": 1}, [[1]], (1, 2, 3))),
+        *(
+            (key, None)
+            for key in ("image", "cpus", "cmdline", "modules", "force", "serial", "disks")
+        ),
+        *((key, True) for key in ("memory", "cpus", "load_address", "timeout", "com2")),
+        *((key, 1.5) for key in ("memory", "cpus", "load_address", "pit", "force")),
+        *((key, "1") for key in ("memory", "cpus", "load_address", "timeout", "pit", "force")),
+        *((key, 1) for key in ("image", "cmdline", "initrd", "protocol", "decompress", "pit")),
+        *((key, b"x") for key in ("cmdline", "protocol", "modules", "disks", "serial")),
+        ("modules", "module,words"),
+        ("modules", [Path("module")]),
+        ("disks", "disk.raw"),
+        ("disks", [Path("disk.raw")]),
+        ("disks", [("disk.raw", True, False)]),
+        ("disks", [Disk("disk.raw", readonly=1)]),  # type: ignore[arg-type]
+        ("disks", [Disk(None)]),  # type: ignore[arg-type]
+        ("serial", (1,)),
+        ("serial", (None, None)),
+        ("com3", ("in", "out")),
+        ("com2", (True, False)),
+    ],
+)
+def test_a_value_of_another_type_from_a_program_is_refused(key: str, value: Any) -> None:
+    error = refused(lambda: MachineConfig(**{"image": "hello", key: value}))
+    assert error.message.startswith(f"{key} is of the wrong type: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("image", b"bytes"),
+        ("image", Path("hello")),
+        ("initrd", b"bytes"),
+        ("initrd", Path("initrd")),
+        ("modules", iter(["one", "two,words"])),
+        ("disks", [Disk(Path("disk.raw"), True), "disk.raw,snapshot"]),
+        ("serial", (None, 1)),
+        ("serial", (0, 1)),
+        ("com2", Path("console")),
+        ("com3", open(os.devnull, "wb")),  # noqa: SIM115
+        ("timeout", 3),
+        ("timeout", 0.5),
+        ("pit", False),
+    ],
+)
+def test_each_type_that_may_be_given_is_taken(key: str, value: Any) -> None:
+    MachineConfig(**{"image": "hello", key: value})
+
+
 def test_a_serial_line_to_nowhere_is_refused() -> None:
     refused(lambda: MachineConfig(image="x", serial=""))
 

@@ -1,6 +1,7 @@
 """A program's own devices in a machine: ports, MMIO, interrupts, and what nobody claims."""
 
 import threading
+import traceback
 from collections.abc import Callable
 
 import pytest
@@ -251,6 +252,19 @@ def test_overlapping_addresses_are_refused(address: int, size: int) -> None:
 def test_a_device_in_ram_is_refused(address: int) -> None:
     with machine(exit_with(0)) as made, pytest.raises(ConfigError, match="in the guest's RAM"):
         made.add_mmio_device(address, 0x1000, Recorder())
+
+
+def test_a_traceback_says_what_to_do() -> None:
+    with machine(exit_with(0)) as made:
+        for add in (
+            lambda: made.add_port_device(layout.COM1_PORT, 1, Recorder()),
+            lambda: made.add_mmio_device(0, 1, Recorder()),
+            lambda: made.irq_line(24),
+        ):
+            with pytest.raises(ConfigError) as caught:
+                add()
+            last = traceback.format_exception(caught.value)[-1]
+            assert last.strip() == f"hint: {caught.value.hint}"
 
 
 # What nobody claims.

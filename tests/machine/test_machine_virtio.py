@@ -4,6 +4,7 @@ The guest is `blk`, which looks for a block device on its command line.
 """
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ringlet.errors import ConfigError
 from ringlet.kvm.memory import GuestMemory
 from ringlet.machine.config import MachineConfig
 from ringlet.machine.machine import Machine
-from ringlet.virtio.device import VirtioDevice
+from ringlet.virtio.device import KEPT, Kept, VirtioDevice
 from ringlet.virtio.queue import Chain
 
 pytestmark = pytest.mark.needs_kvm
@@ -28,11 +29,11 @@ class Failing(VirtioDevice):
     device_id = 2
     config = (2048).to_bytes(8, "little") + bytes(52)
 
-    def __init__(self, error: Callable[[Chain], int | Callable[[], int]]) -> None:
+    def __init__(self, error: Callable[[Chain], int | Callable[[], int] | Kept]) -> None:
         self._handle = error
         self.closed = False
 
-    def handle(self, queue: int, chain: Chain) -> int | Callable[[], int]:
+    def handle(self, queue: int, chain: Chain) -> int | Callable[[], int] | Kept:
         return self._handle(chain)
 
     def close(self) -> None:
@@ -60,7 +61,7 @@ def broken_later(chain: Chain) -> Callable[[], int]:
 
 @pytest.mark.parametrize("handle", [broken, broken_later])
 def test_what_a_device_raises_comes_out_of_run_and_all_is_closed(
-    handle: Callable[[Chain], int | Callable[[], int]], no_leak: None
+    handle: Callable[[Chain], int | Callable[[], int] | Kept], no_leak: None
 ) -> None:
     device = Failing(handle)
     with Machine(config(), virtio=[device]) as machine, pytest.raises(ZeroDivisionError):
@@ -80,7 +81,8 @@ def test_each_device_has_a_page_and_an_interrupt_line(image: Path) -> None:
     devices = [Failing(broken) for _ in layout.VIRTIO_IRQS]
     with Machine(config(), virtio=devices) as machine:
         assert [
-            machine.mmio.read(layout.virtio_address(number), 4) for number in range(len(devices))
+            machine.board.mmio.read(layout.virtio_address(number), 4)
+            for number in range(len(devices))
         ] == [int.from_bytes(b"virt", "little")] * len(devices)
     assert len(set(layout.VIRTIO_IRQS)) == len(layout.VIRTIO_IRQS)
 
@@ -115,3 +117,41 @@ def test_memory_stays_mapped_while_a_device_uses_it(image: Path) -> None:
         memory: GuestMemory = machine.memory
         machine.run()
         assert memory.read(0, 1)
+
+
+class Keeping(Failing):
+    """One that never answers."""
+
+    def __init__(self) -> None:
+        super().__init__(self.keep)
+        self.kept: list[Chain] = []
+
+    def keep(self, chain: Chain) -> Kept:
+        self.kept.append(chain)
+        return KEPT
+
+
+@pytest.mark.parametrize("end", ["stop", "kill", "close", "timeout"])
+def test_a_device_that_keeps_a_chain_for_ever_holds_up_no_pause_and_no_end(
+    end: str, no_leak: None
+) -> None:
+    device = Keeping()
+    made = MachineConfig(image="blk", serial="none", timeout=2 if end == "timeout" else 60)
+    with Machine(made, virtio=[device]) as machine:
+        machine.start()
+        while not device.kept:
+            time.sleep(0.001)
+        for _ in range(3):
+            machine.pause()
+            machine.resume()
+        if end == "stop":
+            machine.stop(30)
+        elif end == "kill":
+            machine.kill()
+        if end != "close":
+            result = machine.wait(30)
+            assert result is not None
+            assert result.reason.startswith(end)
+    assert device.closed
+    with pytest.raises(ValueError, match="released"):
+        device.kept[0].writable[0][0] = 1

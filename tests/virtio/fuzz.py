@@ -22,7 +22,8 @@ from ringlet.closing import Closing
 from ringlet.host.disk import open_disk
 from ringlet.kvm.memory import GuestMemory, Region
 from ringlet.virtio.block import F_FLUSH, Block
-from ringlet.virtio.device import TRANSPORT_FEATURES, VirtioDevice
+from ringlet.virtio.device import KEPT as COMES_LATER
+from ringlet.virtio.device import TRANSPORT_FEATURES, Kept, VirtioDevice
 from ringlet.virtio.mmio import VirtioMmio
 from ringlet.virtio.queue import Chain, DriverError
 from ringlet.virtio.worker import MAX_THREADS
@@ -61,16 +62,33 @@ class Guarded:
 
 
 class Echo(VirtioDevice):
-    """Copies what it reads to where it may write; every other time it takes longer."""
+    """Copies what it reads to where it may write; every other time it takes longer.
+
+    Some chains it keeps, until there are more of them.
+    """
 
     device_id = 42
     queue_sizes = (256, 4, 64)
     config = bytes(range(23))
 
-    def handle(self, queue: int, chain: Chain) -> int | Callable[[], int]:
+    def __init__(self) -> None:
+        self.kept: list[tuple[int, Chain]] = []
+
+    def handle(self, queue: int, chain: Chain) -> int | Callable[[], int] | Kept:
+        if chain.head % 4 == 3:
+            self.kept.append((queue, chain))
+            if len(self.kept) > 3:
+                self._complete(*self.kept.pop(0))
+            return COMES_LATER
         if chain.head % 2:
             return lambda: self._copy(chain)
         return self._copy(chain)
+
+    def _complete(self, queue: int, chain: Chain) -> None:
+        self.queues[queue].complete(chain, lambda: self._copy(chain))
+
+    def reset(self) -> None:
+        self.kept.clear()
 
     def _copy(self, chain: Chain) -> int:
         data = b"".join(bytes(view[:512]) for view in chain.readable[:8])

@@ -23,7 +23,7 @@ Ranges = Sequence[tuple[int, int]]  # first and how many, of ports or addresses
 def _overlap(what: str, first: int, count: int) -> ConfigError:
     return ConfigError(
         f"{what} {first:#x} to {first + count - 1:#x}: another device is there",
-        "give the device another place (board/layout.py shows what is taken)",
+        "give the device another place; `Machine.devices` lists the places that are taken",
     )
 
 

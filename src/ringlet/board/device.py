@@ -6,6 +6,9 @@ from typing import Protocol
 class Device(Protocol):
     """Registers, and nothing else: a device knows no KVM, no address, no host.
 
+    A device that has something that changes while it runs has that in an attribute `state`: an
+    object with slots or attributes, or a dictionary, of plain values.
+
     `offset` counts bytes from the device's first port or address; `size` is the width of the
     access in bytes, 1, 2 or 4, over MMIO also 8.
     """

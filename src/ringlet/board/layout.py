@@ -36,6 +36,9 @@ Guest-physical memory, not to scale:
                          | stack at entry, downwards |
     0x0000_0000          +---------------------------+
 
+All from 0 to 0xf000 is the boot data. Where an ELF or Multiboot kernel itself lies there, the boot
+data is moved up as a whole (boot/boot_data.py).
+
 Ports and interrupt lines are those of the PC (IBM PC AT Technical Reference), and QEMU's for
 the exit port.
 """
@@ -73,21 +76,21 @@ ACPI_SIZE = 0x20000
 IDENTITY_MAP = 0xFFFB_C000
 TSS = 0xFFFB_D000
 
-# Devices in the kernel: first address or port, and how many.
-IN_KERNEL_MMIO = (
-    (0xFEC0_0000, 0x1000),  # I/O APIC
-    (0xFEE0_0000, 0x1000),  # local APIC
-    (IDENTITY_MAP, 0x4000),  # and the TSS
-)
-IN_KERNEL_PORTS = (
-    (0x20, 2),  # PIC, the first
-    (0xA0, 2),  # PIC, the second
-    (0x4D0, 2),  # which of the PICs' inputs are level-triggered
+KVM_PAGES = (IDENTITY_MAP, 0x4000)
+
+# Devices in KVM: first address or port, and how many.
+IO_APIC = (0xFEC0_0000, 0x1000)
+LOCAL_APIC = (0xFEE0_0000, 0x1000)
+PIC_PORTS = (
+    (0x20, 2),  # the first
+    (0xA0, 2),  # the second
+    (0x4D0, 2),  # which of their inputs are level-triggered
 )
 PIT_PORTS = (
     (0x40, 4),  # i8254
     (0x61, 1),  # its third channel's gate and output
 )
+PIT_IRQ = 0
 
 # Virtio over MMIO: device n has the n-th page from here on, and the n-th interrupt line. First come
 # those that nobody else on a PC has.

@@ -1,7 +1,8 @@
 """The bzImage: a Linux kernel that brings its own decompressor, and the setup header in it.
 
 Source: Linux, Documentation/arch/x86/boot.rst ("The Real-Mode Kernel Header", "Details of
-Header Fields" and "64-bit Boot Protocol"). The header is read once and judged here.
+Header Fields", "32-bit Boot Protocol" and "64-bit Boot Protocol"). The header is read once and
+judged here. Not only Linux is a bzImage: memtest86+ is one, too.
 """
 
 from struct import Struct
@@ -16,18 +17,27 @@ SETUP_HEADER_END = 0x290  # the zero page has no room beyond
 _JUMP = 0x201  # its displacement, counted from the next byte on, is where the header ends
 _JUMP_END = 0x202
 
-# setup_sects, syssize, boot_flag, header, version, loadflags, initrd_addr_max, kernel_alignment,
-# xloadflags, cmdline_size, payload_offset, payload_length, pref_address, init_size
-_FIELDS = Struct("<B 2x I 6x H 2x 4s H 9x B 26x I I 2x H I 12x 2I 8x Q I")
+# setup_sects, syssize, boot_flag, header, version, loadflags, code32_start, initrd_addr_max,
+# kernel_alignment, xloadflags, cmdline_size, payload_offset, payload_length, pref_address,
+# init_size
+_FIELDS = Struct("<B 2x I 6x H 2x 4s H 9x B 2x I 20x I I 2x H I 12x 2I 8x Q I")
+_OLD_HEADER_END = 0x22C  # of the first version that is spoken
 
 _SECTOR = 512
 _PARAGRAPH = 16
 _DEFAULT_SETUP_SECTORS = 4
 _BOOT_FLAG = 0xAA55
 _MAGIC = b"HdrS"
-_VERSION = 0x20C  # the first with xloadflags
+_VERSION = 0x202  # the first with cmd_line_ptr
+_HAS_INITRD_ADDR_MAX = 0x203  # the versions that brought these fields
+_HAS_CMDLINE_SIZE = 0x206
+_HAS_PAYLOAD = 0x208
+_HAS_PREF_ADDRESS = 0x20A
+_HAS_XLOADFLAGS = 0x20C
 _LOADED_HIGH = 1
 _XLF_KERNEL_64 = 1
+_OLD_INITRD_ADDR_MAX = 0x37FF_FFFF
+_OLD_CMDLINE_SIZE = 255
 _ENTRY_64 = 0x200  # the 64-bit entry point, from the start of the protected-mode code
 
 
@@ -43,6 +53,7 @@ class BzImage(NamedTuple):
     init_size: int  # bytes from the load address on that the kernel needs to start
     command_line_size: int  # without the NUL
     initrd_limit: int  # one past the last address that an initrd may take
+    bits: int  # 64 for one that can be entered in long mode, else 32
 
     @property
     def end(self) -> int:
@@ -51,12 +62,12 @@ class BzImage(NamedTuple):
 
     @property
     def entry(self) -> int:
-        """The 64-bit entry point."""
-        return self.load_address + _ENTRY_64
+        """The entry point for that many bits."""
+        return self.load_address + (_ENTRY_64 if self.bits == 64 else 0)
 
 
 def parse(image: Image) -> BzImage:
-    """Read the setup header of a 64-bit bzImage.
+    """Read the setup header of a bzImage.
 
     Raises `ImageError` for what isn't one, or is none that holds together.
     """
@@ -68,32 +79,48 @@ def parse(image: Image) -> BzImage:
     image.require(0, SETUP_HEADER_END)
     # fmt: off
     (
-        sectors, paragraphs, boot_flag, _, version, flags, initrd_max, alignment,
+        sectors, paragraphs, boot_flag, _, version, flags, code32_start, initrd_max, alignment,
         more_flags, command_line_size, payload, payload_size, address, init_size,
     ) = _FIELDS.unpack_from(head, SETUP_HEADER)
     # fmt: on
     if version < _VERSION:
         raise ImageError(
             f"{image.name} speaks version {version >> 8}.{version & 0xFF:02} of Linux's boot "
-            f"protocol, ringlet {_VERSION >> 8}.{_VERSION & 0xFF} and later",
-            "use Linux 3.8 or later",
+            f"protocol, ringlet {_VERSION >> 8}.{_VERSION & 0xFF:02} and later",
+            "use Linux 2.4 or later",
         )
-    if not more_flags & _XLF_KERNEL_64:
+    bits = 64 if version >= _HAS_XLOADFLAGS and more_flags & _XLF_KERNEL_64 else 32
+    if bits == 32 and code32_start == 0:
         raise ImageError(
-            f"{image.name} is a Linux kernel for 32 bits", "use one for x86-64 (CONFIG_64BIT)"
+            f"{image.name} can be entered in 16-bit mode alone, to call a PC's firmware, "
+            "which ringlet's machine doesn't have",
+            "boot it with QEMU: qemu-system-x86_64 -kernel",
         )
     offset = ((sectors or _DEFAULT_SETUP_SECTORS) + 1) * _SECTOR
     size = paragraphs * _PARAGRAPH
+    if 0 < offset + size - image.size < _PARAGRAPH:  # rounded up: what is missing is zero
+        size = image.size - offset
     header_end = _JUMP_END + head[_JUMP]
+    least_end = _OLD_HEADER_END
+    if version < _HAS_INITRD_ADDR_MAX:
+        initrd_max = _OLD_INITRD_ADDR_MAX
+    if version < _HAS_CMDLINE_SIZE:
+        command_line_size = _OLD_CMDLINE_SIZE
+    if version < _HAS_PAYLOAD:
+        payload = payload_size = 0
+    if version < _HAS_PREF_ADDRESS:
+        address, init_size, alignment = code32_start, size, 1
+    else:
+        least_end = SETUP_HEADER + _FIELDS.size
     end = address + init_size
     for holds, what in (
         (boot_flag == _BOOT_FLAG, f"its boot flag is {boot_flag:#x}"),
         (flags & _LOADED_HIGH, "it is to be loaded below 1 MiB"),
         (
-            SETUP_HEADER + _FIELDS.size <= header_end <= SETUP_HEADER_END,
+            least_end <= header_end <= SETUP_HEADER_END,
             f"its setup header ends at {header_end:#x}",
         ),
-        (size > _ENTRY_64, f"its code has {size:#x} bytes"),
+        (size > (_ENTRY_64 if bits == 64 else 0), f"its code has {size:#x} bytes"),
         (
             payload + payload_size <= size,
             f"its payload, {payload_size:#x} bytes at {payload:#x}, isn't in its {size:#x} bytes",
@@ -124,4 +151,5 @@ def parse(image: Image) -> BzImage:
         init_size,
         command_line_size,
         min(initrd_max + 1, MMIO_HOLE),
+        bits,
     )

@@ -6,21 +6,21 @@ from ringlet.board.layout import COMMAND_LINE, COMMAND_LINE_SIZE
 from ringlet.errors import ConfigError
 
 
-def command_line_addresses(lines: Sequence[bytes]) -> list[int]:
-    """The address of each line in the page at `COMMAND_LINE`, where a NUL ends each.
+def command_line_addresses(lines: Sequence[bytes], page: int = COMMAND_LINE) -> list[int]:
+    """The address of each line in the page at `page`, where a NUL ends each.
 
     Raises `ConfigError` for lines that don't fit, and for one with a NUL in it.
     """
     addresses = []
-    address = COMMAND_LINE
+    address = page
     for line in lines:
         if b"\0" in line:
             raise ConfigError("a command line has a NUL byte in it", "leave it out: it is the end")
         addresses.append(address)
         address += len(line) + 1
-    if address > COMMAND_LINE + COMMAND_LINE_SIZE:
+    if address > page + COMMAND_LINE_SIZE:
         raise ConfigError(
-            f"the command lines of kernel and modules take {address - COMMAND_LINE} bytes, "
+            f"the command lines of kernel and modules take {address - page} bytes, "
             f"{COMMAND_LINE_SIZE} fit",
             "shorten them",
         )

@@ -1,14 +1,16 @@
-"""Which boot protocol an image speaks, and what it is if none."""
+"""Which boot protocol an image speaks, and what the image is if it speaks none.
 
-from ringlet.boot import elf, pvh
+Only the protocol's own file is imported: a guest starts without the others.
+"""
+
+from ringlet.boot import elf
 from ringlet.boot.image import Image
-from ringlet.errors import ImageError
+from ringlet.boot.kernel import Kernel
+from ringlet.errors import ConfigError, ImageError
 
 _BOOT_SIGNATURE = 510, b"\x55\xaa"
 _BZIMAGE = 0x202, b"HdrS"  # Linux, Documentation/arch/x86/boot.rst
 _HEAD_SIZE = 0x206
-
-_LINUX_NOTE = b"Linux\0"  # owner of a vmlinux's own notes (linux/elfnote-lto.h, build-salt.h)
 
 _FORMATS = (
     (b"\x1f\x8b", "gzip-compressed data"),
@@ -22,49 +24,104 @@ _FORMATS = (
 _CONTROL_CHARACTERS = set(range(32)) - set(b"\t\n\f\r")
 
 
-def detect(image: Image) -> str:
-    """The name of the protocol, by the image's own bytes and, for `.bin`, its name.
+def detect(image: Image) -> Kernel:
+    """The kernel by the image's own bytes and, for `.bin`, its name.
 
-    Raises `ImageError` for an image that speaks none: an unknown file isn't code to run.
+    Raises `ImageError` for an image that speaks no protocol: an unknown file isn't code to run.
     """
     head = image.read(0, min(image.size, _HEAD_SIZE))
     if head.startswith(elf.MAGIC):
         return _detect_elf(image)
-    if _has_multiboot_header(image):
-        return "multiboot"
+    from ringlet.boot import multiboot  # few images get here
+
+    header = multiboot.find_header(image)
+    if header is not None:
+        return multiboot.MultibootKernel(image, header)
     if _has(head, *_BZIMAGE):  # before flat: it has a boot signature, too
-        return "linux"
+        from ringlet.boot import linux
+
+        return linux.BzImageKernel(image)
     if image.name.endswith(".bin") or _has(head, *_BOOT_SIGNATURE):
-        return "flat"
+        from ringlet.boot import flat
+
+        return flat.FlatKernel(image)
     raise _unknown(image, head)
+
+
+def parse_as(image: Image, protocol: str) -> Kernel:
+    """The kernel by the protocol of this name.
+
+    Raises `ImageError` for an image that doesn't speak it, `ConfigError` for an unknown name.
+    """
+    if protocol == "flat":
+        from ringlet.boot import flat
+
+        return flat.FlatKernel(image)
+    if protocol == "linux":
+        from ringlet.boot import linux
+
+        if image.read(0, min(image.size, len(elf.MAGIC))) == elf.MAGIC:
+            return linux.VmlinuxKernel(image, elf.parse(image))
+        return linux.BzImageKernel(image)
+    if protocol == "multiboot":
+        from ringlet.boot import multiboot
+
+        return multiboot.MultibootKernel(image, multiboot.find_header(image))
+    if protocol == "pvh":
+        from ringlet.boot import pvh
+
+        executable = elf.parse(image)
+        return pvh.PvhKernel(image, executable, list(elf.notes(image, executable)))
+    if protocol == "elf64":
+        from ringlet.boot import elf64
+
+        return elf64.Elf64Kernel(image, elf.parse(image))
+    from ringlet.boot import PROTOCOLS
+
+    raise ConfigError(
+        f"there is no boot protocol {protocol!r}", f"choose one of {', '.join(PROTOCOLS)}"
+    )
 
 
 def _has(head: bytes, offset: int, magic: bytes) -> bool:
     return head[offset : offset + len(magic)] == magic
 
 
-def _has_multiboot_header(image: Image) -> bool:
-    from ringlet.boot import multiboot  # few images get here
+def _detect_elf(image: Image) -> Kernel:
+    executable = elf.parse(image, dynamic=True)
+    if executable.is_dynamic:
+        return _detect_dynamic(image, executable)
+    notes = list(elf.notes(image, executable))
+    if elf.is_linux(executable, notes):
+        from ringlet.boot import linux
 
-    return multiboot.find_header(image) is not None
+        return linux.VmlinuxKernel(image, executable)
+    from ringlet.boot import pvh
 
+    if pvh.entry_point(image, notes) is not None:
+        return pvh.PvhKernel(image, executable, notes)
+    from ringlet.boot import multiboot
 
-def _detect_elf(image: Image) -> str:
-    executable = elf.parse(image)
-    if executable.bits == 64 and any(
-        name == _LINUX_NOTE for name, _, _ in elf.notes(image, executable)
-    ):
-        return "linux"
-    if pvh.entry_point(image, executable) is not None:
-        return "pvh"
-    if _has_multiboot_header(image):
-        return "multiboot"
+    header = multiboot.find_header(image)
+    if header is not None:
+        return multiboot.MultibootKernel(image, header, executable)
     if executable.bits == 64:
-        return "elf64"
+        from ringlet.boot import elf64
+
+        return elf64.Elf64Kernel(image, executable)
     raise ImageError(
         f"{image.name} is a 32-bit ELF with no PVH note and no Multiboot header",
         "give it a PVH note (XEN_ELFNOTE_PHYS32_ENTRY), or build it as a 64-bit ELF",
     )
+
+
+def _detect_dynamic(image: Image, executable: elf.Elf) -> Kernel:
+    from ringlet.boot import multiboot
+
+    header = multiboot.find_header(image)
+    if header is None:
+        raise elf.position_independent(image)
+    return multiboot.MultibootKernel(image, header, executable)
 
 
 def _unknown(image: Image, head: bytes) -> ImageError:

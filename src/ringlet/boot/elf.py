@@ -9,8 +9,7 @@ segment uses physical addresses (p_paddr); virtual ones mean nothing before the 
 tables of its own, and Linux has a segment at virtual address 0.
 """
 
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 from struct import Struct
 
 from ringlet.board import layout
@@ -44,10 +43,13 @@ _MACHINES = {
     258: "LoongArch",
 }
 _PT_LOAD, _PT_NOTE = 1, 4
+_LINUX_NOTE = b"Linux\0"  # owner of a vmlinux's own notes (linux/elfnote-lto.h, build-salt.h)
 
 # Kernels have a handful of program headers and some hundred bytes of notes.
 _MAX_PROGRAM_HEADERS = 128
 _MAX_NOTES = 64 * layout.KIB
+
+Note = tuple[bytes, int, bytes]  # name (with its NUL), type and descriptor
 
 
 class ProgramHeader:
@@ -76,15 +78,27 @@ class ProgramHeader:
 class Elf:
     """What a loader needs of an executable's headers."""
 
-    __slots__ = ("bits", "entry", "notes", "segments")
+    __slots__ = ("bits", "entry", "is_dynamic", "notes", "segments")
 
     def __init__(
-        self, bits: int, entry: int, segments: list[ProgramHeader], notes: list[ProgramHeader]
+        self,
+        bits: int,
+        entry: int,
+        segments: list[ProgramHeader],
+        notes: list[ProgramHeader],
+        *,
+        is_dynamic: bool = False,
     ) -> None:
+        self.is_dynamic = is_dynamic  # of type ET_DYN
         self.bits = bits
         self.entry = entry
         self.segments = segments  # PT_LOAD that take up memory, in the order of their addresses
         self.notes = notes  # PT_NOTE
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """The first address of each segment, and one past its last."""
+        return [(segment.address, segment.end) for segment in self.segments]
 
 
 def inconsistent(image: Image, what: str) -> ImageError:
@@ -95,9 +109,8 @@ def inconsistent(image: Image, what: str) -> ImageError:
     )
 
 
-@lru_cache(maxsize=1)  # who looks at an image and who loads it see the same headers
-def parse(image: Image) -> Elf:
-    """Read the headers of an ELF executable for x86.
+def parse(image: Image, *, dynamic: bool = False) -> Elf:
+    """Read the headers of an ELF executable for x86; with `dynamic`, also of one of type ET_DYN.
 
     Raises `ImageError` for anything else, with what it is. The segments are not judged yet.
     """
@@ -121,23 +134,28 @@ def parse(image: Image) -> Elf:
     header = _HEADER[bits]
     image.require(0, header.size)
     kind, _, _, entry, table, _, _, _, entry_size, count, _, _, _ = header.unpack_from(ident)
-    if kind != _ET_EXEC:
+    if kind != _ET_EXEC and not (kind == _ET_DYN and dynamic):
         raise _not_executable(image, kind)
     segments, notes = _program_headers(image, bits, table, entry_size, count)
-    return Elf(bits, entry, segments, notes)
+    return Elf(bits, entry, segments, notes, is_dynamic=kind == _ET_DYN)
 
 
 def _not_executable(image: Image, kind: int) -> ImageError:
     if kind == _ET_REL:
         return ImageError(f"{image.name} is an object file, not linked yet", "link it with ld")
     if kind == _ET_DYN:
-        return ImageError(
-            f"{image.name} is a shared object or a position-independent executable",
-            "link it to fixed addresses: -static -no-pie",
-        )
+        return position_independent(image)
     if kind == _ET_CORE:
         return ImageError(f"{image.name} is a core dump", "name the kernel that left it")
     return inconsistent(image, f"its type is {kind}")
+
+
+def position_independent(image: Image) -> ImageError:
+    """The error for an ELF that has no addresses of its own."""
+    return ImageError(
+        f"{image.name} is a shared object or a position-independent executable",
+        "link it to fixed addresses: -static -no-pie",
+    )
 
 
 def _program_headers(
@@ -167,8 +185,8 @@ def _program_headers(
     return segments, notes
 
 
-def notes(image: Image, elf: Elf) -> Iterator[tuple[bytes, int, bytes]]:
-    """The name (with its NUL), type and descriptor of each note in a PT_NOTE segment.
+def notes(image: Image, elf: Elf) -> Iterator[Note]:
+    """Each note in a PT_NOTE segment.
 
     Raises `ImageError` for a note that reaches beyond its segment, and for too many.
     """
@@ -188,6 +206,11 @@ def notes(image: Image, elf: Elf) -> Iterator[tuple[bytes, int, bytes]]:
                 raise inconsistent(image, f"the note at {segment.offset + start:#x} is cut short")
             yield data[name : name + name_size], kind, data[descriptor:end]
             start = _round_up(end, align)
+
+
+def is_linux(elf: Elf, notes: Sequence[Note]) -> bool:
+    """Whether it is a vmlinux for x86-64, by its notes."""
+    return elf.bits == 64 and any(name == _LINUX_NOTE for name, _, _ in notes)
 
 
 def _round_up(value: int, align: int) -> int:
@@ -216,12 +239,6 @@ def check_segments(image: Image, elf: Elf, memory: GuestMemory, entry: int) -> N
                 image, f"the segments at {before.address:#x} and {segment.address:#x} overlap"
             )
         before = segment
-        if segment.address < layout.BOOT_DATA_END and segment.end > layout.BOOT_DATA:
-            raise ImageError(
-                f"{image.name}: its segment at {segment.address:#x} to {segment.end:#x} lies over "
-                f"the boot data, {layout.BOOT_DATA:#x} to {layout.BOOT_DATA_END:#x}",
-                f"link it to {layout.HIGH_MEMORY:#x} or higher",
-            )
         if segment.end > layout.MMIO_HOLE and not _in_memory(memory, segment):
             raise ImageError(
                 f"{image.name}: its segment at {segment.address:#x}, "

@@ -6,7 +6,8 @@ volume 3, 10.1.4 and 21.1 (real-address mode).
 
 from ringlet.board.layout import FLAT_LOAD, LOW_RAM_END
 from ringlet.boot.entry import Entry
-from ringlet.boot.image import Image, require_memory
+from ringlet.boot.image import require_memory
+from ringlet.boot.kernel import Given, Kernel
 from ringlet.errors import ConfigError, ImageError
 from ringlet.kvm.memory import GuestMemory
 from ringlet.kvm.registers import (
@@ -23,41 +24,55 @@ _FIRST_HARD_DISK = 0x80
 _DATA = data_segment(0, limit=_LIMIT, bits=16)
 
 
-def load(image: Image, memory: GuestMemory, address: int) -> Entry:
-    """Load all of the image at `address`, and enter it there.
+class FlatKernel(Kernel):
+    """Any bytes: 16-bit code that is told nothing."""
 
-    CS is 0, above 64 KiB the address's paragraph; the other segments are 0, SP is 0x7C00,
-    interrupts are off. Raises `ConfigError` for a wrong address, `ImageError` for an image that
-    doesn't fit below the end of conventional memory.
-    """
-    if not 0 <= address < LOW_RAM_END:
-        raise ConfigError(
-            f"load address {address:#x} is outside conventional memory",
-            f"choose one below {LOW_RAM_END:#x}",
+    protocol = "flat"
+    acpi_tables = False
+    device_words = False
+    _takes_load_address = True
+
+    def _load(self, memory: GuestMemory, given: Given) -> Entry:
+        """Load all of the image at the load address, and enter it there.
+
+        CS is 0, above 64 KiB the address's paragraph; the other segments are 0, SP is 0x7C00,
+        interrupts are off. Raises `ConfigError` for a wrong address, `ImageError` for an image that
+        doesn't fit below the end of conventional memory.
+        """
+        if given.command_line or given.modules:
+            raise ConfigError(
+                f"{self.name} is a flat image: it takes no command line and no modules",
+                "leave --cmdline, --initrd and --module out",
+            )
+        address = FLAT_LOAD if given.load_address is None else given.load_address
+        if not 0 <= address < LOW_RAM_END:
+            raise ConfigError(
+                f"load address {address:#x} is outside conventional memory",
+                f"choose one below {LOW_RAM_END:#x}",
+            )
+        end = address + self._image.size
+        if end > LOW_RAM_END:
+            raise ImageError(
+                f"{self.name} is too large: from {address:#x} on it ends at {end:#x}, "
+                f"conventional memory at {LOW_RAM_END:#x}",
+                "make it smaller, or choose a lower --load-address",
+            )
+        require_memory(self._image, memory, end)
+        self._image.load(memory, 0, address, self._image.size)
+        selector = address >> 4 if address > _LIMIT else 0
+        base = selector << 4
+        special = SpecialRegisters(
+            cs=code_segment(selector, base=base, limit=_LIMIT, bits=16),
+            ds=_DATA,
+            es=_DATA,
+            fs=_DATA,
+            gs=_DATA,
+            ss=_DATA,
+            tr=Segment(limit=_LIMIT, type=0xB, present=1),
+            ldt=Segment(limit=_LIMIT, type=2, present=1),
+            gdt=DescriptorTable(0, _LIMIT),
+            idt=DescriptorTable(0, 0x3FF),  # the interrupt vector table
+            cr0=0x10,  # ET, which is always set
         )
-    end = address + image.size
-    if end > LOW_RAM_END:
-        raise ImageError(
-            f"{image.name} is too large: from {address:#x} on it ends at {end:#x}, "
-            f"conventional memory at {LOW_RAM_END:#x}",
-            "make it smaller, or choose a lower --load-address",
-        )
-    require_memory(image, memory, end)
-    image.load(memory, 0, address, image.size)
-    selector = address >> 4 if address > _LIMIT else 0
-    base = selector << 4
-    special = SpecialRegisters(
-        cs=code_segment(selector, base=base, limit=_LIMIT, bits=16),
-        ds=_DATA,
-        es=_DATA,
-        fs=_DATA,
-        gs=_DATA,
-        ss=_DATA,
-        tr=Segment(limit=_LIMIT, type=0xB, present=1),
-        ldt=Segment(limit=_LIMIT, type=2, present=1),
-        gdt=DescriptorTable(0, _LIMIT),
-        idt=DescriptorTable(0, 0x3FF),  # the interrupt vector table
-        cr0=0x10,  # ET, which is always set
-    )
-    registers = Registers(rdx=_FIRST_HARD_DISK, rsp=FLAT_LOAD, rip=address - base)
-    return Entry(registers, special)
+        registers = Registers(rdx=_FIRST_HARD_DISK, rsp=FLAT_LOAD, rip=address - base)
+        return Entry(registers, special)

@@ -1,7 +1,8 @@
-"""Linux by its own boot protocol, entered in 64-bit mode: a bzImage, or a vmlinux.
+"""Linux by its own boot protocol, entered in 64-bit mode if it can be: a bzImage, or a vmlinux.
 
-Source: Linux, Documentation/arch/x86/boot.rst ("64-bit Boot Protocol"); for a vmlinux, of which
-that doesn't speak, arch/x86/kernel/head_64.S (startup_64): the same, at the ELF's entry point.
+Source: Linux, Documentation/arch/x86/boot.rst ("32-bit Boot Protocol", "64-bit Boot Protocol"); for
+a vmlinux, of which that doesn't speak, arch/x86/kernel/head_64.S (startup_64): the same as for 64
+bits, at the ELF's entry point.
 
 A bzImage decompresses itself in the guest, or ringlet does it on the host and enters the
 vmlinux in it. The kernel then lies where it was linked to: it is its own decompressor that
@@ -11,12 +12,12 @@ would move it to a random address (KASLR).
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from ringlet.board.layout import HIGH_MEMORY, MMIO_HOLE, ZERO_PAGE
-from ringlet.boot import bzimage, elf, elf64, long_mode, payload_cache
-from ringlet.boot.bzimage import BzImage
+from ringlet.board.layout import HIGH_MEMORY, MIB, MMIO_HOLE, ZERO_PAGE
+from ringlet.boot import bzimage, elf, elf64, long_mode, payload_cache, protected_mode
 from ringlet.boot.command_lines import command_line_addresses
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image, require_memory
+from ringlet.boot.kernel import Given, Kernel
 from ringlet.boot.modules import module_addresses
 from ringlet.boot.zero_page import setup_header, write_zero_page
 from ringlet.errors import ConfigError, ImageError
@@ -44,84 +45,104 @@ def command_line(given: bytes) -> bytes:
     return b" ".join(line)
 
 
-def load(
-    image: Image,
-    memory: GuestMemory,
-    line: bytes,
-    modules: Sequence[tuple[Image, bytes]],
-    *,
-    decompress: bool | None = None,
-) -> Entry:
-    """Load the kernel and its initrd; `line` gets the defaults of `command_line`.
+class LinuxKernel(Kernel):
+    """Either kind: the command line gets the defaults of `command_line`."""
 
-    `decompress` says whether the host decompresses a bzImage, True, or the guest, False. None is
-    the host if it can: the first time that takes about as long as in the guest, and from then on
-    next to nothing. Raises `ImageError`, or `ConfigError` for what doesn't fit.
-    """
-    line = command_line(line)
-    memory.prefer_huge_pages()
-    if image.read(0, min(image.size, len(elf.MAGIC))) == elf.MAGIC:
-        return _load_vmlinux(image, memory, line, modules)
-    return _load_bzimage(image, memory, line, modules, decompress)
+    protocol = "linux"
+    is_linux = True
+    expects_pit = True
+    usual_memory = 256 * MIB
+    device_words = False  # it finds its devices by ACPI
 
 
-def _load_vmlinux(
-    image: Image, memory: GuestMemory, line: bytes, modules: Sequence[tuple[Image, bytes]]
-) -> Entry:
-    executable = _executable(image, memory)
-    _check_command_line(line, _COMMAND_LINE_SIZE)
-    kernel = [(segment.address, segment.end) for segment in executable.segments]
-    initrd = _load_initrd(memory, modules, kernel, MMIO_HOLE)
-    write_zero_page(memory, setup_header(), line, initrd)
-    return _enter_vmlinux(image, memory)
+class VmlinuxKernel(LinuxKernel):
+    """A vmlinux, the kernel's own ELF."""
 
+    def __init__(self, image: Image, executable: elf.Elf) -> None:
+        super().__init__(image)
+        elf64.check(image, executable)
+        if executable.segments and executable.segments[0].address < HIGH_MEMORY:
+            # The boot data and the ACPI tables are there.
+            first = executable.segments[0].address
+            raise elf.inconsistent(image, f"a segment of it lies at {first:#x}")
+        self._executable = executable
 
-def _load_bzimage(
-    image: Image,
-    memory: GuestMemory,
-    line: bytes,
-    modules: Sequence[tuple[Image, bytes]],
-    decompress: bool | None,
-) -> Entry:
-    bz = bzimage.parse(image)
-    require_memory(image, memory, bz.end)
-    _check_command_line(line, bz.command_line_size)
-    vmlinux = None
-    if decompress is not False:
-        try:
-            vmlinux = _decompressed(image, bz, memory)
-        except ImageError:
-            if decompress:
-                raise
-    with vmlinux or nullcontext():
-        initrd = _load_initrd(memory, modules, [(bz.load_address, bz.end)], bz.initrd_limit)
-        write_zero_page(memory, bz.setup_header, line, initrd)
-        if vmlinux:
-            return _enter_vmlinux(vmlinux, memory)
-    image.load(memory, bz.offset, bz.load_address, bz.size)
-    return _enter(memory, bz.entry)
+    def check_segments(self, memory: GuestMemory) -> None:
+        """Raise `ImageError`, or `ConfigError` where more memory would do."""
+        elf.check_segments(self._image, self._executable, memory, self._executable.entry)
 
+    def enter(self, memory: GuestMemory) -> Entry:
+        """Load the segments, which have been checked."""
+        elf.load_segments(self._image, self._executable, memory)
+        return _enter(memory, self._executable.entry)
 
-def _decompressed(image: Image, bz: BzImage, memory: GuestMemory) -> Image:
-    """The vmlinux in it, already judged. Raises `ImageError` alone, to let the guest try."""
+    def _load(self, memory: GuestMemory, given: Given) -> Entry:
+        memory.prefer_huge_pages()
+        self.check_segments(memory)
+        line = command_line(given.command_line)
+        _check_command_line(line, _COMMAND_LINE_SIZE)
+        initrd = _load_initrd(memory, given.modules, self._executable.places, MMIO_HOLE)
+        write_zero_page(memory, setup_header(), line, initrd)
+        return self.enter(memory)
 
-    def judge(vmlinux: Image) -> None:
-        for segment in elf.parse(vmlinux).segments:
-            if not bz.load_address <= segment.address <= segment.end <= bz.end:
+    def lies_within(self, first: int, end: int) -> None:
+        """Raise `ImageError` unless all segments lie in this range."""
+        for segment in self._executable.segments:
+            if not first <= segment.address <= segment.end <= end:
                 raise elf.inconsistent(
-                    vmlinux, f"a segment of it lies at {segment.address:#x} to {segment.end:#x}"
+                    self._image,
+                    f"a segment of it lies at {segment.address:#x} to {segment.end:#x}",
                 )
-        _executable(vmlinux, memory)
-
-    return payload_cache.open_vmlinux(image, bz, judge)
 
 
-def _executable(image: Image, memory: GuestMemory) -> elf.Elf:
-    executable = elf64.executable(image, memory)
-    first = executable.segments[0]
-    if first.address < HIGH_MEMORY:  # where the boot data and the ACPI tables are
-        raise elf.inconsistent(image, f"a segment of it lies at {first.address:#x}")
-    return executable
+class BzImageKernel(LinuxKernel):
+    """A bzImage, which the host decompresses, or the guest.
+
+    The first time the host takes about as long as the guest, and from then on next to nothing.
+    """
+
+    def __init__(self, image: Image) -> None:
+        super().__init__(image)
+        self._header = bzimage.parse(image)
+
+    def _load(self, memory: GuestMemory, given: Given) -> Entry:
+        image, bz = self._image, self._header
+        memory.prefer_huge_pages()
+        require_memory(image, memory, bz.end)
+        line = command_line(given.command_line)
+        _check_command_line(line, bz.command_line_size)
+        vmlinux = None
+        if given.decompress is not False:
+            try:
+                vmlinux = self._decompressed(memory)
+            except ImageError:
+                if given.decompress:
+                    raise
+        with vmlinux or nullcontext():
+            places = [(bz.load_address, bz.end)]
+            initrd = _load_initrd(memory, given.modules, places, bz.initrd_limit)
+            write_zero_page(memory, bz.setup_header, line, initrd)
+            if vmlinux:
+                return vmlinux.enter(memory)
+        image.load(memory, bz.offset, bz.load_address, bz.size)
+        return _enter(memory, bz.entry, bz.bits)
+
+    def _decompressed(self, memory: GuestMemory) -> VmlinuxKernel:
+        """The vmlinux in it, already judged. Raises `ImageError` alone, to let the guest try."""
+        bz = self._header
+        if bz.bits != 64:
+            raise ImageError(
+                f"{self.name} is a kernel for 32 bits, which decompresses itself",
+                "let the guest decompress it",
+            )
+
+        def judge(image: Image) -> None:
+            vmlinux = VmlinuxKernel(image, elf.parse(image))
+            vmlinux.lies_within(bz.load_address, bz.end)
+            vmlinux.check_segments(memory)
+
+        payload = payload_cache.open_vmlinux(self._image, bz, judge)
+        return VmlinuxKernel(payload, elf.parse(payload))
 
 
 def _check_command_line(line: bytes, size: int) -> None:
@@ -152,12 +173,7 @@ def _load_initrd(
     return address, image.size
 
 
-def _enter_vmlinux(image: Image, memory: GuestMemory) -> Entry:
-    executable = elf.parse(image)
-    elf.load_segments(image, executable, memory)
-    return _enter(memory, executable.entry)
-
-
-def _enter(memory: GuestMemory, entry: int) -> Entry:
-    special = long_mode.prepare(memory, _CODE)
+def _enter(memory: GuestMemory, entry: int, bits: int = 64) -> Entry:
+    mode = long_mode if bits == 64 else protected_mode
+    special = mode.prepare(memory, _CODE)
     return Entry(Registers(rsi=ZERO_PAGE, rip=entry), special)

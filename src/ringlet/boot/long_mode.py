@@ -4,7 +4,7 @@ Source: Intel SDM volume 3, 3.4.5 (segment descriptors), 4.5 (4-level paging) an
 (initializing IA-32e mode).
 """
 
-from functools import cache
+from functools import lru_cache
 from struct import pack
 
 from ringlet.board.layout import GDT, GIB, MIB, PAGE_TABLES
@@ -24,25 +24,26 @@ _ENTRY = 0x3  # present, writable
 _PAGE_ENTRY = 0x83  # the same, and it is a large page
 
 
-@cache
-def _page_tables() -> bytes:
+@lru_cache(maxsize=1)  # nearly all kernels have them at the same address
+def _page_tables(address: int) -> bytes:
     """A page-map level 4, a page-directory-pointer table and four page directories."""
-    directories = range(PAGE_TABLES + 2 * PAGE | _ENTRY, PAGE_TABLES + 6 * PAGE, PAGE)
+    directories = range(address + 2 * PAGE | _ENTRY, address + 6 * PAGE, PAGE)
     return (
-        pack("<Q", PAGE_TABLES + PAGE | _ENTRY).ljust(PAGE, b"\0")
+        pack("<Q", address + PAGE | _ENTRY).ljust(PAGE, b"\0")
         + pack("<4Q", *directories).ljust(PAGE, b"\0")
         + pack("<2048Q", *range(_PAGE_ENTRY, MAPPED, 2 * MIB))
     )
 
 
-def prepare(memory: GuestMemory, code: int) -> SpecialRegisters:
+def prepare(memory: GuestMemory, code: int, offset: int = 0) -> SpecialRegisters:
     """Write GDT and page tables into the boot data; the registers that make use of them.
 
-    `code` is the selector of the code segment; the data segment is the next one.
+    `code` is the selector of the code segment; the data segment is the next one. `offset` is that
+    of the boot data.
     """
     table = bytes(code) + pack("<2Q", _CODE, _DATA)
-    memory.write(GDT, table)
-    memory.write(PAGE_TABLES, _page_tables())
+    memory.write(GDT + offset, table)
+    memory.write(PAGE_TABLES + offset, _page_tables(PAGE_TABLES + offset))
     data = data_segment(code + 8, bits=64)
     return SpecialRegisters(
         cs=code_segment(code, bits=64),
@@ -53,10 +54,10 @@ def prepare(memory: GuestMemory, code: int) -> SpecialRegisters:
         ss=data,
         tr=Segment(limit=0x67, type=0xB, present=1),  # a busy 64-bit TSS: VM entry asks for one
         ldt=Segment(type=2, unusable=1),
-        gdt=DescriptorTable(GDT, len(table) - 1),
+        gdt=DescriptorTable(GDT + offset, len(table) - 1),
         idt=DescriptorTable(),
         cr0=0x8000_0011,  # PG, ET, PE
-        cr3=PAGE_TABLES,
+        cr3=PAGE_TABLES + offset,
         cr4=0x20,  # PAE
         efer=0x500,  # LMA, LME
     )

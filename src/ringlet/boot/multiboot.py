@@ -6,18 +6,19 @@ of its Multiboot information. It brings its own stack, GDT and IDT.
 
 Where the header has address fields, they say what goes where, whatever the file is besides.
 Without them the file is a 32-bit ELF: the specification knows no other, and QEMU takes no other
-(GRUB 2 does).
+(GRUB 2 does). It may be of type ET_DYN, and goes where its program headers say all the same:
+memtest86+ 5 is such a kernel, and relocates itself.
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
 
 from ringlet.board.layout import START_INFO
 from ringlet.boot import elf
+from ringlet.boot.boot_data import place_boot_data
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image
+from ringlet.boot.kernel import Given, Kernel
 from ringlet.boot.multiboot_info import write_multiboot_info
 from ringlet.boot.protected_mode import PROTECTED_MODE
 from ringlet.errors import ImageError
@@ -57,7 +58,6 @@ class Header(NamedTuple):
     addresses: Addresses | None
 
 
-@lru_cache(maxsize=1)  # who looks at an image and who loads it see the same header
 def find_header(image: Image) -> Header | None:
     """The image's Multiboot header, None where it has none.
 
@@ -92,28 +92,36 @@ def _inconsistent(image: Image, what: str) -> ImageError:
     )
 
 
-def load(
-    image: Image,
-    memory: GuestMemory,
-    command_line: bytes,
-    modules: Sequence[tuple[Image, bytes]],
-) -> Entry:
-    """Load kernel and modules. Raises `ImageError`, or `ConfigError` for what doesn't fit."""
-    header = find_header(image)
-    if header is None:
-        raise ImageError(
-            f"{image.name} has no Multiboot header in its first {_SEARCH} bytes",
-            "build it with one, or choose another --protocol",
-        )
-    _check_requirements(image, header.flags)
-    if header.addresses:
-        executable = _from_addresses(image, header.offset, header.addresses)
-    else:
-        executable = _from_elf(image)
-    elf.check_segments(image, executable, memory, executable.entry)
-    write_multiboot_info(memory, executable.segments, (image, command_line), modules)
-    elf.load_segments(image, executable, memory)
-    return Entry(Registers(rax=_LOADER_MAGIC, rbx=START_INFO, rip=executable.entry), PROTECTED_MODE)
+class MultibootKernel(Kernel):
+    """A file with a Multiboot header; `executable` is the file's, where it is an ELF."""
+
+    protocol = "multiboot"
+    expects_pit = True
+
+    def __init__(
+        self, image: Image, header: Header | None, executable: elf.Elf | None = None
+    ) -> None:
+        super().__init__(image)
+        if header is None:
+            raise ImageError(
+                f"{image.name} has no Multiboot header in its first {_SEARCH} bytes",
+                "build it with one, or choose another --protocol",
+            )
+        _check_requirements(image, header.flags)
+        if header.addresses:
+            self._executable = _from_addresses(image, header.offset, header.addresses)
+        else:
+            self._executable = _from_elf(image, executable or elf.parse(image, dynamic=True))
+
+    def _load(self, memory: GuestMemory, given: Given) -> Entry:
+        image, executable = self._image, self._executable
+        elf.check_segments(image, executable, memory, executable.entry)
+        kernel = (image, given.command_line)
+        offset = place_boot_data(memory, executable.places)
+        write_multiboot_info(memory, executable.places, kernel, given.modules, offset)
+        elf.load_segments(image, executable, memory)
+        registers = Registers(rax=_LOADER_MAGIC, rbx=START_INFO + offset, rip=executable.entry)
+        return Entry(registers, PROTECTED_MODE)
 
 
 def _check_requirements(image: Image, flags: int) -> None:
@@ -151,13 +159,14 @@ def _from_addresses(image: Image, offset: int, addresses: Addresses) -> elf.Elf:
     return elf.Elf(32, entry, [elf.ProgramHeader(start, load, end - load, bss_end - load, 4)], [])
 
 
-def _from_elf(image: Image) -> elf.Elf:
-    executable = elf.parse(image)
+def _from_elf(image: Image, executable: elf.Elf) -> elf.Elf:
     if executable.bits != 32:
         raise ImageError(
             f"{image.name} is a 64-bit ELF; Multiboot takes one only by address fields",
             "make a 32-bit ELF of it: objcopy -O elf32-i386",
         )
+    if executable.is_dynamic and any(segment.address == 0 for segment in executable.segments):
+        raise elf.position_independent(image)
     # The specification doesn't say whether the entry point is a physical address. It is taken as
     # GRUB takes it, on which kernels linked to the upper half rely.
     entry = executable.entry

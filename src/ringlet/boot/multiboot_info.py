@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from struct import Struct
 
 from ringlet.board.layout import (
+    BOOT_DATA_END,
     COMMAND_LINE,
     HIGH_MEMORY,
     KIB,
@@ -24,7 +25,6 @@ from ringlet.board.layout import (
     START_INFO_SIZE,
 )
 from ringlet.boot.command_lines import command_line_addresses
-from ringlet.boot.elf import ProgramHeader
 from ringlet.boot.image import Image
 from ringlet.boot.memory_map import memory_map
 from ringlet.boot.modules import module_addresses
@@ -48,29 +48,32 @@ _LOADER_NAME = b"ringlet\0"
 
 def write_multiboot_info(
     memory: GuestMemory,
-    segments: Sequence[ProgramHeader],
+    places: Sequence[tuple[int, int]],
     kernel: tuple[Image, bytes],
     modules: Sequence[tuple[Image, bytes]],
+    offset: int = 0,
 ) -> None:
     """Write it at `START_INFO`, and load the modules, page-aligned.
 
-    Each image comes with its command line. `segments` are the kernel's, in the order of their
-    addresses. Raises `ConfigError` where something doesn't fit.
+    Each image comes with its command line. `places` are the ranges that the kernel takes, in the
+    order of their addresses; `offset` is how far the boot data is moved for its sake. Raises
+    `ConfigError` where something doesn't fit.
     """
     strings = [_string(image, line) for image, line in (kernel, *modules)]
-    string_addresses = command_line_addresses(strings)
+    string_addresses = command_line_addresses(strings, COMMAND_LINE + offset)
     ranges = memory_map(memory)
-    memory_map_address = START_INFO + INFO.size
+    start = START_INFO + offset
+    memory_map_address = start + INFO.size
     memory_map_size = len(ranges) * MEMORY_MAP_ENTRY.size
     name_address = memory_map_address + memory_map_size
     module_list_address = name_address + len(_LOADER_NAME)
-    most = (START_INFO + START_INFO_SIZE - module_list_address) // MODULE.size
+    most = (start + START_INFO_SIZE - module_list_address) // MODULE.size
     if len(modules) > most:
         raise ConfigError(
             f"{len(modules)} modules are too many, {most} fit", "put them into one archive"
         )
-    places = [(segment.address, segment.end) for segment in segments]
-    addresses = module_addresses(memory, places, [image for image, _ in modules])
+    taken = sorted([*places, (offset, offset + BOOT_DATA_END)])
+    addresses = module_addresses(memory, taken, [image for image, _ in modules])
 
     low = memory.regions[0].size
     info = INFO.pack(
@@ -91,8 +94,8 @@ def write_multiboot_info(
     for (image, _), address, string in zip(modules, addresses, string_addresses[1:], strict=True):
         info += MODULE.pack(address, address + image.size, string, 0)
         image.load(memory, 0, address, image.size)
-    memory.write(START_INFO, info)
-    memory.write(COMMAND_LINE, b"".join(string + b"\0" for string in strings))
+    memory.write(start, info)
+    memory.write(COMMAND_LINE + offset, b"".join(string + b"\0" for string in strings))
 
 
 def _string(image: Image, line: bytes) -> bytes:

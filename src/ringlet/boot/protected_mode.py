@@ -1,9 +1,14 @@
 """32-bit protected mode without paging: how PVH and Multiboot alike start a kernel.
 
 Source: Xen, docs/misc/pvh.pandoc (x86/HVM direct boot ABI); Multiboot specification 0.6.96, 3.2.
-The guest brings its own stack, GDT and IDT.
+The guest brings its own stack, GDT and IDT. Linux is started in the same mode, with a GDT in memory
+(Documentation/arch/x86/boot.rst, "32-bit Boot Protocol").
 """
 
+from struct import pack
+
+from ringlet.board.layout import GDT
+from ringlet.kvm.memory import GuestMemory
 from ringlet.kvm.registers import (
     DescriptorTable,
     Segment,
@@ -29,3 +34,26 @@ PROTECTED_MODE = SpecialRegisters(
     idt=_NO_TABLE,
     cr0=0x11,  # PE, and ET, which is always set
 )
+
+
+_CODE_DESCRIPTOR = 0x00CF_9B00_0000_FFFF  # 32-bit code, execute and read, ring 0
+_DATA_DESCRIPTOR = 0x00CF_9300_0000_FFFF  # data, read and write, ring 0
+
+
+def prepare(memory: GuestMemory, code: int) -> SpecialRegisters:
+    """Write a GDT into the boot data; the registers that make use of it.
+
+    `code` is the selector of the code segment; the data segment is the next one.
+    """
+    table = bytes(code) + pack("<2Q", _CODE_DESCRIPTOR, _DATA_DESCRIPTOR)
+    memory.write(GDT, table)
+    data = data_segment(code + 8, bits=32)
+    return PROTECTED_MODE._replace(
+        cs=code_segment(code, bits=32),
+        ds=data,
+        es=data,
+        fs=data,
+        gs=data,
+        ss=data,
+        gdt=DescriptorTable(GDT, len(table) - 1),
+    )

@@ -6,12 +6,13 @@ brings its own stack, GDT and IDT.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 from ringlet.board.layout import START_INFO
 from ringlet.boot import elf
+from ringlet.boot.boot_data import place_boot_data
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image
+from ringlet.boot.kernel import Given, Kernel
 from ringlet.boot.protected_mode import PROTECTED_MODE
 from ringlet.boot.start_info import write_start_info
 from ringlet.errors import ImageError
@@ -22,13 +23,12 @@ _NOTE_NAME = b"Xen\0"
 _PHYS32_ENTRY = 18  # XEN_ELFNOTE_PHYS32_ENTRY
 
 
-@lru_cache(maxsize=1)
-def entry_point(image: Image, executable: elf.Elf) -> int | None:
-    """The physical address in the note, or None where there is no such note.
+def entry_point(image: Image, notes: Sequence[elf.Note]) -> int | None:
+    """The physical address in the PVH note, or None where there is no such note.
 
     Raises `ImageError` for a note that can't be right.
     """
-    for name, kind, descriptor in elf.notes(image, executable):
+    for name, kind, descriptor in notes:
         if name == _NOTE_NAME and kind == _PHYS32_ENTRY:
             if len(descriptor) not in (4, 8):
                 raise elf.inconsistent(image, f"its PVH note has {len(descriptor)} bytes")
@@ -36,23 +36,36 @@ def entry_point(image: Image, executable: elf.Elf) -> int | None:
     return None
 
 
-def load(
-    image: Image,
-    memory: GuestMemory,
-    command_line: bytes,
-    modules: Sequence[tuple[Image, bytes]],
-) -> Entry:
-    """Load kernel and modules. Raises `ImageError`, or `ConfigError` for what doesn't fit."""
-    executable = elf.parse(image)
-    entry = entry_point(image, executable)
-    if entry is None:
-        raise ImageError(
-            f"{image.name} has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY)",
-            "build it with one, or choose another --protocol",
-        )
-    if entry >> 32:
-        raise elf.inconsistent(image, f"its PVH entry point {entry:#x} has more than 32 bits")
-    elf.check_segments(image, executable, memory, entry)
-    write_start_info(memory, executable.segments, command_line, modules)
-    elf.load_segments(image, executable, memory)
-    return Entry(Registers(rbx=START_INFO, rip=entry), PROTECTED_MODE)
+class PvhKernel(Kernel):
+    """An ELF with a PVH note. Linux is one, too: see `is_linux`."""
+
+    protocol = "pvh"
+
+    def __init__(self, image: Image, executable: elf.Elf, notes: Sequence[elf.Note]) -> None:
+        super().__init__(image)
+        entry = entry_point(image, notes)
+        if entry is None:
+            raise ImageError(
+                f"{image.name} has no PVH note (XEN_ELFNOTE_PHYS32_ENTRY)",
+                "build it with one, or choose another --protocol",
+            )
+        if entry >> 32:
+            raise elf.inconsistent(image, f"its PVH entry point {entry:#x} has more than 32 bits")
+        self._executable = executable
+        self._entry = entry
+        if elf.is_linux(executable, notes):
+            from ringlet.boot.linux import LinuxKernel
+
+            self.is_linux = True
+            self.expects_pit = LinuxKernel.expects_pit
+            self.usual_memory = LinuxKernel.usual_memory
+            self.device_words = LinuxKernel.device_words
+
+    def _load(self, memory: GuestMemory, given: Given) -> Entry:
+        image, executable = self._image, self._executable
+        elf.check_segments(image, executable, memory, self._entry)
+        places = executable.places
+        offset = place_boot_data(memory, places)
+        write_start_info(memory, places, given.command_line, given.modules, offset)
+        elf.load_segments(image, executable, memory)
+        return Entry(Registers(rbx=START_INFO + offset, rip=self._entry), PROTECTED_MODE)

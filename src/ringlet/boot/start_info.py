@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from struct import Struct
 
 from ringlet.board.layout import (
+    BOOT_DATA_END,
     COMMAND_LINE,
     HIGH_MEMORY,
     RSDP,
@@ -15,7 +16,6 @@ from ringlet.board.layout import (
     START_INFO_SIZE,
 )
 from ringlet.boot.command_lines import command_line_addresses
-from ringlet.boot.elf import ProgramHeader
 from ringlet.boot.image import Image
 from ringlet.boot.memory_map import memory_map
 from ringlet.boot.modules import module_addresses
@@ -34,27 +34,29 @@ MODULE = Struct("<4Q")  # hvm_modlist_entry: paddr, size, cmdline_paddr, reserve
 
 def write_start_info(
     memory: GuestMemory,
-    segments: Sequence[ProgramHeader],
+    kernel: Sequence[tuple[int, int]],
     command_line: bytes,
     modules: Sequence[tuple[Image, bytes]],
+    offset: int = 0,
 ) -> None:
     """Write it at `START_INFO`, and load the modules, each with its command line.
 
-    `segments` are the kernel's, in the order of their addresses. Raises `ConfigError` where
-    something doesn't fit.
+    `kernel` are the ranges that the kernel takes, in the order of their addresses; `offset` is how
+    far the boot data is moved for its sake. Raises `ConfigError` where something doesn't fit.
     """
     lines = [command_line, *(line for _, line in modules)]
-    line_addresses = command_line_addresses(lines)
+    line_addresses = command_line_addresses(lines, COMMAND_LINE + offset)
     ranges = memory_map(memory)
-    memory_map_address = START_INFO + START.size
+    start = START_INFO + offset
+    memory_map_address = start + START.size
     module_list_address = memory_map_address + len(ranges) * MEMORY_MAP_ENTRY.size
-    most = (START_INFO + START_INFO_SIZE - module_list_address) // MODULE.size
+    most = (start + START_INFO_SIZE - module_list_address) // MODULE.size
     if len(modules) > most:
         raise ConfigError(
             f"{len(modules)} modules are too many, {most} fit", "put them into one archive"
         )
-    kernel = [(segment.address, segment.end) for segment in segments]
-    addresses = module_addresses(memory, kernel, [image for image, _ in modules])
+    taken = sorted([*kernel, (offset, offset + BOOT_DATA_END)])
+    addresses = module_addresses(memory, taken, [image for image, _ in modules])
 
     info = START.pack(
         MAGIC,
@@ -72,5 +74,5 @@ def write_start_info(
     for (image, _), address, line in zip(modules, addresses, line_addresses[1:], strict=True):
         info += MODULE.pack(address, image.size, line, 0)
         image.load(memory, 0, address, image.size)
-    memory.write(START_INFO, info)
-    memory.write(COMMAND_LINE, b"".join(line + b"\0" for line in lines))
+    memory.write(start, info)
+    memory.write(COMMAND_LINE + offset, b"".join(line + b"\0" for line in lines))

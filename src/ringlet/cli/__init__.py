@@ -9,6 +9,10 @@ import sys  # noqa: E402
 
 from ringlet.cli.report import answer  # noqa: E402
 
+TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start
+if TYPE_CHECKING:
+    from ringlet.kvm.vm import Vm
+
 
 def main() -> None:
     """The program. Ends the process with the status that the design's table says."""
@@ -42,20 +46,24 @@ def run(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     if arguments[:1] != ["boot"]:
         return _parse(arguments)
-    from ringlet.kvm import ahead
+    from ringlet.kvm.ahead import make_vm
 
-    with ahead.vm():
+    vm = make_vm()
+    try:
         from ringlet.cli import plain
 
         values = plain.parse(arguments[1:])
         if values is None:
-            return _parse(arguments)
+            return _parse(arguments, vm)
         from ringlet.cli.foreground import boot
 
-        return boot(values)
+        return boot(values, vm=vm)
+    finally:
+        if vm is not None:
+            vm.close()  # harmless where a machine has closed it already
 
 
-def _parse(arguments: list[str]) -> int:
+def _parse(arguments: list[str], vm: "Vm | None" = None) -> int:
     from ringlet.cli.group import run_group
 
-    return run_group(arguments)
+    return run_group(arguments, vm)

@@ -1,6 +1,6 @@
 """`ringlet boot`: a guest kernel from the command line."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,12 +11,16 @@ from ringlet.errors import ConfigError, RingletError
 from ringlet.host.settings import parse_size
 from ringlet.machine.config import DECOMPRESSORS, parse_address, read_toml
 
+if TYPE_CHECKING:
+    from ringlet.kvm.vm import Vm
+
 EPILOG = """\b
 Examples:
   ringlet boot hello                       a guest that comes with ringlet
   ringlet boot echo                        type at it; Ctrl-D ends it, Ctrl-A h helps
   ringlet boot kernel.elf --memory 256M --cmdline 'verbose'
   ringlet boot boot.bin --load-address 0x7c00
+  ringlet boot kernel.elf --disk disk.raw --show
   ringlet boot --config vm.toml --timeout 5 --json
   ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
   ringlet boot /boot/vmlinuz --file test.sh --exec 'sh test.sh'
@@ -107,10 +111,15 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option("--pit/--no-pit", default=None, help="An i8254 timer, or none.")
 @click.option("--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here.")
 @click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
+@click.option("--show", is_flag=True, help="List the machine's devices, and run nothing.")
 @click.option("--log-unclaimed", is_flag=True, help="Log accesses that no device claims.")
+@click.pass_obj
 def command(
+    vm: "Vm | None",
+    /,
     config: str | None,
     as_json: bool,
+    show: bool,
     log_unclaimed: bool,
     memory: str | None,
     load_address: str | None,
@@ -150,12 +159,17 @@ def command(
             values |= _to_start(values, root, kernel_modules)
         elif kernel_modules is not None:
             raise ConfigError("--kernel-modules goes with --exec and --root", "leave it out")
+        if show:
+            from ringlet.cli.show import show as show_devices
+
+            return show_devices(values, as_json=as_json, vm=vm)
         return boot(
             values,
             as_json=as_json,
             log_unclaimed=log_unclaimed,
             execute=execute is not None,
             verbose=verbose,
+            vm=vm,
         )
     except RingletError as error:
         if as_json:

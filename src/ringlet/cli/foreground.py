@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ringlet.cli import START_NS
 from ringlet.cli.report import print_json, report
@@ -15,6 +15,9 @@ from ringlet.host.output import FdOutput
 from ringlet.machine.config import from_mapping
 from ringlet.machine.control import PANIC, TIMEOUT, End
 from ringlet.machine.machine import Machine, Result
+
+if TYPE_CHECKING:
+    from ringlet.kvm.vm import Vm
 
 # How a command in a guest ends by itself, or by who is there to see it.
 _EXPECTED = ("exit-port", "quit", "signal", "output-closed")
@@ -27,17 +30,18 @@ def boot(
     log_unclaimed: bool = False,
     execute: bool = False,
     verbose: bool = False,
+    vm: "Vm | None" = None,
 ) -> int:
     """Boot what `values`, for `MachineConfig`, say, and return the command's status.
 
-    With `execute` they are those of guest_command.py. Raises `RingletError`.
+    `vm` was made ahead. With `execute` they are those of guest_command.py. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
     start = _start()
     if "pipe" in (config.serial, config.com2, config.com3):
         raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
     with _ending_signals() as ending, ExitStack() as stack:
-        machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1))
+        machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1, vm=vm))
         ending.machine = machine
         ending.end()
         if log_unclaimed:

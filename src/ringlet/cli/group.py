@@ -1,11 +1,14 @@
 """The group of commands. Each command is a module of its own, imported when used."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringlet.cli.report import CANNOT, INTERRUPTED, output_closed, report
+
+if TYPE_CHECKING:
+    from ringlet.kvm.vm import Vm
 
 # Name and, so that `ringlet --help` imports none of them, what the command does.
 COMMANDS = {
@@ -61,10 +64,10 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def run_group(arguments: list[str]) -> int:
-    """The status of a command that click parses."""
+def run_group(arguments: list[str], vm: "Vm | None" = None) -> int:
+    """The status of a command that click parses. `vm` was made ahead, for `ringlet boot`."""
     try:
-        result = cli.main(arguments, prog_name="ringlet", standalone_mode=False)
+        result = cli.main(arguments, prog_name="ringlet", standalone_mode=False, obj=vm)
         return result if isinstance(result, int) else 0
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "ringlet"

@@ -35,7 +35,7 @@ REGISTERS = 128
 _KIB, _MIB = 1 << 10, 1 << 20
 _UPDATE = 244e-6 + 1984e-6  # seconds before the next one during which UIP is 1
 _STEADY = 0.1  # seconds
-_NEVER = float("-inf")
+_NEVER = -1e18
 
 _TIME = (SECONDS, MINUTES, HOURS, WEEKDAY, DAY, MONTH, YEAR, CENTURY)
 

@@ -77,7 +77,7 @@ class KeyboardController:
 
 
 class DataPort:
-    """Port 0x60."""
+    """Port 0x60, whose state is the controller's."""
 
     def __init__(self, controller: KeyboardController) -> None:
         self._controller = controller

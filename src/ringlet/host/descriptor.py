@@ -9,6 +9,7 @@ Source: open(2), "Open file descriptions"; proc(5), /proc/pid/fd.
 
 import os
 import stat
+from collections.abc import Iterable
 
 _PTMX = os.makedev(5, 2)  # opening it again would make another pseudo-terminal
 
@@ -35,3 +36,21 @@ def own_descriptor(fd: int, access: int) -> tuple[int, bool]:
                     pass
             return os.dup(fd), True
     return os.dup(fd), False
+
+
+def eventfds(*counts: int, flags: int = os.EFD_CLOEXEC) -> list[int]:
+    """An eventfd for each of the counts that they start with; of a failure, none is left."""
+    made: list[int] = []
+    try:
+        for count in counts:
+            made.append(os.eventfd(count, flags))
+    except OSError:
+        close_all(made)
+        raise
+    return made
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Closes each of these descriptors."""
+    for fd in fds:
+        os.close(fd)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError
-from ringlet.host.disk import RawDisk, take
+from ringlet.host.raw_disk import RawDisk, take
 
 _BLOCK = 4096
 _KEPT, _CHANGED = b"\0", b"\1"

@@ -3,6 +3,7 @@
 import os
 
 from ringlet.closing import Closing
+from ringlet.host.descriptor import close_all
 
 
 class SerialPort(Closing):
@@ -13,7 +14,11 @@ class SerialPort(Closing):
 
     def __init__(self) -> None:
         guest_in, self._to_guest = os.pipe()
-        self._from_guest, guest_out = os.pipe()
+        try:
+            self._from_guest, guest_out = os.pipe()
+        except OSError:
+            close_all((guest_in, self._to_guest))
+            raise
         self.guest_end: tuple[int, ...] = (guest_in, guest_out)
 
     def write(self, data: bytes) -> None:

@@ -6,39 +6,25 @@ over waits as long. A short guest is over in 3. So the command line makes the VM
 imports the rest meanwhile.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from ringlet.kvm.core import KvmError
 from ringlet.kvm.system import System
 from ringlet.kvm.vm import Vm
 
-_vms: list[Vm] = []
 
+def make_vm() -> Vm | None:
+    """A VM with interrupt controllers, for `Machine(config, vm=...)`; the caller closes it.
 
-@contextmanager
-def vm() -> Iterator[None]:
-    """Makes a VM with interrupt controllers, and closes it in the end if nobody took it.
-
-    If it can't be made, who needs one finds out why.
+    To close it once more than the machine does is harmless. None where it can't be made: the
+    machine finds out why.
     """
     try:
         with System() as system:
-            _vms.append(Vm(system))
-            _vms[-1].create_irqchip()
+            vm = Vm(system)
     except KvmError:
-        _close()
+        return None
     try:
-        yield
-    finally:
-        _close()
-
-
-def take() -> Vm | None:
-    """The VM that was made ahead, if there is one: from now on the caller's to close."""
-    return _vms.pop() if _vms else None
-
-
-def _close() -> None:
-    while (made := take()) is not None:
-        made.close()
+        vm.create_irqchip()
+    except KvmError:
+        vm.close()
+        return None
+    return vm

@@ -169,10 +169,10 @@ def judge(result: "Result") -> "Result":
 
 
 def _require_linux(kernel: str) -> None:
-    with boot.open_image(find_image(kernel)) as image:
-        if boot.detect(image) != "linux":
+    with boot.open_kernel(find_image(kernel)) as opened:
+        if not opened.is_linux:
             raise ConfigError(
-                f"a command runs in a Linux kernel, and {image.name} is none",
+                f"a command runs in a Linux kernel, and {opened.name} is none",
                 "name one, such as /boot/vmlinuz",
             )
 

@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ringlet.board.layout import GIB, MIB
@@ -13,6 +13,7 @@ from ringlet.host.settings import load_toml, parse_size
 _PAGE = 4096
 DECOMPRESSORS = ("host", "guest")
 MAX_MEMORY = 1 << 46  # bytes; KVM's slots and a 64-bit process's address space end beyond
+MAX_CPUS = 1 << 31  # no KVM can do as many
 
 
 class Disk(NamedTuple):
@@ -74,7 +75,7 @@ class MachineConfig:
         self.cpus = cpus
         self.cmdline = cmdline
         self.initrd = initrd
-        self.modules = tuple(modules)
+        self.modules = _tuple("modules", modules)
         self.protocol = protocol
         self.decompress = decompress
         self.force = force
@@ -82,13 +83,18 @@ class MachineConfig:
         self.serial = serial
         self.com2 = com2
         self.com3 = com3
-        self.disks = tuple(parse_disk(d) if isinstance(d, str) else d for d in disks)
+        self.disks = tuple(
+            parse_disk(disk) if isinstance(disk, str) else disk for disk in _tuple("disks", disks)
+        )
         self.timeout = timeout
         self.pit = pit
+        _check_types(self)
         if self.memory is not None:
             _check_memory(self.memory)
         if self.cpus < 1:
-            raise ConfigError(f"{self.cpus} vCPUs", "give the guest at least one")
+            raise ConfigError("a guest with no vCPU", "give the guest at least one")
+        if self.cpus > MAX_CPUS:  # it may have more digits than Python would print
+            raise ConfigError(f"more than {MAX_CPUS} vCPUs", "give the guest fewer")
         if self.decompress not in (None, *DECOMPRESSORS):
             raise ConfigError(
                 f"nobody called {self.decompress!r} decompresses a kernel",
@@ -106,6 +112,66 @@ class MachineConfig:
                 "two serial lines can't share the standard streams",
                 "give one of them a pty or a file",
             )
+
+
+_NONE = type(None)
+_PATH = (str, os.PathLike)
+# What a program may give, and in words.
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "image": ((*_PATH, bytes), "a path or the image's bytes"),
+    "memory": ((int, _NONE), "bytes, such as 64 << 20"),
+    "cpus": ((int,), "a whole number"),
+    "cmdline": ((str,), "text"),
+    "initrd": ((*_PATH, bytes, _NONE), "a path or the file's bytes"),
+    "modules": ((str,), 'a list of "FILE" or "FILE,COMMAND LINE"'),  # each of them
+    "protocol": ((str, _NONE), "text"),
+    "decompress": ((str, _NONE), "text"),
+    "force": ((bool,), "True or False"),
+    "load_address": ((int, _NONE), "an address, such as 0x7c00"),
+    "disks": ((Disk,), 'a list of "PATH,readonly" or Disk(PATH, readonly=True)'),  # each
+    "timeout": ((int, float, _NONE), "seconds"),
+    "pit": ((bool, _NONE), "True or False"),
+}
+_FAR_END = "a word, a path, two descriptors, or an object that has `write`"
+
+
+def _check_types(config: MachineConfig) -> None:
+    for key, (types, _) in _KINDS.items():
+        value = getattr(config, key)
+        if not all(_is_a(part, types) for part in (value if key in _LISTS else (value,))):
+            raise _wrong_type(key, value)
+    for disk in config.disks:
+        if not all(map(_is_a, disk, (_PATH, (bool,), (bool,)))):
+            raise _wrong_type("disks", tuple(disk))
+    for line in ("serial", "com2", "com3"):
+        value = getattr(config, line)
+        if not (_is_far_end(value) or (value is None and line != "serial")):
+            raise _wrong_type(line, value)
+
+
+def _is_a(value: Any, types: tuple[type, ...]) -> bool:
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
+def _is_far_end(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return len(value) == 2 and _is_a(value[0], (int, _NONE)) and _is_a(value[1], (int,))
+    return isinstance(value, _PATH) or callable(getattr(value, "write", None))
+
+
+def _tuple(key: str, values: Any) -> tuple[Any, ...]:
+    """The parts of a list. A text has parts, too, and is no list."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise _wrong_type(key, values)
+    return tuple(values)
+
+
+def _wrong_type(key: str, value: Any) -> ConfigError:
+    name = type(value).__name__
+    if isinstance(value, tuple):
+        name = f"{name} of {', '.join(type(part).__name__ for part in value[:8]) or 'nothing'}"
+    kind = _KINDS[key][1] if key in _KINDS else _FAR_END
+    return ConfigError(f"{key} is of the wrong type: {name}", f"give {kind}")
 
 
 def _check_memory(memory: int) -> None:

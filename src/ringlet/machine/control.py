@@ -12,6 +12,7 @@ from select import POLLIN, poll
 from threading import Condition, Event, RLock
 from typing import NamedTuple
 
+from ringlet.host.descriptor import eventfds
 from ringlet.kvm.vcpu import Vcpu
 
 
@@ -42,8 +43,10 @@ class RunControl:
     """Made before the run. Each method may be called from any thread and signal handler."""
 
     def __init__(self) -> None:
-        self.stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.ended_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        # The last is readable but in a pause.
+        self.stop_fd, self.ended_fd, self._go_fd = eventfds(
+            *(0, 0, 1), flags=os.EFD_CLOEXEC | os.EFD_NONBLOCK
+        )
         self.error: BaseException | None = None
         self._vcpus: list[Vcpu] = []
         self._ends: list[End] = []  # append is atomic, also against a signal handler
@@ -51,7 +54,6 @@ class RunControl:
         self._ended = Event()
         self._closed = False
         self.pausing = False
-        self._go_fd = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)  # readable but in a pause
         self._running = 0  # vCPUs in their loops and not parked
         self._parked = Condition()
 

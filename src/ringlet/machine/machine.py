@@ -7,6 +7,7 @@ Making one resolves and opens all that its configuration names; after that no pa
 at. `run` runs it on the caller's thread, `start` on a thread of its own.
 """
 
+import errno
 import os
 import time
 from contextlib import ExitStack
@@ -14,33 +15,19 @@ from threading import Thread, Timer, get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ringlet import boot
-from ringlet.board import layout
-from ringlet.board.acpi import PVPANIC, RTC, AcpiDevice, write_tables
-from ringlet.board.bus import MmioBus, PortBus, Unclaimed
+from ringlet.board.board import Placed
 from ringlet.board.device import Device, IrqLine
-from ringlet.board.irq import KvmIrqLine
 from ringlet.closing import Closing
-from ringlet.devices.acpi_pm import Pm1Control, Pm1Event
-from ringlet.devices.cmos import Cmos
-from ringlet.devices.exit_port import ExitPort
-from ringlet.devices.keyboard_controller import KeyboardController
-from ringlet.devices.pvpanic import Pvpanic
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.output import OutputClosedError
 from ringlet.host.serial_port import SerialPort
 from ringlet.host.thread import start_without_signals
-from ringlet.kvm import ahead
-from ringlet.kvm.cpuid import for_vcpu
-from ringlet.kvm.memory import GuestMemory, anonymous
-from ringlet.kvm.msrs import FIRMWARE
-from ringlet.kvm.system import System
-from ringlet.kvm.vm import Vm
+from ringlet.machine.assemble import assemble, boot_on, open_lines
 from ringlet.machine.config import MachineConfig
 from ringlet.machine.control import (
     KILLED,
     OUTPUT_CLOSED,
     PANIC,
-    POWER_OFF,
     RESET,
     STOPPED,
     TIMEOUT,
@@ -49,26 +36,15 @@ from ringlet.machine.control import (
 )
 from ringlet.machine.guests import find_image
 from ringlet.machine.runloop import VcpuLoop, short_switch_interval
-from ringlet.machine.serial_line import SerialLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ringlet.host.console_log import ConsoleLog
+    from ringlet.kvm.vm import Vm
     from ringlet.machine.crash import Crash
+    from ringlet.machine.serial_line import SerialLine
     from ringlet.virtio.device import VirtioDevice
-    from ringlet.virtio.mmio import VirtioMmio
-
-KVM_CAP_MAX_VCPUS = 66
-MAX_VCPUS = 255  # more have APIC IDs that KVM takes for the broadcast, or wants a capability for
-KVM_CAP_COALESCED_PIO = 162
-UARTS = (
-    (layout.COM1_PORT, layout.COM1_IRQ),
-    (layout.COM2_PORT, layout.COM2_IRQ),
-    (layout.COM3_PORT, layout.COM3_IRQ),
-)
-DEFAULT_MEMORY = 64 * layout.MIB
-LINUX_MEMORY = 256 * layout.MIB
 
 
 class Timings:
@@ -98,8 +74,8 @@ class Machine(Closing):
     """A machine that has been opened and not yet run: a context manager, for one run.
 
     Raises `RingletError` where something that `config` names can't be had. `virtio` are more
-    devices, a program's own, closed with the machine. `output_fd` is where a serial line of `stdio`
-    writes.
+    devices, a program's own. `output_fd` is where a serial line of `stdio` writes. `vm` is a VM
+    that was made ahead (kvm/ahead.py). The machine closes these devices and this VM.
     """
 
     def __init__(
@@ -108,13 +84,11 @@ class Machine(Closing):
         *,
         virtio: "Sequence[VirtioDevice]" = (),
         output_fd: int = 1,
+        vm: "Vm | None" = None,
     ) -> None:
         self.config = config
         self.id = f"ringlet-{os.urandom(6).hex()}"
         self.timings = Timings()
-        self.unclaimed = Unclaimed()
-        self.mmio = MmioBus(self.unclaimed, layout.IN_KERNEL_MMIO)
-        self.virtio: list[VirtioMmio] = []
         self.result: Result | None = None
         self.console_log: ConsoleLog | None = None  # of a Linux kernel
         self._started = False
@@ -124,153 +98,75 @@ class Machine(Closing):
         self._thread: Thread | None = None
         self._runners: set[int] = set()  # the threads that run vCPUs
         self._stack = ExitStack()
-        with ExitStack() as stack:
-            self._open(stack, virtio, output_fd)
-            self._stack = stack.pop_all()
+        try:
+            with ExitStack() as stack:
+                self._open(stack, virtio, output_fd, vm)
+                self._stack = stack.pop_all()
+        except (OSError, RingletError) as error:
+            if (refusal := _system_refusal(error)) is not None:
+                raise refusal from error
+            raise
 
-    def _open(self, stack: ExitStack, virtio: "Sequence[VirtioDevice]", output_fd: int) -> None:
+    def _open(
+        self,
+        stack: ExitStack,
+        virtio: "Sequence[VirtioDevice]",
+        output_fd: int,
+        vm: "Vm | None",
+    ) -> None:
         config = self.config
-        image = stack.enter_context(_open_image(config.image))
-        modules = [
-            (stack.enter_context(boot.open_image(source)), os.fsencode(arguments))
-            for source, arguments in _modules(config)
-        ]
-        protocol = config.protocol or boot.detect(image)
-        is_linux = protocol == "linux" or (protocol == "pvh" and boot.detect(image) == "linux")
-        pit = is_linux or protocol == "multiboot" if config.pit is None else config.pit
-        in_kernel = layout.IN_KERNEL_PORTS + layout.PIT_PORTS * pit
-        self.ports = PortBus(self.unclaimed, in_kernel)
+        if vm is not None:
+            stack.callback(vm.close)
+        kernel = stack.enter_context(_open_kernel(config))
+        modules = _open_modules(stack, config)
         self.control = RunControl()
         stack.callback(self.control.close)
-        console = SerialLine(config.serial, self.control, output_fd=output_fd)
-        self.lines = [stack.enter_context(console)]
-        for target in (config.com2, config.com3):
-            if target is not None:
-                line = SerialLine(target, self.control, output_fd=output_fd)
-                self.lines.append(stack.enter_context(line))
-        if is_linux:
-            from ringlet.host.console_log import ConsoleLog
-
-            self.console_log = ConsoleLog(console.transmit)
-            console.transmit = self.console_log.transmit
-            console.transmit_polled = self.console_log.gather
-
-        memory = config.memory or (LINUX_MEMORY if is_linux else DEFAULT_MEMORY)
-        self.memory = _memory(memory)
-        stack.callback(self.memory.close)
-        with System() as system:
-            if is_linux and not config.force:
-                from ringlet.machine.probe import require_linux
-
-                require_linux(system, image.name)
-            self._make_vm(stack, system, pit=pit)
-            coalesce = is_linux and config.cpus == 1
-            self._coalesces = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
-        self._add_devices()
-        command_line = config.cmdline
-        if config.disks or virtio:
-            from ringlet.machine.virtio_slots import VirtioSlots
-
-            slots = VirtioSlots(stack, self.vm, self.memory, self.mmio, self.control.fail)
-            slots.fill(config.disks, virtio)
-            self.virtio = slots.transports
-            self._acpi_devices += slots.acpi_devices
-            # Linux finds its devices by ACPI, and a flat image takes no words.
-            if not is_linux and protocol != "flat":
-                command_line = " ".join([config.cmdline, *slots.words]).strip()
-        if protocol != "flat":
-            write_tables(self.memory, cpus=config.cpus, devices=self._acpi_devices)
-        self.timings.vm_created = time.monotonic_ns()
-
-        entry = boot.load(
-            image,
-            self.memory,
-            protocol=protocol,
-            command_line=os.fsencode(command_line),
-            modules=modules,
-            load_address=config.load_address,
-            decompress=None if config.decompress is None else config.decompress == "host",
+        self.lines = open_lines(stack, config, self.control, output_fd)
+        if kernel.is_linux:
+            self.console_log = _log_console(self.lines[0])
+        self.board, self.virtio = assemble(
+            stack,
+            config,
+            kernel,
+            vm=vm,
+            control=self.control,
+            lines=self.lines,
+            virtio=virtio,
+            end=self._end,
         )
-        self.vm.vcpus[0].special_registers = entry.special
-        self.vm.vcpus[0].registers = entry.registers
+        self.memory, self.vm = self.board.memory, self.board.vm
+        self.unclaimed = self.board.unclaimed
+        self.timings.vm_created = time.monotonic_ns()
+        boot_on(self.board, config, kernel, modules)
         self.timings.image_loaded = time.monotonic_ns()
-
-    def _make_vm(self, stack: ExitStack, system: System, *, pit: bool) -> None:
-        cpus = self.config.cpus
-        most = min(system.check_extension(KVM_CAP_MAX_VCPUS), MAX_VCPUS)
-        if cpus > most:
-            raise ConfigError(f"{cpus} vCPUs are too many", f"this host's KVM can do {most}")
-        vm = ahead.take()
-        self.vm = stack.enter_context(vm or Vm(system))
-        self.vm.set_tss_address(layout.TSS)
-        self.vm.map_memory(self.memory)
-        if vm is None:
-            self.vm.create_irqchip()
-        if pit:
-            self.vm.create_pit()
-        for number in range(cpus):
-            vcpu = self.vm.create_vcpu()
-            vcpu.cpuid = for_vcpu(system.supported_cpuid, number, cpus)
-            vcpu.set_msrs(FIRMWARE)
-            self.control.attach(vcpu)
-
-    def _add_devices(self) -> None:
-        self._acpi_devices = [RTC, PVPANIC]
-        for number, (line, (port, irq)) in enumerate(zip(self.lines, UARTS, strict=False), 1):
-            ports = (port, layout.UART_PORTS)
-            self._acpi_devices.append(AcpiDevice(f"COM{number}", "PNP0501", number, ports, irq))
-            self.ports.add(port, layout.UART_PORTS, line.connect(self.irq_line(irq)))
-            if self._coalesces:
-                # Linux looks at LSR or IIR before it goes on: a byte doesn't wait for long, and
-                # the console takes one exit for each instead of two.
-                self.vm.coalesce_port(port)
-        exit_port = ExitPort(lambda status: self._end(End("exit-port", status)))
-        self.ports.add(layout.EXIT_PORT, 1, exit_port)
-        keyboard = KeyboardController(self._on_reset)
-        self.ports.add(layout.KEYBOARD_CONTROLLER_PORT, 1, keyboard)
-        self.ports.add(layout.KEYBOARD_DATA_PORT, 1, keyboard.data)
-        low, *high = (region.size for region in self.memory.regions)
-        cmos = Cmos(low, sum(high))
-        self.ports.add(layout.CMOS_PORT, layout.CMOS_PORTS, cmos)
-        self.ports.add(layout.PVPANIC_PORT, 1, Pvpanic(lambda: self._end(PANIC)))
-        self.ports.add(layout.PM1_EVENT_PORT, layout.PM1_EVENT_PORTS, Pm1Event())
-        power = Pm1Control(lambda: self._end(POWER_OFF))
-        self.ports.add(layout.PM1_CONTROL_PORT, layout.PM1_CONTROL_PORTS, power)
-
-    def _on_reset(self) -> None:
-        # A kernel that has panicked and has no device to say so on resets.
-        panicked = self.console_log is not None and self.console_log.tells_of_panic
-        self._end(PANIC if panicked else RESET)
 
     def _end(self, end: End) -> None:
         """The guest ends the run. What it said before is written first: later, nothing waits."""
         if self.console_log is not None:
             self.console_log.flush()
+            # A kernel that has panicked and has no device to say so on resets.
+            if end == RESET and self.console_log.tells_of_panic:
+                end = PANIC
         self.control.finish(end)
+
+    @property
+    def devices(self) -> "list[Placed]":
+        """All devices, each with its name, its place, its interrupt and its state."""
+        return list(self.board.devices)
 
     # A program's own devices, before the run.
 
     def add_port_device(self, first: int, count: int, device: Device) -> None:
         """Gives `device` `count` ports from `first` on. Raises `ConfigError` if one is taken."""
-        self.ports.add(first, count, device)
+        self.board.add(Placed(type(device).__name__, device, ports=[(first, count)]))
 
     def add_mmio_device(self, address: int, size: int, device: Device) -> None:
         """Gives `device` guest-physical addresses. Raises `ConfigError` if one is taken."""
-        for region in self.memory.regions:
-            if address < region.address + region.size and region.address < address + size:
-                raise ConfigError(
-                    f"the device at {address:#x} would lie in the guest's RAM",
-                    f"put it between {layout.MMIO_HOLE:#x} and {layout.MMIO_HOLE_END:#x}",
-                )
-        self.mmio.add(address, size, device)
+        self.board.add(Placed(type(device).__name__, device, mmio=[(address, size)]))
 
     def irq_line(self, number: int) -> IrqLine:
         """The interrupt line of this number, 0 to 23, for a device to raise."""
-        if not 0 <= number < layout.IRQ_LINES:
-            raise ConfigError(
-                f"there is no interrupt line {number}", f"use one of 0 to {layout.IRQ_LINES - 1}"
-            )
-        return KvmIrqLine(self.vm, number)
+        return self.board.irq_line(number)
 
     @property
     def serial(self) -> SerialPort:
@@ -387,11 +283,11 @@ class Machine(Closing):
             self.control.set_ended()
 
     def _run_and_finish(self) -> None:
-        control = self.control
+        control, board = self.control, self.board
         loops: list[VcpuLoop] = []
         flush = None if self.console_log is None else self.console_log.flush
         for vcpu in self.vm.vcpus:
-            loops.append(VcpuLoop(vcpu, self.ports, self.mmio, control, loops, flush))
+            loops.append(VcpuLoop(vcpu, board.ports, board.mmio, control, loops, flush))
         threads: list[Thread] = []
         try:
             for line in self.lines:
@@ -473,26 +369,46 @@ class Machine(Closing):
         self._stack.close()
 
 
-def _open_image(image: str | os.PathLike[str] | bytes) -> boot.Image:
-    return boot.open_image(image if isinstance(image, bytes) else find_image(os.fspath(image)))
+def _system_refusal(error: OSError | RingletError) -> RingletError | None:
+    """What an `error` of the system means; None for one that says so itself."""
+    for cause in (error, error.__cause__):
+        if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return RingletError(
+                "there are too few file descriptors for the machine", "allow more: `ulimit -n 4096`"
+            )
+    if isinstance(error, RingletError):
+        return None
+    return RingletError(
+        f"the machine can't be opened: {error.strerror or error}",
+        "look at `ulimit -n`, memory and disk space",
+    )
 
 
-def _modules(config: MachineConfig) -> list[tuple[str | os.PathLike[str] | bytes, str]]:
-    """Path or bytes, and command line, of each module; the initrd is the first."""
-    found: list[tuple[str | os.PathLike[str] | bytes, str]] = []
+def _open_kernel(config: MachineConfig) -> boot.Kernel:
+    image = config.image
+    source = image if isinstance(image, bytes) else find_image(os.fspath(image))
+    return boot.open_kernel(source, config.protocol)
+
+
+def _open_modules(stack: ExitStack, config: MachineConfig) -> list[tuple[boot.Image, bytes]]:
+    """Each module with its command line; the initrd is the first."""
+    sources: list[tuple[str | os.PathLike[str] | bytes, str]] = []
     if config.initrd is not None:
-        found.append((config.initrd, ""))
+        sources.append((config.initrd, ""))
     for module in config.modules:
         path, _, arguments = module.partition(",")
-        found.append((path, arguments))
-    return found
+        sources.append((path, arguments))
+    return [
+        (stack.enter_context(boot.open_image(source)), os.fsencode(arguments))
+        for source, arguments in sources
+    ]
 
 
-def _memory(size: int) -> GuestMemory:
-    try:
-        return GuestMemory([anonymous(a, length) for a, length in layout.ram_ranges(size)])
-    except OSError as error:
-        raise ConfigError(
-            f"the host can't map {size // layout.MIB} MiB for the guest: {error.strerror}",
-            "give the guest less, or look at `ulimit -v`",
-        ) from error
+def _log_console(line: "SerialLine") -> "ConsoleLog":
+    """Puts a log of the console between the UART and the host's end of its line."""
+    from ringlet.host.console_log import ConsoleLog
+
+    log = ConsoleLog(line.transmit)
+    line.transmit = log.transmit
+    line.transmit_polled = log.gather
+    return log

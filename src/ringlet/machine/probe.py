@@ -39,7 +39,7 @@ def unsupported_instruction(system: System) -> str | None:
     Raises `RingletError` where the guest ends in another way.
     """
     with (
-        boot.open_image(find_image("probe")) as image,
+        boot.open_kernel(find_image("probe"), "elf64") as kernel,
         GuestMemory([anonymous(0, _MEMORY)]) as memory,
         Vm(system) as vm,
     ):
@@ -47,7 +47,7 @@ def unsupported_instruction(system: System) -> str | None:
         vm.map_memory(memory)
         vcpu = vm.create_vcpu()
         vcpu.cpuid = for_vcpu(system.supported_cpuid, 0)
-        entry = boot.load(image, memory, protocol="elf64")
+        entry = kernel.load(memory)
         vcpu.special_registers = entry.special
         vcpu.registers = entry.registers
         vcpu.tick(_PATIENCE)

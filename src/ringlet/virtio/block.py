@@ -2,16 +2,12 @@
 
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ringlet.virtio.device import VirtioDevice
 from ringlet.virtio.queue import Chain, DriverError
-
-if TYPE_CHECKING:
-    from ringlet.host.disk import RawDisk
-    from ringlet.host.overlay import Overlay
 
 SECTOR = 512
 QUEUE_SIZE = 256
@@ -45,13 +41,64 @@ _CLEAR = struct.Struct("<QII")  # sector, number of sectors, flags
 _CONFIG = struct.Struct("<QIIHBBIBBHIBxHIIIIIB3x")
 
 
+class Disk(Protocol):
+    """A disk of the host, for several threads at once (host/raw_disk.py, host/overlay.py).
+
+    Sizes and offsets are in bytes. Everything raises the host's `OSError`, and `EOFError` where a
+    file was cut short; the block device alone looks at whether a range is inside the disk.
+    """
+
+    name: str
+    readonly: bool
+    size: int
+    block_size: int
+    physical_block_size: int
+    can_discard: bool
+    can_write_zeroes: bool
+
+    def try_read(self, buffers: Sequence[memoryview], offset: int) -> bool:
+        """Fills the buffers, if that takes no waiting; else they hold anything."""
+        ...
+
+    def read(self, buffers: Sequence[memoryview], offset: int) -> None:
+        """Fills the buffers."""
+        ...
+
+    def try_write(self, buffers: Sequence[memoryview], offset: int) -> bool:
+        """Writes the buffers, if that takes no waiting; else perhaps a part."""
+        ...
+
+    def write(self, buffers: Sequence[memoryview], offset: int, *, durable: bool = False) -> None:
+        """Writes the buffers; if `durable`, they outlast a crash of the host."""
+        ...
+
+    def flush(self) -> None:
+        """What was written before outlasts a crash of the host. Once it has failed, it fails."""
+        ...
+
+    def discard(self, offset: int, size: int) -> None:
+        """The range may hold anything from now on."""
+        ...
+
+    def write_zeroes(self, offset: int, size: int, *, unmap: bool) -> None:
+        """Zeros the range; if `unmap`, its space goes back to the host where that can be."""
+        ...
+
+    def close(self) -> None:
+        """Closes what was opened. Again is harmless."""
+        ...
+
+
 class Block(VirtioDevice):
-    """A disk for the guest, on `disk`, which is closed with it."""
+    """A disk for the guest, on `disk`, which is closed with it.
+
+    Between requests nothing of it changes but what is on the disk: it has no `state`.
+    """
 
     device_id = 2
     queue_sizes = (QUEUE_SIZE,)
 
-    def __init__(self, disk: "RawDisk | Overlay") -> None:
+    def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self.features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY
         if disk.readonly:

@@ -7,8 +7,10 @@ interrupts go out through another one. Nothing here knows KVM.
 import os
 from collections.abc import Callable
 from threading import Lock
+from typing import Any
 
 from ringlet.closing import Closing
+from ringlet.host.descriptor import close_all, eventfds
 from ringlet.kvm.memory import GuestMemory
 from ringlet.virtio.device import (
     TRANSPORT_FEATURES,
@@ -17,7 +19,7 @@ from ringlet.virtio.device import (
     VirtioDevice,
 )
 from ringlet.virtio.queue import DriverError, Virtqueue
-from ringlet.virtio.worker import Worker
+from ringlet.virtio.worker import CompletingQueue, Worker
 
 # Registers (4.2.2, table 4.1).
 MAGIC_VALUE = 0x000
@@ -93,8 +95,7 @@ class VirtioMmio(Closing):
         self, device: VirtioDevice, memory: GuestMemory, on_error: Callable[[BaseException], None]
     ) -> None:
         self.device = device
-        self.notify_fd = os.eventfd(0, os.EFD_CLOEXEC)
-        self.interrupt_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self.notify_fd, self.interrupt_fd = eventfds(0, 0)
         self._queues = [Virtqueue(memory, size) for size in device.queue_sizes]
         self._worker = Worker(
             device,
@@ -104,6 +105,14 @@ class VirtioMmio(Closing):
             on_driver_error=self._need_reset,
             on_error=on_error,
         )
+        self._life = Lock()  # over these two, and the device's life
+        self._alive = False  # started, and not stopped
+        self._pauses = 0
+        try:
+            device.attach([CompletingQueue(self._worker, queue) for queue in self._queues])
+        except BaseException:
+            close_all((self.notify_fd, self.interrupt_fd))
+            raise
         self._features = device.features | TRANSPORT_FEATURES
         self._space = (0, device.config)  # generation and contents: replaced together
         self._space_lock = Lock()
@@ -126,21 +135,63 @@ class VirtioMmio(Closing):
 
     # The machine's side.
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """All that changes while it runs, in plain values; while it is quiesced, it fits together.
+
+        `device` is the device's own, and `kept` of a queue the chains that it hasn't given back.
+        """
+        generation, config = self._space
+        return {
+            "status": self._status,
+            "device_features_sel": self._device_features_sel,
+            "driver_features_sel": self._driver_features_sel,
+            "driver_features": self._driver_features,
+            "queue_sel": self._queue_sel,
+            "used_buffer": self._used_buffer,
+            "config_changed": self._config_changed,
+            "broken": self._broken,
+            "config_generation": generation,
+            "config": config,
+            "queues": [
+                {"size": setup.size, "addresses": list(setup.addresses.values()), **queue.state}
+                for setup, queue in zip(self._setups, self._queues, strict=True)
+            ],
+            "device": self.device.state,
+        }
+
     def start(self) -> None:
         """Begins to serve the driver. Raises `RingletError` where no thread can be had."""
+        with self._life:
+            self.device.start()
+            self._alive = True
+            if self._pauses:
+                self.device.quiesce()
         self._worker.start()
 
     def quiesce(self) -> None:
-        """Waits for the requests under way; none begins before `resume`."""
+        """Waits for the requests under way; none begins before `resume`. Pauses nest."""
+        with self._life:
+            self._pauses += 1
+            if self._alive and self._pauses == 1:
+                self.device.quiesce()
         self._worker.pause()
 
     def resume(self) -> None:
         """Ends a `quiesce`."""
         self._worker.resume()
+        with self._life:
+            self._pauses -= 1
+            if self._alive and not self._pauses:
+                self.device.resume()
 
     def stop(self) -> None:
-        """Waits for the requests under way, and serves no more."""
+        """Waits for the requests under way, and serves no more. Again is harmless."""
         self._worker.stop()
+        with self._life:
+            if self._alive:
+                self._alive = False
+                self.device.stop()
 
     def close(self) -> None:
         """Stops it and closes the device. Again is harmless."""

@@ -31,6 +31,11 @@ class Chain:
         self.readable = readable
         self.writable = writable
 
+    def release(self) -> None:
+        """Who keeps the chain has no guest memory by it any more: its views raise."""
+        for view in (*self.readable, *self.writable):
+            view.release()
+
 
 class Virtqueue:
     """A virtqueue of at most `max_size` entries, off until `enable`.
@@ -49,6 +54,8 @@ class Virtqueue:
         # The buffers as numbers: size and region in one, then the offset.
         self._numbers = memoryview(ffi.buffer(self._chain.buffers)).cast("Q")
         self._lock = Lock()
+        # The chains that the device has: taken from the driver, and not yet given back.
+        self._taken: set[Chain] = set()
 
     def enable(
         self, size: int, descriptors: int, available: int, used: int, *, event_index: bool
@@ -68,10 +75,28 @@ class Virtqueue:
         self._views = [region.view[:] for region in self._memory.regions]
         self.ready = True
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """Where it is in its rings, which are themselves in guest memory, and what is kept."""
+        native = self._native
+        return {
+            "ready": self.ready,
+            "next_available": native.next_available,
+            "next_used": native.next_used,
+            "published": native.published,
+            "kept": sorted(chain.head for chain in list(self._taken)),
+        }
+
     def disable(self) -> None:
-        """Forgets the rings: guest memory isn't touched any more. Nobody may be in `pop`."""
+        """Forgets the rings and the chains: guest memory isn't touched any more.
+
+        Nobody may be in `pop`, nor use a chain.
+        """
         self.ready = False
         self._views = []
+        for chain in self._taken:
+            chain.release()
+        self._taken.clear()
 
     def pop(self) -> Chain | None:
         """The next chain, None if none waits. Raises `DriverError` for one that can't be."""
@@ -87,7 +112,19 @@ class Virtqueue:
         for low, offset in zip(numbers[::2], numbers[1::2], strict=True):
             buffers.append(views[low >> 32][offset : offset + (low & 0xFFFF_FFFF)])
         readable = chain.readable
-        return Chain(chain.head, buffers[:readable], buffers[readable:])
+        taken = Chain(chain.head, buffers[:readable], buffers[readable:])
+        self._taken.add(taken)
+        return taken
+
+    def has(self, chain: Chain) -> bool:
+        """Whether `chain` was taken, and neither given back nor forgotten."""
+        return chain in self._taken
+
+    def claim(self, chain: Chain) -> bool:
+        """Whether the queue `has` it; the first who asks alone gives it back."""
+        found = chain in self._taken
+        self._taken.discard(chain)
+        return found
 
     def push(self, chain: Chain, written: int) -> None:
         """Gives `chain` back, of which the first `written` bytes of what can be written were.
@@ -96,6 +133,7 @@ class Virtqueue:
         """
         with self._lock:
             lib.ringlet_virtqueue_push(self._native, chain.head, written)
+            self._taken.discard(chain)
 
     def publish(self) -> bool:
         """Shows the driver what was pushed. Whether it wants an interrupt."""

@@ -3,23 +3,38 @@
 They take turns as leader (Schmidt et al., "Leader/Followers", 2000). The leader waits for the
 driver's notifications and handles chains. What may wait it does itself, but first another thread
 becomes leader: requests are in flight together, and none is handed from one thread to another.
+
+A chain that the device keeps is nobody's work: no pause waits for it. When the device completes it,
+on whatever thread, that is work again, for as long as it takes to fill it.
 """
 
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Condition, Lock, Thread
+from threading import Condition, Lock, Thread, current_thread
 from typing import Any
 
 from ringlet.errors import RingletError
 from ringlet.host.thread import start_without_signals
-from ringlet.virtio.device import VirtioDevice
+from ringlet.virtio.device import Kept, VirtioDevice
 from ringlet.virtio.queue import Chain, DriverError, Virtqueue
 
 MAX_THREADS = 4  # wait for the host at once; more were slower: they are in the vCPU's way
 _BATCH = 8  # chains after which the driver sees what was done, at the latest
 
 _Waiting = tuple[Virtqueue, Chain, Callable[[], int]]
+
+
+class CompletingQueue:
+    """A queue as the device has it."""
+
+    def __init__(self, worker: "Worker", queue: Virtqueue) -> None:
+        self._worker = worker
+        self._queue = queue
+
+    def complete(self, chain: Chain, fill: Callable[[], int]) -> bool:
+        """As `DeviceQueue.complete` says."""
+        return self._worker.complete(self._queue, chain, fill)
 
 
 class Worker:
@@ -51,9 +66,10 @@ class Worker:
         lock = Lock()
         self._turn = Condition(lock)  # to become leader, or to stop
         self._quiet = Condition(lock)  # no request is under way
+        self._open = Condition(lock)  # for `complete`: the pause is over
         self._leading = False
         self._followers = 0
-        self._waiting = 0  # threads that finish a request
+        self._waiting = 0  # threads that finish a request, or complete a chain
         self._pauses = 0
         self._stopping = False
 
@@ -73,6 +89,7 @@ class Worker:
         with self._turn:
             self._pauses -= 1
             self._turn.notify()
+            self._open.notify_all()
 
     def stop(self) -> None:
         """Waits for the requests under way, and ends the threads. Again is harmless."""
@@ -80,8 +97,26 @@ class Worker:
         with self._turn:
             self._stopping = True
             self._turn.notify_all()
+            self._open.notify_all()
         for thread in self._threads:
             thread.join()
+
+    def complete(self, queue: Virtqueue, chain: Chain, fill: Callable[[], int]) -> bool:
+        """As `DeviceQueue.complete` says."""
+        with self._open:
+            # A pause waits for the device's threads, so none of them may wait for its end.
+            if current_thread() not in self._threads:
+                self._open.wait_for(
+                    lambda: self._stopping or not self._pauses or not queue.has(chain)
+                )
+            if self._stopping or not self.serving or not queue.claim(chain):
+                return False
+            self._waiting += 1
+        self._guard(self._finish_kept, queue, chain, fill)
+        with self._turn:
+            self._waiting -= 1
+            self._quiet.notify_all()
+        return True
 
     def _add_thread(self) -> None:
         name = f"ringlet-virtio-{self._device.device_id}"
@@ -165,6 +200,8 @@ class Worker:
             if chain is None:
                 break
             result = handle(number, chain)
+            if isinstance(result, Kept):
+                continue
             if not isinstance(result, int):
                 self._publish(queue)
                 return queue, chain, result
@@ -184,3 +221,7 @@ class Worker:
         written = work()
         queue.push(chain, written)
         self._publish(queue)
+
+    def _finish_kept(self, queue: Virtqueue, chain: Chain, fill: Callable[[], int]) -> None:
+        self._finish(queue, chain, fill)
+        chain.release()

@@ -247,13 +247,13 @@ def test_a_container_without_a_process_can_not_be_started() -> None:
 def test_parts_of_it_are_named_as_such() -> None:
     process = full()["process"]
     assert check_process(process) == process
-    with pytest.raises(SpecError, match=r"^process.cwd: 'bin' is not an absolute path$"):
+    with pytest.raises(SpecError, match=r"(?m)^process.cwd: 'bin' is not an absolute path$"):
         check_process({**process, "cwd": "bin"})
     limits = full()["linux"]["resources"]
     assert check_resources(limits) == limits
-    with pytest.raises(SpecError, match=r"^resources.pids.limit: '5' is not a whole number$"):
+    with pytest.raises(SpecError, match=r"(?m)^resources.pids.limit: '5' is not a whole number$"):
         check_resources({"pids": {"limit": "5"}})
-    with pytest.raises(SpecError, match=r"^resources: an array is not an object$"):
+    with pytest.raises(SpecError, match=r"(?m)^resources: an array is not an object$"):
         check_resources([])
 
 

@@ -35,7 +35,7 @@ def test_numbers_have_a_range(kind: str, key: str, low: int, high: int) -> None:
         limits = {kind: {key: inside}}
         assert check_resources(limits) == limits
     for outside in (low - 1, high + 1):
-        with pytest.raises(SpecError, match=rf"^resources\.{kind}\.{key}: .* is out of range$"):
+        with pytest.raises(SpecError, match=rf"(?m)^resources\.{kind}\.{key}: .* is out of range$"):
             check_resources({kind: {key: outside}})
 
 

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 
+from ringlet.boot import DEFAULT_MEMORY
 from ringlet.closing import Closing
 from ringlet.compare.instances import Streams
 from ringlet.compare.lab import ringlet_command
@@ -14,7 +15,7 @@ from ringlet.kvm.system import System
 from ringlet.linux.command import judge
 from ringlet.machine.config import Disk, MachineConfig
 from ringlet.machine.guests import FOLDER
-from ringlet.machine.machine import DEFAULT_MEMORY, Machine
+from ringlet.machine.machine import Machine
 
 IMAGE = os.path.join(FOLDER, "work.elf")
 

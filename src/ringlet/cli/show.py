@@ -1,0 +1,87 @@
+"""`ringlet boot IMAGE --show`: the devices of a machine, in a table or as JSON."""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from ringlet.board.board import Placed
+from ringlet.board.bus import Ranges
+from ringlet.cli.report import print_json
+from ringlet.machine.config import from_mapping
+from ringlet.machine.machine import Machine
+
+if TYPE_CHECKING:
+    from ringlet.kvm.vm import Vm
+
+
+def show(values: dict[str, Any], *, as_json: bool, vm: "Vm | None") -> int:
+    """Makes the machine of `values`, for `MachineConfig`, and prints its devices; nothing runs.
+
+    No far end of a serial line is opened: to open a file empties it. Raises `RingletError`.
+    """
+    lines = {line: "none" for line in ("com2", "com3") if values.get(line) is not None}
+    config = from_mapping(values | lines | {"serial": "none", "force": True})
+    with Machine(config, vm=vm) as machine:
+        if as_json:
+            print_json(
+                {
+                    "cpus": config.cpus,
+                    "memory": [[region.address, region.size] for region in machine.memory.regions],
+                    "devices": [_as_json(placed) for placed in machine.devices],
+                }
+            )
+        else:
+            _print_table(machine)
+    return 0
+
+
+def _as_json(placed: Placed) -> dict[str, Any]:
+    return {
+        "name": placed.name,
+        "in_kvm": placed.device is None,
+        "ports": [list(place) for place in placed.ports],
+        "mmio": [list(place) for place in placed.mmio],
+        "irq": placed.irq,
+        "state": _hexadecimal(placed.state),
+    }
+
+
+def _hexadecimal(state: Any) -> Any:
+    """`state` with the bytes in it as text, which JSON has."""
+    if isinstance(state, dict):
+        return {name: _hexadecimal(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [_hexadecimal(value) for value in state]
+    return state.hex() if isinstance(state, bytes) else state
+
+
+def _print_table(machine: Machine) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    config = machine.config
+    name = "an image" if isinstance(config.image, bytes) else os.fspath(config.image)
+    memory = sum(region.size for region in machine.memory.regions)
+    cpus = "1 vCPU" if config.cpus == 1 else f"{config.cpus} vCPUs"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Device", style="bold cyan")
+    table.add_column("Place")
+    table.add_column("Interrupt", justify="right")
+    table.add_column("Answered by")
+    for placed in machine.devices:
+        table.add_row(
+            placed.name,
+            "\n".join([*_ranges("port", placed.ports), *_ranges("memory", placed.mmio)]),
+            "" if placed.irq is None else str(placed.irq),
+            "KVM" if placed.device is None else "ringlet",
+        )
+    console = Console(highlight=False)
+    console.print(f"{name}: {cpus}, {memory >> 20} MiB of RAM", markup=False)
+    console.print(table)
+
+
+def _ranges(what: str, places: Ranges) -> Iterator[str]:
+    for first, count in places:
+        end = "" if count == 1 else f" to {first + count - 1:#x}"
+        yield f"{what} {first:#x}{end}"

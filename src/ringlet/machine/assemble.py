@@ -1,0 +1,174 @@
+"""A machine put together: guest memory, a VM with its vCPUs, and the devices of a small PC."""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from ringlet import boot
+from ringlet.board import layout
+from ringlet.board.acpi import PVPANIC, RTC, AcpiDevice, write_tables
+from ringlet.board.board import Board, Placed
+from ringlet.board.device import Device
+from ringlet.devices.acpi_pm import Pm1Control, Pm1Event
+from ringlet.devices.cmos import Cmos
+from ringlet.devices.exit_port import ExitPort
+from ringlet.devices.keyboard_controller import KeyboardController
+from ringlet.devices.pvpanic import Pvpanic
+from ringlet.errors import ConfigError
+from ringlet.kvm.cpuid import for_vcpu
+from ringlet.kvm.memory import GuestMemory, anonymous
+from ringlet.kvm.msrs import FIRMWARE
+from ringlet.kvm.system import System
+from ringlet.kvm.vm import Vm
+from ringlet.machine.config import MachineConfig
+from ringlet.machine.control import PANIC, POWER_OFF, RESET, End, RunControl
+from ringlet.machine.serial_line import SerialLine
+
+if TYPE_CHECKING:
+    from ringlet.virtio.device import VirtioDevice
+    from ringlet.virtio.mmio import VirtioMmio
+
+KVM_CAP_MAX_VCPUS = 66
+MAX_VCPUS = 255  # more have APIC IDs that KVM takes for the broadcast, or wants a capability for
+KVM_CAP_COALESCED_PIO = 162
+UARTS = (
+    (layout.COM1_PORT, layout.COM1_IRQ),
+    (layout.COM2_PORT, layout.COM2_IRQ),
+    (layout.COM3_PORT, layout.COM3_IRQ),
+)
+
+
+def open_lines(
+    stack: ExitStack, config: MachineConfig, control: RunControl, output_fd: int
+) -> list[SerialLine]:
+    """Opens the host's ends of the serial lines; `stack` closes them."""
+    targets = [config.serial, *(t for t in (config.com2, config.com3) if t is not None)]
+    return [stack.enter_context(SerialLine(t, control, output_fd=output_fd)) for t in targets]
+
+
+def assemble(
+    stack: ExitStack,
+    config: MachineConfig,
+    kernel: boot.Kernel,
+    *,
+    vm: Vm | None,
+    control: RunControl,
+    lines: Sequence[SerialLine],
+    virtio: "Sequence[VirtioDevice]",
+    end: Callable[[End], None],
+) -> "tuple[Board, list[VirtioMmio]]":
+    """Makes the board that `kernel` expects, with all its devices, and the virtio ones among them.
+
+    What is made is closed by `stack`. Of `control`, vCPUs are kicked and errors of devices told to
+    it; a device that ends the run calls `end`.
+    """
+    memory = stack.enter_context(_memory(config.memory or kernel.usual_memory))
+    pit = kernel.expects_pit if config.pit is None else config.pit
+    with System() as system:
+        if kernel.is_linux and not config.force:
+            from ringlet.machine.probe import require_linux
+
+            require_linux(system, kernel.name)
+        vm = _fill_vm(stack, vm, system, memory, cpus=config.cpus, pit=pit)
+        coalesce = kernel.is_linux and config.cpus == 1
+        coalesce = coalesce and bool(system.check_extension(KVM_CAP_COALESCED_PIO))
+    for vcpu in vm.vcpus:
+        control.attach(vcpu)
+    board = Board(memory, vm, pit=pit)
+    _add_pc(board, end)
+    _add_uarts(board, lines, coalesce=coalesce)
+    transports: list[VirtioMmio] = []
+    if config.disks or virtio:
+        from ringlet.machine.virtio_slots import add_virtio
+
+        transports = add_virtio(board, stack, config.disks, virtio, control.fail)
+    return board, transports
+
+
+def boot_on(
+    board: Board,
+    config: MachineConfig,
+    kernel: boot.Kernel,
+    modules: Sequence[tuple[boot.Image, bytes]],
+) -> None:
+    """Puts the kernel, and what it is told of the board, into memory; sets the first vCPU to it."""
+    command_line = config.cmdline
+    words = [placed.word for placed in board.devices if placed.word]
+    if words and kernel.device_words:
+        command_line = " ".join([command_line, *words]).strip()
+    if kernel.acpi_tables:
+        acpi_devices = [placed.acpi for placed in board.devices if placed.acpi is not None]
+        write_tables(board.memory, cpus=config.cpus, devices=acpi_devices)
+    entry = kernel.load(
+        board.memory,
+        command_line=os.fsencode(command_line),
+        modules=modules,
+        load_address=config.load_address,
+        decompress=None if config.decompress is None else config.decompress == "host",
+    )
+    first = board.vm.vcpus[0]
+    first.special_registers = entry.special
+    first.registers = entry.registers
+
+
+def _memory(size: int) -> GuestMemory:
+    try:
+        return GuestMemory([anonymous(a, length) for a, length in layout.ram_ranges(size)])
+    except OSError as error:
+        raise ConfigError(
+            f"the host can't map {size // layout.MIB} MiB for the guest: {error.strerror}",
+            "give the guest less, or look at `ulimit -v`",
+        ) from error
+
+
+def _fill_vm(
+    stack: ExitStack, vm: Vm | None, system: System, memory: GuestMemory, *, cpus: int, pit: bool
+) -> Vm:
+    """The VM with memory, vCPUs and KVM's devices: `vm`, which has interrupt controllers already.
+
+    Without one, a new VM.
+    """
+    most = min(system.check_extension(KVM_CAP_MAX_VCPUS), MAX_VCPUS)
+    if cpus > most:
+        raise ConfigError(f"{cpus} vCPUs are too many", f"this host's KVM can do {most}")
+    made = stack.enter_context(vm or Vm(system))
+    made.set_tss_address(layout.TSS)
+    made.map_memory(memory)
+    if vm is None:
+        made.create_irqchip()
+    if pit:
+        made.create_pit()
+    for number in range(cpus):
+        vcpu = made.create_vcpu()
+        vcpu.cpuid = for_vcpu(system.supported_cpuid, number, cpus)
+        vcpu.set_msrs(FIRMWARE)
+    return made
+
+
+def _add_pc(board: Board, end: Callable[[End], None]) -> None:
+    def add(name: str, device: Device, first: int, count: int = 1, **more: Any) -> None:
+        board.add(Placed(name, device, ports=[(first, count)], **more))
+
+    low, *high = (region.size for region in board.memory.regions)
+    add("cmos", Cmos(low, sum(high)), layout.CMOS_PORT, layout.CMOS_PORTS, acpi=RTC)
+    add("pvpanic", Pvpanic(lambda: end(PANIC)), layout.PVPANIC_PORT, acpi=PVPANIC)
+    exit_port = ExitPort(lambda status: end(End("exit-port", status)))
+    add("exit-port", exit_port, layout.EXIT_PORT)
+    keyboard = KeyboardController(lambda: end(RESET))
+    add("keyboard", keyboard, layout.KEYBOARD_CONTROLLER_PORT)
+    add("keyboard-data", keyboard.data, layout.KEYBOARD_DATA_PORT)
+    add("pm1-event", Pm1Event(), layout.PM1_EVENT_PORT, layout.PM1_EVENT_PORTS)
+    power = Pm1Control(lambda: end(POWER_OFF))
+    add("pm1-control", power, layout.PM1_CONTROL_PORT, layout.PM1_CONTROL_PORTS)
+
+
+def _add_uarts(board: Board, lines: Sequence[SerialLine], *, coalesce: bool) -> None:
+    for number, (line, (port, irq)) in enumerate(zip(lines, UARTS, strict=False), 1):
+        uart, ports = line.connect(board.irq_line(irq)), (port, layout.UART_PORTS)
+        acpi = AcpiDevice(f"COM{number}", "PNP0501", number, ports, irq)
+        board.add(Placed(f"com{number}", uart, ports=[ports], irq=irq, acpi=acpi))
+        if coalesce:
+            # Linux looks at LSR or IIR before it goes on: a byte doesn't wait for long, and
+            # the console takes one exit for each instead of two.
+            board.vm.coalesce_port(port)
