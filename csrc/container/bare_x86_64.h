@@ -14,16 +14,6 @@
 
 void program(int count, char **words); /* what there is instead of main; doesn't return */
 
-/* The stack begins with the count of words, then pointers to them. */
-__asm__(".globl _start\n"
-	"_start:\n"
-	"	xor %ebp, %ebp\n"
-	"	mov (%rsp), %edi\n"
-	"	lea 8(%rsp), %rsi\n"
-	"	and $-16, %rsp\n"
-	"	call program\n"
-	"	hlt\n");
-
 /* Returns what the kernel does: a result, or the negative of an error's number. */
 static inline long system_call(long number, long a, long b, long c, long d, long e,
 			       long f)
@@ -45,83 +35,17 @@ static inline long system_call(long number, long a, long b, long c, long d, long
 #define sys(...) SYS_6(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
 
 /* The compiler calls these by itself. */
-void *memset(void *to, int byte, size_t size)
-{
-	for (char *at = to; size--; at++)
-		*at = (char)byte;
-	return to;
-}
+void *memset(void *to, int byte, size_t size);
+void *memcpy(void *to, const void *from, size_t size);
+int memcmp(const void *a, const void *b, size_t size);
 
-void *memcpy(void *to, const void *from, size_t size)
-{
-	for (size_t i = 0; i < size; i++)
-		((char *)to)[i] = ((const char *)from)[i];
-	return to;
-}
-
-int memcmp(const void *a, const void *b, size_t size)
-{
-	const unsigned char *x = a, *y = b;
-
-	for (; size--; x++, y++)
-		if (*x != *y)
-			return *x - *y;
-	return 0;
-}
-
-static inline size_t length(const char *text)
-{
-	size_t i = 0;
-
-	while (text[i])
-		i++;
-	return i;
-}
-
-static inline int same(const char *a, const char *b)
-{
-	while (*a && *a == *b)
-		a++, b++;
-	return *a == *b;
-}
-
-static inline char *find(const char *text, char c)
-{
-	for (; *text; text++)
-		if (*text == c)
-			return (char *)text;
-	return NULL;
-}
-
-static inline char *find_last(const char *text, char c)
-{
-	char *found = NULL;
-
-	for (; *text; text++)
-		if (*text == c)
-			found = (char *)text;
-	return found;
-}
-
+size_t length(const char *text);
+int same(const char *a, const char *b);
+/* Where the first, or the last, such byte of the text is; NULL if it has none. */
+char *find(const char *text, char c);
+char *find_last(const char *text, char c);
 /* Adds `text` to the one in `buffer` of `size` bytes; as much of it as there is room for. */
-static inline void append(char *buffer, size_t size, const char *text)
-{
-	size_t used = length(buffer);
-
-	while (*text && used + 1 < size)
-		buffer[used++] = *text++;
-	buffer[used] = '\0';
-}
-
-static inline void append_number(char *buffer, size_t size, unsigned long value)
-{
-	char digits[24], *at = digits + sizeof(digits) - 1;
-
-	*at = '\0';
-	do
-		*--at = (char)('0' + value % 10);
-	while (value /= 10);
-	append(buffer, size, at);
-}
+void append(char *buffer, size_t size, const char *text);
+void append_number(char *buffer, size_t size, unsigned long value);
 
 #endif

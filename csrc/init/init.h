@@ -1,5 +1,20 @@
 /*
  * init.h: what the files of init know of each other. See main.c for what init is.
+ *
+ * A file calls only files that stand above it here:
+ *
+ *   say.c      messages
+ *   control.c  the lines that go to and fro beside the data
+ *   die.c      the end of the machine
+ *   plan.c     what to do, as the host wrote it
+ *   modules.c, system.c, mount.c, root.c
+ *              the system that the command finds
+ *   stdio.c    the host's side of the command's streams
+ *   command.c  the command, and init's ends of its streams
+ *   relay.c    moves bytes between the two sides until the command ends
+ *   status.c   tells the host how the command has ended
+ *   run.c      the command, from its start to its status
+ *   main.c     all of it, in order
  */
 #ifndef RINGLET_INIT_H
 #define RINGLET_INIT_H
@@ -10,7 +25,39 @@
 #include <sys/ioctl.h>
 #include <sys/types.h>
 
-/* plan.c: what to do, as the host wrote it. */
+/* say.c */
+
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* control.c */
+
+struct control {
+	int fd;
+	size_t size;
+	char line[128]; /* what has come of one that isn't complete */
+};
+
+struct request {
+	enum { REQUEST_SIGNAL, REQUEST_WINDOW, REQUEST_INPUT_END } kind;
+	int signal;
+	struct winsize window;
+	uint64_t size; /* of all the input */
+};
+
+void control_say(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool control_read(struct control *control);
+bool control_next(struct control *control, struct request *request);
+void control_wait_for_end(int fd);
+
+/* die.c */
+
+/* Tells of an error, and ends the machine. */
+void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
+/* From now on, the host hears over this control port what init dies of. */
+void die_tells(int control);
+void power_off(void) __attribute__((noreturn));
+
+/* plan.c */
 
 enum stdio_kind { STDIO_CONSOLE, STDIO_UART, STDIO_PORTS };
 enum status_kind { STATUS_NONE, STATUS_PORT, STATUS_CONTROL };
@@ -47,21 +94,21 @@ struct plan {
 
 void plan_read(struct plan *plan, const char *path);
 
-/* modules.c, root.c, mount.c, system.c: the system that the command finds. */
+/* modules.c, system.c, mount.c, root.c */
 
 void modules_load(const struct plan *plan);
-void root_switch(const struct plan *plan);
+void system_pause(void);
+void system_name(const char *hostname);
+void system_loopback(void);
 void mount_make_folders(const char *path);
 void mount_or_die(const char *source, const char *target, const char *type, unsigned long flags,
 		  const char *options);
 void mount_9p(const char *tag, const char *target, bool writable, const char *cache);
 void mount_all(const struct plan *plan);
 void mount_settle(void);
-void system_pause(void);
-void system_name(const char *hostname);
-void system_loopback(void);
+void root_switch(const struct plan *plan);
 
-/* stdio.c: the host's side of the command's streams. */
+/* stdio.c */
 
 struct host {
 	int input, output, errors;
@@ -71,9 +118,9 @@ struct host {
 
 void host_open(struct host *host, const struct plan *plan);
 
-/* command.c: the command, and init's ends of its streams, which don't block. */
+/* command.c */
 
-struct command {
+struct command { /* init's ends of its streams don't block */
 	pid_t pid;
 	int input, output;
 	int errors; /* -1: goes where output goes */
@@ -82,7 +129,7 @@ struct command {
 
 void command_start(struct command *command, const struct plan *plan);
 
-/* relay.c: moves bytes between the two until the command ends. */
+/* relay.c */
 
 struct outcome {
 	int status; /* as a shell has it: 128 + n for a death by signal n */
@@ -92,36 +139,13 @@ struct outcome {
 void relay_block_signals(void);
 void relay_run(const struct host *host, const struct command *command, struct outcome *outcome);
 
-/* control.c: the lines that go to and fro beside the data. */
-
-struct control {
-	int fd;
-	size_t size;
-	char line[128]; /* what has come of one that isn't complete */
-};
-
-struct request {
-	enum { REQUEST_SIGNAL, REQUEST_WINDOW, REQUEST_INPUT_END } kind;
-	int signal;
-	struct winsize window;
-	uint64_t size; /* of all the input */
-};
-
-void control_say(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool control_read(struct control *control);
-bool control_next(struct control *control, struct request *request);
-void control_wait_for_end(int fd);
-
-/* run.c: the command, from its start to its status, which it returns. */
-
-int run(const struct plan *plan, const struct host *host);
-
-/* status.c: how it all ends. */
+/* status.c */
 
 void status_report(const struct plan *plan, const struct host *host, const struct outcome *outcome);
-void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
-void die_tells(int control);
-void power_off(void) __attribute__((noreturn));
+
+/* run.c */
+
+/* Returns the command's status. */
+int run(const struct plan *plan, const struct host *host);
 
 #endif

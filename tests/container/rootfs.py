@@ -34,7 +34,8 @@ def add_call(rootfs: Path) -> Path:
         "-static",
         "-no-pie",
     ]
-    headers = here.parents[1] / "csrc/container"
+    helper = here.parents[1] / "csrc/container"
+    sources = (here / "call.c", helper / "bare_x86_64.c")
     call = rootfs / "bin/call"
-    subprocess.run(["gcc", "-Os", *flags, f"-I{headers}", here / "call.c", "-o", call], check=True)
+    subprocess.run(["gcc", "-Os", *flags, f"-I{helper}", *sources, "-o", call], check=True)
     return call

@@ -2,7 +2,7 @@
 
 No process of a container can be trusted with that: PR_SET_PDEATHSIG goes by the thread that made
 it, and the kernel takes it back when a program changes its user. So the first container of a
-process brings along a guard, the helper in another part (csrc/container/container.c), which is
+process brings along a guard, the helper in another part (csrc/container/guard.c), which is
 given each container's descriptor and kills them once that process is gone. Before the container's
 cgroup is made the guard is told of it, and in the end removes what there is.
 

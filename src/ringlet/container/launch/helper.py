@@ -1,6 +1,6 @@
 """Runs the helper, which carries out a plan, and hears how it goes.
 
-The helper (csrc/container/container.c) is run from a sealed file in memory, so no process of a
+The helper (csrc/container/) is run from a sealed file in memory, so no process of a
 container has this Python, or any file of the host, as its program (CVE-2019-5736). Python isn't
 forked.
 

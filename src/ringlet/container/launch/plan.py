@@ -1,7 +1,7 @@
 """From a configuration to a plan: the steps that the helper carries out, in their order.
 
-The order is the security. What a step does, and why, stands where it is done, in
-csrc/container/container.c.
+The order is the security. What a step does, and why, stands where it is done: the table in
+csrc/container/container.c names the file of each step.
 
 Source: OCI Runtime Specification 1.3, config.md, config-linux.md and runtime-linux.md.
 """

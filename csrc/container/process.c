@@ -1,0 +1,61 @@
+/*
+ * process.c: the new process waits for ringlet, becomes root, and leaves its maker's session and keys.
+ *
+ * Source: user_namespaces(7), credentials(7), keyrings(7).
+ */
+#include "container.h"
+
+#include <linux/keyctl.h>
+#include <linux/prctl.h>
+#include <signal.h>
+
+long outer_pid;
+
+/*
+ * await: waits until ringlet has done its part for this process: has mapped ids, or has run hooks of
+ * the host. ringlet then sends the id of this process, as ringlet sees it.
+ */
+void step_await(void)
+{
+	char go[1 + sizeof(int)];
+	long size;
+	int pid;
+
+	do
+		size = sys(read, control, go, sizeof(go));
+	while (size == -EINTR);
+	if (size != sizeof(go))
+		fail("ringlet has ended", size < 0 ? -size : ECANCELED);
+	memcpy(&pid, go + 1, sizeof(pid));
+	outer_pid = pid;
+}
+
+/* mounted: now ringlet may run the host's hooks that come before pivot_root; `await` waits for them. */
+void step_mounted(void)
+{
+	tell('M', 0);
+}
+
+/* become: this process becomes root of the new user namespace, which owns what is made from here on. */
+void step_become(void)
+{
+	must(sys(setresgid, 0, 0, 0), "setresgid");
+	must(sys(setresuid, 0, 0, 0), "setresuid");
+	/* The change of ids has taken it back. */
+	must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
+}
+
+/* session: a new session, so that a signal of the terminal of ringlet's user doesn't reach the container. */
+void step_session(void)
+{
+	must(sys(setsid), "setsid");
+}
+
+/* keyring: a session keyring of its own, with none of the keys of ringlet's user. */
+void step_keyring(void)
+{
+	long result = sys(keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
+
+	if (result != -ENOSYS)
+		must(result, "keyctl");
+}
