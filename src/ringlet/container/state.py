@@ -356,6 +356,11 @@ def _is_folder(value: "Any") -> bool:
     return _is_text(value) and value[:1] == "/" and os.path.normpath(value) == value
 
 
+def _are_namespaces(value: "Any") -> bool:
+    numbers = _is_list_of(lambda number: type(number) is int)
+    return isinstance(value, dict) and all(map(numbers, value.values()))
+
+
 def _are_hooks(value: "Any") -> bool:
     if value == []:
         return True
@@ -380,6 +385,7 @@ _HOLDS: "dict[str, Callable[[Any], bool]]" = {
     "init": _is_process,
     "cgroup": _is_cgroup,
     "planned": _is_list_of(_is_folder),
+    "namespaces": _are_namespaces,
     "own_pids": _is_flag,
     "started": _is_flag,
     "poststart": _are_hooks,
