@@ -20,14 +20,15 @@ from _socket import (
     socket,
     socketpair,
 )
-from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, fcntl
+from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GETFL, fcntl
+from stat import S_ISDIR
 
 from ringlet.errors import RingletError
 from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ringlet.container.launch.plan import Descriptors, Plan
 
@@ -96,6 +97,7 @@ def carry_out(
     on_mounted: "Callable[[], None] | None" = None,
 ) -> Launched:
     """Runs the helper until it says `last`."""
+    _check_kept((*stdio, *range(3, descriptors.first)))
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     child: Launched | None = None
     helpers = []
@@ -138,6 +140,24 @@ def carry_out(
         theirs.close()
         for helper in helpers:
             os.waitpid(helper, 0)
+
+
+def _check_kept(fds: "Iterable[int]") -> None:
+    """Raises LaunchError if the command would have a descriptor from which paths lead to the host.
+
+    A folder does, and what was opened with O_PATH may be one, or a tree of mounts (CVE-2024-21626).
+    """
+    for fd in fds:
+        try:
+            leads_out = S_ISDIR(os.fstat(fd).st_mode) or fcntl(fd, F_GETFL) & os.O_PATH
+        except OSError:  # it isn't open
+            continue
+        if leads_out:
+            raise LaunchError(
+                f"descriptor {fd} is a folder, or a path that isn't opened to be read: the "
+                "container would reach the host's files from there",
+                "hand on files, pipes and sockets; a folder is mounted",
+            )
 
 
 def _receive_from(connection: socket, helpers: list[int]) -> bytes:
