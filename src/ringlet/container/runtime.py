@@ -274,8 +274,7 @@ class Runtime:
             if number == SIGKILL:
                 cgroup.kill()
             else:
-                for pid in cgroup.processes():
-                    send(Process(pid), number)
+                cgroup.signal(number)
             return
         if init is None or status == "stopped":
             raise StateError(f"container {id} not running", "`state` shows what it is")
