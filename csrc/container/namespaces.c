@@ -97,14 +97,6 @@ void step_join_pids(void)
 	must(sys(setns, pid_namespace, CLONE_NEWPID), "setns");
 }
 
-/* enter PID PIDFD TYPES: joins all these namespaces of a process at once. */
-void step_enter(void)
-{
-	int pidfd = number();
-
-	must(sys(setns, pidfd, number()), "setns");
-}
-
 /* unified FOLDER: opens the child's cgroup of version 2, which may not be visible later. */
 void step_unified(void)
 {

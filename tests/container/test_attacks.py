@@ -126,7 +126,23 @@ def test_no_descriptor_of_the_host_leaks(run: Run, leaking: int) -> None:
     assert {line.split()[-3] for line in output.splitlines() if "->" in line} == {"0", "1", "2"}
 
 
-def test_a_descriptor_that_is_handed_on_is_a_way_out(
+def test_no_folder_is_handed_on(box: Box, leaking: int) -> None:
+    for keeps in ({"preserve_fds": leaking - 2}, {"stdio": (leaking, 1, 2)}):
+        assert f"descriptor {leaking} is a folder" in box.fails("", **keeps).message
+    path = os.open("/etc/passwd", os.O_PATH)
+    try:
+        assert f"descriptor {path} is a folder, or" in box.fails("", stdio=(0, path, 2)).message
+    finally:
+        os.close(path)
+
+
+@pytest.fixture
+def hands_on_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helper, "_check_kept", lambda fds: None)
+
+
+@pytest.mark.usefixtures("hands_on_folders")
+def test_a_folder_that_is_handed_on_would_be_a_way_out(
     box: Box, tmp_path: Path, leaking: int
 ) -> None:
     (tmp_path / "file").write_text("the host's")
@@ -137,6 +153,7 @@ def test_a_descriptor_that_is_handed_on_is_a_way_out(
     assert box.wait(made) != 0
 
 
+@pytest.mark.usefixtures("hands_on_folders")
 def test_no_process_starts_in_a_folder_that_is_handed_on(box: Box, leaking: int) -> None:
     box.process["cwd"] = f"/proc/self/fd/{leaking}"
     error = box.fails("cwd", preserve_fds=leaking - 2)

@@ -180,6 +180,21 @@ def test_of_what_is_preserved(lists: Bundle) -> None:
     assert streams_alone(lists.rootfs / "out/kept", preserved=2)
 
 
+@pytest.mark.parametrize("is_meant", [True, False])
+def test_of_what_systemd_hands_on_to_another_process(lists: Bundle, is_meant: bool) -> None:
+    """Who starts ringlet may have the variables of a socket unit, and 3 be a file of its own."""
+    lists.config["process"]["args"] = ["list", "/out/kept"]
+    lists.write()
+    words = ["--root", lists.root, "run", "--bundle", lists.path, "one"]
+    script = (
+        "import os; os.dup2(0, 3); os.closerange(4, 100);"
+        f"os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid() + {int(not is_meant)}));"
+        f"from ringlet.oci.main import run; run({list(map(str, words))!r})"
+    )
+    subprocess.run([sys.executable, "-c", script], stdin=subprocess.DEVNULL, check=True)
+    assert streams_alone(lists.rootfs / "out/kept", preserved=int(is_meant))
+
+
 def test_of_hooks(lists: Bundle, tmp_path: Path, leaking: list[int]) -> None:
     script = tmp_path / "list"
     script.write_text("#!/bin/sh\nexec ls /proc/self/fd > $1\n")

@@ -1,4 +1,5 @@
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +19,28 @@ def test_a_line_of_json_has_what_engines_read(tmp_path: Path) -> None:
         ("error", 'of "two"\nlines'),
     ]
     assert all(datetime.fromisoformat(line["time"]).tzinfo is not None for line in lines)
+
+
+def test_a_link_is_followed_where_nobody_else_can_have_laid_it(tmp_path: Path) -> None:
+    """In a folder of others, they would choose to which file of ours it leads."""
+    target = tmp_path / "target"
+    (tmp_path / "link").symlink_to(target)
+    Log(str(tmp_path / "link")).warning("one")
+    assert "one" in target.read_text()
+    tmp_path.chmod(0o777)
+    Log(str(tmp_path / "link")).warning("two")
+    assert "two" not in target.read_text()
+    Log(str(target)).warning("three")
+    assert "three" in target.read_text()
+
+
+@pytest.mark.needs_root
+def test_a_link_of_others_is_not_followed_where_it_cant_be_exchanged(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    os.lchown(tmp_path / "link", 1000, 1000)
+    Log(str(tmp_path / "link")).warning("one")
+    assert not (tmp_path / "target").exists()
 
 
 def test_text_is_a_line_too(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ringlet.host.process import read_stat
+
 from .bundle import Bundle
 from .cgroups.inside import eventually
 
@@ -307,3 +309,21 @@ oci.main()
     # It either never came so far, or left the folder alone.
     assert victim.exists() == made.exists()
     assert not list(bundle.root.iterdir())
+
+
+@pytest.mark.needs_gcc
+def test_a_container_whose_first_thread_has_ended_runs_until_it_is_killed(bundle: Bundle) -> None:
+    source = Path(__file__).parent / "leader.c"
+    words = ["gcc", "-static", "-pthread", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([*words, source, "-o", bundle.rootfs / "bin/leader"], check=True)
+    bundle.write("exec leader")
+    words = ["run", "--detach", "--bundle", str(bundle.path), "one"]
+    assert bundle.oci(*words).returncode == 0
+    pid = bundle.state()["pid"]
+    eventually(lambda: read_stat(pid)[0] == b"Z")
+    assert bundle.state()["status"] == "running"
+    assert "not stopped: running" in bundle.oci("delete", "one").stderr
+    assert "has ended, or its first thread" in bundle.oci("exec", "one", "true").stderr
+    assert bundle.oci("kill", "one", "KILL").returncode == 0
+    eventually(lambda: bundle.state()["status"] == "stopped")
+    assert bundle.oci("delete", "one").returncode == 0

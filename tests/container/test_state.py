@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from ringlet.container import state
 from ringlet.container.state import Process, StateError, Store, check_id
+from ringlet.host.process import read_stat
+
+from .cgroups.inside import eventually
 
 
 @pytest.fixture
@@ -176,6 +179,30 @@ def test_a_process_is_alive_until_it_ends(sleeper: subprocess.Popen[bytes]) -> N
     sleeper.wait()
     assert not process.alive
     assert not Process(sleeper.pid).alive
+
+
+# The first thread ends, and another one lives on: /proc/PID/stat says Z of the process.
+WITHOUT_ITS_FIRST_THREAD = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=[1000]).start()
+print(flush=True)
+ctypes.CDLL(None).syscall(60, 0)
+"""
+
+
+def test_a_process_whose_first_thread_has_ended_is_alive_and_can_be_killed() -> None:
+    words = [sys.executable, "-c", WITHOUT_ITS_FIRST_THREAD]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as other:
+        process = Process(other.pid)
+        try:
+            eventually(lambda: read_stat(other.pid)[0] == b"Z")
+            assert process.alive
+            state.send(process, signal.SIGKILL)
+            state.await_end(process, "one")
+            assert not process.alive  # a zombie: nobody has waited for it
+            assert other.poll() == -signal.SIGKILL
+        finally:
+            other.kill()
 
 
 def test_another_process_of_the_same_id_is_another(sleeper: subprocess.Popen[bytes]) -> None:

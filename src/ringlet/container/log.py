@@ -4,11 +4,13 @@ The engines' form, which they look through for the reason of a failure, is a JSO
 level, msg, time.
 """
 
+import errno
 import os
 import sys
 from time import gmtime, strftime, time_ns
 
 from ringlet.container.fast_json import dumps
+from ringlet.host.named_file import is_ours_or_roots, keeps_names
 
 # A FIFO that nobody reads is no reason to wait.
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -48,7 +50,7 @@ class Log:
             else f'time="{line["time"]}" level={level} msg={dumps(message)}'
         )
         try:
-            fd = os.open(self._path, _FLAGS, 0o600)
+            fd = _open(self._path)
         except OSError:
             return
         try:
@@ -57,6 +59,19 @@ class Log:
             pass
         finally:
             os.close(fd)
+
+
+def _open(path: str) -> int:
+    """Follows a link only if nobody else can have laid it: who can would choose the file."""
+    try:
+        return os.open(path, _FLAGS | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        folder = os.stat(os.path.dirname(path) or ".")
+        if not (keeps_names(folder) and is_ours_or_roots(os.lstat(path))):
+            raise
+    return os.open(path, _FLAGS, 0o600)  # as /dev/stderr
 
 
 def now() -> str:

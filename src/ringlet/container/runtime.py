@@ -68,7 +68,9 @@ class Runtime:
         gives. It keeps `listen_fds` and `preserve_fds` of our descriptors, after the standard
         streams, and is told of the former as systemd tells. Whatever fails, nothing is left.
         """
-        from ringlet.container.spec import config_json  # `start` and `delete` need none of it
+        # `start` and `delete` need none of it
+        from ringlet.container.launch import namespaces
+        from ringlet.container.spec import config_json
 
         interrupt.check()
         bundle = os.path.abspath(bundle)
@@ -137,6 +139,7 @@ class Runtime:
             for note in launched.notes:
                 self.log.warning(note)
             container.init = Process(launched.pid)
+            container.data["namespaces"] = namespaces.note(launched.pid)
             self.log.debug(f"{id}: process {launched.pid} waits to be started")
             interrupt.check()
             if pid_file is not None:
@@ -222,6 +225,7 @@ class Runtime:
             config,
             process,
             cgroup=self._limited(container).below(cgroups) if cgroups else self.cgroup(container),
+            namespaces=container.data.get("namespaces"),
             console_socket=socket_for(terminal, console_socket, open_console),
             preserve_fds=preserve_fds,
             bundle=container.data.get("bundle", ""),
@@ -270,8 +274,7 @@ class Runtime:
             if number == SIGKILL:
                 cgroup.kill()
             else:
-                for pid in cgroup.processes():
-                    send(Process(pid), number)
+                cgroup.signal(number)
             return
         if init is None or status == "stopped":
             raise StateError(f"container {id} not running", "`state` shows what it is")

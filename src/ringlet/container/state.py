@@ -72,9 +72,9 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it is there, and no zombie."""
-        state, start = _look(self.pid)
-        return start == self.start and state not in "ZX"
+        """Whether a thread of it is there: a zombie that nobody has waited for has none."""
+        runs, start = _look(self.pid)
+        return start == self.start and runs
 
 
 def send(process: Process, number: int) -> None:
@@ -84,7 +84,8 @@ def send(process: Process, number: int) -> None:
     except ProcessLookupError:
         return
     try:
-        if process.alive:  # what the descriptor stands for, then, since it's later
+        # The descriptor stands for the process that started then, since this look is later.
+        if _look(process.pid)[1] == process.start:
             pidfd_send_signal(fd, number)
     except ProcessLookupError:
         pass
@@ -356,6 +357,11 @@ def _is_folder(value: "Any") -> bool:
     return _is_text(value) and value[:1] == "/" and os.path.normpath(value) == value
 
 
+def _are_namespaces(value: "Any") -> bool:
+    numbers = _is_list_of(lambda number: type(number) is int)
+    return isinstance(value, dict) and all(map(numbers, value.values()))
+
+
 def _are_hooks(value: "Any") -> bool:
     if value == []:
         return True
@@ -380,6 +386,7 @@ _HOLDS: "dict[str, Callable[[Any], bool]]" = {
     "init": _is_process,
     "cgroup": _is_cgroup,
     "planned": _is_list_of(_is_folder),
+    "namespaces": _are_namespaces,
     "own_pids": _is_flag,
     "started": _is_flag,
     "poststart": _are_hooks,
@@ -391,10 +398,12 @@ def _process(value: "list[int] | None") -> Process | None:
     return None if value is None else Process(*value)
 
 
-def _look(pid: int) -> tuple[str, int]:
-    """The process's state letter and start time; ("X", 0) if there is none."""
+def _look(pid: int) -> tuple[bool, int]:
+    """Whether the process has a thread, and when it started; (False, 0) if there is no process."""
     try:
         fields = read_stat(pid)
     except (FileNotFoundError, ProcessLookupError):
-        return "X", 0
-    return fields[0].decode(), int(fields[19])
+        return False, 0
+    # The state is the first thread's, which may have ended before the others.
+    state, threads, start = fields[0], int(fields[17]), int(fields[19])
+    return state not in (b"Z", b"X") or threads > 1, start

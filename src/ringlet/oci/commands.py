@@ -87,6 +87,9 @@ def _creation(values: "Values") -> "dict[str, Any]":
 
 
 def _listen_fds() -> int:
+    """How many descriptors were opened for this process, and not for one whose variables it has."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return 0
     text = os.environ.get("LISTEN_FDS", "")
     return int(text) if is_number(text) and len(text) < 10 else 0
 

@@ -60,6 +60,20 @@ def test_kill_ends_every_process(make_cgroup: Any, frozen: bool, no_leak: None) 
         assert cgroup.processes() == []
 
 
+def test_a_signal_goes_to_those_that_are_still_there(
+    make_cgroup: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks one may have ended, and its number be another's."""
+    cgroup = make_cgroup()
+    with running(cgroup, *sleeper()) as one, running(cgroup, *sleeper()) as other:
+        looks = [[one.pid, other.pid], [other.pid]]
+        monkeypatch.setattr(cgroup, "processes", lambda: looks.pop(0))
+        assert cgroup.signal(signal.SIGTERM)
+        monkeypatch.undo()
+        assert other.wait(10) == -signal.SIGTERM
+        assert cgroup.processes() == [one.pid]
+
+
 @pytest.mark.parametrize("with_version_2", [True, False])
 def test_kill_ends_a_fork_bomb(make_cgroup: Any, with_version_2: bool) -> None:
     cgroup = make_cgroup({"pids": {"limit": 100}})

@@ -328,3 +328,26 @@ def test_a_user_without_rights_has_a_container() -> None:
             traceback.print_exc()
         finally:
             os._exit(status)
+
+
+# ---- What a process that somebody has taken hold of may say ----
+
+
+@pytest.mark.parametrize(
+    "report", [b"E", b"E\0\0\0", b"E\1\0\0\0step", b"E\1\0\0\0a\0b", b"E\xff\xff\xff\xffa\0b\0c"]
+)
+def test_an_error_that_cant_be_read_is_an_error_of_the_launch(report: bytes) -> None:
+    assert "can't be read" in helper.error_of(report).message
+
+
+def test_a_report_that_cant_be_read_is_an_error_of_the_launch(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receive = helper._receive_from
+
+    def cut(*words: Any) -> bytes:
+        report = receive(*words)
+        return report[:-3] if report[:1] == b"R" else report
+
+    monkeypatch.setattr(helper, "_receive_from", cut)
+    assert "can't be read" in box.fails("").message

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ringlet.container.spec.types import Resources
 
+_SIGKILL = 9
 _PATIENCE = 5.0  # seconds, for the kernel to have frozen, ended or removed something
 _PAUSE = 0.001  # seconds, the first time; then longer
 
@@ -266,37 +267,40 @@ class Cgroup:
         """Whether there was any process."""
         freezer = self.version_1.get("freezer")
         if freezer is None or not self.processes():
-            return self._signal_listed()
+            return self.signal(_SIGKILL)
         # None makes another meanwhile; and what is frozen ends once it runs.
         write(freezer, "freezer.state", "FROZEN")
         try:
             _thaw_below(freezer)  # the container may have frozen some itself
-            return self._signal_listed()
+            return self.signal(_SIGKILL)
         finally:
             write(freezer, "freezer.state", "THAWED")
 
-    def _signal_listed(self) -> bool:
+    def signal(self, number: int) -> bool:
+        """Sends a signal to each process. Whether there was any."""
         descriptors = {}
-        for pid in self.processes():
-            try:
-                descriptors[pid] = os.pidfd_open(pid)
-            except ProcessLookupError:
-                continue
-        if not descriptors:
-            return False
-        import _signal as signal  # type: ignore[import-not-found]
+        try:
+            for pid in self.processes():
+                try:
+                    descriptors[pid] = os.pidfd_open(pid)
+                except ProcessLookupError:
+                    continue
+            if not descriptors:
+                return False
+            from _signal import pidfd_send_signal  # type: ignore[import-not-found]
 
-        # A number may have gone to another process; one still listed has not.
-        listed = self.processes()
-        for pid, fd in descriptors.items():
-            try:
-                if pid in listed:
-                    signal.pidfd_send_signal(fd, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-            finally:
+            # A number may have gone to another process; one still listed has not.
+            listed = self.processes()
+            for pid, fd in descriptors.items():
+                try:
+                    if pid in listed:
+                        pidfd_send_signal(fd, number)
+                except ProcessLookupError:
+                    continue
+            return True
+        finally:
+            for fd in descriptors.values():
                 os.close(fd)
-        return True
 
     def stats(self) -> dict[str, Any]:
         """As the "data" of `runc events --stats`."""

@@ -20,14 +20,15 @@ from _socket import (
     socket,
     socketpair,
 )
-from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, fcntl
+from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GETFL, fcntl
+from stat import S_ISDIR
 
 from ringlet.errors import RingletError
 from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ringlet.container.launch.plan import Descriptors, Plan
 
@@ -36,6 +37,7 @@ HELPER = os.path.join(__file__.rpartition("/container/")[0], "_container", "cont
 _SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _MFD_EXEC = 0x10  # Linux 6.3; where vm.memfd_noexec is set, a program has to say that it is one
 _REPORT = 8192
+_ERRNO_MAX = 4095
 _CREDENTIALS = 64  # bytes: room for a struct ucred, unix(7)
 _LEAST = 96  # descriptors: RLIMIT_NOFILE has to be above all their numbers
 _HIGH = 64  # descriptors are moved up here, out of the way of their numbers in the helper
@@ -96,6 +98,9 @@ def carry_out(
     on_mounted: "Callable[[], None] | None" = None,
 ) -> Launched:
     """Runs the helper until it says `last`."""
+    from ringlet.container.launch.plan import STAGES  # loaded: it has made the plan
+
+    _check_kept((*stdio, *range(3, descriptors.first)))
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     child: Launched | None = None
     helpers = []
@@ -122,6 +127,8 @@ def carry_out(
                 on_mounted = None  # hooks of the host run once, whoever says it again
                 _go(ours, helpers[-1] if child is None else child.pid)
             elif child is not None and seen == last == b"R":
+                if len(report) != 1 + 8 * len(STAGES):
+                    raise _unreadable()
                 child.stages = tuple(memoryview(report)[1:].cast("Q"))
                 break
         if child is None or seen != last:
@@ -138,6 +145,24 @@ def carry_out(
         theirs.close()
         for helper in helpers:
             os.waitpid(helper, 0)
+
+
+def _check_kept(fds: "Iterable[int]") -> None:
+    """Raises LaunchError if the command would have a descriptor from which paths lead to the host.
+
+    A folder does, and what was opened with O_PATH may be one, or a tree of mounts (CVE-2024-21626).
+    """
+    for fd in fds:
+        try:
+            leads_out = S_ISDIR(os.fstat(fd).st_mode) or fcntl(fd, F_GETFL) & os.O_PATH
+        except OSError:  # it isn't open
+            continue
+        if leads_out:
+            raise LaunchError(
+                f"descriptor {fd} is a folder, or a path that isn't opened to be read: the "
+                "container would reach the host's files from there",
+                "hand on files, pipes and sockets; a folder is mounted",
+            )
 
 
 def _receive_from(connection: socket, helpers: list[int]) -> bytes:
@@ -276,6 +301,8 @@ def error_of(report: bytes) -> LaunchError:
     """What the helper says of a step that failed."""
     number = int.from_bytes(report[1:5], "little")
     parts = report[5:].split(b"\0")[:3]
+    if len(parts) != 3 or number > _ERRNO_MAX:
+        return _unreadable()
     # A hook's words, or the kernel's, may be several lines; and control characters of anybody's.
     step, what, operation = (
         "".join(c if c.isprintable() else " " for c in os.fsdecode(part)).strip() for part in parts
@@ -314,6 +341,13 @@ _HINTS = {
     "clone": "does this kernel allow the namespaces? `sysctl user.max_user_namespaces`",
     "hook": "the hook's own output may tell",
 }
+
+
+def _unreadable() -> LaunchError:
+    return LaunchError(
+        "what the process of the container said while it was made can't be read",
+        "did something in there take hold of it? leave out CAP_SYS_PTRACE",
+    )
 
 
 def ended(message: str) -> LaunchError:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringlet.container.cgroups import Cgroup
+    from ringlet.container.launch.namespaces import Note
     from ringlet.container.spec.types import Config, Process
     from ringlet.container.state import Process as Init
 
@@ -164,6 +165,7 @@ def execute(
     process: "Process",
     *,
     cgroup: "Cgroup | None",
+    namespaces: "Note | None" = None,
     console_socket: str | None = None,
     preserve_fds: int = 0,
     stdio: tuple[int, int, int] = (0, 1, 2),
@@ -172,9 +174,11 @@ def execute(
 ) -> Launched:
     """One more process in a running container; returns when its command runs.
 
-    `process` is checked. `bundle` and `id` are for the agent of seccomp's notifications. Raises
-    LaunchError, also where the command can't be run (126, 127).
+    `process` is checked. `namespaces` are those that were noted when the container was made.
+    `bundle` and `id` are for the agent of seccomp's notifications. Raises LaunchError, also where
+    the command can't be run (126, 127).
     """
+    from ringlet.container.launch.namespaces import find
     from ringlet.container.launch.plan import Descriptors, execution
 
     if not any(one["type"] == "mount" for one in config.get("linux", {}).get("namespaces", ())):
@@ -184,15 +188,11 @@ def execute(
         )
     opened = Opened()
     try:
-        try:
-            pidfd = opened.add(os.pidfd_open(init.pid))
-        except OSError:
-            raise _has_ended() from None
         console = None if console_socket is None else opened.add(_connect(console_socket))
         unified = None if not cgroup else cgroup.unified_of(init.pid)
-        namespaces = _others(init.pid, config)
+        joined = find(init.pid, config, namespaces, opened)
         if not init.alive:  # its id may be another's by now; till here it was its own
-            raise _has_ended()
+            raise LaunchError("the container has ended", "`state` tells")
         descriptors = Descriptors(preserve_fds)
         plan = execution(
             config,
@@ -200,8 +200,7 @@ def execute(
             cgroup=cgroup,
             unified=unified,
             descriptors=descriptors,
-            pidfd=pidfd,
-            namespaces=namespaces,
+            namespaces=joined,
             console=console,
             listener=_connect_listener(config, opened),
             bundle=bundle,
@@ -210,30 +209,6 @@ def execute(
         return carry_out(plan, descriptors, stdio, _nothing, b"X")
     finally:
         opened.close()
-
-
-def _has_ended() -> LaunchError:
-    return LaunchError("the container has ended", "`state` tells")
-
-
-def _others(pid: int, config: "Config") -> int:
-    """The namespaces of `pid` that aren't ours. One of users may be the process's own doing."""
-    from ringlet.container.launch.plan import NAMESPACES
-    from ringlet.container.launch.privileges import has_user_namespace
-
-    names = {"mount": "mnt", "network": "net"}
-    flags = 0
-    for kind, flag in NAMESPACES.items():
-        name = names.get(kind, kind)
-        if kind == "user" and not has_user_namespace(config):
-            continue
-        try:
-            theirs = os.stat(f"/proc/{pid}/ns/{name}").st_ino
-            if theirs != os.stat(f"/proc/self/ns/{name}").st_ino:
-                flags |= flag
-        except FileNotFoundError:
-            continue  # a kernel without this kind
-    return flags
 
 
 def _listen(folder: str) -> int:

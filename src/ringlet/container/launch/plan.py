@@ -259,14 +259,13 @@ def execution(
     cgroup: "Cgroup | None",
     unified: str | None,
     descriptors: Descriptors,
-    pidfd: int,
-    namespaces: int,
+    namespaces: list[tuple[int, int]],
     console: int | None,
     listener: int | None,
     bundle: str,
     id: str,
 ) -> Plan:
-    """One more process, in the `namespaces` (CLONE_NEW... together) of the one of `pidfd`.
+    """One more process, in the `namespaces`: descriptors, and the type of each (CLONE_NEW...).
 
     Who makes it is outside of the container's process id namespace, and so nobody in there can
     look into it. It gives up everything of the host, and all rights but the command's; only then
@@ -283,8 +282,16 @@ def execution(
     privileges.prepare(plan, process)
     privileges.set_labels(plan, process)
     plan.add("hidden")  # from those who share the host's process ids
-    plan.add("enter", "", descriptors.give(pidfd), namespaces)
-    if namespaces & NAMESPACES["user"]:
+    joined = [(f"/proc/self/fd/{descriptors.give(fd)}", flag) for fd, flag in namespaces]
+    users = [one for one in joined if one[1] == NAMESPACES["user"]]
+    others = [one for one in joined if one not in users]
+    for path, _ in joined:
+        plan.add("namespace", path)
+    for path, flag in others:  # as in `creation`: some take the host's rights, some the users'
+        plan.add("try", path, flag)
+    for path, flag in users + others:
+        plan.add("join", path, flag)
+    if users:
         plan.add("become")
         plan.add("hidden")  # a change of ids takes it back where fs.suid_dumpable is 1
     plan.add("keyring")

@@ -1,0 +1,114 @@
+"""A container's namespaces: noted when they are made, and compared before a process joins them.
+
+Process 1 is the image's program. Without any right it can make a user namespace of its own, and in
+there a mount namespace whose /bin/sh is a program of its choice. A process of `exec --user 0` that
+joined what process 1 is in would run that program as the container's root. So `exec` joins the
+namespaces that ringlet made: each is opened once, compared with the note, and joined by that
+descriptor, whatever process 1 does meanwhile.
+
+The kernel gives the number of a namespace that is gone to a new one. So the note has the user
+namespace that owns each namespace, too. Process 1 is in the container's user namespace, or below,
+so the container's user namespace stays, and what process 1 makes without rights has another owner.
+
+Source: namespaces(7), user_namespaces(7), ioctl_nsfs(2).
+"""
+
+import errno
+import os
+from fcntl import ioctl
+
+from ringlet.container.launch.helper import LaunchError, Opened
+from ringlet.container.launch.plan import NAMESPACES
+from ringlet.container.launch.privileges import has_user_namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.container.spec.types import Config
+
+    Note = dict[str, list[int]]  # of each kind: device and inode, and those of its owner
+
+_NS_GET_USERNS = 0xB701
+# Of a time namespace that is new, process 1 is only once it runs its command.
+_FILES = {"mount": "mnt", "network": "net", "time": "time_for_children"}
+
+
+def note(pid: int) -> "Note":
+    """The namespaces of `pid`, which runs no program of the container yet.
+
+    Empty if we may not see them. Raises LaunchError if the process has ended.
+    """
+    opened = Opened()
+    try:
+        return {kind: _look(fd) for kind, fd in _open(pid, opened).items()}
+    except PermissionError:  # root without CAP_SYS_PTRACE
+        return {}
+    finally:
+        opened.close()
+
+
+def find(pid: int, config: "Config", noted: "Note | None", opened: Opened) -> list[tuple[int, int]]:
+    """What to join to be where the container's process `pid` is: descriptors, and their types.
+
+    What this process is in already isn't among them. Raises LaunchError if the process isn't where
+    it was `noted` to be. Without a note, as of a container that an older ringlet has made, each
+    namespace has to be one that only who made the container can have made.
+    """
+    fds = _open(pid, opened)
+    if not has_user_namespace(config):
+        del fds["user"]  # one of the process's own is none of the container's
+    theirs = {kind: _look(fd) for kind, fd in fds.items()}
+    owners = [_place(os.stat("/proc/self/ns/user")), []]
+    if "user" in theirs:
+        owners.append(theirs["user"][:2])
+    for kind, seen in theirs.items():
+        # The owner of a user namespace is the one above it, and none is its own.
+        is_right = seen == noted.get(kind) if noted else seen[2:] in owners
+        if not is_right:
+            raise LaunchError(
+                f"the container's first process has left the {kind} namespace that was made for "
+                "it: a process that joins would find what the first process has put there",
+                "make the container again, without what leaves its namespaces",
+            )
+    return [
+        (fd, NAMESPACES[kind])
+        for kind, fd in fds.items()
+        if theirs[kind][:2] != _place(os.stat(_path("self", kind)))
+    ]
+
+
+def _open(pid: int, opened: Opened) -> dict[str, int]:
+    """The namespaces of a process, of each kind that this kernel has."""
+    fds = {}
+    for kind in NAMESPACES:
+        if not os.path.exists(_path("self", kind)):
+            continue
+        try:
+            fds[kind] = opened.add(os.open(_path(pid, kind), os.O_RDONLY | os.O_CLOEXEC))
+        except (FileNotFoundError, ProcessLookupError):
+            raise LaunchError(
+                "the container's first process has ended, or its first thread", "`state` tells"
+            ) from None
+    return fds
+
+
+def _path(pid: int | str, kind: str) -> str:
+    return f"/proc/{pid}/ns/{_FILES.get(kind, kind)}"
+
+
+def _look(fd: int) -> list[int]:
+    """Device and inode of a namespace, and of its owner, if that isn't above our own."""
+    seen = _place(os.fstat(fd))
+    try:
+        owner = ioctl(fd, _NS_GET_USERNS)
+    except OSError as error:
+        if error.errno != errno.EPERM:
+            raise
+        return seen
+    try:
+        return seen + _place(os.fstat(owner))
+    finally:
+        os.close(owner)
+
+
+def _place(status: os.stat_result) -> list[int]:
+    return [status.st_dev, status.st_ino]
