@@ -7,6 +7,7 @@ Source: ptrace(2), "Ptrace access mode checking"; proc(5).
 """
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -81,14 +82,22 @@ class Caught:
             if line.startswith(field)
         }
 
-    def links(self) -> set[str]:
-        """Where descriptors of theirs lead."""
+    def links(self, kind: str = "fd") -> set[str]:
+        """Where descriptors of theirs lead, or other links."""
         return {
             line.split(" ", 2)[2]
             for one in self.processes
             for line in one
-            if line.startswith("link fd/")
+            if line.startswith(f"link {kind}/")
         }
+
+    def read(self) -> set[str]:
+        """Files and folders of /proc/PID that each of them had, and that could be read."""
+        found = [
+            {re.sub(r"\d+", "N", one[5:]) for one in lines if one.startswith("read ")}
+            for lines in self.processes
+        ]
+        return set.intersection(*found)
 
 
 @pytest.fixture
@@ -153,6 +162,11 @@ def without(monkeypatch: pytest.MonkeyPatch, *steps: str) -> None:
     )
 
 
+# That there is nothing in them is seen, and not that they can't be looked at.
+READ = {
+    "fd", "map_files", "ns", "fdinfo", "fdinfo/N", "task/N/fd",
+    *(where + name for where in ("", "task/N/") for name in ("environ", "cmdline", "maps", "auxv")),
+}  # fmt: skip
 SECCOMP: Any = {
     "defaultAction": "SCMP_ACT_ALLOW",
     "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}],
@@ -164,10 +178,13 @@ def test_a_process_that_comes_in_has_nothing_but_what_its_command_has(
     trap: Trap, no_new_privs: bool
 ) -> None:
     trap.box.linux["seccomp"] = SECCOMP
+    theirs = {os.readlink(one) for one in Path(f"/proc/{trap.made.pid}/ns").iterdir()}
     trap.execute(noNewPrivileges=no_new_privs)
     caught = trap.spring()
     assert caught.processes
     assert caught.escapes == set()
+    assert caught.read() >= READ
+    assert caught.links("ns") == theirs
     for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
         assert caught.numbers(field) == {0}
     assert caught.numbers("CapBnd") == {1 << 5}
@@ -250,6 +267,7 @@ def test_the_init_of_a_container_that_shares_process_ids_has_nothing_either(
     caught = join(trap, noNewPrivileges=no_new_privs)
     assert caught.processes
     assert caught.escapes == set()
+    assert caught.read() >= READ
     for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
         assert caught.numbers(field) == {0}
     assert caught.numbers("CapBnd") == {1 << 5}
