@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -76,6 +77,18 @@ def test_a_command_that_cant_be_run(rootfs: Path) -> None:
     absent = run("run", rootfs, "--", "absent")
     assert (absent.returncode, "absent" in absent.stderr) == (127, True)
     assert run("run", rootfs, "--", "/etc/passwd").returncode == 126
+
+
+@pytest.mark.parametrize("limit", [5, 6, 7, 8, 12, 20, 40, 64, 70])
+def test_too_few_descriptors_are_told(rootfs: Path, limit: int) -> None:
+    descriptors = (limit, limit)
+    done = run(
+        "run", rootfs, "true",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, descriptors),
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert done.stderr.startswith(f"ringlet: RLIMIT_NOFILE is {limit}: to start a process takes ")
+    assert done.stderr.count("\n") == 2
 
 
 def test_json_reports_on_standard_output_alone(rootfs: Path) -> None:

@@ -2,8 +2,9 @@
  * catcher.c: what a container's root with CAP_SYS_PTRACE does to a process that comes in.
  *
  * `catcher FILE UNTIL`: stops each process that appears, and prints what it is worth: `caught`, its
- * capabilities, its user, its filter; the links of /proc/PID; and `escaped WAY` for each way through it by
- * which FILE, a file of the host's, can be read. It ends when UNTIL is there.
+ * capabilities, its user, its filter; the links of /proc/PID and of its threads; `read NAME` for each of
+ * its files that could be read; and `escaped WAY` for each way through it by which FILE, a file of the
+ * host's, can be read, or the name of FILE's folder. It ends when UNTIL is there.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -88,33 +89,105 @@ static void search_memory(int pid, const char *word)
 		close(fd);
 }
 
-static void look(int pid, const char *file)
+/* Is a word of the host's in one of its files: its environment, its arguments? */
+static void search_file(int pid, const char *name, const char *word)
 {
-	static const char *names[] = { "exe", "cwd", "root" };
+	static char text[1 << 20];
 	char path[512];
+	size_t size = 0;
+	ssize_t more;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return;
+	while ((more = read(fd, text + size, sizeof(text) - size)) > 0)
+		size += more;
+	close(fd);
+	printf("read %s\n", name);
+	if (memmem(text, size, word, strlen(word)))
+		printf("escaped %s\n", name);
+}
+
+/* Each entry of a folder: as a link, and a way to FILE; and with `word` as a file. */
+static void look_into(int pid, const char *name, const char *file, const char *word)
+{
+	char path[1024], relative[512];
 	struct dirent *entry;
 	DIR *folder;
 
-	printf("caught\n");
-	show_status(pid);
-	for (int i = 0; i < 3; i++) {
-		snprintf(path, sizeof(path), "/proc/%d/%s", pid, names[i]);
-		show_link(path);
-		try(path, file);
-	}
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
 	folder = opendir(path);
-	while (folder && (entry = readdir(folder))) {
+	if (!folder)
+		return;
+	printf("read %s\n", name);
+	while ((entry = readdir(folder))) {
 		if (*entry->d_name == '.')
 			continue;
-		snprintf(path, sizeof(path), "/proc/%d/fd/%s", pid, entry->d_name);
+		snprintf(relative, sizeof(relative), "%.200s/%s", name, entry->d_name);
+		snprintf(path, sizeof(path), "/proc/%d/%s", pid, relative);
+		show_link(path);
+		try(path, file);
+		if (word)
+			search_file(pid, relative, word);
+	}
+	closedir(folder);
+}
+
+static void try_links(int pid, const char *where, const char *file)
+{
+	static const char *names[] = { "exe", "cwd", "root" };
+	char path[512];
+
+	for (int i = 0; i < 3; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/%s%s", pid, where, names[i]);
 		show_link(path);
 		try(path, file);
 	}
-	if (folder)
-		closedir(folder);
-	*strrchr(strcpy(path, file), '/') = '\0';
-	search_memory(pid, path); /* a path of the host's */
+}
+
+/* The files of a process, or of one of its threads. */
+static void search_files(int pid, const char *where, const char *word)
+{
+	static const char *names[] = { "environ", "cmdline", "comm", "maps", "stat", "auxv", "wchan" };
+	char path[64];
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		snprintf(path, sizeof(path), "%s%s", where, names[i]);
+		search_file(pid, path, word);
+	}
+}
+
+static void look(int pid, const char *file)
+{
+	char word[4096], where[64];
+	struct dirent *entry;
+	DIR *threads;
+
+	*strrchr(strcpy(word, file), '/') = '\0'; /* a path of the host's */
+	printf("caught\n");
+	show_status(pid);
+	try_links(pid, "", file);
+	look_into(pid, "fd", file, NULL);
+	look_into(pid, "map_files", file, NULL);
+	look_into(pid, "ns", file, NULL);
+	look_into(pid, "fdinfo", file, word);
+	search_files(pid, "", word);
+	snprintf(where, sizeof(where), "/proc/%d/task", pid);
+	threads = opendir(where);
+	while (threads && (entry = readdir(threads))) {
+		if (*entry->d_name == '.')
+			continue;
+		snprintf(where, sizeof(where), "task/%.16s/", entry->d_name);
+		try_links(pid, where, file);
+		search_files(pid, where, word);
+		snprintf(where, sizeof(where), "task/%.16s/fd", entry->d_name);
+		look_into(pid, where, file, NULL);
+	}
+	if (threads)
+		closedir(threads);
+	search_memory(pid, word);
 	printf("looked\n");
 	fflush(stdout);
 }

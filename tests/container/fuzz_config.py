@@ -3,7 +3,7 @@
 A seed makes the same one again. What they are run on, and what mustn't come of it, is
 `fuzz_host.py` and `fuzz_run.py`.
 
-Source: OCI Runtime Specification 1.2, config.md and config-linux.md.
+Source: OCI Runtime Specification 1.3, config.md and config-linux.md.
 """
 
 import random
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ringlet.container.spec.names import CAPABILITIES, HOOKS
 
-from .fuzz_host import ROOTFS, VOLUMES
+from .fuzz_host import CABLE, ROOTFS, VOLUMES
 
 TOO_LONG = "/." * 2200
 NAMESPACES = ("pid", "network", "ipc", "uts", "cgroup")
@@ -44,6 +44,16 @@ _BIND_OPTIONS = (
 _CWDS = ("/tmp", "/vol", "/vol/new", "/not/there", "/home/user", "/out", "/up", "/proc/1/cwd")
 _LIMITS = (("RLIMIT_NOFILE", 64), ("RLIMIT_CORE", 0), ("RLIMIT_NPROC", 100), ("RLIMIT_FSIZE", 9999))
 _PARAMETERS = (("net.ipv4.ip_forward", "1"), ("kernel.msgmax", "4000"), ("fs.mqueue.msg_max", "7"))
+_SCHEDULERS: tuple[dict[str, Any], ...] = (
+    {"policy": "SCHED_OTHER", "nice": 5}, {"policy": "SCHED_BATCH"}, {"policy": "SCHED_IDLE"},
+    {"policy": "SCHED_FIFO", "priority": 1}, {"policy": "SCHED_RR", "priority": 99},
+    {"policy": "SCHED_DEADLINE", "runtime": 10**7, "deadline": 2 * 10**7, "period": 3 * 10**7},
+)  # fmt: skip
+_POLICIES: tuple[dict[str, Any], ...] = (
+    {"mode": "MPOL_DEFAULT"}, {"mode": "MPOL_LOCAL"}, {"mode": "MPOL_BIND", "nodes": "0"},
+    {"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
+    {"mode": "MPOL_PREFERRED", "nodes": "0-5"}, {"mode": "MPOL_BIND", "nodes": "1023"},
+)  # fmt: skip
 _RULES = [{"allow": False, "access": "rwm"}, {"allow": True, "type": "c", "access": "rw"}]
 _ROOTS = ("rootfs", "rootfs", "./rootfs/.", "../bundle/rootfs", ROOTFS, "link", f"/{ROOTFS}/")
 # Of links in the root.
@@ -259,6 +269,21 @@ class _Maker:
         spelled = (self.spell(path) if self.chance(0.2) else path for path in self.some(known, 6))
         return [path for path in spelled if path.startswith("/")]
 
+    def add_new(self, config: dict[str, Any]) -> None:
+        """The fields that version 1.3 has added, and the scheduler, last: seeds keep the others."""
+        config["ociVersion"] = self.choose(("1.2.0", "1.3.0"))
+        if self.chance(0.2):
+            scheduler = dict(self.choose(_SCHEDULERS))
+            if self.chance(0.3):
+                scheduler["flags"] = ["SCHED_FLAG_RESET_ON_FORK"]
+            config["process"]["scheduler"] = scheduler
+        if self.chance(0.15):
+            config["linux"]["memoryPolicy"] = self.choose(_POLICIES)
+        if self.chance(0.1):
+            names = ({}, {"name": "eth0"}, {"name": "net%d"}, {"name": "lo"})
+            device = self.choose((CABLE, CABLE, CABLE, "lo", "absent"))
+            config["linux"]["netDevices"] = {device: self.choose(names)}
+
     def hooks(self) -> dict[str, Any]:
         found = {}
         for point in self.some(HOOKS, 3):
@@ -279,7 +304,7 @@ def make(seed: int) -> Case:
     linux = maker.linux()
     root = choose(_ROOTS)
     config: dict[str, Any] = {
-        "ociVersion": "1.2.0",
+        "ociVersion": "",
         "root": {"path": root} | ({"readonly": True} if chance(0.25) else {}),
         "process": maker.process(),
         "mounts": maker.mounts(),
@@ -300,4 +325,5 @@ def make(seed: int) -> Case:
     if chance(0.15):
         links[choose(("dev", "proc", "sys", "etc", "tmp", "bin/new"))] = choose(_TARGETS)
     executes = chance(0.25) and not config["process"].get("terminal")
+    maker.add_new(config)
     return Case(seed, config, words, preserved, executes, links)

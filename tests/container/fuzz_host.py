@@ -41,6 +41,8 @@ _LIMITS = frozenset((
     "cpuset.cpus", "memory.limit_in_bytes", "pids.max", "cpu.shares", "cpu.cfs_quota_us",
     "devices.list", "freezer.state", "memory.max", "cpu.max", "cgroup.freeze",
 ))  # fmt: skip
+CABLE = "cable"  # a network device that a container may be given
+_PLUG = "veth"  # and a number: its other end, which goes some time after it
 _OURS = ("fuzz/cache", "fuzz/bundle/config.json")  # files that aren't compared
 _FOLDERS = ("bin", "etc", "tmp", "proc", "sys", "dev", "home/user", "full/of/folders", "vol/sub")
 
@@ -183,6 +185,12 @@ class Host:
                     files[name] = _entry(path)
         return files
 
+    def lay_cable(self) -> None:
+        """The network device is there again, if a container has had it."""
+        if CABLE not in {name for _, name in socket.if_nameindex()}:
+            command = f"busybox ip link add {CABLE} type veth"
+            subprocess.run(command.split(), check=True, timeout=60)
+
     def at_rest(self, before: Seen) -> bool:
         """Whether what was killed is gone."""
         now = self.others()
@@ -194,6 +202,11 @@ class Host:
             "mounts": Path("/proc/self/mountinfo").read_text().splitlines(),
             "processes": sorted(name for name in os.listdir("/proc") if name.isdecimal()),
             "terminals": sorted(os.listdir("/dev/pts")),
+            "network": sorted(
+                name
+                for _, name in socket.if_nameindex()
+                if name != CABLE and not name.startswith(_PLUG)
+            ),
         }
         for name in _SETTINGS:
             others[name] = _read(f"/proc/sys/{name}")

@@ -144,6 +144,8 @@ def _examine(host: Host, case: Case) -> tuple[Ran, list[str]]:
     if case.executes:
         config["process"]["args"] = ["/bin/probe", "wait"]
     Path(BUNDLE, "config.json").write_text(json.dumps(config))
+    if "netDevices" in linux:
+        host.lay_cable()
     with _in_place(case.links):
         before = host.look() if case.links or not host.known else host.known
         ran = _run(case)

@@ -31,6 +31,7 @@ def refused(done: "subprocess.CompletedProcess[str]") -> str:
 
 
 LONG = "9" * 5000
+SHORT = 1000  # characters of a message, whatever it names
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,10 @@ LONG = "9" * 5000
         ["kill", "one", "²"],
         ["create", "--preserve-fds", str((1 << 63) - 1), "two"],
         ["create", "--preserve-fds", LONG, "two"],
+        ["create", f"--preserve-fds={LONG}", "two"],
+        [f"--{LONG}"],
+        [LONG],
+        ["state", LONG],
         ["exec", "--preserve-fds", str(1 << 31), "one", "true"],
         ["exec", "--preserve-fds", "1", "one", "true"],
         ["exec", "--user", LONG, "one", "true"],
@@ -66,7 +71,7 @@ LONG = "9" * 5000
 )
 def test_a_command_line_that_nobody_would_give(bundle: Bundle, words: list[str]) -> None:
     start(bundle)
-    refused(bundle.oci(*words))
+    assert len(refused(bundle.oci(*words))) < SHORT
     assert os.listdir(bundle.root) == ["one"]
 
 
@@ -188,30 +193,35 @@ def _memory(kib: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (kib << 10, kib << 10))
 
 
-@pytest.mark.xfail(
-    reason="at some limits the clean-up lacks memory, too, and `delete --force` is left to do",
-    strict=False,
-)
-def test_with_little_memory_it_does_all_or_nothing_and_says_so(bundle: Bundle) -> None:
+def loads(kib: int) -> bool:
+    """Whether the interpreter has all the modules loaded that a container takes, or most."""
+    words = [sys.executable, "-c", "import ringlet.oci.attached, ringlet.oci.main"]
+    limit = partial(_memory, kib)
+    return not subprocess.run(words, preexec_fn=limit, capture_output=True, check=False).returncode
+
+
+def test_with_little_memory_it_leaves_nothing_or_says_how_to_remove_it(bundle: Bundle) -> None:
+    """With less than that, CPython 3.11 has errors of its own, or spins in an import for ever."""
     script = str(Path(__file__).parents[2] / "scripts" / "ringlet-oci")
     bundle.write("true")
     words = [sys.executable, script, "--root", str(bundle.root), "run"]
     words += ["--bundle", str(bundle.path), "one"]
+    least = next(kib for kib in range(8_000, 40_000, 250) if all(map(loads, [kib] * 3)))
     statuses = []
-    for kib in range(8_000, 40_000, 377):
-        limit = partial(_memory, kib)
-        alone = [sys.executable, "-c", "import encodings.ascii"]
-        if subprocess.run(alone, preexec_fn=limit, capture_output=True, check=False).returncode:
-            continue
+    for kib in range(least + 250, 60_000, 127):
         done = subprocess.run(
-            words, preexec_fn=limit, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            check=False, timeout=60,
+            words, preexec_fn=partial(_memory, kib), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, check=False, timeout=60,
         )  # fmt: skip
-        assert "Traceback" not in done.stderr, (kib, done.stderr)
-        assert done.returncode == 0 or done.stderr.startswith("ringlet-oci: "), (kib, done)
-        assert bundle.left() == [], (kib, done.stderr)
         statuses.append(done.returncode)
         if statuses[-3:] == [0, 0, 0]:
             break
+        said = (kib, done.returncode, done.stderr)
+        assert done.returncode in (0, 1), said
+        assert done.returncode == 0 or re.fullmatch("ringlet-oci: .+\n", done.stderr), said
+        if bundle.left():  # the clean-up lacked memory, too
+            assert "delete --force" in done.stderr, said
+            assert bundle.oci("delete", "--force", "one").returncode == 0, said
+            assert bundle.left() == [], said
     assert statuses[0] == 1
-    assert statuses[-1] == 0
+    assert statuses[-3:] == [0, 0, 0]

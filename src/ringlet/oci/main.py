@@ -39,6 +39,8 @@ _STATELESS = ("features", "spec")  # there may be no place for a state
 
 # By these words, in small letters, engines tell a command that can't be run from failures of ours.
 _ENGINES_WORDS = {126: "permission denied", 127: "no such file or directory"}
+_NO_MEMORY = "raise the limit: ulimit -v; if a container is left: delete --force ID"
+_LONGEST = 255  # characters of a word, where it is named in a message
 _EXEC_FAILED = 255  # of `exec`, whose other statuses are the command's
 
 
@@ -57,7 +59,7 @@ def main() -> None:
     except OSError as error:
         _say(f"standard output: {error.strerror}")
     except (MemoryError, ImportError, SystemError) as error:  # as the import of a library says it
-        _say(f"there is not enough memory (raise the limit: ulimit -v): {error}")
+        _say(f"there is not enough memory ({_NO_MEMORY}): {error}")
     os._exit(status)  # for Python to take itself apart would be a tenth of a short run
 
 
@@ -103,7 +105,7 @@ def run(words: list[str]) -> int:
         status: int = getattr(error, "status", 1)
         why = _ENGINES_WORDS.get(status, "")
         said = error.message if why in error.message else f"{error.message}: {why}"
-        log.error(f"{said} ({error.hint})")
+        log.error(_shorten(f"{said} ({error.hint})", words))
         # That a command can't be run is an answer to these two, as it is a shell's.
         if name in ("run", "exec") and status in (126, 127):
             return status
@@ -114,8 +116,18 @@ def run(words: list[str]) -> int:
         hint = "is it there, and yours to use?"
         if error.errno in (errno.EMFILE, errno.ENFILE):
             hint = "raise the limit: ulimit -n 1024"
-        log.error(f"{error.filename or name}: {error.strerror} ({hint})")
+        elif error.errno == errno.ENOMEM:
+            hint = _NO_MEMORY
+        log.error(_shorten(f"{error.filename or name}: {error.strerror} ({hint})", words))
         return _EXEC_FAILED if name == "exec" else 1
+
+
+def _shorten(message: str, words: list[str]) -> str:
+    """The message, with the long ones of the command line's words cut short."""
+    for word in (*words, *(word.partition("=")[2] for word in words)):
+        if len(word) > _LONGEST:
+            message = message.replace(word, word[: _LONGEST - 3] + "...")
+    return message
 
 
 def _log(values: "dict[str, Any]") -> Log:

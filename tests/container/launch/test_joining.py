@@ -7,6 +7,7 @@ Source: ptrace(2), "Ptrace access mode checking"; proc(5).
 """
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -81,14 +82,22 @@ class Caught:
             if line.startswith(field)
         }
 
-    def links(self) -> set[str]:
-        """Where descriptors of theirs lead."""
+    def links(self, kind: str = "fd") -> set[str]:
+        """Where descriptors of theirs lead, or other links."""
         return {
             line.split(" ", 2)[2]
             for one in self.processes
             for line in one
-            if line.startswith("link fd/")
+            if line.startswith(f"link {kind}/")
         }
+
+    def read(self) -> set[str]:
+        """Files and folders of /proc/PID that each of them had, and that could be read."""
+        found = [
+            {re.sub(r"\d+", "N", one[5:]) for one in lines if one.startswith("read ")}
+            for lines in self.processes
+        ]
+        return set.intersection(*found)
 
 
 @pytest.fixture
@@ -153,10 +162,21 @@ def without(monkeypatch: pytest.MonkeyPatch, *steps: str) -> None:
     )
 
 
+# That there is nothing in them is seen, and not that they can't be looked at.
+READ = {
+    "fd", "map_files", "ns", "fdinfo", "fdinfo/N", "task/N/fd",
+    *(where + name for where in ("", "task/N/") for name in ("environ", "cmdline", "maps", "auxv")),
+}  # fmt: skip
 SECCOMP: Any = {
     "defaultAction": "SCMP_ACT_ALLOW",
     "syscalls": [{"names": ["acct"], "action": "SCMP_ACT_ERRNO"}],
 }
+# The helper's last steps need `clone`, so this one is set after them.
+LATE: Any = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["clone"], "action": "SCMP_ACT_ERRNO"}],
+}
+SYS_ADMIN = 1 << 21
 
 
 @pytest.mark.parametrize("no_new_privs", [True, False])
@@ -164,10 +184,13 @@ def test_a_process_that_comes_in_has_nothing_but_what_its_command_has(
     trap: Trap, no_new_privs: bool
 ) -> None:
     trap.box.linux["seccomp"] = SECCOMP
+    theirs = {os.readlink(one) for one in Path(f"/proc/{trap.made.pid}/ns").iterdir()}
     trap.execute(noNewPrivileges=no_new_privs)
     caught = trap.spring()
     assert caught.processes
     assert caught.escapes == set()
+    assert caught.read() >= READ
+    assert caught.links("ns") == theirs
     for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
         assert caught.numbers(field) == {0}
     assert caught.numbers("CapBnd") == {1 << 5}
@@ -228,6 +251,30 @@ def test_a_process_that_kept_its_rights_would_be_taken_over(
     assert min(trap.spring().numbers("CapPrm")) & 1 << 21
 
 
+def test_a_process_without_its_filter_would_be_taken_over_to_call_anything(
+    trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap.box.linux["seccomp"] = SECCOMP
+    without(monkeypatch, "seccomp")
+    trap.execute()
+    assert trap.spring().numbers("Seccomp:") == {0}
+
+
+def test_in_a_user_namespace_a_process_is_hidden_while_it_has_a_right(
+    box: Box, catcher: Path, secret: Path
+) -> None:
+    """Its filter is set last, and until then it has CAP_SYS_ADMIN.
+
+    Without `hidden` the kernel hides it too, since its ids change, unless fs.suid_dumpable is 1;
+    that is a setting of the whole host.
+    """
+    box.new("user")
+    box.linux["seccomp"] = LATE
+    trap = Trap(box, catcher, secret)
+    trap.execute(noNewPrivileges=False)
+    assert SYS_ADMIN not in trap.spring().numbers("CapPrm")
+
+
 def join(trap: Trap, **process: Any) -> Caught:
     """A container that is made in the process id namespace of the trap's."""
     box = trap.box
@@ -250,6 +297,7 @@ def test_the_init_of_a_container_that_shares_process_ids_has_nothing_either(
     caught = join(trap, noNewPrivileges=no_new_privs)
     assert caught.processes
     assert caught.escapes == set()
+    assert caught.read() >= READ
     for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
         assert caught.numbers(field) == {0}
     assert caught.numbers("CapBnd") == {1 << 5}
@@ -339,14 +387,8 @@ def test_a_user_namespace_of_the_processs_own_keeps_nobody_out(box: Box) -> None
     assert box.printed().strip() == namespace("self", "user")
 
 
-@pytest.mark.parametrize("joins", [False, True])
-def test_roots_of_other_containers_cant_look_into_one_that_is_made(
-    box: Box, tmp_path: Path, joins: bool
-) -> None:
-    """Uid 0 owns the new namespace, and so has all rights over who is in it: user_namespaces(7).
-
-    Until its root is its own, the process has the host's, which /proc/PID/root is a way to.
-    """
+def seen_by_another_root(box: Box, *, joins: bool) -> list[str]:
+    """Where links of a process that becomes a container's lead, if uid 0 may know it."""
     box.new("user")
     seen = []
     words = ["setpriv", "--bounding-set=-sys_ptrace,-sys_admin", "readlink"]
@@ -364,10 +406,27 @@ def test_roots_of_other_containers_cant_look_into_one_that_is_made(
         box.linux["namespaces"] = [one for one in box.linux["namespaces"] if one["type"] != "user"]
         box.linux["namespaces"].append({"type": "user", "path": path})
         del box.linux["uidMappings"], box.linux["gidMappings"]
-        box.folder = tmp_path / "two"
+        box.folder = box.folder.with_name("two")
         box.folder.mkdir()
     box.create("true", on_runtime=look)
-    assert seen == [""] * 3
+    return seen
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_roots_of_other_containers_cant_look_into_one_that_is_made(box: Box, joins: bool) -> None:
+    """Uid 0 owns the new namespace, and so has all rights over who is in it: user_namespaces(7).
+
+    Until its root is its own, the process has the host's, which /proc/PID/root is a way to.
+    """
+    assert seen_by_another_root(box, joins=joins) == [""] * 3
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_into_one_that_isnt_hidden_they_would_look(
+    box: Box, monkeypatch: pytest.MonkeyPatch, joins: bool
+) -> None:
+    without(monkeypatch, "hidden")
+    assert seen_by_another_root(box, joins=joins)[0] == "/\n"
 
 
 def test_an_init_that_waits_to_be_started_has_its_commands_rights_alone(box: Box) -> None:

@@ -297,6 +297,16 @@ def test_one_more_process_that_cant_be_run(box: Box) -> None:
     assert caught.value.status == 127
 
 
+def test_nothing_goes_to_a_process_that_has_the_ended_inits_id_by_now(box: Box) -> None:
+    """Between a look at the container's state and `exec`, the id may become another process's."""
+    other = box.create("sleep 1000")
+    box.start()
+    earlier = Process(other.pid)
+    earlier.start -= 1
+    with pytest.raises(LaunchError, match="the container has ended"):
+        box.running.append(launch.execute(earlier, box.config, box.process, cgroup=None))
+
+
 # ---- Without root ----
 
 
