@@ -1,11 +1,13 @@
 """The group of commands. Each command is a module of its own, imported when used."""
 
+import os
 from importlib import import_module
 from typing import Any
 
 import click
 
 from ringlet.cli.report import CANNOT, INTERRUPTED, output_closed, report
+from ringlet.errors import RingletError, near
 
 # Name and, so that `ringlet --help` imports none of them, what the command does.
 COMMANDS = {
@@ -17,6 +19,9 @@ COMMANDS = {
     "compare": "Show, on this machine, how a process, a container and a VM differ.",
     "nested": "Run a command in an emulated machine that has a hardware KVM.",
 }
+
+
+COMPLETE = "_RINGLET_COMPLETE"  # the variable by which shells ask for completion
 
 
 class LateGroup(click.Group):
@@ -33,6 +38,16 @@ class LateGroup(click.Group):
         command = import_module(f"ringlet.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command. For a word that is none, the error's hint names the near one."""
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
+            others = f"`ringlet --help` shows the commands: {', '.join(COMMANDS)}"
+            raise RingletError(f"there is no command {word!r}", near(word, COMMANDS) + others)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """The command. A broken pipe is answered before click makes a status of 1 of it."""
@@ -61,14 +76,26 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+def _near_choice(error: click.UsageError) -> str:
+    """Of an option whose values are few: a hint at the near one. Click looks for options itself."""
+    kind = error.param.type if isinstance(error, click.BadParameter) and error.param else None
+    if not isinstance(kind, click.Choice):
+        return ""
+    word = error.message.split("'")[1:2]  # click quotes the word first
+    return near(word[0], kind.choices) if word else ""
+
+
 def run_group(arguments: list[str]) -> int:
     """The status of a command that click parses."""
+    if COMPLETE in os.environ:
+        from ringlet.cli import completion  # noqa: F401 (it registers what click lacks)
     try:
         result = cli.main(arguments, prog_name="ringlet", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "ringlet"
-        report(error.format_message(), f"`{path} --help` shows what there is")
+        meant = _near_choice(error)
+        report(error.format_message(), f"{meant}`{path} --help` shows what there is")
     except click.ClickException as error:
         report(error.format_message(), "`ringlet --help` shows what there is")
     except click.Abort:

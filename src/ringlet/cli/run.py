@@ -41,6 +41,8 @@ class _Run(click.Command):
     """Its options end at COMMAND, which has its own; ROOTFS may stand among them."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # for completion: words may be missing
+            return super().parse_args(ctx, args)
         before, rootfs, after = self._split(ctx, args)
         if rootfs and after[:1] and after[0].startswith("-"):
             options, command, words = self._split(ctx, after)
