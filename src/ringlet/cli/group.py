@@ -12,7 +12,7 @@ from ringlet.errors import RingletError, near
 # Name and, so that `ringlet --help` imports none of them, what the command does.
 COMMANDS = {
     "boot": "Boot a guest kernel.",
-    "doctor": "Say what this host's KVM can do, and how to mend what it can't.",
+    "doctor": "Say what this host can do, and how to get what is missing.",
     "guests": "List the guest kernels that come with ringlet.",
     "initramfs": "Make the small system that a Linux kernel starts with.",
     "run": "Run a command in a container.",
