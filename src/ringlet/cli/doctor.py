@@ -34,7 +34,7 @@ GUESTS = "guests"  # what the status tells of; all else can be missing
 
 
 class Finding(NamedTuple):
-    """One thing looked at, and what it is for. `hint` says how to get it, empty where it is fine."""
+    """One thing looked at, and what it is for. `hint` says how to get it, empty if it is fine."""
 
     use: str
     what: str
