@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ringlet import Machine, MachineConfig, Result
-from ringlet.machine.guests import FOLDER, find_image, guests
+from ringlet.errors import ImageError
+from ringlet.machine.guests import FOLDER, find_image, guests, hides_guest
 
 from .machine_code import exit_with
 
@@ -333,6 +334,23 @@ def test_a_file_of_the_same_name_wins_over_a_guest(
     assert find_image("hello") == "hello"
     assert boot("hello")[0].status == 7
     assert boot(packaged)[0].status == 0
+
+
+def test_a_folder_of_the_same_name_is_no_image_and_the_guest_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = find_image("hello")
+    monkeypatch.chdir(tmp_path)
+    Path("hello").mkdir()
+    assert find_image("hello") == packaged
+    assert not hides_guest("hello")
+
+
+def test_a_guests_name_that_is_mistyped_is_answered_with_the_near_one() -> None:
+    with pytest.raises(ImageError, match="no image helo") as error:
+        find_image("helo")
+    assert "`hello`" in error.value.hint
+    assert find_image("quite-another") == "quite-another"
 
 
 def test_serial_is_readable_by_poll_when_the_guest_has_written() -> None:

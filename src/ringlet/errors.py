@@ -1,5 +1,9 @@
 """The one family of exceptions: each says what happened and what to do about it."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class RingletError(Exception):
     """Something ringlet could not do.
@@ -23,3 +27,11 @@ class ConfigError(RingletError):
 
 class ImageError(RingletError):
     """An image that can't be opened, or that no boot protocol accepts."""
+
+
+def near(word: str, known: "Iterable[str]") -> str:
+    """The beginning of a hint: which of `known` is near to `word`; empty if there is none."""
+    from difflib import get_close_matches  # imported when there is an error to show
+
+    close = get_close_matches(word, known, 1)
+    return f"did you mean `{close[0]}`? " if close else ""

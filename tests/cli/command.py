@@ -54,6 +54,7 @@ def with_mount(mount: str) -> list[str]:
 AS_NOBODY = """
 import os, sys
 import ringlet.cli.doctor, ringlet.cli.foreground, ringlet.cli.group, ringlet.kvm.ahead
+ringlet.cli.doctor.examine()
 from ringlet.cli import run
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 raise SystemExit(run(sys.argv[1:]))

@@ -43,6 +43,21 @@ def test_hello_is_shown_and_ends_with_0() -> None:
     assert (result.stdout, result.stderr, result.returncode) == (HELLO, "", 0)
 
 
+def test_where_a_file_and_a_guest_have_the_name_it_says_that_the_file_is_booted(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "hello").write_bytes(exit_with(7).ljust(510, b"\0") + b"\x55\xaa")
+    done = run("boot", "hello", cwd=tmp_path)
+    assert done.returncode == 7
+    assert done.stderr.startswith("ringlet: booting the file hello of this folder")
+
+
+def test_a_folder_with_a_guests_name_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "hello").mkdir()
+    done = run("boot", "hello", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, HELLO, "")
+
+
 @pytest.mark.parametrize(
     ("code", "options", "status"),
     [

@@ -2,12 +2,17 @@
 
 import importlib.metadata
 import os
+import pty
 import re
+import select
+import shutil
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from .command import ENVIRONMENT, Running, refused, run
+from .command import ENVIRONMENT, LONG, RINGLET, Running, refused, run
 
 COMMANDS = ["boot", "doctor", "guests", "initramfs", "run", "compare", "nested"]
 
@@ -52,6 +57,24 @@ def test_what_it_does_not_understand_is_two_lines_and_125(arguments: list[str], 
     assert what in refused(run(*arguments))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [
+        (["doctr"], "doctor"),
+        (["boot", "helo"], "hello"),
+        (["boot", "hello", "--memroy", "64M"], "--memory"),
+        (["boot", "hello", "--protocol", "elf"], "elf64"),
+        (["compare", "--ways", "proces"], "process"),
+        (["compare", "--measure", "statup"], "startup"),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_the_near_one(arguments: list[str], near: str) -> None:
+    result = run(*arguments)
+    assert arguments[-1] in refused(result) or near == "--memory"
+    assert "id you mean" in result.stderr
+    assert near in result.stderr.partition("id you mean")[2].split("?")[0]
+
+
 def test_a_reader_that_has_gone_is_the_end_of_it() -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -84,3 +107,65 @@ def test_commands_guests_and_options_are_completed(words: str, completed: str) -
     completion = {"COMP_WORDS": words, "COMP_CWORD": number, "_RINGLET_COMPLETE": "bash_complete"}
     result = run(env=ENVIRONMENT | completion)
     assert f"plain,{completed}" in result.stdout.splitlines()
+
+
+class Shell:
+    """A bash at a terminal, without any start-up file and with completion of `ringlet`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            os.chdir(folder)
+            path = f"{Path(RINGLET[0]).parent}:{os.environ['PATH']}"
+            environment = ENVIRONMENT | {"PATH": path, "PS1": "$ ", "TERM": "dumb"}
+            os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], environment)
+        self.type('bind "set bell-style none"; eval "$(_RINGLET_COMPLETE=bash_source ringlet)"\n')
+        self.type("echo re''ady\n")
+        self.read_until("\nready")
+
+    def type(self, keys: str) -> None:
+        os.write(self._fd, keys.encode())
+
+    def read_until(self, words: str) -> str:
+        said = ""
+        while not re.search(words, said):
+            assert select.select([self._fd], [], [], LONG)[0], f"it says {said!r}"
+            said += os.read(self._fd, 4096).decode()
+        return said
+
+    def close(self) -> None:
+        os.close(self._fd)
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+
+@pytest.fixture
+def bash(tmp_path: Path) -> Iterator[Shell]:
+    if shutil.which("bash") is None or len(RINGLET) > 1:
+        pytest.skip("needs bash, and ringlet as a program")
+    (tmp_path / "longdisk.raw").touch()
+    (tmp_path / "rootfs").mkdir()
+    shell = Shell(tmp_path)
+    yield shell
+    shell.close()
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("ringlet doc\t", "ringlet doctor "),
+        ("ringlet boot lon\t\t\t", r"longmode\s+longdisk.raw"),
+        ("ringlet boot longm\t", "longmode "),
+        ("ringlet boot longd\t", "longdisk.raw "),
+        ("ringlet boot --disk lo\t", "--disk longdisk.raw "),
+        ("ringlet boot --initrd lo\t", "--initrd longdisk.raw "),
+        ("ringlet boot --protocol mul\t", "multiboot "),
+        ("ringlet run roo\t", "ringlet run rootfs/"),
+        ("ringlet run --volume roo\t", "--volume rootfs/"),
+        ("ringlet compare --kernel lo\t", "--kernel longdisk.raw "),
+        ("ringlet nested --share roo\t", "--share rootfs/"),
+    ],
+)
+def test_bash_without_anything_else_completes(bash: Shell, typed: str, completed: str) -> None:
+    bash.type(typed)
+    bash.read_until(completed)

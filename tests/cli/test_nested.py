@@ -1,12 +1,15 @@
 """`ringlet nested` where it can't run, and its set-up. tests/nested_host/ has where it can."""
 
+import os
+import pty
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ringlet.emulated.packages import default_package
 
-from .command import ENVIRONMENT, refused, run
+from .command import ENVIRONMENT, Running, refused, run
 from .test_startup import imported
 
 
@@ -73,3 +76,24 @@ def test_it_takes_no_kvm_and_no_compiled_core(monkeypatch: pytest.MonkeyPatch) -
     modules = imported("nested", "--", "true")
     assert "ringlet.emulated.session" in modules
     assert not any(name.startswith(("ringlet.kvm", "ringlet._core")) for name in modules)
+
+
+@pytest.mark.needs_qemu
+@pytest.mark.needs_nested_kernel
+def test_a_terminal_has_a_line_while_the_machine_comes_up_and_no_longer(tmp_path: Path) -> None:
+    qemu = tmp_path / "qemu"
+    qemu.write_text("#!/bin/sh\nsleep 1; echo this is no QEMU >&2; exit 1\n")
+    qemu.chmod(0o755)
+    master, slave = pty.openpty()
+    with Running("nested", "--qemu", qemu, "--", "true", stderr=slave) as command:
+        os.close(slave)
+        said = b""
+        with suppress(OSError):  # EIO at the end of the terminal
+            while part := os.read(master, 4096):
+                said += part
+        assert command.status() == 125
+    os.close(master)
+    line, erased, rest = said.decode().split("\r", 2)
+    assert "comes up" in line
+    assert erased == " " * len(line)
+    assert "this is no QEMU" in rest

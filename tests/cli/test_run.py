@@ -189,6 +189,8 @@ def test_a_file_says_what_options_dont(rootfs: Path, tmp_path: Path) -> None:
 def test_what_cant_be_is_refused_in_one_line(rootfs: Path, tmp_path: Path) -> None:
     assert "no rootfs" in refused(run("run"))
     assert "no command" in refused(run("run", rootfs))
+    assert "debootstrap" in run("run", tmp_path / "absent", "sh").stderr
+    assert "debootstrap" in run("run", "--help").stdout
     assert "absent" in refused(run("run", tmp_path / "absent", "--", "sh"))
     assert "volume" in refused(run("run", rootfs, "--volume", "x", "--", "sh"))
     assert "size" in refused(run("run", rootfs, "--memory", "much", "--", "sh"))

@@ -142,7 +142,7 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(RingletError) as told:
         charts.require()
-    assert told.value.hint == "pip install 'ringlet[charts]'"
+    assert told.value.hint == f"{sys.executable} -m pip install matplotlib"
 
 
 @settings(max_examples=examples(60), deadline=None)

@@ -178,7 +178,7 @@ def test_a_page_is_written_or_the_reason_is_told(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(RingletError) as told:
         page.write(sample(), str(tmp_path / "other.html"))
-    assert told.value.hint == "pip install 'ringlet[charts]'"
+    assert told.value.hint == f"{sys.executable} -m pip install matplotlib"
     assert not (tmp_path / "other.html").exists()
 
 

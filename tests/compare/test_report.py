@@ -143,3 +143,12 @@ def test_the_schema_that_is_published_is_the_formats() -> None:
     for definition in made["$defs"].values():  # older msgspecs leave its indents
         definition["description"] = inspect.cleandoc(definition["description"])
     assert made == json.loads(path.read_text())
+
+
+def test_a_report_of_before_there_was_a_look_at_the_host_is_read(
+    load: Callable[[bytes], Report],
+) -> None:
+    data = json.loads(to_json(sample()))
+    for new in ("stopped", "others"):
+        del data[new]
+    assert load(json.dumps(data).encode()) == sample()

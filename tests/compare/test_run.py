@@ -203,6 +203,7 @@ def test_what_an_interruption_left_out_says_so(abc: pytest.MonkeyPatch) -> None:
     add_measure(abc, sample, rounds=1)
     report = run()
     assert not report.complete
+    assert report.stopped == "interrupted"
     assert cells(report)["a"].samples == [1.0]
     assert cells(report)["b"] == cells(report)["c"] == Cell(error="it was interrupted before")
 
@@ -239,6 +240,7 @@ def test_what_no_time_was_left_for_says_so(abc: pytest.MonkeyPatch) -> None:
     add_measure(abc, lambda way: {"time": Found(1.0)})
     report = run(limits=Limits(6, 10, 0))
     assert not report.complete
+    assert report.stopped == "time"
     assert "no time" in (cells(report)["a"].error or "")
 
 

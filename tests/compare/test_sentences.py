@@ -4,8 +4,20 @@ from itertools import combinations
 
 import pytest
 
-from ringlet.compare.sentences import called, capital, compare, joined
+from ringlet.compare.report import Others
+from ringlet.compare.sentences import (
+    called,
+    capital,
+    compare,
+    disturbed,
+    incomplete,
+    joined,
+    started,
+)
+from ringlet.compare.statistics import Medians
 from ringlet.compare.ways import DEFAULT, OPTIONAL
+
+from .reports import sample
 
 
 def test_a_way_has_an_article_and_a_program_has_none() -> None:
@@ -23,17 +35,71 @@ def test_parts_are_listed_with_an_and_before_the_last(parts: list[str], text: st
 def test_what_is_compared_with_is_the_process_or_else_the_fastest() -> None:
     medians = {"process": 2.0, "container": 3.0, "runc": 200.0, "tiny-vm": 1.0}
     assert compare(medians, "ms", "a start") == (
-        "A start takes the container 1.50 times, runc 100 times and the tiny VM 0.50 times "
-        "as long as the process."
+        "A start takes 1.50x as long in the container, 100x as long in runc and 0.50x as long in "
+        "the tiny VM as in the process."
     )
     del medians["process"]
-    assert compare(medians, "ms", "a start").endswith(" as long as the tiny VM.")
-    assert compare({"runc": 200.0}, "us", "a start") == "A start takes runc 200 µs."
+    assert compare(medians, "ms", "a start").endswith(" as long in runc as in the tiny VM.")
+    assert compare({"runc": 200.0}, "us", "a start") == "A start takes 200 µs in runc."
     assert (
         compare({"process": 0.0, "runc": 2.0}, "s", "it")
-        == "It takes the process 0 s and runc 2 s."
+        == "It takes 0 s in the process and 2 s in runc."
     )
     assert compare({}, "ms", "a start") == ""
+
+
+NEAR = [9.0, 10.0, 11.0, 10.0, 9.5, 10.5, 12.0]
+
+
+def test_no_ratio_is_given_that_the_spread_does_not_carry() -> None:
+    near, noisy = [10.0] * 7, [6.0, 9.0, 12.0, 30.0, 2.0, 8.0, 9.0]
+    assert compare(Medians({"process": near, "container": noisy}), "ms", "it") == (
+        "It: the difference between the process and the container is less than the spread of the "
+        "runs."
+    )
+    medians = Medians({"process": NEAR, "container": noisy, "tiny-vm": [x * 8 for x in NEAR]})
+    assert compare(medians, "ms", "it") == (
+        "It takes 8x as long in the tiny VM as in the process; the difference to the container is "
+        "less than the spread of the runs."
+    )
+
+
+def test_few_runs_give_no_ratio() -> None:
+    assert compare(Medians({"process": [1.0, 1.0], "tiny-vm": [8.0, 8.0]}), "ms", "it") == (
+        "It takes 1 ms in the process and 8 ms in the tiny VM; there are too few runs for a ratio."
+    )
+
+
+def test_starts_are_counted_by_what_is_started() -> None:
+    assert started({"process": 820.0, "container": 7.9}) == "820 processes or 7.90 containers"
+    assert started({"tiny-vm": 2.0, "linux-vm": 1.0, "runc": 3.0}) == (
+        "2 tiny VMs, 1 Linux VMs or 3 of runc"
+    )
+
+
+def test_an_incomplete_report_says_whether_it_was_interrupted_or_short_of_time() -> None:
+    report = sample()
+    assert incomplete(report) == ""
+    report.complete = False
+    assert incomplete(report) == "It was interrupted, or ran out of time: not all is measured."
+    report.stopped = "time"
+    assert "interrupted" not in incomplete(report)
+    assert "--seconds" in incomplete(report)
+    report.stopped = "interrupted"
+    assert "time" not in incomplete(report)
+
+
+def test_other_work_of_the_host_is_told_if_there_was_much() -> None:
+    report = sample()  # of 12 processors
+    assert disturbed(report) == ""
+    report.others = Others(busy=0.5, steal=0.1, load=0.3)
+    assert disturbed(report) == ""
+    report.others = Others(busy=3.21, steal=0.5, load=4.2)
+    assert disturbed(report) == (
+        "Other work kept 3.2 of 12 processors busy and the hypervisor below took away 0.50 of 12 "
+        "processors (steal time) while this was measured, and the load average before was 4.2: "
+        "the numbers are noisy."
+    )
 
 
 def test_any_ways_make_one_sentence() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.compare.statistics import interval, noise, spread
+from ringlet.compare.statistics import are_apart, interval, noise, spread
 
 SAMPLES = st.lists(st.floats(-1e100, 1e100), max_size=200)
 
@@ -65,3 +65,12 @@ def test_many_samples_make_the_median_sure() -> None:
     chance = random.Random(1)
     samples = [chance.gauss(10, 1) for _ in range(3000)]
     assert noise(samples) < 0.01 < noise(samples[:50])
+
+
+def test_medians_are_apart_where_what_they_may_be_has_nothing_in_common() -> None:
+    assert are_apart([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    assert not are_apart([1.0, 2.0, 4.5], [4.0, 5.0, 6.0])
+    assert not are_apart([1.0, 1.0], [9.0, 9.0])  # that may be chance
+    one = [1.0, 1.1, 1.2, 1.3, 1.4, 9.0, 1.2, 1.2, 1.25]  # one outlier doesn't count
+    assert are_apart(one, [value + 1 for value in one])
+    assert not are_apart(one, [value + 0.01 for value in one])

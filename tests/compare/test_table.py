@@ -1,5 +1,6 @@
 """What the terminal shows of a report."""
 
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ringlet.compare.report import Cell, Report
-from ringlet.compare.table import Table, bar, shares, to_text
+from ringlet.compare.table import Table, _best, bar, shares, to_text
 
 from .reports import sample, small
 
@@ -62,6 +63,30 @@ def test_a_row_is_read_at_a_glance() -> None:
     assert lines[start + 3].split() == ["█", "early", "▒", "late"]
     assert "[1] slow" in lines
     assert "[2] no room" in lines
+
+
+def test_a_glyph_stands_for_one_phase() -> None:
+    names = [f"phase {number}" for number in range(20)]
+    report = small({"a": Cell(median=20.0, phases=dict.fromkeys(names, 1.0))}, text="x")
+    report.ways[0] = msgspec.structs.replace(report.ways[0], error=None)
+    words = shown(report, 200).split()
+    glyphs = [words[at - 1] for at, word in enumerate(words) if word == "phase"]
+    assert len(set(glyphs)) == 20
+    words = shown(report, 200, ascii_only=True).split()
+    assert len({words[at - 1] for at, word in enumerate(words) if word == "phase"}) == 20
+
+
+def test_who_is_as_good_as_the_best_within_the_spread_is_as_green() -> None:
+    steady, near, far = [10.0] * 8, [9.0, 12.0] * 4, [90.0] * 8
+    cells = {
+        name: Cell(samples=samples, median=median(samples))
+        for name, samples in (("a", steady), ("b", near), ("c", far))
+    }
+    report = small(cells, text="x")
+    report.measures[0].better = "lower"
+    assert _best(report.measures[0], {"a": 10.0, "b": 10.5, "c": 90.0}) == {"a", "b"}
+    del report.measures[0].ways["c"]
+    assert _best(report.measures[0], {"a": 10.0, "b": 10.5}) == set()
 
 
 def test_large_ratios_have_logarithmic_bars() -> None:

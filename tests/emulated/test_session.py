@@ -163,7 +163,10 @@ def test_a_terminal_is_the_commands_and_is_given_back() -> None:
         start_new_session=True,
     ) as process:
         try:
-            _shown(master, b"33 77\r\n")
+            progress = _shown(master, b"33 77\r\n").split(b"\r")
+            assert b"comes up" in progress[0]
+            assert not progress[1].strip(b" ")  # the line is erased before the command speaks
+            assert progress[2] == b"33 77"
             termios.tcsetwinsize(master, (44, 88))
             _shown(master, b"44 88\r\n")
             os.write(master, b"a line\r")
@@ -184,11 +187,12 @@ os.execvp(sys.argv[1], sys.argv[1:])
 """
 
 
-def _shown(master: int, text: bytes) -> None:
+def _shown(master: int, text: bytes) -> bytes:
     shown = b""
     while text not in shown:
         assert select.select([master], [], [], LONG)[0], shown
         shown += os.read(master, 1024)
+    return shown
 
 
 def test_qemu_that_is_killed_is_an_error() -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,14 @@ def test_hardware_kvm_runs_it_all_and_a_software_one_names_the_instruction() -> 
 def test_the_answer_stays_the_same() -> None:
     with System() as system:
         assert unsupported_instruction(system) == unsupported_instruction(system)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_is_called_probe_in_the_current_folder_is_not_booted(
+    make: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with System() as system:
+        instruction = unsupported_instruction(system)
+        monkeypatch.chdir(tmp_path)
+        make(Path("probe"))
+        assert unsupported_instruction(system) == instruction

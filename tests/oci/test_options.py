@@ -59,6 +59,13 @@ def test_what_is_wrong_is_named(words: list[str], message: str) -> None:
     assert error.value.message == message
 
 
+@pytest.mark.parametrize("word", ["--bundel", "-bundl", "--bundles=/b"])
+def test_an_option_that_is_mistyped_is_answered_with_the_near_one(word: str) -> None:
+    with pytest.raises(OptionError) as error:
+        parse([word], OPTIONS)
+    assert error.value.hint == "did you mean `--bundle`? --help lists them"
+
+
 @given(st.lists(st.text(max_size=8) | st.sampled_from(["-b", "-d", "--env", "--", "-e=", "-h"])))
 def test_any_words_are_parsed_or_refused(words: list[str]) -> None:
     try:

@@ -112,7 +112,9 @@ def _not_opened(name: str, error: OSError | ValueError) -> ImageError:
     code = error.errno if isinstance(error, OSError) else errno.EINVAL  # a NUL in the path
     if code in (errno.ENOENT, errno.ENOTDIR):
         return ImageError(
-            f"there is no image {name}", "check the path; `ringlet guests` lists the guests' names"
+            f"there is no image {name}",
+            "check the path; `ringlet guests` lists the guests' names; `ringlet nested --setup` "
+            "fetches a Linux kernel and says where it is",
         )
     if code in (errno.EACCES, errno.EPERM):
         return ImageError(f"{name} may not be read", "give yourself the right to read it: chmod +r")

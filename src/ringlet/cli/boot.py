@@ -27,6 +27,10 @@ Examples:
   ringlet boot vmlinuz --disk root.raw,snapshot --root /dev/vda --exec 'cat /etc/os-release'
 
 \b
+A Linux kernel: /boot/vmlinuz-RELEASE of this host, or one that `ringlet nested --setup` fetches
+and names. `apt install linux-image-amd64` installs one.
+
+\b
 Status: what the guest wrote to port 0xf4, with --exec the command's; 0 if it halted for good,
 powered off or reset; 70 if it crashed, or with --exec ended before its command; 124 at the
 timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody reads on.
@@ -185,7 +189,10 @@ def _require_free(values: dict[str, Any], option: str, *keys: str) -> None:
                 "leave it out; `ringlet initramfs` makes an initrd with files of yours",
             )
     if "image" not in values:
-        raise ConfigError("no kernel is named", "name one: /boot/vmlinuz")
+        raise ConfigError(
+            "no kernel is named",
+            "name one, such as /boot/vmlinuz-RELEASE; `ringlet nested --setup` fetches one",
+        )
 
 
 def _to_start(values: dict[str, Any], root: str, kernel_modules: str | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ringlet.cli.output_file import OutputFile
-from ringlet.errors import ConfigError, RingletError
+from ringlet.errors import ConfigError, RingletError, near
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -298,7 +298,8 @@ def _choose(what: str, asked: Iterable[str], known: Sequence[str]) -> list[str]:
     """Those that are asked for, in their order."""
     asked = set(asked)
     for name in sorted(asked.difference(known)):
-        raise ConfigError(f"there is no {what} {name!r}", f"there are {', '.join(known)}")
+        hint = f"{near(name, known)}there are {', '.join(known)}"
+        raise ConfigError(f"there is no {what} {name!r}", hint)
     return [name for name in known if name in asked]
 
 

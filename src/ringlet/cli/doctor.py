@@ -1,5 +1,6 @@
-"""`ringlet doctor`: what this host can do, and the command that mends what it can't."""
+"""`ringlet doctor`: what this host can do, and the command that gets what is missing."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -8,6 +9,7 @@ from ringlet.cli.report import CANNOT
 from ringlet.errors import RingletError
 
 if TYPE_CHECKING:
+    from ringlet.container.spec.types import Resources
     from ringlet.kvm.system import System
 
 # Capabilities that ringlet uses: KVM_CAP_ and what they are to a person.
@@ -25,13 +27,16 @@ Examples:
   ringlet doctor --json     for programs
 
 \b
-Status: 0 if guests can be booted here, else 125.
+Status: 0 if guests can be booted here, else 125. What is missing for other things doesn't count.
 """
+
+GUESTS = "guests"  # what the status tells of; all else can be missing
 
 
 class Finding(NamedTuple):
-    """One thing looked at. `hint` says how to mend it, empty where it is fine."""
+    """One thing looked at, and what it is for. `hint` says how to get it, empty if it is fine."""
 
+    use: str
     what: str
     fine: bool
     hint: str = ""
@@ -40,9 +45,9 @@ class Finding(NamedTuple):
 @click.command("doctor", epilog=EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="The same for programs.")
 def command(as_json: bool) -> int:
-    """Look at this host: is /dev/kvm there, may it be opened, what kind is it.
+    """Look at this host: can it boot guests, run containers, and what else is there to use.
 
-    For each thing that is missing, say how to mend it.
+    Each thing that is missing has the command that gets it.
     """
     findings = examine()
     if as_json:
@@ -50,33 +55,65 @@ def command(as_json: bool) -> int:
 
         click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
     else:
-        for finding in findings:
-            mark, color = ("ok", "green") if finding.fine else ("no", "red")
-            click.echo(f"{click.style(mark, fg=color)}  {finding.what}")
-            if finding.hint:
-                click.echo(f"    {click.style('hint:', fg='cyan')} {finding.hint}")
-    return 0 if all(finding.fine for finding in findings) else CANNOT
+        _show(findings)
+    return 0 if all(finding.fine for finding in findings if finding.use == GUESTS) else CANNOT
+
+
+def _show(findings: list[Finding]) -> None:
+    use = ""
+    for finding in findings:
+        if finding.use != use:
+            use = finding.use
+            click.secho(f"{use[0].upper()}{use[1:]}", bold=True)
+        bad = "red" if use == GUESTS else "yellow"
+        mark, color = ("ok", "green") if finding.fine else ("no", bad)
+        click.echo(f"{click.style(mark, fg=color)}  {finding.what}")
+        if finding.hint:
+            click.echo(f"    {click.style('hint:', fg='cyan')} {finding.hint}")
 
 
 def examine() -> list[Finding]:
-    """Looks, up to the first thing without which there is nothing more to see."""
+    """Looks at all of it."""
+    return [
+        *_kvm(),
+        _look("containers", _limits),
+        _look("containers", _ids),
+        _look("commands in Linux guests (--exec, initramfs)", _busybox),
+        _look("emulated machines (nested)", _qemu),
+        _look("emulated machines (nested)", _nested_kernel),
+        _look("the Linux VM of compare", _guest_kernel),
+        _look("other programs", lambda: _program("passt", "networks of guests without root")),
+        _look("other programs", lambda: _program("gdb", "debugging of guests")),
+    ]
+
+
+def _look(use: str, find: Callable[[], str]) -> Finding:
+    """What `find` says, or the `RingletError` of what is missing."""
+    try:
+        return Finding(use, find(), True)
+    except RingletError as error:
+        return Finding(use, error.message, False, error.hint)
+
+
+def _kvm() -> list[Finding]:
+    """Looks at KVM, up to the first thing without which there is nothing more to see."""
     try:
         from ringlet.kvm.system import API_VERSION, System
 
         with System() as system:
             findings = [
-                Finding("/dev/kvm is there and may be opened", True),
-                Finding(f"its API has version {API_VERSION}", True),
+                Finding(GUESTS, "/dev/kvm is there and may be opened", True),
+                Finding(GUESTS, f"its API has version {API_VERSION}", True),
             ]
             findings += [
-                Finding(f"capability: {what}", True)
+                Finding(GUESTS, f"capability: {what}", True)
                 if system.check_extension(capability)
-                else Finding(f"capability: {what}", False, "use a newer kernel on this host")
+                else Finding(GUESTS, f"capability: {what}", False, "use a newer kernel")
                 for capability, what in _CAPABILITIES.items()
             ]
             findings.append(_probe(system))
     except RingletError as error:
-        return [Finding(error.message, False, error.hint)]
+        return [Finding(GUESTS, error.message, False, error.hint)]
     return findings
 
 
@@ -87,12 +124,81 @@ def _probe(system: "System") -> Finding:
     try:
         instruction = unsupported_instruction(system)
     except RingletError as error:
-        return Finding(error.message, False, error.hint)
+        return Finding(GUESTS, error.message, False, error.hint)
     if instruction is None:
-        return Finding("hardware KVM: ring 0 of a guest runs on the processor", True)
+        return Finding(GUESTS, "hardware KVM: ring 0 of a guest runs on the processor", True)
     return Finding(
+        GUESTS,
         f"software KVM: it emulates ring 0 of a guest, and doesn't know `{instruction}`",
         True,
         "tiny guests run; for a stock Linux kernel use a host with hardware KVM, or "
         "`ringlet nested`",
     )
+
+
+def _limits() -> str:
+    """Whether a container gets its limits: a cgroup with limits is made, and removed."""
+    import os
+
+    from ringlet.container.cgroups.find import Cgroups
+
+    cgroups = Cgroups.find()
+    limits: Resources = {
+        "memory": {"limit": 64 << 20},
+        "cpu": {"quota": 50_000, "period": 100_000},
+        "pids": {"limit": 10},
+    }
+    cgroups.create(None, f"doctor-{os.getpid()}", limits, may_lack=True).delete()
+    versions = sorted({hierarchy.version for hierarchy in cgroups.hierarchies})
+    return (
+        "cgroups limit memory, processors and processes "
+        f"(version {' and '.join(map(str, versions))})"
+    )
+
+
+def _ids() -> str:
+    """Whether a container has more users than root."""
+    from ringlet.container.identity import id_ranges
+
+    (users, _), notes = id_ranges()
+    if notes:
+        raise RingletError(
+            "a container has one user, root: no subordinate IDs, or no newuidmap",
+            "apt install uidmap; sudo usermod --add-subuids 100000-165535 "
+            "--add-subgids 100000-165535 $USER",
+        )
+    count = sum(mapping["size"] for mapping in users)
+    return f"subordinate IDs: a container has {count:,} users of its own"
+
+
+def _busybox() -> str:
+    from ringlet.linux.initramfs import find_busybox
+
+    return f"busybox, static: {find_busybox()}"
+
+
+def _qemu() -> str:
+    from ringlet.emulated.qemu import find_qemu
+
+    return f"QEMU: {find_qemu()}"
+
+
+def _nested_kernel() -> str:
+    from ringlet.emulated.kernel import find_kernel
+
+    return f"kernel: {find_kernel().vmlinuz}"
+
+
+def _guest_kernel() -> str:
+    from ringlet.compare.ways.linux_vm import find_kernel
+
+    return f"kernel: {find_kernel()}"
+
+
+def _program(name: str, use: str) -> str:
+    from shutil import which
+
+    found = which(name)
+    if found is None:
+        raise RingletError(f"{name} isn't installed; it is for {use}", f"apt install {name}")
+    return f"{name}, for {use}: {found}"

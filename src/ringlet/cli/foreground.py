@@ -14,6 +14,7 @@ from ringlet.errors import ConfigError
 from ringlet.host.output import FdOutput
 from ringlet.machine.config import from_mapping
 from ringlet.machine.control import PANIC, TIMEOUT, End
+from ringlet.machine.guests import hides_guest
 from ringlet.machine.machine import Machine, Result
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ def boot(
     `vm` was made ahead. With `execute` they are those of guest_command.py. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
+    if isinstance(config.image, str) and hides_guest(config.image):
+        print(
+            f"ringlet: booting the file {config.image} of this folder, not the guest of that name",
+            file=sys.stderr,
+        )
     start = _start()
     if "pipe" in (config.serial, config.com2, config.com3):
         raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")

@@ -1,11 +1,13 @@
 """The group of commands. Each command is a module of its own, imported when used."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringlet.cli.report import CANNOT, INTERRUPTED, output_closed, report
+from ringlet.errors import RingletError, near
 
 if TYPE_CHECKING:
     from ringlet.kvm.vm import Vm
@@ -13,13 +15,16 @@ if TYPE_CHECKING:
 # Name and, so that `ringlet --help` imports none of them, what the command does.
 COMMANDS = {
     "boot": "Boot a guest kernel.",
-    "doctor": "Say what this host's KVM can do, and how to mend what it can't.",
+    "doctor": "Say what this host can do, and how to get what is missing.",
     "guests": "List the guest kernels that come with ringlet.",
     "initramfs": "Make the small system that a Linux kernel starts with.",
     "run": "Run a command in a container.",
     "compare": "Show, on this machine, how a process, a container and a VM differ.",
     "nested": "Run a command in an emulated machine that has a hardware KVM.",
 }
+
+
+COMPLETE = "_RINGLET_COMPLETE"  # the variable by which shells ask for completion
 
 
 class LateGroup(click.Group):
@@ -36,6 +41,16 @@ class LateGroup(click.Group):
         command = import_module(f"ringlet.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command. For a word that is none, the error's hint names the near one."""
+        word = args[0]
+        if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
+            others = f"`ringlet --help` shows the commands: {', '.join(COMMANDS)}"
+            raise RingletError(f"there is no command {word!r}", near(word, COMMANDS) + others)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """The command. A broken pipe is answered before click makes a status of 1 of it."""
@@ -64,14 +79,26 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
+def _near_choice(error: click.UsageError) -> str:
+    """Of an option whose values are few: a hint at the near one. Click looks for options itself."""
+    kind = error.param.type if isinstance(error, click.BadParameter) and error.param else None
+    if not isinstance(kind, click.Choice):
+        return ""
+    word = error.message.split("'")[1:2]  # click quotes the word first
+    return near(word[0], kind.choices) if word else ""
+
+
 def run_group(arguments: list[str], vm: "Vm | None" = None) -> int:
     """The status of a command that click parses. `vm` was made ahead, for `ringlet boot`."""
+    if COMPLETE in os.environ:
+        from ringlet.cli import completion  # noqa: F401 (it registers what click lacks)
     try:
         result = cli.main(arguments, prog_name="ringlet", standalone_mode=False, obj=vm)
         return result if isinstance(result, int) else 0
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "ringlet"
-        report(error.format_message(), f"`{path} --help` shows what there is")
+        meant = _near_choice(error)
+        report(error.format_message(), f"{meant}`{path} --help` shows what there is")
     except click.ClickException as error:
         report(error.format_message(), "`ringlet --help` shows what there is")
     except click.Abort:

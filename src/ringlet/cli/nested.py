@@ -1,5 +1,8 @@
 """`ringlet nested`: a command where KVM is real, on a host where it isn't."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -34,11 +37,25 @@ timeout; 125 if ringlet could not do it; 126 or 127 if the command can't be run 
 @click.argument("command_", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--cpus", type=int, metavar="N", help="How many CPUs; 1 if not given.")
 @click.option("--memory", metavar="SIZE", help="RAM of the machine; 2G if not given.")
-@click.option("--share", metavar="DIR", help="A folder whose writes reach this host.")
+@click.option(
+    "--share",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="A folder whose writes reach this host.",
+)
 @click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
-@click.option("--kernel", metavar="FILE", help="A kernel of yours for the machine.")
-@click.option("--modules", metavar="DIR", help="Its modules, such as /lib/modules/RELEASE.")
-@click.option("--qemu", metavar="FILE", help="Not the qemu-system-x86_64 on PATH.")
+@click.option(
+    "--kernel", metavar="FILE", type=click.Path(), help="A kernel of yours for the machine."
+)
+@click.option(
+    "--modules",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Its modules, such as /lib/modules/RELEASE.",
+)
+@click.option(
+    "--qemu", metavar="FILE", type=click.Path(), help="Not the qemu-system-x86_64 on PATH."
+)
 @click.option("--setup", is_flag=True, help="Fetch what is missing: a kernel, and QEMU if root.")
 @click.option(
     "--package",
@@ -69,10 +86,28 @@ def command(
     if "memory" in given:
         given["memory"] = parse_size(given["memory"])
     try:
-        return run(NestedConfig(command_, **given))
+        with _progress() as erase:
+            return run(NestedConfig(command_, **given), erase)
     except MachineError as error:
         report(error.message, error.hint, [f"  {line}" for line in error.log])
         return error.status
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[], None]]:
+    """A line on a terminal while the machine comes up, and what erases the line."""
+    shown = "ringlet: the machine comes up, in some 6 seconds ..." if sys.stderr.isatty() else ""
+
+    def erase() -> None:
+        nonlocal shown
+        click.echo(f"\r{' ' * len(shown)}\r" if shown else "", nl=False, err=True)
+        shown = ""
+
+    click.echo(shown, nl=False, err=True)
+    try:
+        yield erase
+    finally:
+        erase()
 
 
 def _set_up(packages: tuple[str, ...]) -> int:

@@ -32,6 +32,12 @@ isn't ended by it: so after SIGTERM it has 10 seconds (--stop-timeout) before it
 second SIGTERM, or a second Ctrl-C where it has no terminal, kills it at once.
 
 \b
+ROOTFS is a folder with the files of a Linux system. One of these makes it:
+  sudo debootstrap --variant=minbase stable rootfs
+  mkdir rootfs; podman export $(podman create alpine) | tar -x -C rootfs
+docs/containers.md has more, also with busybox alone.
+
+\b
 Status: the command's; 128 + n if it died of signal n; 124 at the timeout; 125 if ringlet could
 not do it; 126 and 127 if the command can't be run, or isn't there.
 """
@@ -41,6 +47,8 @@ class _Run(click.Command):
     """Its options end at COMMAND, which has its own; ROOTFS may stand among them."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if ctx.resilient_parsing:  # for completion: words may be missing
+            return super().parse_args(ctx, args)
         before, rootfs, after = self._split(ctx, args)
         if rootfs and after[:1] and after[0].startswith("-"):
             options, command, words = self._split(ctx, after)
@@ -134,7 +142,11 @@ def command(
         if variables:
             values["env"] = values.get("env", {}) | dict(map(parse_variable, variables))
         if "rootfs" not in values:
-            raise ConfigError("no rootfs is named", "name a folder: ringlet run ROOTFS -- sh")
+            raise ConfigError(
+                "no rootfs is named",
+                "name a folder with a system in it: ringlet run ROOTFS sh; --help says what makes "
+                "one",
+            )
         values.setdefault("command", ())
         return run(values, as_json=as_json)
     except RingletError as error:

@@ -9,6 +9,7 @@ Source: SVG 1.1 (W3C), Appendix N: the properties that are presentation attribut
 import importlib.util
 import os
 import re
+import sys
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
@@ -40,6 +41,7 @@ MOST_MEASURES = 60  # of a group that are looked at
 MOST_PANELS = 16  # of a chart
 MARKS = "¹²³⁴⁵⁶"  # of the notes below a chart
 GAP = 24  # pixels between two panels
+INSTALL = f"{sys.executable} -m pip install matplotlib"  # in a checkout, too
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 
@@ -59,7 +61,7 @@ class Chart(NamedTuple):
 def require() -> None:
     """Raises `RingletError` where there is no matplotlib to draw by."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise RingletError("charts need matplotlib", "pip install 'ringlet[charts]'")
+        raise RingletError("charts need matplotlib", INSTALL)
 
 
 def check_path(path: str) -> str:

@@ -1,15 +1,18 @@
 """The machine that a comparison is made on.
 
 Source: proc(5), /proc/cpuinfo; Linux, Documentation/ABI/testing/sysfs-firmware-dmi-tables and
-drivers/firmware/dmi-id.c for /sys/class/dmi/id; arch/x86/include/asm/cpufeatures.h ("hypervisor").
+drivers/firmware/dmi-id.c for /sys/class/dmi/id; arch/x86/include/asm/cpufeatures.h ("hypervisor");
+proc(5), /proc/stat; getrusage(2).
 """
 
 import os
 import platform
+import resource
+import time
 from collections.abc import Mapping
 from importlib.metadata import version
 
-from ringlet.compare.report import Host
+from ringlet.compare.report import Host, Others
 from ringlet.errors import RingletError
 
 
@@ -26,6 +29,44 @@ def look(versions: Mapping[str, str]) -> Host:
         kvm=kvm(),
         virtualization=(model or "a hypervisor that doesn't name itself") if is_guest else "none",
         versions={"ringlet": version("ringlet"), "Python": platform.python_version(), **versions},
+    )
+
+
+class Watch:
+    """Looks, from when it is made, at what else the host does."""
+
+    def __init__(self) -> None:
+        self._before = _times()
+        self._load = os.getloadavg()[0]
+
+    def others(self) -> Others | None:
+        """What there was by now; None where /proc doesn't tell."""
+        now = _times()
+        if now is None or self._before is None:
+            return None
+        seconds, own, busy, steal = (a - b for a, b in zip(now, self._before, strict=True))
+        return Others(
+            busy=max(busy - own, 0) / seconds if seconds > 0 else 0.0,
+            steal=steal / seconds if seconds > 0 else 0.0,
+            load=self._load,
+        )
+
+
+def _times() -> tuple[float, float, float, float] | None:
+    """In seconds: the clock, what this process and its children took, all did, and steal time."""
+    own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    try:
+        with open("/proc/stat") as file:
+            ticks = [int(word) for word in file.readline().split()[1:9]]
+        user, nice, system, _, _, irq, softirq, steal = ticks
+    except (OSError, ValueError):
+        return None
+    tick = os.sysconf("SC_CLK_TCK")
+    return (
+        time.monotonic(),
+        sum(usage.ru_utime + usage.ru_stime for usage in own),
+        (user + nice + system + irq + softirq) / tick,
+        steal / tick,
     )
 
 

@@ -32,6 +32,18 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     versions: Annotated[dict[str, str], _Few]  # of ringlet, Python, and each program that was run
 
 
+class Others(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What else the host did meanwhile, in processors: 1.5 is one and a half of them.
+
+    `busy` is with what isn't the command's own, nor its children's. `steal` is what the hypervisor
+    below took away. `load` is the average number of tasks in the minute before.
+    """
+
+    busy: float
+    steal: float
+    load: float
+
+
 class Way(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A way to run the work. `error` says why it can't be gone here."""
 
@@ -78,6 +90,8 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     created: str  # RFC 3339, UTC
     seconds: float  # how long it took
     complete: bool  # False: it was interrupted, or ran out of time
+    stopped: str = ""  # of one that isn't complete: `interrupted`, `time`, or empty in old reports
+    others: Others | None = None  # None in old reports
     command: str
     host: Host
     ways: Annotated[list[Way], _Few]

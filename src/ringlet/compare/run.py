@@ -16,7 +16,7 @@ from ringlet.compare import host, measures, report, ways
 from ringlet.compare.lab import Lab, Settings
 from ringlet.compare.measures import Found, Measure, Row
 from ringlet.compare.report import Cell, Report
-from ringlet.compare.statistics import noise, spread
+from ringlet.compare.statistics import Medians, noise, spread
 from ringlet.compare.ways import Way
 from ringlet.errors import RingletError
 
@@ -56,6 +56,7 @@ def compare(
     measuring and the report has what was found by then. Raises `RingletError`.
     """
     began = time.monotonic()
+    watch = host.Watch()
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     with Lab(settings) as lab:
         loaded = [measures.load(name, lab) for name in measure_names]
@@ -74,6 +75,8 @@ def compare(
         created=created,
         seconds=time.monotonic() - began,
         complete=all_there and not interrupted,
+        stopped="interrupted" if interrupted else "" if all_there else "time",
+        others=watch.others(),
         command=command,
         host=comparison.host,
         ways=comparison.columns,
@@ -268,7 +271,7 @@ class _Samples:
 
 
 def _row(measure: Measure, row: Row, cells: dict[str, Cell]) -> report.Measure:
-    medians = {name: cell.median for name, cell in cells.items() if cell.median is not None}
+    medians = Medians({name: cell.samples for name, cell in cells.items() if cell.samples})
     try:
         meaning = row.meaning(medians)
     except (LookupError, ValueError, ArithmeticError):  # of a way that isn't there

@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
+from ringlet.compare.report import Report
+from ringlet.compare.statistics import ENOUGH, Medians, are_apart
 from ringlet.compare.ways import DEFAULT, find
 from ringlet.compare.words import number, quantity
 
 BASE = "process"  # what the others are compared with, where it was measured
+_BUSY, _STEAL = 0.15, 0.02  # of each processor, beyond which numbers suffer
 
 
 def called(name: str) -> str:
@@ -25,19 +28,36 @@ def capital(text: str) -> str:
 
 
 def compare(medians: Mapping[str, float], unit: str, what: str) -> str:
-    """How many times as long as the process, or else as the fastest, the others take for `what`.
+    """How many times as long as in the process, or else as in the fastest way, `what` takes.
 
-    `Starting takes the container 2.4 times and the tiny VM 3.1 times as long as the process.`
+    `A start takes 2.4x as long in the container and 3.1x as long in the tiny VM as in the process.`
+    No ratio is given where the samples (of `Medians`; others are exact) are too few, or differ more
+    among themselves.
     """
     if not medians:
         return ""
     base = BASE if BASE in medians else min(medians, key=lambda name: medians[name])
     others = [name for name in medians if name != base]
-    if not others or medians[base] <= 0:
-        parts = [f"{called(name)} {quantity(value, unit)}" for name, value in medians.items()]
-        return capital(f"{what} takes {joined(parts)}.")
-    parts = [f"{called(name)} {_times(medians[name] / medians[base])}" for name in others]
-    return capital(f"{what} takes {joined(parts)} as long as {called(base)}.")
+    few = isinstance(medians, Medians) and min(map(len, medians.samples.values())) < ENOUGH
+    if few or not others or medians[base] <= 0:
+        parts = [f"{quantity(value, unit)} in {called(name)}" for name, value in medians.items()]
+        end = "; there are too few runs for a ratio" if few and others else ""
+        return capital(f"{what} takes {joined(parts)}{end}.")
+    apart = [name for name in others if differ(medians, base, name)]
+    near = joined([called(name) for name in others if name not in apart])
+    noise = "is less than the spread of the runs"
+    if not apart:
+        return capital(f"{what}: the difference between {called(base)} and {near} {noise}.")
+    parts = [f"{times(medians[name] / medians[base])} as long in {called(name)}" for name in apart]
+    end = f"; the difference to {near} {noise}" if near else ""
+    return capital(f"{what} takes {joined(parts)} as in {called(base)}{end}.")
+
+
+def differ(medians: Mapping[str, float], one: str, other: str) -> bool:
+    """Whether the samples carry that the medians of these ways differ. Others are exact."""
+    if not isinstance(medians, Medians):
+        return True
+    return are_apart(medians.samples[one], medians.samples[other])
 
 
 def listed(values: Mapping[str, float], unit: str = "") -> str:
@@ -50,5 +70,49 @@ def of_own_kernel(values: Mapping[str, float]) -> dict[str, float]:
     return {way: value for way, value in values.items() if find(way).own_kernel}
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.2f} times" if ratio < 2 else f"{number(ratio, 2)} times"
+def started(medians: Mapping[str, float]) -> str:
+    """`3,018 processes, 8.71 containers or 17.5 tiny VMs`; of a program, `8 of runc`."""
+    parts = [
+        f"{number(rate)} {_many(way) if way in DEFAULT else f'of {find(way).title}'}"
+        for way, rate in medians.items()
+    ]
+    return " or ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def times(ratio: float) -> str:
+    """`1.26x`, `185x`."""
+    return f"{ratio:.2f}x" if ratio < 2 else f"{number(ratio, 2)}x"
+
+
+def incomplete(report: Report) -> str:
+    """Why not all is measured; empty where it is."""
+    if report.complete:
+        return ""
+    return {
+        "interrupted": "It was interrupted: not all is measured.",
+        "time": "The time was too short to measure all: --seconds gives it more.",
+    }.get(report.stopped, "It was interrupted, or ran out of time: not all is measured.")
+
+
+def disturbed(report: Report) -> str:
+    """What other work the host had, if it was enough to be seen in the numbers; else empty."""
+    others, count = report.others, max(report.host.processors, 1)
+    if others is None:
+        return ""
+    found = []
+    if others.busy > _BUSY * count:
+        found.append(f"other work kept {number(others.busy, 2)} of {count} processors busy")
+    if others.steal > _STEAL * count:
+        found.append(
+            f"the hypervisor below took away {number(others.steal, 2)} of {count} processors "
+            "(steal time)"
+        )
+    if not found:
+        return ""
+    load = f"the load average before was {number(others.load, 2)}"
+    return capital(f"{joined(found)} while this was measured, and {load}: the numbers are noisy.")
+
+
+def _many(way: str) -> str:
+    title = find(way).title
+    return f"{title}es" if title.endswith("s") else f"{title}s"

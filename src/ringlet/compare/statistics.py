@@ -4,11 +4,34 @@ Source: W. J. Conover, Practical Nonparametric Statistics, 3rd edition, 3.2 ("Co
 for a quantile"), which asks nothing of how the samples are distributed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from statistics import median, quantiles
 
 _ONE_IN = 20  # intervals of this confidence, 95 %, misses the median
+ENOUGH = 3  # samples, of which something can be said
+
+
+class Medians(dict[str, float]):
+    """The medians of a row, by the ways' names, with the samples that they are made of."""
+
+    def __init__(self, samples: Mapping[str, Sequence[float]]) -> None:
+        super().__init__({name: median(values) for name, values in samples.items() if values})
+        self.samples = samples
+
+
+def are_apart(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two medians differ by more than chance: what each may be has nothing in common.
+
+    A median may be anything in its interval or, where the samples are too few for an interval,
+    anything between the smallest and the largest. Fewer than three samples tell nothing.
+    """
+    if min(len(one), len(other)) < ENOUGH:
+        return False
+    (low, high), (other_low, other_high) = (
+        interval(samples) or (min(samples), max(samples)) for samples in (one, other)
+    )
+    return high < other_low or other_high < low
 
 
 def spread(samples: Sequence[float]) -> float | None:

@@ -6,6 +6,7 @@ note below. What a report says is shown as text alone, never as a terminal's con
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite, log
+from string import ascii_letters, digits
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
@@ -14,15 +15,17 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ringlet.compare.report import Cell, Host, Measure, Report, Way, groups
+from ringlet.compare.sentences import disturbed, incomplete
+from ringlet.compare.statistics import are_apart
 from ringlet.compare.words import clean, heading, number, quantity
 
 LOG_RATIO = 50  # of a row's numbers, beyond which its bars are logarithmic
 COLOURS = ("cyan", "blue", "magenta", "yellow", "green", "red")  # of the ways
-PHASES = "█▒▓░▚▪▞◦"  # of a bar whose parts are known
+PHASES = "█▒▓░▚▪▞◦" + ascii_letters + digits  # one for each phase that a report may have
 NOTHING = "—"
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_ASCII = str.maketrans("█▒▓░▚▪▞◦▏▎▍▌▋▊▉—±↓↑µ\xd7…", "#=+-%o/.   ####-~<>ux.")
+_ASCII = str.maketrans("█▒▓░▚▪▞◦▏▎▍▌▋▊▉—±↓↑µ\xd7…", "#=+-%*/.   ####-~<>ux.")
 _MIN_COLUMN = 13
 _ABSENT_COLUMN = 10  # of a way that can't be gone here
 _MAX_COLUMN = 30
@@ -51,8 +54,8 @@ class Table:
         report = self.report
         notes = Notes()
         yield host_line(report.host)
-        if not report.complete:
-            yield Text("It was interrupted, or ran out of time: not all is measured.", "yellow")
+        for warning in filter(None, (incomplete(report), disturbed(report))):
+            yield Text(warning, "yellow")
         side_by_side = blocks(report.ways, options.max_width)
         for group, measures in groups(report).items():
             for block in side_by_side:
@@ -218,11 +221,16 @@ def _medians(measure: Measure) -> dict[str, float]:
 
 
 def _best(measure: Measure, medians: Mapping[str, float]) -> set[str]:
-    """Who is better than another."""
-    if measure.better not in ("lower", "higher") or len(set(medians.values())) < 2:
+    """The best, and who is as good as far as the samples tell; none if nobody is worse."""
+    if measure.better not in ("lower", "higher") or not medians:
         return set()
-    value = (min if measure.better == "lower" else max)(medians.values())
-    return {name for name, median in medians.items() if median == value}
+    best = (min if measure.better == "lower" else max)(medians, key=lambda name: medians[name])
+    worse = {
+        name
+        for name in medians
+        if are_apart(measure.ways[best].samples, measure.ways[name].samples)
+    }
+    return medians.keys() - worse if worse else set()
 
 
 def _phases(measure: Measure) -> list[str]:
@@ -255,10 +263,13 @@ def _below(measure: Measure) -> Iterator[RenderableType]:
 
 
 def _legend(report: Report) -> str:
-    runs = [len(cell.samples) for row in report.measures for cell in row.ways.values()]
+    cells = [cell for row in report.measures for cell in row.ways.values()]
+    runs = sorted(len(cell.samples) for cell in cells if cell.samples) or [0]
+    count = f"{runs[0]} to {runs[-1]}" if runs[0] < runs[-1] else f"{runs[0]}"
     return (
-        f"Medians of up to {max(runs, default=0)} runs, taken in turns, in {report.seconds:.0f} s; "
-        "± half the distance of the quartiles; ↓ less is better, ↑ more is; log: bars by "
+        f"Medians of {count} runs, taken in turns, in {report.seconds:.0f} s; ± half the distance "
+        "of the quartiles, and no ± where there was one run; green: nobody is better, as far as "
+        "the runs tell; ↓ less is better, ↑ more is; log: bars by "
         "logarithms. How each number is made, and the command that repeats it: --html FILE, or "
         "--json."
     )

@@ -69,7 +69,9 @@ def _records(rootfs: str, name: str, fields: int) -> list[list[str]]:
         folder = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigError(
-            f"the rootfs {rootfs}: {error.strerror}", "name a folder with a system in it"
+            f"the rootfs {rootfs}: {error.strerror}",
+            "name a folder with a system in it; `debootstrap stable FOLDER` makes one, and "
+            "`ringlet run --help` says what else does",
         ) from None
     try:
         below = os.open("etc", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC,

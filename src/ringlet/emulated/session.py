@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from ringlet.emulated.config import NestedConfig
@@ -63,9 +64,10 @@ class MachineError(RingletError):
         self.log = log
 
 
-def run(config: NestedConfig) -> int:
+def run(config: NestedConfig, on_start: Callable[[], None] = lambda: None) -> int:
     """Runs the command on our own standard streams; its status, 128 + n where signal n ended it.
 
+    `on_start` is called when the machine is up, before the command says anything.
     On the main thread. Raises `RingletError`, of which `MachineError` tells more.
     """
     program = find_qemu(config.qemu)
@@ -85,7 +87,7 @@ def run(config: NestedConfig) -> int:
         for end in theirs.values():
             end.close()  # then QEMU's end is the end of our input
         image.close()
-        session = _Session(stack, qemu, ours)
+        session = _Session(stack, qemu, ours, on_start)
         if on_terminal:
             session.take_terminal(stack)
         return session.run(config.timeout)
@@ -94,7 +96,13 @@ def run(config: NestedConfig) -> int:
 class _Session:
     """What is under way between a command in a machine and our own descriptors."""
 
-    def __init__(self, stack: ExitStack, qemu: Qemu, ports: dict[str, socket.socket]) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        qemu: Qemu,
+        ports: dict[str, socket.socket],
+        on_start: Callable[[], None],
+    ) -> None:
         self._console = Log(ports["console"].fileno())
         self._errors = Log(qemu.errors)
         self._control = Control(ports["control"], self._on_line)
@@ -108,6 +116,7 @@ class _Session:
         self._terminal: Terminal | None = None  # raw, for the command's pseudo-terminal
         self._escape = EscapeFilter()
         self._started = False
+        self._on_start = on_start
         self._ending_signals = 0
         self._status: int | None = None  # of the run, once it is known
         self._totals: list[int] | None = None  # bytes that the command wrote, if it ended the run
@@ -210,6 +219,7 @@ class _Session:
     def _on_line(self, word: str, rest: str) -> None:
         if word == "started":
             self._started = True
+            self._on_start()
         elif word == "failed":
             raise self._failure(f"the machine can't run the command: {rest}", _NOT_SEEN)
         elif word == "status" and self._status is None:

@@ -3,7 +3,7 @@
 import os
 from typing import NamedTuple
 
-from ringlet.errors import RingletError
+from ringlet.errors import ImageError, RingletError, near
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_guests")
 
@@ -29,18 +29,31 @@ def guests() -> list[Guest]:
     found = []
     for line in lines:
         name, summary = line.split("\t")
-        found.append(Guest(name, _packaged(name), summary))
+        found.append(Guest(name, packaged(name), summary))
     return sorted(found)
 
 
 def find_image(name: str) -> str:
-    """The path of an image: `name` itself where there is such a file, else the guest's."""
-    if os.sep in name or os.path.exists(name):
+    """The path of an image: `name` itself where there is such a file, else the guest's.
+
+    A folder of the name isn't an image. Raises `ImageError` for a guest's name that is mistyped.
+    """
+    if os.sep in name or os.path.isfile(name):
         return name
-    packaged = _packaged(name)
-    return packaged if os.path.exists(packaged) else name
+    guest = packaged(name)
+    if os.path.exists(guest):
+        return guest
+    if not os.path.lexists(name) and (meant := near(name, [each.name for each in guests()])):
+        raise ImageError(f"there is no image {name}", f"{meant}`ringlet guests` lists them all")
+    return name
 
 
-def _packaged(name: str) -> str:
+def hides_guest(name: str) -> bool:
+    """Whether `find_image` takes a file of the current folder instead of the guest `name`."""
+    return os.sep not in name and os.path.isfile(name) and os.path.exists(packaged(name))
+
+
+def packaged(name: str) -> str:
+    """The path of the guest `name` that comes with ringlet, whatever the current folder holds."""
     path = os.path.join(FOLDER, name)
     return path + ".elf" if os.path.exists(path + ".elf") else path + ".bin"

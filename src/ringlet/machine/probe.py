@@ -15,7 +15,7 @@ from ringlet.kvm.memory import GuestMemory, anonymous
 from ringlet.kvm.system import System
 from ringlet.kvm.vcpu import KIND_SHIFT
 from ringlet.kvm.vm import Vm
-from ringlet.machine.guests import find_image
+from ringlet.machine.guests import packaged
 
 _MEMORY = 2 * HIGH_MEMORY  # the guest lies behind the first MiB
 _PATIENCE = 5.0  # seconds, for a guest of twenty instructions
@@ -39,7 +39,7 @@ def unsupported_instruction(system: System) -> str | None:
     Raises `RingletError` where the guest ends in another way.
     """
     with (
-        boot.open_kernel(find_image("probe"), "elf64") as kernel,
+        boot.open_kernel(packaged("probe"), "elf64") as kernel,
         GuestMemory([anonymous(0, _MEMORY)]) as memory,
         Vm(system) as vm,
     ):

@@ -11,7 +11,7 @@ import os
 import sys
 
 from ringlet.container.log import Log
-from ringlet.errors import RingletError
+from ringlet.errors import RingletError, near
 from ringlet.host.interrupt import Interrupted
 from ringlet.oci.commands import COMMANDS, Command
 from ringlet.oci.options import Option, OptionError, explain, parse
@@ -161,7 +161,8 @@ def _command(name: str) -> Command:
     try:
         return COMMANDS[name]
     except KeyError:
-        raise OptionError(f"unknown command {name}", f"one of: {' '.join(COMMANDS)}") from None
+        hint = f"{near(name, COMMANDS)}one of: {' '.join(COMMANDS)}"
+        raise OptionError(f"unknown command {name}", hint) from None
 
 
 def _version() -> int:

@@ -4,7 +4,7 @@ Words are taken as the engines' other runtime (runc, by the Go packages flag and
 them: `--name VALUE`, `--name=VALUE`, one dash or two, and before or after the arguments.
 """
 
-from ringlet.errors import ConfigError
+from ringlet.errors import ConfigError, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def parse(
         name, given, value = word.lstrip("-").partition("=")
         option = known.get(name)
         if option is None:
-            raise OptionError(f"unknown option {word}", "--help lists them")
+            meant = near(f"--{name}", [f"--{each}" for each in known if len(each) > 1])
+            raise OptionError(f"unknown option {word}", f"{meant}--help lists them")
         key = option.names[0]
         if option.value is None:
             values[key] = _switch(word, value) if given else True

@@ -76,13 +76,13 @@ def test_the_sentences_are_right_for_any_ways(samples: Samples) -> None:
     most = samples.row("most")
     assert most.meaning({}) == "None was tried at once."
     assert most.meaning({"process": 20, "container": 20}) == (
-        "20 at once are no trouble for the process and the container here."
+        "This host runs 20 at once of each: the process and the container."
     )
     assert most.meaning({"process": 20, "container": 7}) == (
         "There were fewer than 20 at once: 7 (container)."
     )
     assert samples.row("rate").meaning({"process": 900, "tiny-vm": 25.5}) == (
-        "One after another, a second is enough for 900 (process) and 25.5 (tiny VM)."
+        "One after another: 900 processes or 25.5 tiny VMs start per second."
     )
     for row in samples.measure.rows:
         for medians in subsets(samples.medians(row.name)):

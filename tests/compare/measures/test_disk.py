@@ -40,5 +40,5 @@ def test_the_sentences_are_right_for_any_ways(samples: Samples) -> None:
         for medians in subsets(samples.medians(row.name)):
             assert bool(row.meaning(medians)) == bool(medians)
     assert samples.row("read").meaning({"process": 1.0, "tiny-vm": 40.0}) == (
-        "Reading 4 KiB takes the tiny VM 40 times as long as the process."
+        "Reading 4 KiB takes 40x as long in the tiny VM as in the process."
     )

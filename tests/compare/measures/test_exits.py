@@ -31,9 +31,11 @@ def test_an_exit_takes_some_microseconds(samples: Samples) -> None:
 def test_the_sentences_are_right_for_any_ways(samples: Samples) -> None:
     row = samples.row("exit")
     assert row.meaning({}) == "Without a VM there is no VMM to exit to."
-    assert row.meaning({"tiny-vm": 8.5}) == "To the VMM and back takes the tiny VM 8.50 µs."
+    assert (
+        row.meaning({"tiny-vm": 8.5}) == "An exit to the VMM and back takes 8.50 µs in the tiny VM."
+    )
     assert row.meaning({"tiny-vm": 8.5, "qemu": 9}) == (
-        "To the VMM and back takes the tiny VM 8.50 µs and QEMU microvm 9 µs."
+        "An exit to the VMM and back takes 8.50 µs in the tiny VM and 9 µs in QEMU microvm."
     )
     for medians in subsets(samples.medians("system-call")):
         assert bool(samples.row("system-call").meaning(medians)) == bool(medians)

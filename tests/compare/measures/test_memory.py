@@ -90,7 +90,7 @@ def test_the_sentences_are_right_for_any_ways(samples: Samples) -> None:
     idle = samples.row("idle")
     assert idle.meaning({"process": 1}) == "A process takes memory as it uses it."
     assert idle.meaning({"container": 3, "tiny-vm": 12.5, "qemu": 20}) == (
-        "Memory given isn't memory taken: with all around it, 12.5 MiB (tiny VM) and 20 MiB (QEMU "
+        "A VM that is given memory doesn't take all of it: 12.5 MiB (tiny VM) and 20 MiB (QEMU "
         "microvm)."
     )
     for row in samples.measure.rows:

@@ -118,7 +118,7 @@ def test_the_sentences_are_right_for_any_ways(samples: Samples) -> None:
     bomb, crash = samples.row("bomb"), samples.row("crash")
     assert crash.meaning({}) == "None was tried beside a neighbour's kernel that crashes."
     assert bomb.meaning({"container": 96.5, "tiny-vm": 100}) == (
-        "Beside a fork bomb within limits work goes on, at 96.5 % (container) and 100 % (tiny VM) "
+        "Beside a fork bomb within limits, work goes on at 96.5 % (container) and 100 % (tiny VM) "
         "of its rate alone."
     )
     for row in (bomb, crash):

@@ -38,11 +38,12 @@ def test_another_outcome_is_not_taken_for_the_same_work(monkeypatch: pytest.Monk
 def test_the_sentence_calls_a_small_difference_none(samples: Samples) -> None:
     row = samples.row("hash")
     assert row.meaning({"process": 100.0, "container": 101.0, "tiny-vm": 98.0}) == (
-        "Hashing 16 MiB takes the container and the tiny VM as long as the process, within 3%."
+        "Hashing 16 MiB takes as long in the container and the tiny VM as in the process, "
+        "within 3%."
     )
     assert row.meaning({"process": 100.0, "tiny-vm": 150.0}) == (
-        "Hashing 16 MiB takes the tiny VM 1.50 times as long as the process."
+        "Hashing 16 MiB takes 1.50x as long in the tiny VM as in the process."
     )
-    assert row.meaning({"tiny-vm": 100.0}) == "Hashing 16 MiB takes the tiny VM 100 ms."
+    assert row.meaning({"tiny-vm": 100.0}) == "Hashing 16 MiB takes 100 ms in the tiny VM."
     for medians in subsets(samples.medians("sort")):
         assert bool(samples.row("sort").meaning(medians)) == bool(medians)

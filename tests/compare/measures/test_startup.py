@@ -65,9 +65,9 @@ def test_the_sentence_names_all_that_was_measured(samples: Samples) -> None:
 def test_the_sentence_compares_with_the_process(samples: Samples) -> None:
     row = samples.row("command-end")
     assert row.meaning({"process": 2.0, "container": 50.0, "tiny-vm": 3.0}) == (
-        "As a command, the whole run takes the container 25 times and the tiny VM 1.50 times as "
-        "long as the process."
+        "As a command, the whole run takes 25x as long in the container and 1.50x as long in the "
+        "tiny VM as in the process."
     )
     assert row.meaning({"tiny-vm": 5.0, "container": 2.0}) == (
-        "As a command, the whole run takes the tiny VM 2.5 times as long as the container."
+        "As a command, the whole run takes 2.5x as long in the tiny VM as in the container."
     )

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from ringlet.compare.crowd import Crowd, Full
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.sentences import called, joined, listed
+from ringlet.compare.sentences import called, joined, listed, started
 from ringlet.compare.ways import Instance, Request, Unavailable, Way
 from ringlet.errors import RingletError
 
@@ -50,7 +50,7 @@ class Measure:
                 "higher",
                 f"The same with {self._at_once} at any time, as many as there are processors; "
                 "one process starts them all.",
-                lambda medians: _compared(medians, "Side by side"),
+                lambda medians: _compared(medians, "In parallel"),
                 _SOFTWARE_KVM,
             ),
             Row(
@@ -100,7 +100,7 @@ class Measure:
             return "None was tried at once."
         if not fewer:
             names = joined([called(name) for name in medians])
-            return f"{bound} at once are no trouble for {names} here."
+            return f"This host runs {bound} at once of each: {names}."
         return f"There were fewer than {bound} at once: {listed(fewer)}."
 
 
@@ -127,4 +127,4 @@ def _rate(way: Way, at_once: int) -> float:
 def _compared(medians: Mapping[str, float], how: str) -> str:
     if not medians:
         return "None could be started."
-    return f"{how}, a second is enough for {listed(medians)}."
+    return f"{how}: {started(medians)} start per second."

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.outcome import outcomes, value
-from ringlet.compare.sentences import called, capital, compare, joined
+from ringlet.compare.sentences import called, compare, joined
 from ringlet.compare.ways import Request, Unavailable, Way
 from ringlet.compare.words import quantity
 
@@ -46,8 +46,8 @@ class Measure:
 def _meaning_of_exit(medians: Mapping[str, float]) -> str:
     if not medians:
         return "Without a VM there is no VMM to exit to."
-    parts = [f"{called(name)} {quantity(median, 'us')}" for name, median in medians.items()]
-    return capital(f"to the VMM and back takes {joined(parts)}.")
+    parts = [f"{quantity(median, 'us')} in {called(name)}" for name, median in medians.items()]
+    return f"An exit to the VMM and back takes {joined(parts)}."
 
 
 _CALL_ROW = Row(

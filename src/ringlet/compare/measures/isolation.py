@@ -267,7 +267,7 @@ def _meaning_of_crossings(medians: Mapping[str, float]) -> str:
         parts.append(f"each system call enters the host's kernel: {listed(shared)}")
     if own:
         parts.append(f"a VM's go to its own kernel, and what leaves it are exits: {listed(own)}")
-    return capital("; ".join(parts) or "it could be counted for none") + "."
+    return capital("; ".join(parts) or "no way's could be counted") + "."
 
 
 _CROSSINGS = Row(

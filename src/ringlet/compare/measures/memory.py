@@ -134,7 +134,7 @@ def _each_row(count: int) -> Row:
             return "A bare process has nothing around it: the others are compared with it."
         if count == 1:
             return f"What is around the work takes {listed(around, 'MiB')}."
-        return f"What instances share is there once: each of {count} takes {listed(around, 'MiB')}."
+        return f"Instances share memory: each of {count} takes {listed(around, 'MiB')}."
 
     return Row(
         f"each-{count}",
@@ -151,7 +151,7 @@ def _kernel_row(count: int) -> Row:
     def meaning(medians: Mapping[str, float]) -> str:
         if not medians:
             return "No way could be started as often as that."
-        return f"The kernel's part with it, the host has less by {listed(medians, 'MiB')}."
+        return f"With the kernel's own memory, the host has less by {listed(medians, 'MiB')}."
 
     return Row(
         "total",
@@ -187,13 +187,13 @@ def _meaning_of_idle(medians: Mapping[str, float]) -> str:
     vms = of_own_kernel(medians)
     if not vms:
         return "A process takes memory as it uses it."
-    return f"Memory given isn't memory taken: with all around it, {listed(vms, 'MiB')}."
+    return f"A VM that is given memory doesn't take all of it: {listed(vms, 'MiB')}."
 
 
 def _meaning_of_used(medians: Mapping[str, float]) -> str:
     if not medians:
         return "None could use its memory."
-    return f"A page is taken when it is touched, in any way: now {listed(medians, 'MiB')}."
+    return f"A page is taken when the work first touches it: {listed(medians, 'MiB')}."
 
 
 _IDLE_MEMORY = Row(

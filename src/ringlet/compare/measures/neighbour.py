@@ -127,7 +127,7 @@ def _number(instance: Instance, name: str) -> int:
 def _meaning(medians: Mapping[str, float], what: str) -> str:
     if not medians:
         return f"None was tried beside {what}."
-    return f"Beside {what} work goes on, at {listed(medians, 'percent')} of its rate alone."
+    return f"Beside {what}, work goes on at {listed(medians, 'percent')} of its rate alone."
 
 
 _HOW = (

@@ -75,5 +75,5 @@ def _meaning(medians: Mapping[str, float], title: str) -> str:
         return compare(medians, "ms", title)
     if all(abs(median / base - 1) < _EQUAL for median in others.values()):
         names = joined([called(name) for name in others])
-        return capital(f"{title} takes {names} as long as the process, within {_EQUAL:.0%}.")
+        return capital(f"{title} takes as long in {names} as in the process, within {_EQUAL:.0%}.")
     return compare(medians, "ms", title)

@@ -36,7 +36,7 @@ class Way(CommandWay):
         try:
             with System() as system:
                 require_linux(system, "a stock kernel")
-            self.kernel = self._lab.settings.kernel or _find_kernel()
+            self.kernel = self._lab.settings.kernel or find_kernel()
         except RingletError as error:
             raise Unavailable(error.message, error.hint) from error
 
@@ -93,7 +93,7 @@ def _crashes(request: Request) -> bool:
     return request.words[0] == "crash"
 
 
-def _find_kernel() -> str:
+def find_kernel() -> str:
     """The newest that is installed, or else one that `ringlet nested --setup` has fetched."""
     for root in (Path("/"), *sorted(cache().glob("linux-image-*"))):
         for kernel in kernels_under(root):
