@@ -110,8 +110,8 @@ class Launched(Closing):
 
     def exits(self) -> int | None:
         """Of all kinds."""
-        exits: dict[str, int] = self._machine.stats()["exits"]
-        return sum(exits.values())
+        exits = self._machine.usage().exits
+        return None if exits is None else sum(exits.values())
 
     def phases(self) -> dict[str, int]:
         """Those of `Machine.timings`, without the end."""
