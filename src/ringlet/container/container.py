@@ -74,6 +74,7 @@ class Container(Closing):
         self.id = f"run-{os.urandom(6).hex()}"
         self.timings = Timings()
         self.result: ContainerResult | None = None
+        self._was_started = False
         self._reason: str | None = None  # of an end that was asked for
         self._lock = Lock()
         self._timer: Timer | None = None
@@ -180,10 +181,11 @@ class Container(Closing):
         """Lets the command run. Raises `RingletError`, with `status` 126 or 127 if it can't be."""
         from ringlet.container.launch import launch
 
-        if self.timings.started is not None:
+        if self._was_started:
             raise RingletError("this container has run already", "make a new one for each run")
-        self.timings.started = time.monotonic_ns()
+        self._was_started = True
         launch.start_over(self._connection)
+        self.timings.started = time.monotonic_ns()
         if self.config.timeout is not None:
             self._timer = Timer(self.config.timeout, self._kill, ["timeout"])
             self._timer.daemon = True
@@ -198,7 +200,7 @@ class Container(Closing):
 
     def wait(self, timeout: float | None = None) -> ContainerResult | None:
         """Waits for the end; None if it hasn't come after `timeout` seconds."""
-        if self.timings.started is None:
+        if not self._was_started:
             raise RingletError("this container was never started", "call start() or run() first")
         waiting = poll()
         waiting.register(self._pidfd, POLLIN)
