@@ -63,6 +63,7 @@ _ONE_AFTER_ANOTHER = (
     "container/test_layer.py",
     "container/test_rootless.py",
     "container/test_container.py",
+    "sandbox",
     "test_readme.py",
 )
 

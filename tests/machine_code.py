@@ -23,6 +23,10 @@ SPIN = b"\xeb\xfe"  # jmp to itself
 HALT_WITH_INTERRUPTS = STI + HALT + b"\xeb\xfd"  # jmp to the hlt
 RESET = b"\xb0\xfe\xe6\x64"  # mov al, 0xfe; out 0x64, al
 
+# mov dx, PM1's control register; mov ax, SLP_EN and SLP_TYP for S5; out dx, ax
+POWER_OFF = b"\xba\x04\x06\xb8\x00\x34" + OUT_DX_AX
+IRET = b"\xcf"
+
 READ_AND_EXIT = MOV_DX_PORT + IN_AL_DX + EXIT
 READ_FOR_EVER = MOV_DX_PORT + IN_AL_DX + b"\xeb\xfd"
 # in al, dx; inc dx; jmp
@@ -50,6 +54,27 @@ def on_interrupt(number: int, handler: bytes) -> bytes:
         + b"\xeb" + bytes([len(handler)])
         + handler
     )  # fmt: skip
+
+
+def say(byte: bytes) -> bytes:
+    """mov dx, COM1; mov al, byte; out dx, al"""
+    return b"\xba\xf8\x03\xb0" + byte + OUT_DX_AL
+
+
+def on_power_button(handler: bytes) -> bytes:
+    """Enables the power button, says `.`, and waits for it; then `handler` begins.
+
+    Its IRQ 9 is line 1 of the second PIC, which nobody has programmed, so the vector is 1.
+    """
+    # mov dx, PM1's enable register; mov ax, PWRBTN_EN; out dx, ax
+    enable = b"\xba\x02\x06\xb8\x00\x01" + OUT_DX_AX
+    return on_interrupt(1, handler) + enable + say(b".") + HALT + b"\xeb\xfd"
+
+
+# mov dx, PM1's status register; mov ax, PWRBTN_STS; out dx, ax
+CLEAR_POWER_BUTTON = b"\xba\x00\x06\xb8\x00\x01" + OUT_DX_AX
+OBEYS = on_power_button(POWER_OFF)
+REFUSES = on_power_button(CLEAR_POWER_BUTTON + say(b"!") + IRET)
 
 
 def protected(code: bytes) -> bytes:

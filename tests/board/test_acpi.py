@@ -124,6 +124,8 @@ def test_fixed_hardware_is_where_the_layout_says() -> None:
     flags = int.from_bytes(fadt[112:116], "little")
     assert flags & 1 << 10, "the reset register counts"
     assert not flags & 1 << 20, "there is fixed hardware"
+    assert not flags & 1 << 4, "the power button is a part of it"
+    assert flags & 1 << 5, "a sleep button isn't"
     boot = int.from_bytes(fadt[109:111], "little")
     assert boot & 0b100011 == 1, "legacy devices, no 8042 to look for, a CMOS RTC"
     assert fadt[108] == 0x32, "the century"

@@ -4,9 +4,12 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from ..machine_code import OBEYS
+from .command import write_image
 from .console import BOOT, Console, consoles
 
 pytestmark = pytest.mark.needs_kvm
@@ -93,6 +96,20 @@ def test_ctrl_a_h_helps_and_tells_the_guest_nothing(echo: Console) -> None:
     assert b"Ctrl-A x" in shown
     echo.type(b"z")
     assert echo.shown(b"z").strip() == b"z"
+
+
+def test_ctrl_a_p_presses_the_power_button(console: Callable[..., Console], tmp_path: Path) -> None:
+    made = console(BOOT, "boot", str(write_image(tmp_path, OBEYS)))
+    made.shown(b".")
+    made.type(b"\x01p")
+    assert made.ended() == 0
+
+
+def test_ctrl_a_p_says_so_where_the_guest_does_not_listen(echo: Console) -> None:
+    echo.type(b"\x01p")
+    echo.shown(b"doesn't listen for the power button. Ctrl-A x ends the run.")
+    echo.type(b"z")
+    echo.shown(b"z")
 
 
 # The terminal is given back.

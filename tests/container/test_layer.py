@@ -138,7 +138,8 @@ def test_it_is_half_of_the_memory_and_counts(run: Run) -> None:
     assert output.splitlines()[0] == str(32 << 10)
     assert "No space left on device" in output
     assert (result.status, result.oom_kills) == (1, 0)
-    assert result.stats["memory"]["usage"]["max"] > 30 * MIB
+    assert result.usage.memory_peak is not None
+    assert result.usage.memory_peak > 30 * MIB
 
 
 def test_no_mount_of_the_hosts_shows_it(rootfs: Path) -> None:

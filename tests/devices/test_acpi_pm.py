@@ -4,8 +4,16 @@ from hypothesis import strategies as st
 from ringlet.board.acpi import SLEEP_TYPE_S5
 from ringlet.devices.acpi_pm import Pm1Control, Pm1Event
 
+from .conftest import Line
+
 STATUS, ENABLE = 0, 2
+BUTTON = 1 << 8
 SLP_EN = 1 << 13
+
+
+def new_event() -> tuple[Pm1Event, Line]:
+    line = Line()
+    return Pm1Event(line), line
 
 
 @given(st.integers(0, 0xFFFF))
@@ -34,8 +42,8 @@ def test_sleep_type_may_be_written_before_and_enabled_by_a_byte() -> None:
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
-def test_events_can_be_enabled_and_none_happens(status: int, enable: int) -> None:
-    event = Pm1Event()
+def test_events_can_be_enabled_and_none_happens_of_itself(status: int, enable: int) -> None:
+    event, line = new_event()
     event.write(STATUS, 2, status)
     event.write(ENABLE, 2, enable)
     assert event.read(STATUS, 2) == 0
@@ -43,3 +51,68 @@ def test_events_can_be_enabled_and_none_happens(status: int, enable: int) -> Non
     assert event.read(0, 4) == enable << 16
     event.write(0, 4, 0)
     assert event.read(ENABLE, 2) == 0
+    assert True not in line.levels
+
+
+@given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
+def test_registers_are_the_same_by_bytes(first: int, second: int) -> None:
+    whole, bytewise = new_event()[0], new_event()[0]
+    for enable in first, second:
+        whole.write(ENABLE, 2, enable)
+        bytewise.write(ENABLE, 1, enable & 0xFF)
+        bytewise.write(ENABLE + 1, 1, enable >> 8)
+        whole.press_power_button()
+        bytewise.press_power_button()
+        got = [bytewise.read(offset, 1) for offset in range(4)]
+        assert int.from_bytes(got, "little") == whole.read(0, 4)
+
+
+def test_a_pressed_button_interrupts_until_its_status_is_cleared() -> None:
+    event, line = new_event()
+    event.write(ENABLE, 2, BUTTON)
+    assert event.press_power_button()
+    assert event.read(STATUS, 2) == BUTTON
+    assert line.levels[-1]
+    event.write(STATUS, 2, 0xFFFF & ~BUTTON)
+    assert event.read(STATUS, 2) == BUTTON, "others' bits clear others"
+    assert line.levels[-1]
+    event.write(STATUS + 1, 1, BUTTON >> 8)
+    assert event.read(STATUS, 2) == 0
+    assert not line.levels[-1]
+    assert event.read(ENABLE, 2) == BUTTON
+
+
+def test_a_guest_that_disables_the_button_gets_no_interrupt_and_keeps_the_status() -> None:
+    event, line = new_event()
+    event.write(ENABLE, 2, BUTTON)
+    event.press_power_button()
+    event.write(ENABLE, 2, 0)
+    assert not line.levels[-1]
+    assert event.read(STATUS, 2) == BUTTON
+    event.write(ENABLE, 2, BUTTON)
+    assert line.levels[-1]
+
+
+@given(st.integers(0, 0xFFFF).filter(lambda enable: not enable & BUTTON))
+def test_a_button_that_is_not_enabled_is_not_pressed(enable: int) -> None:
+    event, line = new_event()
+    event.write(ENABLE, 2, enable)
+    assert not event.press_power_button()
+    assert event.read(STATUS, 2) == 0
+    assert True not in line.levels
+
+
+def test_a_status_that_is_cleared_while_the_line_rises_leaves_it_low() -> None:
+    class Racing(Line):
+        """Another vCPU clears the status between the look at it and the line's rise."""
+
+        def set(self, level: bool) -> None:
+            if level and not self.levels[-1]:
+                event.state.status = 0
+            super().set(level)
+
+    line = Racing()
+    event = Pm1Event(line)
+    event.write(ENABLE, 2, BUTTON)
+    event.press_power_button()
+    assert line.levels == [False, True, False]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.outcome import Usage
 from ringlet.linux.command import configure, configure_root, judge, stuff
 from ringlet.machine.config import MachineConfig
 from ringlet.machine.machine import Result
@@ -230,8 +231,9 @@ def test_other_guests_run_no_command(guest: str) -> None:
 
 @pytest.mark.parametrize("reason", ["halt", "power-off", "reset"])
 def test_an_end_without_a_status_is_no_good_one(reason: str) -> None:
-    result = judge(Result(reason, 0, {"port": 5}, {}, None))
-    assert result == Result("no-status", 70, {"port": 5}, {}, None)
+    usage = Usage(exits={"port": 5})
+    result = judge(Result(reason, 0, usage, {}, None))
+    assert result == Result("no-status", 70, usage, {}, None)
 
 
 @pytest.mark.parametrize(
@@ -242,5 +244,5 @@ def test_an_end_without_a_status_is_no_good_one(reason: str) -> None:
     ],
 )
 def test_other_ends_are_what_they_are(reason: str, status: int) -> None:
-    result = Result(reason, status, {}, {}, None)
+    result = Result(reason, status, Usage(), {}, None)
     assert judge(result) == result

@@ -1,8 +1,8 @@
 """The ACPI tables: how a kernel that asks no firmware learns of processors and devices.
 
 Source: ACPI 6.5, 5.2 (tables) and 4.8 (fixed hardware). The platform has ACPI's fixed hardware
-(PM1a event and control registers, the SCI), always in ACPI mode, and a PC's devices; no PM
-timer, no HPET, no PCI.
+(PM1a event and control registers, the power button, the SCI), always in ACPI mode, and a PC's
+devices; no PM timer, no HPET, no PCI.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,8 @@ _FADT = Struct(
     "QQ12s12s12s12s12s12s12s12s12s12s8s"  # X_FIRMWARE_CTRL to the hypervisor's vendor
 )
 _BOOT_LEGACY_DEVICES, _BOOT_NO_VGA = 1 << 0, 1 << 2  # and no 8042: a kernel needn't look for keys
-_WBINVD, _PROC_C1, _NO_POWER_BUTTON, _NO_SLEEP_BUTTON, _NO_RTC_WAKE = 1, 4, 1 << 4, 1 << 5, 1 << 6
+# The power button is fixed hardware, since its flag, 1 << 4, is clear; the sleep button is absent.
+_WBINVD, _PROC_C1, _NO_SLEEP_BUTTON, _NO_RTC_WAKE = 1, 4, 1 << 5, 1 << 6
 _RESET_REG_SUP, _HEADLESS = 1 << 10, 1 << 12
 _SYSTEM_IO = 1
 _CENTURY = 0x32  # the CMOS register
@@ -144,10 +145,7 @@ def _port(first: int, count: int) -> bytes:
 
 def _fadt(facs: int, dsdt: int) -> bytes:
     none = bytes(_GENERIC_ADDRESS.size)
-    flags = (
-        _WBINVD | _PROC_C1 | _NO_POWER_BUTTON | _NO_SLEEP_BUTTON | _NO_RTC_WAKE
-        | _RESET_REG_SUP | _HEADLESS
-    )  # fmt: skip
+    flags = _WBINVD | _PROC_C1 | _NO_SLEEP_BUTTON | _NO_RTC_WAKE | _RESET_REG_SUP | _HEADLESS
     return _FADT.pack(
         *(facs, dsdt, 0, 0, SCI_IRQ, 0, 0, 0, 0, 0),  # no SMI command: always in ACPI mode
         *(PM1_EVENT_PORT, 0, PM1_CONTROL_PORT, 0, 0, 0, 0, 0),

@@ -43,9 +43,10 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
         stopping = stack.enter_context(_Stopping(container))
         foreground.follow(stopping, relay)
         result = container.wait()
+        stats = container.stats() if as_json else {}
     assert result is not None
     if as_json:
-        print_json(_as_json(container, result))
+        print_json(_as_json(container, result, stats))
     if result.reason == "timeout":
         report(f"stopped after {config.timeout:g} seconds", "give it longer with --timeout")
     elif stopping.late:
@@ -100,7 +101,9 @@ class _Stopping(Closing):
             self._timer.join()
 
 
-def _as_json(container: Container, result: ContainerResult) -> dict[str, Any]:
+def _as_json(
+    container: Container, result: ContainerResult, stats: dict[str, Any]
+) -> dict[str, Any]:
     timings = container.timings
     assert timings.created is not None
     return {
@@ -110,6 +113,6 @@ def _as_json(container: Container, result: ContainerResult) -> dict[str, Any]:
             step: None if (at := getattr(timings, step)) is None else (at - timings.created) / 1e9
             for step in ("started", "end")
         },
-        "stats": result.stats,
+        "stats": stats,
         "notes": container.notes,
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ringlet.cli import START_NS
 from ringlet.cli.report import print_json, report
 from ringlet.errors import ConfigError
+from ringlet.host.outcome import STOP_TIMEOUT
 from ringlet.host.output import FdOutput
 from ringlet.machine.config import from_mapping
 from ringlet.machine.control import PANIC, TIMEOUT, End
@@ -49,6 +50,7 @@ def boot(
     with _ending_signals() as ending, ExitStack() as stack:
         machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1, vm=vm))
         ending.machine = machine
+        ending.asks = not execute  # init, which runs a command, doesn't listen for the button
         ending.end()
         if log_unclaimed:
             log = FdOutput(2, machine.control.stop_fd)  # a guest can flood it, too
@@ -76,14 +78,25 @@ def boot(
 
 
 class _Ending:
-    """The machine that a signal ends; one that comes before the machine is there waits for it."""
+    """The machine that a signal ends; one that comes before the machine is there waits for it.
+
+    With `asks`, the first SIGTERM presses the power button, where the guest listens for that. Any
+    signal afterwards ends the machine, and so does SIGALRM, when the time to power off is over.
+    """
 
     machine: Machine | None = None
+    asks = False
     number = 0
 
     def end(self) -> None:
-        """Ends the machine if a signal has come."""
-        if self.machine is not None and self.number:
+        """Ends the machine if a signal has come, or asks its guest to end."""
+        if self.machine is None or not self.number:
+            return
+        asks = self.asks and self.number == signal.SIGTERM
+        self.asks = False
+        if asks and self.machine.control.press_power_button():
+            signal.setitimer(signal.ITIMER_REAL, STOP_TIMEOUT)
+        else:
             self.machine.control.finish(End("signal", 128 + self.number))
 
 
@@ -97,13 +110,15 @@ def _ending_signals() -> Iterator[_Ending]:
         ending.end()
 
     before = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM):
         # What our parent ignores, as nohup does, stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, on_signal)
     try:
         yield ending
     finally:
+        if ending.number:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -1,7 +1,4 @@
-"""Runs of the workload: what each has of its streams, and one that is a process of its own.
-
-A run in this process (a container's, a machine's) stands beside its way.
-"""
+"""Runs of the workload: processes of their own, and sandboxes of this process."""
 
 import os
 import re
@@ -9,13 +6,19 @@ import shlex
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from select import POLLIN, poll
+from typing import Generic, TypeVar
 
 from ringlet.closing import Closing
 from ringlet.compare.ways import Unavailable
+from ringlet.errors import RingletError
 from ringlet.host.process import read_stat
+from ringlet.sandbox import Sandbox
+
+SandboxT = TypeVar("SandboxT", bound=Sandbox)
+Stdio = tuple[int, int, int]
 
 _MAX_LINE = 1 << 20  # bytes
 _MAX_WORDS = 400  # characters of what went wrong
@@ -206,6 +209,68 @@ class Spawned(Closing):
         os.close(self._pidfd)
         self._streams.close()
         self.closed = True
+
+
+class Launched(Closing, Generic[SandboxT]):
+    """A sandbox that this process has made, by `make` with its standard streams, and started.
+
+    `steps` tells when each step of its life was over, in order; the last is its `end`. `roots` are
+    the host's processes that were made for it, if they aren't this one.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Stdio], SandboxT],
+        streams: Streams,
+        steps: Callable[[SandboxT], Mapping[str, int | None]],
+        roots: Callable[[SandboxT], list[int]] = lambda sandbox: [],
+    ) -> None:
+        self._streams, self._steps, self._roots = streams, steps, roots
+        self.read_line, self.write = streams.read_line, streams.write
+        self.ended: int | None = None
+        with ExitStack() as stack:
+            stack.callback(streams.close)
+            try:
+                self.began = time.monotonic_ns()
+                self._sandbox = make(streams.stdio)
+                stack.callback(self._sandbox.close)
+                self._sandbox.start()
+            except RingletError as error:
+                raise Unavailable(error.message, error.hint) from error
+            self._stack = stack.pop_all()
+        streams.hand_over()
+
+    def wait(self, timeout: float = 30) -> int:
+        """As `Instance.wait` says."""
+        try:
+            outcome = self._sandbox.wait(timeout)
+        except RingletError as error:
+            raise Unavailable(error.message, error.hint) from error
+        if outcome is None:
+            raise self._streams.too_late(f"it has not ended after {timeout:g} seconds")
+        self.ended = self._steps(self._sandbox)["end"]
+        return outcome.status
+
+    def processes(self) -> list[int]:
+        """As `Instance.processes` says."""
+        return tree([] if self._has_ended() else self._roots(self._sandbox))
+
+    def _has_ended(self) -> bool:
+        return self._steps(self._sandbox)["end"] is not None
+
+    def exits(self) -> int | None:
+        """Those of all kinds."""
+        exits = self._sandbox.usage().exits
+        return None if exits is None else sum(exits.values())
+
+    def phases(self) -> dict[str, int]:
+        """As `Instance.phases` says."""
+        steps = self._steps(self._sandbox).items()
+        return {step: at for step, at in steps if at is not None and step != "end"}
+
+    def close(self) -> None:
+        """Ends it if it runs, and leaves nothing of it."""
+        self._stack.close()
 
 
 def _words(said: str) -> tuple[str, str]:

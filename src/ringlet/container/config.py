@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ringlet.errors import ConfigError
+from ringlet.host.outcome import STOP_TIMEOUT
 from ringlet.host.settings import parse_size
 
 NETWORKS = ("none", "host")
 PIDS = 1024  # processes and threads that a container may have, if nothing is said
 MIN_MEMORY = 1 << 20
-STOP_TIMEOUT = 10.0  # seconds from SIGTERM to SIGKILL
 
 
 class Volume(NamedTuple):

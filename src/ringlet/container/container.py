@@ -14,15 +14,14 @@ from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 from contextlib import ExitStack, suppress
 from select import POLLIN, poll
 from threading import Lock, Timer
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ringlet.closing import Closing
 from ringlet.container.config import PIDS, ContainerConfig
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.outcome import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.spec.types import Config
 
@@ -43,24 +42,16 @@ class Timings:
         self.end: int | None = None
 
 
-class ContainerResult:
-    """How a container ended: `reason` is `exit`, `signal`, `timeout`, `stopped` or `killed`."""
+class ContainerResult(NamedTuple):
+    """How a container ended: the `Outcome` of a container.
 
-    def __init__(
-        self, reason: str, status: int, oom_kills: int, stats: "Callable[[], dict[str, Any]]"
-    ) -> None:
-        self.reason = reason
-        self.status = status
-        self.oom_kills = oom_kills
-        self._read_stats = stats
-        self._stats: dict[str, Any] | None = None
+    `reason` is `exit`, `signal`, `timeout`, `stopped` or `killed`.
+    """
 
-    @property
-    def stats(self) -> dict[str, Any]:
-        """What it has used, as `Container.stats` has it, until its end."""
-        if self._stats is None:  # seventy files of the kernel's, which few programs ask for
-            self._stats = self._read_stats()
-        return self._stats
+    reason: str
+    status: int
+    usage: Usage
+    oom_kills: int  # how many of its processes the kernel has killed for want of memory
 
 
 class Container(Closing):
@@ -83,6 +74,7 @@ class Container(Closing):
         self.id = f"run-{os.urandom(6).hex()}"
         self.timings = Timings()
         self.result: ContainerResult | None = None
+        self._was_started = False
         self._reason: str | None = None  # of an end that was asked for
         self._lock = Lock()
         self._timer: Timer | None = None
@@ -189,10 +181,11 @@ class Container(Closing):
         """Lets the command run. Raises `RingletError`, with `status` 126 or 127 if it can't be."""
         from ringlet.container.launch import launch
 
-        if self.timings.started is not None:
+        if self._was_started:
             raise RingletError("this container has run already", "make a new one for each run")
-        self.timings.started = time.monotonic_ns()
+        self._was_started = True
         launch.start_over(self._connection)
+        self.timings.started = time.monotonic_ns()
         if self.config.timeout is not None:
             self._timer = Timer(self.config.timeout, self._kill, ["timeout"])
             self._timer.daemon = True
@@ -207,7 +200,7 @@ class Container(Closing):
 
     def wait(self, timeout: float | None = None) -> ContainerResult | None:
         """Waits for the end; None if it hasn't come after `timeout` seconds."""
-        if self.timings.started is None:
+        if not self._was_started:
             raise RingletError("this container was never started", "call start() or run() first")
         waiting = poll()
         waiting.register(self._pidfd, POLLIN)
@@ -224,10 +217,10 @@ class Container(Closing):
         """Lets them go on."""
         self.cgroup.thaw()
 
-    def stop(self, timeout: float | None = None) -> ContainerResult | None:
+    def stop(self, timeout: float | None = None) -> ContainerResult:
         """Asks the command to end by SIGTERM; after `timeout` seconds it is killed.
 
-        Without one, those of its configuration.
+        If no `timeout` is given, the configuration's `stop_timeout` counts.
         """
         timeout = self.config.stop_timeout if timeout is None else timeout
         self._reason = self._reason or "stopped"
@@ -237,6 +230,7 @@ class Container(Closing):
         if result is None:
             self.kill()
             result = self.wait()
+            assert result is not None
         return result
 
     def kill(self) -> None:
@@ -248,8 +242,12 @@ class Container(Closing):
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, number)
 
+    def usage(self) -> Usage:
+        """What it has used so far, by its cgroup."""
+        return self.cgroup.usage() if self.result is None else self.result.usage
+
     def stats(self) -> dict[str, Any]:
-        """What it has used, as `ringlet-oci events --stats` has it."""
+        """All that its cgroup counts, as `ringlet-oci events --stats` has it. For an open one."""
         return self.cgroup.stats()
 
     def fileno(self) -> int:
@@ -275,14 +273,13 @@ class Container(Closing):
             code = os.waitstatus_to_exitcode(status)
             reason = self._reason or ("signal" if code < 0 else "exit")
             code = TIMEOUT_STATUS if reason == "timeout" else 128 - code if code < 0 else code
-            self.result = ContainerResult(reason, code, self.cgroup.oom_kills(), self.stats)
+            oom_kills = self.cgroup.oom_kills()
+            self.result = ContainerResult(reason, code, self.usage(), oom_kills)
 
     def _end(self) -> None:
         if self.result is None:
             self._kill("stopped")
             self._reap()
-        assert self.result is not None
-        _ = self.result.stats  # while there is its cgroup
 
     def close(self) -> None:
         """Ends it if it runs, and removes all that was made."""

@@ -32,6 +32,7 @@ _KEPT = re.compile(
     r"\./(usr/)?(?P<path>boot/vmlinuz-[^/]+"
     r"|lib/modules/[^/]+/(modules\.[^/]+"
     r"|kernel/(arch|block|crypto|fs|lib|mm|net|virt)/.+"
+    r"|kernel/drivers/(acpi/button\.|input/evdev\.).+"
     r"|kernel/drivers/(block|char|crypto|firmware|misc|scsi|vhost|virtio|net/[^/]+$).*))"
 )
 

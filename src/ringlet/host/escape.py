@@ -12,6 +12,7 @@ class Command(Enum):
     """What the key after Ctrl-A asks for."""
 
     QUIT = b"x"
+    POWER_BUTTON = b"p"
     BREAK = b"b"
     SUSPEND = b"z"
     HELP = b"h"
@@ -22,11 +23,13 @@ COMMANDS = {command.value: command for command in Command}
 HELP_TEXT = (
     b"\r\n"
     b"Ctrl-A x       end the run\r\n"
+    b"Ctrl-A p       press the power button: asks the guest to power off\r\n"
     b"Ctrl-A b       send a break\r\n"
     b"Ctrl-A z       suspend ringlet\r\n"
     b"Ctrl-A Ctrl-A  send Ctrl-A\r\n"
     b"Ctrl-A h       this help\r\n"
 )
+NOBODY_LISTENS = b"\r\nThe guest doesn't listen for the power button. Ctrl-A x ends the run.\r\n"
 
 
 class EscapeFilter:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ringlet.host.descriptor import own_descriptor
-from ringlet.host.escape import HELP_TEXT, Command, EscapeFilter
+from ringlet.host.escape import HELP_TEXT, NOBODY_LISTENS, Command, EscapeFilter
 from ringlet.host.thread import start_without_signals
 
 if TYPE_CHECKING:
@@ -46,8 +46,9 @@ class Receiver(Protocol):
 class InputPump:
     """A thread that moves bytes from the file of `fd` to `receiver`, until closed.
 
-    `fd` stays the caller's. With a terminal, the escape key works, and `on_quit` is called
-    on the pump's thread. The end of input ends the thread and nothing else. With `encode`,
+    `fd` stays the caller's. With a terminal, the escape key works, and `on_quit` and
+    `press_power_button` are called on the pump's thread; the latter returns whether the guest
+    listens. The end of input ends the thread and nothing else. With `encode`,
     what it makes of the bytes goes to the guest, also of none, at the end of input.
     """
 
@@ -58,10 +59,12 @@ class InputPump:
         on_quit: Callable[[], None],
         terminal: "Terminal | None" = None,
         encode: "Callable[[bytes], bytes] | None" = None,
+        press_power_button: Callable[[], bool] = lambda: False,
     ) -> None:
         self._fd, _ = own_descriptor(fd, os.O_RDONLY)
         self._receiver = receiver
         self._on_quit = on_quit
+        self._press_power_button = press_power_button
         self._terminal = terminal
         self._encode = encode or _as_it_is
         self._escape = EscapeFilter()
@@ -141,6 +144,9 @@ class InputPump:
     def _obey(self, command: Command) -> None:
         if command is Command.QUIT:
             self._on_quit()
+        elif command is Command.POWER_BUTTON:
+            if not self._press_power_button() and self._terminal is not None:
+                self._terminal.show(NOBODY_LISTENS)
         elif command is Command.BREAK:
             self._receiver.receive_break()  # overtakes what is read ahead: it calls for attention
         elif command is Command.HELP and self._terminal is not None:

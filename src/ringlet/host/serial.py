@@ -48,6 +48,7 @@ class SerialHost(Closing):
         self.path: str | None = None
         self._input_fd: int | None = None
         self._on_quit: Callable[[], None] = lambda: None
+        self.press_power_button: Callable[[], bool] = lambda: False  # for the person at a terminal
         self._terminal: Terminal | None = None
         self.encode: Callable[[bytes], bytes] | None = None  # of what the host sends
         self.raw_output = False  # whether the guest has a terminal, which processes its output
@@ -60,7 +61,12 @@ class SerialHost(Closing):
             self._resources.enter_context(self._terminal)
         if self._input_fd is not None:
             pump = InputPump(
-                self._input_fd, uart, self._on_quit, self._terminal, encode=self.encode
+                self._input_fd,
+                uart,
+                self._on_quit,
+                self._terminal,
+                encode=self.encode,
+                press_power_button=self.press_power_button,
             )
             self._resources.callback(pump.close)
 

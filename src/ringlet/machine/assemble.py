@@ -76,7 +76,7 @@ def assemble(
     for vcpu in vm.vcpus:
         control.attach(vcpu)
     board = Board(memory, vm, pit=pit)
-    _add_pc(board, end)
+    _add_pc(board, control, end)
     _add_uarts(board, lines, coalesce=coalesce)
     transports: list[VirtioMmio] = []
     if config.disks or virtio:
@@ -146,7 +146,7 @@ def _fill_vm(
     return made
 
 
-def _add_pc(board: Board, end: Callable[[End], None]) -> None:
+def _add_pc(board: Board, control: RunControl, end: Callable[[End], None]) -> None:
     def add(name: str, device: Device, first: int, count: int = 1, **more: Any) -> None:
         board.add(Placed(name, device, ports=[(first, count)], **more))
 
@@ -158,7 +158,10 @@ def _add_pc(board: Board, end: Callable[[End], None]) -> None:
     keyboard = KeyboardController(lambda: end(RESET))
     add("keyboard", keyboard, layout.KEYBOARD_CONTROLLER_PORT)
     add("keyboard-data", keyboard.data, layout.KEYBOARD_DATA_PORT)
-    add("pm1-event", Pm1Event(), layout.PM1_EVENT_PORT, layout.PM1_EVENT_PORTS)
+    sci = layout.SCI_IRQ
+    events = Pm1Event(board.irq_line(sci))
+    add("pm1-event", events, layout.PM1_EVENT_PORT, layout.PM1_EVENT_PORTS, irq=sci)
+    control.power_button = events.press_power_button
     power = Pm1Control(lambda: end(POWER_OFF))
     add("pm1-control", power, layout.PM1_CONTROL_PORT, layout.PM1_CONTROL_PORTS)
 

@@ -10,10 +10,13 @@ import os
 from contextlib import suppress
 from select import POLLIN, poll
 from threading import Condition, Event, RLock
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ringlet.host.descriptor import eventfds
 from ringlet.kvm.vcpu import Vcpu
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class End(NamedTuple):
@@ -48,6 +51,7 @@ class RunControl:
             *(0, 0, 1), flags=os.EFD_CLOEXEC | os.EFD_NONBLOCK
         )
         self.error: BaseException | None = None
+        self.power_button: Callable[[], bool] = lambda: False  # see `press_power_button`
         self._vcpus: list[Vcpu] = []
         self._ends: list[End] = []  # append is atomic, also against a signal handler
         self._lock = RLock()  # over `_closed`: the descriptors' numbers may be others' afterwards
@@ -80,6 +84,14 @@ class RunControl:
             os.eventfd_write(self.stop_fd, 1)
         for vcpu in self._vcpus:
             vcpu.kick()
+
+    def press_power_button(self) -> bool:
+        """Asks the guest to power off; returns whether it listens for that.
+
+        To one that doesn't, nothing happens. Whether a guest that listens obeys is its own matter.
+        """
+        with self._lock:  # the VM isn't closed before `finish`
+            return self.end is None and self.power_button()
 
     def fail(self, error: BaseException) -> None:
         """The run is to end because ringlet, or a device of the program's, could not go on."""

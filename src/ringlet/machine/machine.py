@@ -12,14 +12,16 @@ import os
 import time
 from contextlib import ExitStack
 from threading import Thread, Timer, get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ringlet import boot
 from ringlet.board.board import Placed
 from ringlet.board.device import Device, IrqLine
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.outcome import STOP_TIMEOUT, Usage
 from ringlet.host.output import OutputClosedError
+from ringlet.host.processor_time import ProcessorTime
 from ringlet.host.serial_port import SerialPort
 from ringlet.host.thread import start_without_signals
 from ringlet.machine.assemble import assemble, boot_on, open_lines
@@ -61,13 +63,18 @@ class Timings:
 
 
 class Result(NamedTuple):
-    """How a run ended, and what it took."""
+    """How a run ended: the `Outcome` of a machine."""
 
     reason: str
     status: int
-    exits: dict[str, int]
-    unclaimed: dict[str, int]
+    usage: Usage
+    unclaimed: dict[str, int]  # accesses that no device claims: "reads" and "writes"
     crash: "Crash | None"
+
+    @property
+    def exits(self) -> dict[str, int]:
+        """How many exits of each kind there were."""
+        return self.usage.exits or {}
 
 
 class Machine(Closing):
@@ -97,6 +104,7 @@ class Machine(Closing):
         self._paused = False
         self._thread: Thread | None = None
         self._runners: set[int] = set()  # the threads that run vCPUs
+        self._processor_time = ProcessorTime()
         self._stack = ExitStack()
         try:
             with ExitStack() as stack:
@@ -238,15 +246,30 @@ class Machine(Closing):
                 device.resume()
             self.control.resume()
 
-    def stats(self) -> dict[str, Any]:
-        """What it has done so far: exits of each kind."""
-        return {"exits": self._exits()}
+    def usage(self) -> Usage:
+        """What it has used so far.
 
-    def stop(self, timeout: float | None = None) -> Result | None:
-        """Ends the run and waits, as `wait` does. A device calls `kill`, which doesn't wait."""
+        Its processor time is that of its vCPUs' threads, on which most devices work, too. Its
+        memory is a part of this process's, which nobody counts apart.
+        """
+        exits: dict[str, int] = {}
+        for vcpu in self.vm.vcpus:
+            for kind, count in vcpu.exits.items():
+                exits[kind] = exits.get(kind, 0) + count
+        return Usage(processor=self._processor_time.read(), exits=exits)
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> Result:
+        """Presses the power button, ends the run after `timeout` seconds, and waits for the end.
+
+        Where the guest doesn't listen for the button, the run ends at once. A device calls `kill`,
+        which doesn't wait.
+        """
         self._not_from_within()
-        self.control.finish(STOPPED)
-        return self.wait(timeout)
+        if not (self.control.press_power_button() and self.control.wait(timeout)):
+            self.control.finish(STOPPED)
+        result = self.wait()
+        assert result is not None
+        return result
 
     def kill(self) -> None:
         """Ends the run and doesn't wait."""
@@ -325,6 +348,7 @@ class Machine(Closing):
 
     def _run_vcpu(self, loop: VcpuLoop, on_first_exit: "Callable[[], None]") -> None:
         self._runners.add(get_ident())
+        self._processor_time.begin()
         try:
             loop.run(on_first_exit)
             if self.console_log is not None:
@@ -333,6 +357,8 @@ class Machine(Closing):
             self.control.finish(OUTPUT_CLOSED)
         except BaseException as error:
             self.control.fail(error)
+        finally:
+            self._processor_time.end()
 
     def _first_exit(self) -> None:
         self.timings.first_exit = time.monotonic_ns()
@@ -348,14 +374,7 @@ class Machine(Closing):
                 crash = examine(loop.vcpu, self.memory, loop.fatal_exit)
                 break
         unclaimed = {"reads": self.unclaimed.reads, "writes": self.unclaimed.writes}
-        self.result = Result(end.reason, end.status, self._exits(), unclaimed, crash)
-
-    def _exits(self) -> dict[str, int]:
-        exits: dict[str, int] = {}
-        for vcpu in self.vm.vcpus:
-            for kind, count in vcpu.exits.items():
-                exits[kind] = exits.get(kind, 0) + count
-        return exits
+        self.result = Result(end.reason, end.status, self.usage(), unclaimed, crash)
 
     def close(self) -> None:
         """Ends a run that is under way, and closes all that was opened."""

@@ -33,6 +33,7 @@ class SerialLine(Closing):
                 on_quit=lambda: control.finish(QUIT),
                 output_fd=output_fd,
             )
+            self.host.press_power_button = control.press_power_button
         except BaseException:
             if self.port is not None:
                 self.port.close()

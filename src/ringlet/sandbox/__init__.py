@@ -1,41 +1,72 @@
-"""What a machine and a container are alike, to whatever uses one."""
+"""The interface that `Machine` and `Container` share: a sandbox, whichever it is.
 
-from typing import Any, Protocol
+What uses sandboxes (a comparison, a pool, an engine) needs nothing else of them.
+"""
+
+from typing import TYPE_CHECKING, Protocol, Self
+
+from ringlet.host.outcome import STOP_TIMEOUT, Outcome, Usage
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ringlet.container.container import Container
+    from ringlet.machine.machine import Machine
+
+__all__ = ["STOP_TIMEOUT", "Outcome", "Sandbox", "Usage"]
 
 
 class Sandbox(Protocol):
-    """A `Machine` or a `Container`: made, started once, waited for, closed."""
+    """A sandbox that was made: it is started once, waited for, and closed.
+
+    Each method raises `RingletError` where it can't be done.
+    """
 
     id: str
 
     def start(self) -> None:
-        """Lets it run, beside the caller."""
-        ...
+        """Starts it, and returns while it runs."""
 
-    def wait(self, timeout: float | None = None) -> Any:
-        """How it ended; None if that hasn't come after `timeout` seconds."""
-        ...
+    def run(self) -> Outcome:
+        """Starts it, and waits for its end."""
+
+    def wait(self, timeout: float | None = None) -> Outcome | None:
+        """Waits for its end; returns None if it still runs after `timeout` seconds."""
 
     def pause(self) -> None:
-        """Nothing of it runs from here on."""
-        ...
+        """Lets nothing of it run until `resume`."""
 
     def resume(self) -> None:
-        """It goes on."""
-        ...
+        """Ends a pause."""
 
-    def stop(self, timeout: float) -> Any:
-        """Ends it, and waits for that."""
-        ...
+    def stop(self, timeout: float = STOP_TIMEOUT) -> Outcome:
+        """Asks it to end, and ends it itself after `timeout` seconds; waits for that."""
 
     def kill(self) -> None:
         """Ends it at once, and doesn't wait."""
-        ...
 
-    def stats(self) -> dict[str, Any]:
+    def usage(self) -> Usage:
         """What it has used so far."""
-        ...
 
     def fileno(self) -> int:
-        """Readable once it has ended: for select, poll and asyncio."""
-        ...
+        """A descriptor that is readable once it has ended: for select, poll and asyncio."""
+
+    def close(self) -> None:
+        """Ends it if it runs, and removes all that was made for it."""
+
+    def __enter__(self) -> Self:
+        """Leaves it as it is; the end of the `with` block closes it."""
+
+    def __exit__(
+        self,
+        kind: "type[BaseException] | None",
+        error: "BaseException | None",
+        traceback: "TracebackType | None",
+    ) -> None: ...
+
+
+if TYPE_CHECKING:
+
+    def _are_sandboxes(machine: Machine, container: Container) -> tuple[Sandbox, Sandbox]:
+        """Fails in mypy where a method of one of them is no longer as `Sandbox` says."""
+        return machine, container

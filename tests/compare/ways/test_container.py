@@ -6,10 +6,11 @@ from contextlib import closing
 
 import pytest
 
+from ringlet.compare.instances import Launched, Streams
 from ringlet.compare.lab import Lab, ringlet_command
 from ringlet.compare.ways import MIB, Request, Unavailable, Way
-from ringlet.compare.ways.container import Launched
 from ringlet.container.config import ContainerConfig
+from ringlet.container.container import Container
 
 from .conftest import Check
 
@@ -63,5 +64,5 @@ def test_one_that_cannot_be_started_leaves_nothing(
     check = leaves_nothing()
     config = ContainerConfig(rootfs=lab.rootfs, command=["/absent"])
     with pytest.raises(Unavailable, match="/absent"):
-        Launched(config, ["it"], Request(["start"]))
+        Launched(lambda stdio: Container(config, stdio=stdio), Streams(["it"]), lambda _: {})
     check()

@@ -1,18 +1,15 @@
 """A container of ringlet's: `ringlet run`, or `Container` in this process."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from ringlet.closing import Closing
-from ringlet.compare.instances import Spawned, Streams, tree
+from ringlet.compare.instances import Launched, Spawned, Stdio, Streams
 from ringlet.compare.lab import ringlet_command
-from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.ways import Request
 from ringlet.compare.ways.base import PROCESSES, CommandWay, size
 from ringlet.container.config import ContainerConfig, Volume
 from ringlet.container.container import Container
-from ringlet.errors import RingletError
 
 
 class Way(CommandWay):
@@ -35,9 +32,14 @@ class Way(CommandWay):
         """Begins it as a process of its own."""
         return Run(self.command(request), input=request.reads_input)
 
-    def launch(self, request: Request) -> "Launched":
+    def launch(self, request: Request) -> Launched[Container]:
         """A `Container`, of the same configuration."""
-        return Launched(config(self._lab.rootfs, request), self.command(request), request)
+
+        def make(stdio: Stdio) -> Container:
+            return Container(config(self._lab.rootfs, request), stdio=stdio)
+
+        streams = Streams(self.command(request), input=request.reads_input)
+        return Launched(make, streams, _steps, lambda container: [container.pid])
 
 
 class Run(Spawned):
@@ -47,62 +49,16 @@ class Run(Spawned):
         return [root for own in super()._roots() for root in (own, *_guards(own))]
 
 
-class Launched(Closing):
-    """A container that this process has made and started."""
-
-    def __init__(self, config: ContainerConfig, command: list[str], request: Request) -> None:
-        self._streams = Streams(command, input=request.reads_input)
-        self.read_line, self.write = self._streams.read_line, self._streams.write
-        self.ended: int | None = None
-        try:
-            self.began = time.monotonic_ns()
-            self._container = Container(config, stdio=self._streams.stdio)
-            try:
-                self._container.start()
-                self._started = time.monotonic_ns()
-            except BaseException:
-                self._container.close()
-                raise
-        except RingletError as error:
-            self._streams.close()
-            raise Unavailable(error.message, error.hint) from error
-        except BaseException:
-            self._streams.close()
-            raise
-        self._streams.hand_over()
-
-    def wait(self, timeout: float = 30) -> int:
-        """As `Instance.wait` says."""
-        result = self._container.wait(timeout)
-        if result is None:
-            raise self._streams.too_late(f"it has not ended after {timeout:g} seconds")
-        self.ended = self._container.timings.end
-        return result.status
-
-    def processes(self) -> list[int]:
-        """Those in the container; ringlet has none for it."""
-        return tree([] if self._container.result is not None else [self._container.pid])
-
-    def exits(self) -> int | None:
-        """None: there is no VMM."""
-        return None
-
-    def phases(self) -> dict[str, int]:
-        """Those of `Container.timings`, without the end; `exec`: the workload's program begins."""
-        timings = self._container.timings
-        steps = {
-            "clone": timings.cloned,
-            "mounts": timings.mounted,
-            "pivot": timings.pivoted,
-            "created": timings.created,
-            "exec": self._started,
-        }
-        return {step: at for step, at in steps.items() if at is not None}
-
-    def close(self) -> None:
-        """Ends it, and removes its cgroup and its state."""
-        self._container.close()
-        self._streams.close()
+def _steps(container: Container) -> dict[str, int | None]:
+    timings = container.timings
+    return {
+        "clone": timings.cloned,
+        "mounts": timings.mounted,
+        "pivot": timings.pivoted,
+        "created": timings.created,
+        "exec": timings.started,
+        "end": timings.end,
+    }
 
 
 def _guards(owner: int) -> Iterator[int]:

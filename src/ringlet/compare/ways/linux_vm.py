@@ -2,19 +2,20 @@
 
 import os
 import shlex
+from functools import partial
 from pathlib import Path
 
-from ringlet.compare.instances import Streams
+from ringlet.compare.instances import Launched, Stdio, Streams
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways import MIB, Request, Unavailable
 from ringlet.compare.ways.base import CommandWay, size
-from ringlet.compare.ways.tiny_vm import Launched
+from ringlet.compare.ways.tiny_vm import steps
 from ringlet.emulated.kernel import cache, kernels_under
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
-from ringlet.linux.command import configure, prepare
+from ringlet.linux.command import configure, judge, prepare
 from ringlet.machine.config import Disk, MachineConfig
-from ringlet.machine.machine import Machine
+from ringlet.machine.machine import Machine, Result
 from ringlet.machine.probe import require_linux
 
 CRASH = "ringlet_compare_crash"  # without this word of its kernel's, the workload crashes none
@@ -57,10 +58,10 @@ class Way(CommandWay):
             command += ["--cmdline", CRASH]
         return command
 
-    def launch(self, request: Request) -> Launched:
+    def launch(self, request: Request) -> Launched[Machine]:
         """A `Machine`, of the same configuration, on a thread."""
 
-        def make(stdio: tuple[int, int, int]) -> Machine:
+        def make(stdio: Stdio) -> Machine:
             values = configure(
                 self.kernel,
                 _execute(request),
@@ -70,12 +71,10 @@ class Way(CommandWay):
                 output=stdio[:2],
                 errors=(None, stdio[2]),
             )
-            machine = Machine(MachineConfig(**values, memory=self._memory(request)))
-            prepare(machine)
-            return machine
+            return _Command(MachineConfig(**values, memory=self._memory(request)))
 
         streams = Streams(self.command(request), input=request.reads_input)
-        return Launched(make, streams, line=1)
+        return Launched(make, streams, partial(steps, line=1))  # COM2 has the command's output
 
     def _memory(self, request: Request) -> int:
         return max(request.memory, self.least_memory)
@@ -83,6 +82,19 @@ class Way(CommandWay):
     def versions(self) -> dict[str, str]:
         """The kernel's file: its release, where a distribution names it so."""
         return {"guest kernel": os.path.basename(self.kernel).removeprefix("vmlinuz-")}
+
+
+class _Command(Machine):
+    """A machine whose status is that of the command in it."""
+
+    def __init__(self, config: MachineConfig) -> None:
+        super().__init__(config)
+        prepare(self)
+
+    def wait(self, timeout: float | None = None) -> Result | None:
+        """As `Machine.wait` says."""
+        result = super().wait(timeout)
+        return None if result is None else judge(result)
 
 
 def _execute(request: Request) -> str:

@@ -1,18 +1,14 @@
 """A VM of ringlet's with a kernel that is there for the workload alone: the guest `work`."""
 
 import os
-import time
-from collections.abc import Callable
 
 from ringlet.boot import DEFAULT_MEMORY
-from ringlet.closing import Closing
-from ringlet.compare.instances import Streams
+from ringlet.compare.instances import Launched, Stdio, Streams
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.ways.base import CommandWay, size
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
-from ringlet.linux.command import judge
 from ringlet.machine.config import Disk, MachineConfig
 from ringlet.machine.guests import FOLDER
 from ringlet.machine.machine import Machine
@@ -48,10 +44,10 @@ class Way(CommandWay):
             command += ["--disk", request.disk.replace(",", ",,")]
         return command
 
-    def launch(self, request: Request) -> "Launched":
+    def launch(self, request: Request) -> Launched[Machine]:
         """A `Machine`, of the same configuration, on a thread."""
 
-        def make(stdio: tuple[int, int, int]) -> Machine:
+        def make(stdio: Stdio) -> Machine:
             return Machine(
                 MachineConfig(
                     image=IMAGE,
@@ -62,70 +58,17 @@ class Way(CommandWay):
                 )
             )
 
-        return Launched(make, Streams(self.command(request), input=request.reads_input))
+        streams = Streams(self.command(request), input=request.reads_input)
+        return Launched(make, streams, steps)
 
 
-class Launched(Closing):
-    """A machine that `make` makes, and that runs on a thread of this process.
-
-    `line` is the serial line of the workload's output; on another than the first it is a command in
-    Linux.
-    """
-
-    def __init__(
-        self, make: Callable[[tuple[int, int, int]], Machine], streams: Streams, line: int = 0
-    ) -> None:
-        self._streams, self._line = streams, line
-        self.read_line, self.write = streams.read_line, streams.write
-        self.ended: int | None = None
-        try:
-            self.began = time.monotonic_ns()
-            self._machine = make(streams.stdio)
-            try:
-                self._machine.start()
-            except BaseException:
-                self._machine.close()
-                raise
-        except RingletError as error:
-            streams.close()
-            raise Unavailable(error.message, error.hint) from error
-        except BaseException:
-            streams.close()
-            raise
-        streams.hand_over()
-
-    def wait(self, timeout: float = 30) -> int:
-        """As `Instance.wait` says."""
-        try:
-            result = self._machine.wait(timeout)
-        except RingletError as error:
-            raise Unavailable(error.message, error.hint) from error
-        if result is None:
-            raise self._streams.too_late(f"it has not ended after {timeout:g} seconds")
-        self.ended = self._machine.timings.end
-        return (judge(result) if self._line else result).status
-
-    def processes(self) -> list[int]:
-        """None: the machine is a part of this one."""
-        return []
-
-    def exits(self) -> int | None:
-        """Of all kinds."""
-        exits: dict[str, int] = self._machine.stats()["exits"]
-        return sum(exits.values())
-
-    def phases(self) -> dict[str, int]:
-        """Those of `Machine.timings`, without the end."""
-        timings = self._machine.timings
-        steps = {
-            "vm_created": timings.vm_created,
-            "image_loaded": timings.image_loaded,
-            "first_exit": timings.first_exit,
-            "first_output": self._machine.lines[self._line].first_output,
-        }
-        return {step: at for step, at in steps.items() if at is not None}
-
-    def close(self) -> None:
-        """Ends the run, and closes the machine."""
-        self._machine.close()
-        self._streams.close()
+def steps(machine: Machine, line: int = 0) -> dict[str, int | None]:
+    """When each step of a machine's life was over; its output is that of this serial line."""
+    timings = machine.timings
+    return {
+        "vm_created": timings.vm_created,
+        "image_loaded": timings.image_loaded,
+        "first_exit": timings.first_exit,
+        "first_output": machine.lines[line].first_output,
+        "end": timings.end,
+    }

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ringlet.container.spec.types import Resources
+    from ringlet.host.outcome import Usage
 
 _SIGKILL = 9
 _PATIENCE = 5.0  # seconds, for the kernel to have frozen, ended or removed something
@@ -307,6 +308,12 @@ class Cgroup:
         from ringlet.container.cgroups.stats import stats
 
         return stats(self.version_1, self.unified)
+
+    def usage(self) -> Usage:
+        """What its processes have used."""
+        from ringlet.container.cgroups.usage import usage
+
+        return usage(self.version_1, self.unified)
 
     def oom_kills(self) -> int:
         """How many processes the kernel has killed for want of memory within the limit."""

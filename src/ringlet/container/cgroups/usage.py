@@ -1,0 +1,34 @@
+"""What a container has used, in the few numbers that every sandbox has: five files are read.
+
+Source: the kernel's admin-guide/cgroup-v1/ and admin-guide/cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+from ringlet.container.cgroups.files import keyed, read
+from ringlet.host.outcome import Usage
+
+
+def usage(version_1: dict[str, str], unified: str | None) -> Usage:
+    """Of the cgroup with these folders: of version 1 for each controller, and of version 2."""
+    time = memory = peak = processes = None
+    unit = 1_000_000_000  # how much of `time` is a second
+    if "cpuacct" in version_1:
+        time = _number(version_1["cpuacct"], "cpuacct.usage")
+    elif unified is not None:
+        time, unit = keyed(read(unified, "cpu.stat")).get("usage_usec"), 1_000_000
+    if "memory" in version_1:
+        memory = _number(version_1["memory"], "memory.usage_in_bytes")
+        peak = _number(version_1["memory"], "memory.max_usage_in_bytes")
+    elif unified is not None:
+        memory = _number(unified, "memory.current")
+        peak = _number(unified, "memory.peak")
+    if (folder := version_1.get("pids", unified)) is not None:
+        processes = _number(folder, "pids.current")
+    return Usage(None if time is None else time / unit, memory, peak, processes)
+
+
+def _number(folder: str, name: str) -> int | None:
+    """None where the kernel has no such file."""
+    text = read(folder, name)
+    return None if text is None else int(text)
