@@ -89,9 +89,7 @@ void step_attach(void)
 	} else {
 		target = must(found, "open");
 	}
-	must(sys(move_mount, *slot, "", target, "",
-		 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
-	     "move_mount");
+	mount_on(target, what, *slot);
 	close_fd(&target);
 	for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {
 		if (same(what, kernels[i].path)) {

@@ -40,6 +40,8 @@
 	STEP(instead) STEP(filesystem) \
 	/* layer.c: the layer over a root */ \
 	STEP(layer) \
+	/* peers.c: volumes that the host shares */ \
+	STEP(peer) \
 	/* attach.c: the trees get their places in the root */ \
 	STEP(root) STEP(attach) STEP(at) STEP(folder) \
 	/* copyup.c: what a mount covers is copied into it */ \

@@ -74,6 +74,8 @@ dev_t make_device(unsigned major, unsigned minor);
 int is_type(int fd, mode_t type);
 /* Whether the descriptor's file is this device. */
 int is_device(int fd, mode_t type, dev_t device);
+/* Whether the two descriptors are of the same file. */
+int is_same_file(int one, int other);
 /* Whether the descriptor's file is in a file system of this kind (..._MAGIC). */
 int is_on(int fd, long magic);
 /* Sends a descriptor, and a text with it, over a socket. */
@@ -129,6 +131,23 @@ void is_made_here(int mount);
 /* Whether the descriptor's file is in a mount that this plan has made. */
 int is_own(int fd);
 
+/* ---- mountinfo.c: the kernel's table of mounts ---- */
+
+/* The table of this process's mounts, a line each. */
+char *read_mount_table(void);
+/* Decodes the escapes of a word of the table, and ends the word with a zero byte. Returns what follows. */
+char *mountinfo_word(char *word);
+/* Wipes the table of the host's mounts from memory. */
+void forget_mount_table(void);
+
+/* ---- peers.c ---- */
+
+/*
+ * Mounts the tree on the target; fails where the mount would show on the host. The configuration calls the
+ * target `path`, and so may have meant the host to have it, too; NULL: that can't be meant.
+ */
+void mount_on(int target, const char *path, int tree);
+
 /* ---- attach.c ---- */
 
 /* Opens a path in the container's root. Below /proc and /sys, it is in the mounts that the plan put there. */
@@ -145,11 +164,6 @@ void forget_kernels(void);
 int own_parent(const char *path, const char **name);
 /* Makes the mount of a device read-only, so that the device's mode and owner stay. */
 void keep_inode(int mount);
-
-/* ---- pivot.c ---- */
-
-/* Wipes the table of the host's mounts from memory. */
-void forget_mount_table(void);
 
 /* ---- masks.c ---- */
 

@@ -117,9 +117,7 @@ void step_device(void)
 			fail("the host's is another device", ENODEV);
 		keep_inode(fd);
 		target = make(what, S_IFREG);
-		must(sys(move_mount, fd, "", target, "",
-			 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
-		     "move_mount");
+		mount_on(target, NULL, fd);
 		close_fd(&target);
 		close_fd(&fd);
 	} else {

@@ -54,6 +54,15 @@ int is_on(int fd, long magic)
 	return status.f_type == magic;
 }
 
+int is_same_file(int one, int other)
+{
+	struct stat first, second;
+
+	must(sys(fstat, one, &first), "fstat");
+	must(sys(fstat, other, &second), "fstat");
+	return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
 /* The file is surely of procfs: no mount over it is entered, no link is followed. */
 int open_proc(const char *path, int flags)
 {

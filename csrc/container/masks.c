@@ -10,11 +10,7 @@ int null_device = -1;
 /* A mount over the root would have no effect: the process's root stays the one below. */
 static void refuse_root(int target)
 {
-	struct stat status, top;
-
-	must(sys(fstat, target, &status), "fstat");
-	must(sys(fstat, root, &top), "fstat");
-	if (status.st_dev == top.st_dev && status.st_ino == top.st_ino && mount_id(target) == mount_id(root))
+	if (is_same_file(target, root) && mount_id(target) == mount_id(root))
 		fail("it is the root itself, for which there is root.readonly", EINVAL);
 }
 
@@ -34,9 +30,7 @@ void step_readonly(void)
 		    "open_tree");
 	must(sys(mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)),
 	     "mount_setattr");
-	must(sys(move_mount, tree, "", target, "",
-		 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
-	     "move_mount");
+	mount_on(target, NULL, tree);
 	close_fd(&tree);
 	sys(close, target);
 }
@@ -91,9 +85,7 @@ void step_mask(void)
 			fail("the plan has no step `null`", EINVAL);
 		cover = null_device;
 	}
-	must(sys(move_mount, cover, "", target, "",
-		 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
-	     "move_mount");
+	mount_on(target, NULL, cover);
 	if (*first < 0)
 		*first = cover;
 	else

@@ -79,11 +79,9 @@ void step_bind(void)
 /* same TARGET SLOT FD: fails unless the tree begins at this folder: another may have its name by now. */
 void step_same(void)
 {
-	struct stat tree, folder;
+	int tree = *mount_slot();
 
-	must(sys(fstat, *mount_slot(), &tree), "fstat");
-	must(sys(fstat, number(), &folder), "fstat");
-	if (tree.st_dev != folder.st_dev || tree.st_ino != folder.st_ino)
+	if (!is_same_file(tree, number()))
 		fail("it is another folder by now", ESTALE);
 }
 

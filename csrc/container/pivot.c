@@ -1,7 +1,7 @@
 /*
  * pivot.c: the container's root becomes the root, and the host's tree goes away.
  *
- * Source: pivot_root(2), chroot(2), proc_pid_mountinfo(5).
+ * Source: pivot_root(2), chroot(2).
  */
 #include "container.h"
 
@@ -18,32 +18,6 @@ void step_pivot(void)
 	/* For umount, `.` is the mount on top. It is a slave: on the host, all stays mounted. */
 	must(sys(umount2, ".", MNT_DETACH), "umount");
 	must(sys(chdir, "/"), "chdir");
-}
-
-static char mount_table[1 << 20];
-
-void forget_mount_table(void)
-{
-	if (*mount_table)
-		memset(mount_table, 0, sizeof(mount_table));
-}
-
-/* Decodes the escapes of a word in mountinfo, and ends the word with a zero byte. Returns what follows. */
-static char *mountinfo_word(char *word)
-{
-	char *to = word, *from = word;
-
-	for (; *from && *from != ' '; from++) {
-		if (*from == '\\' && from[1] && from[2] && from[3]) {
-			*to++ = (char)((from[1] - '0') << 6 | (from[2] - '0') << 3 | (from[3] - '0'));
-			from += 3;
-		} else {
-			*to++ = *from;
-		}
-	}
-	from = *from ? from + 1 : from;
-	*to = '\0';
-	return from;
 }
 
 /* Takes away the mount at the path; if that can't be, covers it. */
@@ -77,19 +51,9 @@ static void cover(const char *path)
  */
 static void cover_kernels(const char *inside)
 {
-	char path[PATH_SIZE], *const table = mount_table;
-	size_t size = 0, below = length(inside);
-	long count;
-	int fd;
+	size_t below = length(inside);
 
-	own_path(path, "mountinfo");
-	fd = open_proc(path, O_RDONLY);
-	while ((count = must(sys(read, fd, table + size, sizeof(mount_table) - 1 - size), "read mountinfo")) > 0)
-		size += count;
-	if (size == sizeof(mount_table) - 1)
-		fail("too many mounts", E2BIG);
-	close_fd(&fd);
-	for (char *at = table, *next; *at; at = next) {
+	for (char *at = read_mount_table(), *next; *at; at = next) {
 		char *end = find(at, '\n'), *place = at, *type;
 
 		next = end ? end + 1 : at + length(at);

@@ -49,9 +49,7 @@ void step_console(void)
 		}
 		if (target != -ENOENT) { /* else it would be made in a folder of the host's */
 			must(target, "open /dev/console");
-			must(sys(move_mount, tree, "", target, "",
-				 MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
-			     "mounting /dev/console");
+			mount_on(target, NULL, tree);
 			sys(close, target);
 		}
 		close_fd(&tree);

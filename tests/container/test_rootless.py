@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from ringlet.container.cgroups import Cgroups
+
 from ..nested.needs import lacks
 from .box import namespace
 from .engine import relay_terminal
@@ -122,6 +124,36 @@ def test_the_life_of_a_container(place: Place, ids: str) -> None:
     done = place.oci("delete", "--force", "one")
     assert (done.returncode, done.stdout) == (0, "")
     assert "does not exist" in place.oci("state", "one").stderr
+
+
+@pytest.fixture
+def delegated(place: Place) -> Iterator[Path]:
+    """A cgroup of the user's, beside the container's."""
+    found = [one.mount for one in Cgroups.find().hierarchies if one.version == 2]
+    if not found:
+        pytest.skip("this host has no cgroup of version 2")
+    folder = Path(found[0], f"ringlet-delegated-{os.getpid()}")
+    folder.mkdir()
+    os.chown(folder, place.user.uid, place.user.gid)
+    yield folder
+    for made in folder.glob("*/"):
+        made.rmdir()
+    folder.rmdir()
+
+
+def test_the_users_own_cgroups_are_read_only(place: Place, delegated: Path) -> None:
+    place.run(f"mkdir {delegated}/new")
+    assert not (delegated / "new").exists()
+
+
+def test_they_would_be_writable_below_a_sys_that_is_read_only_alone(
+    place: Place, delegated: Path
+) -> None:
+    mounts = place.config["mounts"]
+    (sys,) = (one for one in mounts if one["destination"] == "/sys")
+    sys["options"] = [one for one in sys["options"] if one != "rro"]
+    place.run(f"mkdir {delegated}/new")
+    assert (delegated / "new").exists()
 
 
 def test_a_run_is_its_command(place: Place, ids: str) -> None:

@@ -150,7 +150,12 @@ def test_no_copy_of_the_hosts_mounts_shares_what_is_mounted_in_it(config: Any) -
     binds = [number for number, (step, _) in enumerate(found) if step == "bind"]
     after = {found[number][1]: found[number + 1][0] for number in binds}
     assert after["/"] == after["/a"] == "attributes"
-    assert found.count(("attributes", "/b")) == 1  # only what it asks for
+    assert after["/b"] == "attributes"  # it shares with itself alone,
+    config["linux"]["rootfsPropagation"] = "shared"  # unless its root does, too
+    found = steps(config)
+    assert found[found.index(("bind", "/b")) + 1] == ("peer", "/b")
+    config["linux"]["namespaces"].append({"type": "user"})
+    assert ("peer", "/b") not in steps(config)
 
 
 def test_a_container_that_names_no_capabilities_has_none(config: Any) -> None:

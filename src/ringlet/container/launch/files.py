@@ -8,6 +8,7 @@ import os
 
 from ringlet.container.launch.idmap import as_text, is_root_of_host
 from ringlet.container.launch.labels import label_of
+from ringlet.container.launch.privileges import has_user_namespace
 from ringlet.container.spec.config_json import process_of
 
 TYPE_CHECKING = False
@@ -129,6 +130,7 @@ def open_sources(
     """
     linux = config.get("linux", {})
     mappings = linux.get("uidMappings", []), linux.get("gidMappings", [])
+    peers = _may_have_peers(config)
     plan.add("bind", "/", 0, os.path.join(bundle, config["root"]["path"]), 1)
     if known is not None:
         plan.add("same", "/", 0, known)
@@ -148,7 +150,9 @@ def open_sources(
         target = mount["destination"]
         source = os.path.join(bundle, mount.get("source", ""))
         plan.add("bind", target, slot, source, int("rbind" in options.names))
-        if not options.shared:
+        if options.shared and peers:
+            plan.add("peer", target, slot)
+        else:
             _part(plan, target, slot)
         options.attributes.add_to(plan, target, slot)
         options.recursive.add_to(plan, target, slot)
@@ -156,6 +160,15 @@ def open_sources(
         if options.idmap is not None or "uidMappings" in mount:
             plan.add("idmap", target, slot, int(bool(options.idmap)), *map(as_text, own))
     return slots
+
+
+def _may_have_peers(config: "Config") -> bool:
+    """Whether a `shared` volume shows the container's mounts on the host: if its root is shared.
+
+    So engines write it, and runc reads it. A user namespace's mounts are no peers of the host's.
+    """
+    shared = config.get("linux", {}).get("rootfsPropagation") in ("shared", "rshared")
+    return shared and not has_user_namespace(config)
 
 
 def _part(plan: "Plan", target: str, slot: int) -> None:

@@ -84,13 +84,15 @@ def mounts(*, rootless: bool) -> "list[Mount]":
         },
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": [*NO]},
     ]
-    if rootless:  # sysfs is for who owns the network namespace
+    # sysfs is for who owns the network namespace. In the host's are cgroups, some of which may be
+    # the user's own: what is mounted below has to be read-only, too.
+    if rootless:
         default.append(
             {
                 "destination": "/sys",
                 "type": "none",
                 "source": "/sys",
-                "options": ["rbind", *NO, "ro"],
+                "options": ["rbind", *NO, "ro", *(f"r{name}" for name in (*NO, "ro"))],
             }
         )
     else:
