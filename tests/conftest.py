@@ -144,7 +144,8 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
 def pytest_configure(config: pytest.Config) -> None:
     # A shell's background jobs ignore it, and so would each program that a test wants to end by it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    settings.register_profile("some", max_examples=examples(settings.default.max_examples))
+    most = examples(settings.default.max_examples)
+    settings.register_profile("some", max_examples=most, deadline=None)  # hosts are noisy
     settings.load_profile("some")
     for marker, (what, _) in NEEDS.items():
         config.addinivalue_line("markers", f"{marker}: the test needs {what}")

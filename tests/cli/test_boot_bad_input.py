@@ -42,7 +42,6 @@ IMAGES = {
     "wrapping around": elf(Part(2**64 - 1, b"\xf4", 2), entry=2**64 - 1),
     "memory that wraps around": elf(Part(MIB, b"\xf4", 2**64 - 1)),
     "overlapping": elf(CODE, Part(MIB - 1, b"\xf4\xf4")),
-    "over the boot data": elf(Part(0x7000, b"\xf4"), entry=0x7000),
     "entry in no segment": elf(entry=2 * MIB),
 }
 
