@@ -53,7 +53,7 @@ def test_the_table_is_on_standard_output_and_the_progress_on_standard_error() ->
     assert done.returncode == 0, done.stderr
     assert done.stderr == "ringlet: measuring memory\n"
     assert done.stdout.count("process") >= 1
-    assert "Medians of up to" in done.stdout
+    assert "Medians of " in done.stdout
     assert "\x1b" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 
@@ -153,7 +153,7 @@ def test_a_report_is_shown_again_and_two_beside_each_other(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # a long path would be cut
     alone = run("compare", "--load", saved)
-    assert (alone.returncode, "Medians of up to 15 runs" in alone.stdout) == (0, True)
+    assert (alone.returncode, "Medians of 15 runs" in alone.stdout) == (0, True)
     other = "other.json"
     Path(other).write_bytes(saved.read_bytes())
     saved.rename("saved.json")
