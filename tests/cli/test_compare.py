@@ -58,6 +58,16 @@ def test_the_table_is_on_standard_output_and_the_progress_on_standard_error() ->
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+@pytest.mark.needs_kvm
+def test_files_called_work_and_probe_in_the_current_folder_do_not_matter(tmp_path: Path) -> None:
+    for name in ("work", "work.elf", "probe", "probe.elf"):
+        (tmp_path / name).write_text("something else")
+    words = ["compare", "--ways", "process,tiny-vm", "--measure", "exits", "--runs", "1", "--json"]
+    report = json.loads(run(*words, cwd=tmp_path).stdout)
+    assert report["host"]["kvm"] != "none"
+    assert all("median" in report["measures"][0]["ways"][way] for way in ("process", "tiny-vm"))
+
+
 def test_all_outputs_are_of_one_run(tmp_path: Path) -> None:
     table = tmp_path / "samples.csv"
     kept = tmp_path / "report.json"

@@ -9,6 +9,7 @@ from ringlet.compare.ways import DEFAULT, find
 from ringlet.compare.words import number, quantity
 
 BASE = "process"  # what the others are compared with, where it was measured
+_NEAR = 0.1  # a difference that is called none, if the spread is larger
 _BUSY, _STEAL = 0.15, 0.02  # of each processor, beyond which numbers suffer
 
 
@@ -118,19 +119,20 @@ def verdict(report: Report) -> str:
 
 
 def _ratio(cell: Cell, base: Cell) -> str | None:
-    """`1.26x`, or `about 1x` within the spread; None where too little is known."""
-    if min(len(cell.samples), len(base.samples)) < ENOUGH or not cell.median or not base.median:
+    """`1.26x`, or `about 1x` for nearly the same; None where the samples don't carry a ratio."""
+    if not cell.median or not base.median or not 0 < cell.median / base.median < inf:
         return None
-    if not are_apart(cell.samples, base.samples):
-        return "about 1x"
     ratio = cell.median / base.median
-    return times(ratio) if 0 < ratio < inf else None
+    if are_apart(cell.samples, base.samples):
+        return times(ratio)
+    enough = min(len(cell.samples), len(base.samples)) >= ENOUGH
+    return "about 1x" if enough and abs(ratio - 1) < _NEAR else None
 
 
 def ratio_to(cell: Cell, base: Cell | None) -> str:
     """How many times the base's the median of a cell is; empty unless the samples carry it."""
     found = None if base is None or base is cell else _ratio(cell, base)
-    return "" if found is None or found == "about 1x" else found
+    return "" if found is None or found.startswith("about") else found
 
 
 def incomplete(report: Report) -> str:
