@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ def test_kind_of_kvm_is_what_the_processor_says() -> None:
     kind = "hardware KVM" if {"vmx", "svm"} & set(flags) else "software KVM"
     assert sum(finding["what"].startswith(kind) for finding in found) == 1
     assert all(finding["fine"] for finding in found)
+
+
+@pytest.mark.needs_kvm
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_what_is_called_probe_in_the_current_folder_does_not_matter(
+    make: Callable[[Path], None], tmp_path: Path
+) -> None:
+    make(tmp_path / "probe")
+    assert findings("guests", cwd=tmp_path) == findings("guests")
 
 
 @pytest.mark.parametrize(

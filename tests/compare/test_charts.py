@@ -5,12 +5,14 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringlet.compare import charts
-from ringlet.compare.report import Cell
+from ringlet.compare.report import Cell, Way
+from ringlet.compare.stages import phase_colour
 from ringlet.compare.words import clean
 from ringlet.errors import RingletError
 
@@ -100,6 +102,44 @@ def test_the_phases_are_named_with_their_numbers() -> None:
     cell = Cell(median=10, phases={"vm_created": 7, "image_loaded": 3})
     texts = check(charts.draw(small({"a": cell}), "g-phases"))
     assert "vm created 7, image loaded 3" in texts
+
+
+STEPS = ("a command, to its start", "a command, to its end", "a function, to its end")
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+def test_the_ways_to_steps_are_one_chart(narrow: bool) -> None:
+    report = small({"a": Cell(median=1), "b": Cell(median=2)})
+    report.ways = [Way(name=name, title=f"way {name}", about="") for name in "ab"]
+    first = report.measures[0]
+    report.measures = [
+        msgspec.structs.replace(first, title=title, name=title, unit="ms") for title in STEPS
+    ]
+    report.measures.append(msgspec.structs.replace(first, title="alone", name="alone", unit="s"))
+    texts = check(charts.draw(report, "g", narrow))
+    for text, count in (("A command", 1), ("A function", 1), ("way a", 3), ("its end", 1)):
+        assert texts.count(text) == count
+    assert {"its start", "Alone", "1 ms", "2 ms", "2 s"} <= set(texts)
+    told = ET.fromstring(charts.draw(report, "g", narrow)).attrib["aria-label"]
+    assert "a command, way b: its start 2 ms, its end 2 ms" in told
+
+
+def test_a_colour_stands_for_one_phase() -> None:
+    cells = {
+        "a": Cell(median=3, phases={"x": 1, "y": 2}),
+        "b": Cell(median=3, phases={"z": 1, "y": 2}),
+    }
+    svg = charts.draw(small(cells), "g-phases")
+    fills = re.findall('fill="(#[0-9a-f]{6})"', svg)
+    used = [fills.count(phase_colour(at)) for at in range(3)]
+    assert used == [2, 3, 2]  # x, y and z: in each bar that has it, and beside its name
+    assert {"x", "y", "z"} <= set(check(svg))
+    assert len({phase_colour(at) for at in range(64)}) == 64
+
+
+def test_what_phases_are_of_is_not_called_time() -> None:
+    cell = Cell(median=10, phases={"of the process": 7, "of KVM": 3})
+    assert "time" not in " ".join(check(charts.draw(small({"a": cell}, text="KiB"), "g-phases")))
 
 
 def test_phases_that_another_measure_goes_on_with_are_drawn_once() -> None:

@@ -7,13 +7,15 @@ import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringlet.compare import page
-from ringlet.compare.report import Cell, Report
+from ringlet.compare.report import Cell, Report, Way
+from ringlet.compare.sentences import verdict
 from ringlet.compare.words import clean, heading
 from ringlet.errors import RingletError
 
@@ -25,7 +27,7 @@ ELEMENTS = EMPTY | {
     "html", "head", "title", "style", "body", "header", "main", "section", "h1", "h2", "h3", "p",
     "a", "ul", "ol", "li", "dl", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "span",
     "b", "strong", "sup", "code", "details", "summary", "figure", "div",
-    "svg", "defs", "g", "path", "use", "text", "rect",
+    "nav", "svg", "defs", "g", "path", "use", "text", "rect",
 }  # fmt: skip
 TEXTS = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(), max_size=40))
 
@@ -117,10 +119,10 @@ def test_the_page_says_all_that_the_report_says() -> None:
     assert "incomplete" not in found.text
 
 
-def test_a_note_is_told_once_below_the_table_and_with_its_finding() -> None:
+def test_a_note_is_told_once_below_the_table() -> None:
     found = Page(page.render(sample()))
     note = "Linux VM: direct, past the cache of its own that the other ways don't have"
-    assert found.text.count(note) == 2
+    assert found.text.count(note) == 1
     assert len([target for target in found.targets if "-note-" in target]) == 3
 
 
@@ -138,7 +140,7 @@ def test_a_table_has_heads_and_a_chart_is_told_in_words() -> None:
 
 @pytest.mark.parametrize(
     ("kvm", "told"),
-    [("software", "KVM is in software here."), ("none", "no KVM."), ("hardware", "in hardware:")],
+    [("software", "KVM is in software here."), ("none", "no KVM;"), ("hardware", "in hardware:")],
 )
 def test_the_kind_of_kvm_is_told_in_plain_words(kvm: str, told: str) -> None:
     report = sample()
@@ -156,16 +158,49 @@ def test_an_incomplete_run_is_told() -> None:
     assert "This run is incomplete." in Page(page.render(report)).text
 
 
-def test_times_from_the_best_go_by_what_is_better() -> None:
-    cells = {"a": Cell(median=2, spread=1), "b": Cell(median=8), "c": Cell(median=2.05)}
+NEAR = [1.9, 2.0, 2.1, 2.0, 1.8, 2.2]
+
+
+def compared(**samples: list[float]) -> str:
+    """The text of the page of these ways, each with the name as its title."""
+    cells = {name: Cell(samples=of, median=median(of), spread=0.2) for name, of in samples.items()}
     report = small(cells, text="t")
-    for better, shown in (("lower", "×4"), ("higher", "÷4"), ("", None)):  # noqa: RUF001
-        report.measures[0].better = better
-        text = Page(page.render(report)).text
-        assert "±0.50" in text
-        for times in ("×4", "÷4"):  # noqa: RUF001
-            assert (times in text) == (times == shown)
-        assert "×1" not in text  # noqa: RUF001
+    report.ways = [Way(name=name, title=name, about="") for name in cells]
+    return Page(page.render(report)).text
+
+
+def test_ratios_are_to_the_first_way_whichever_is_better() -> None:
+    text = compared(a=NEAR, b=[4 * x for x in NEAR], c=[x / 4 for x in NEAR])
+    assert "8 t ±0.10 4x" in text
+    assert "0.500 t ±0.10 0.25x" in text
+    assert "2 t ±0.10 b" in text  # the next cell: the first way has no ratio
+    assert "so many times what it is of a" in text
+
+
+def test_no_ratio_is_shown_that_the_spread_does_not_carry() -> None:
+    noisy = [1.0, 3.0, 9.0, 2.0, 1.5, 4.0]
+    assert not re.search(r"\d+x", compared(a=NEAR, b=noisy, c=[8.0]).replace("2x: so", ""))
+
+
+def test_the_verdict_comes_first_and_the_parts_are_linked() -> None:
+    report = sample()
+    report.measures[12].name = "system-call"
+    html = page.render(report)
+    found = Page(html)
+    said = verdict(report)
+    assert said.startswith("Beside the process, the container takes about 1x as long to compute")
+    assert found.text.index(said) < found.text.index("asked of each")
+    header = html.partition("</header>")[0]
+    links = re.findall('<a href="#([^"]*)"', header)
+    assert links == [id for id in found.ids if not re.search("-note-|^(?!group|ways|made)", id)]
+
+
+def test_numbers_that_a_chart_shows_are_folded_below_it() -> None:
+    open_parts = re.sub("<details>.*?</details>", "", page.render(sample()), flags=re.DOTALL)
+    assert "its own: work" in open_parts  # which no chart shows
+    tables = re.findall("<table>.*?</table>", open_parts, flags=re.DOTALL)
+    assert len(tables) == 1
+    assert "<b>" not in tables[0]
 
 
 def test_a_page_is_written_or_the_reason_is_told(

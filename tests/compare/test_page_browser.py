@@ -29,6 +29,15 @@ parent.document.title = `${innerWidth} ${document.documentElement.scrollWidth} `
 </script></body>"""
 
 
+# Says in the title how long the page is, and how high its smallest text in a chart.
+MEASURE = """<script>
+const sizes = [...document.querySelectorAll(".chart text")].filter(
+  (text) => text.getClientRects().length && !text.closest("details")).map(
+  (text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a);
+parent.document.title = `${document.documentElement.scrollHeight} ${Math.min(...sizes)}`;
+</script></body>"""
+
+
 class Browser:
     """Chromium without a window, in a folder of its own."""
 
@@ -105,6 +114,16 @@ def test_the_console_is_empty_and_the_page_is_not(
 def test_nothing_is_wider_than_the_window(browser: Browser, report: Report, width: int) -> None:
     html = POLICY.sub("", page.render(report)).replace("</body>", PROBE)
     assert browser.title(html, width) == f"{width} {width} "
+
+
+@pytest.mark.parametrize(("width", "most"), [(390, 11_500), (1280, 6_000)])
+def test_the_page_is_short_and_a_charts_text_can_be_read(
+    browser: Browser, width: int, most: int
+) -> None:
+    html = POLICY.sub("", page.render(sample())).replace("</body>", MEASURE)
+    height, smallest = map(float, browser.title(html, width).split())
+    assert height < most
+    assert smallest > 11  # pixels
 
 
 @pytest.mark.parametrize("text", HOSTILE[:3])

@@ -1,10 +1,11 @@
 """Sentences are right for any ways that there are medians of."""
 
 from itertools import combinations
+from statistics import median
 
 import pytest
 
-from ringlet.compare.report import Others
+from ringlet.compare.report import Cell, Others, Way
 from ringlet.compare.sentences import (
     called,
     capital,
@@ -13,11 +14,12 @@ from ringlet.compare.sentences import (
     incomplete,
     joined,
     started,
+    verdict,
 )
 from ringlet.compare.statistics import Medians
 from ringlet.compare.ways import DEFAULT, OPTIONAL
 
-from .reports import sample
+from .reports import sample, small
 
 
 def test_a_way_has_an_article_and_a_program_has_none() -> None:
@@ -109,3 +111,26 @@ def test_any_ways_make_one_sentence() -> None:
             assert sentence == capital(sentence)
             assert sentence.endswith(".")
             assert all(called(name).removeprefix("the ") in sentence for name in names)
+
+
+def verdict_of(**samples: list[float]) -> str:
+    """The verdict on these samples of a loop; `_` in a name is a dash."""
+    cells = {
+        name.replace("_", "-"): Cell(samples=values, median=median(values))
+        for name, values in samples.items()
+    }
+    report = small(cells, name="loop")
+    report.ways = [Way(name=name, title=name, about="") for name in cells]
+    return verdict(report)
+
+
+def test_the_verdict_has_what_the_samples_carry_and_no_more() -> None:
+    noisy = [6.0, 19.0, 12.0, 30.0, 2.0, 18.0, 19.0]
+    assert verdict_of(process=NEAR, container=[x * 8 for x in NEAR], tiny_vm=NEAR) == (
+        "Beside the process, the container takes 8x as long to compute; the tiny VM takes about 1x "
+        "as long."
+    )
+    assert "tiny VM" not in verdict_of(process=NEAR, container=[80.0] * 6, tiny_vm=noisy)
+    assert verdict_of(process=NEAR, tiny_vm=noisy) == ""
+    assert verdict_of(process=[10.0], container=[80.0]) == ""
+    assert verdict_of(process=NEAR) == verdict_of() == ""

@@ -59,14 +59,35 @@ FULL = Preset(10, 100, 900, 100)
 
 @click.command("compare", epilog=EPILOG)
 @click.argument("files", nargs=-1)
-@click.option("--with", "more", metavar="NAME", multiple=True, help="One more way, or `all`.")
-@click.option("--ways", "--only", metavar="NAMES", multiple=True, help="These ways alone.")
-@click.option("--measure", "measures", metavar="NAME", multiple=True, help="This measure alone.")
+@click.option(
+    "--with",
+    "more",
+    metavar="NAME",
+    multiple=True,
+    help="Run the work this way, too; `all`: every way that is installed.",
+)
+@click.option(
+    "--ways", "--only", metavar="NAMES", multiple=True, help="Run the work only these ways."
+)
+@click.option(
+    "--measure",
+    "measures",
+    metavar="NAME",
+    multiple=True,
+    help="Measure only this. May be given again.",
+)
 @click.option("--quick", is_flag=True, help="Few rounds: some 20 seconds.")
 @click.option("--full", is_flag=True, help="All ways, 100 instances, more rounds: 15 minutes.")
-@click.option("--runs", type=int, metavar="N", help="N rounds; one has no warm-up.")
+@click.option(
+    "--runs", type=int, metavar="N", help="Measure N rounds; a single round has no warm-up."
+)
 @click.option("--seconds", type=float, metavar="S", help="Be done in about S seconds.")
-@click.option("--kernel", metavar="FILE", help="Of the Linux VM; else the newest in /boot.")
+@click.option(
+    "--kernel",
+    metavar="FILE",
+    type=click.Path(),
+    help="The kernel of the Linux VM; if not given, the newest in /boot, or a fetched one.",
+)
 @click.option(
     "--instances",
     type=int,
@@ -76,7 +97,8 @@ FULL = Preset(10, 100, 900, 100)
 @click.option(
     "--keep",
     metavar="FOLDER",
-    help="Make FOLDER for what the report's commands name, and leave it.",
+    type=click.Path(file_okay=False),
+    help="Make FOLDER with the files that the report's commands name, and don't delete it.",
 )
 @click.option(
     "--json",
@@ -84,12 +106,20 @@ FULL = Preset(10, 100, 900, 100)
     is_flag=False,
     flag_value=STDOUT,
     metavar="[FILE]",
-    help="All samples, on standard output if no FILE is named.",
+    help="Write all samples as JSON; to standard output if no FILE is named.",
 )
-@click.option("--csv", "csv_file", metavar="FILE", help="All samples; - is standard output.")
-@click.option("--html", "html_file", metavar="FILE", help="A page with charts.")
 @click.option(
-    "--chart", "charts", metavar="NAME=FILE", multiple=True, help="A chart, as .svg or .png."
+    "--csv",
+    "csv_file",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write all samples as CSV; - is standard output.",
+)
+@click.option(
+    "--html", "html_file", metavar="FILE", type=click.Path(), help="Write a page with charts."
+)
+@click.option(
+    "--chart", "charts", metavar="NAME=FILE", multiple=True, help="Write a chart as .svg or .png."
 )
 @click.option("--load", metavar="FILE...", multiple=True, help="Show reports made with --json.")
 def command(
@@ -103,8 +133,9 @@ def command(
 ) -> int:
     """Run the same work as a process, in a container and in VMs, and show how they differ.
 
-    What each costs to start and to run, what it takes of memory, what it sees of the host, and
-    what happens to its neighbours; measured here, in turns, as often as the noise asks for.
+    It measures how long each way takes to start and to run, how much memory each way takes, what
+    the work sees of the host, and what happens to its neighbours: in turns, as often as the noise
+    asks for. It says so if other work keeps this host busy.
     """
     if files and not load:
         raise ConfigError(f"{files[0]!r} isn't an option", "reports are shown with --load")

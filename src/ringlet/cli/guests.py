@@ -6,7 +6,7 @@ from ringlet.machine.guests import guests
 
 
 @click.command("guests", epilog="Boot one with: ringlet boot NAME")
-@click.option("--json", "as_json", is_flag=True, help="The same for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Write the same as JSON, for programs.")
 def command(as_json: bool) -> None:
     """List the guest kernels that come with ringlet, each with what it shows."""
     found = guests()

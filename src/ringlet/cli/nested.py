@@ -36,7 +36,7 @@ timeout; 125 if ringlet could not do it; 126 or 127 if the command can't be run 
 )
 @click.argument("command_", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED)
 @click.option("--cpus", type=int, metavar="N", help="How many CPUs; 1 if not given.")
-@click.option("--memory", metavar="SIZE", help="RAM of the machine; 2G if not given.")
+@click.option("--memory", metavar="SIZE", help="Memory of the machine; 2G if not given.")
 @click.option(
     "--share",
     metavar="DIR",
@@ -45,16 +45,22 @@ timeout; 125 if ringlet could not do it; 126 or 127 if the command can't be run 
 )
 @click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
 @click.option(
-    "--kernel", metavar="FILE", type=click.Path(), help="A kernel of yours for the machine."
+    "--kernel",
+    metavar="FILE",
+    type=click.Path(),
+    help="The kernel of the machine; the newest that is found if not given.",
 )
 @click.option(
     "--modules",
     metavar="DIR",
     type=click.Path(file_okay=False),
-    help="Its modules, such as /lib/modules/RELEASE.",
+    help="The modules of that kernel, such as /lib/modules/RELEASE.",
 )
 @click.option(
-    "--qemu", metavar="FILE", type=click.Path(), help="Not the qemu-system-x86_64 on PATH."
+    "--qemu",
+    metavar="FILE",
+    type=click.Path(),
+    help="The QEMU to run; the qemu-system-x86_64 on PATH if not given.",
 )
 @click.option("--setup", is_flag=True, help="Fetch what is missing: a kernel, and QEMU if root.")
 @click.option(

@@ -23,13 +23,13 @@ Examples:
   ringlet run --config run.toml --timeout 10 --json
 
 \b
-Options end at the command: `ls -l` gets its own. They may follow ROOTFS, too, and `--` may stand
-before the command.
+Options of ringlet end at the command: what follows the command is the command's own. Options may
+also follow ROOTFS, and `--` may stand before the command.
 
 \b
-Signals go on to the command. One that is process 1 of a container and doesn't handle a signal
-isn't ended by it: so after SIGTERM it has 10 seconds (--stop-timeout) before it is killed, and a
-second SIGTERM, or a second Ctrl-C where it has no terminal, kills it at once.
+Signals go on to the command. The command is process 1 of the container, which Linux doesn't end by
+a signal that it doesn't handle: so after SIGTERM it has 10 seconds (--stop-timeout) before it is
+killed. A second SIGTERM, or a second Ctrl-C where it has no terminal, kills it at once.
 
 \b
 ROOTFS is a folder with the files of a Linux system. One of these makes it:
@@ -68,48 +68,84 @@ class _Run(click.Command):
 @click.command("run", cls=_Run, epilog=EPILOG, context_settings={"allow_interspersed_args": False})
 @click.argument("rootfs", required=False, type=click.Path())
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
-@click.option("--memory", metavar="SIZE", help="The most RAM it may use, such as 64M.")
-@click.option("--cpus", type=float, metavar="N", help="Of how many processors it has the time.")
+@click.option(
+    "--memory", metavar="SIZE", help="The most memory that the container may use, such as 64M."
+)
+@click.option(
+    "--cpus",
+    type=float,
+    metavar="N",
+    help="How many processors' time the container gets; 0.5 is half of one.",
+)
 @click.option(
     "--pids",
     type=int,
     metavar="N",
-    help=f"Processes it may have: {PIDS} if not given, 0 or -1 for no limit.",
+    help=f"The most processes in the container: {PIDS} if not given, 0 or -1 for no limit.",
 )
 @click.option(
     "--volume",
     "volumes",
     metavar="HOST:GUEST[:ro|:rw]",
     multiple=True,
-    help="Show it a file or folder of the host. May be given again.",
+    help="A file or folder of the host that the container sees. May be given again.",
 )
 @click.option(
     "--env",
     "variables",
     metavar="NAME[=VALUE]",
     multiple=True,
-    help="A variable, without a value as it is here. May be given again.",
-)
-@click.option("--workdir", metavar="PATH", help="Where the command starts; / if not given.")
-@click.option("--user", metavar="USER[:GROUP]", help="Who it is, in there; root if not given.")
-@click.option("--hostname", metavar="NAME", help="What it is called; ringlet if not given.")
-@click.option("--network", type=click.Choice(NETWORKS), help="none (the default), or the host's.")
-@click.option("--read-only", is_flag=True, default=None, help="Its root can't be written.")
-@click.option(
-    "--write", is_flag=True, default=None, help="Keep in ROOTFS what it writes; else it is lost."
+    help="A variable of the environment; without VALUE, as it is here. May be given again.",
 )
 @click.option(
-    "--tty/--no-tty", default=None, help="A terminal of its own: the default if we have one."
+    "--workdir", metavar="PATH", help="The folder in which the command starts; / if not given."
 )
-@click.option("--timeout", type=float, metavar="SECONDS", help="Kill it, with status 124.")
+@click.option(
+    "--user",
+    metavar="USER[:GROUP]",
+    help="The user of the container that runs the command; root if not given.",
+)
+@click.option(
+    "--hostname", metavar="NAME", help="The host name in the container; ringlet if not given."
+)
+@click.option(
+    "--network", type=click.Choice(NETWORKS), help="The network: none (the default), or the host's."
+)
+@click.option(
+    "--read-only", is_flag=True, default=None, help="The container can't write to its root."
+)
+@click.option(
+    "--write",
+    is_flag=True,
+    default=None,
+    help="Keep in ROOTFS what the container writes; else it is lost.",
+)
+@click.option(
+    "--tty/--no-tty",
+    default=None,
+    help="Give the command a terminal, or none; the default is one if ringlet has one.",
+)
+@click.option(
+    "--timeout",
+    type=float,
+    metavar="SECONDS",
+    help="Kill the container after so long, with status 124.",
+)
 @click.option(
     "--stop-timeout",
     type=float,
     metavar="SECONDS",
-    help="What it has from a SIGTERM to its end before it is killed; 10 if not given.",
+    help="How long it may take to end after a SIGTERM before it is killed; 10 if not given.",
 )
-@click.option("--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here.")
-@click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
+@click.option(
+    "--config",
+    metavar="FILE",
+    type=click.Path(),
+    help="A TOML file with the options that aren't given here.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Write a report on the run to standard output."
+)
 def command(
     config: str | None,
     as_json: bool,

@@ -23,12 +23,12 @@ from ringlet.compare.panels import (
     Bars,
     Canvas,
     Panel,
-    Phases,
     Series,
     has_numbers,
     wrap,
 )
 from ringlet.compare.report import Measure, Report, Way, groups
+from ringlet.compare.stages import STEP, Phases, Steps
 from ringlet.compare.words import clean, heading, slug
 from ringlet.errors import RingletError
 
@@ -104,15 +104,18 @@ def _kinds(measures: Sequence[Measure], ways: Sequence[Way]) -> Iterator[tuple[s
     series = [sorted(rows.items()) for rows in by_number.values() if len(rows) > 1]
     inside = {id(row) for rows in series for _, row in rows}
     alone = [row for row in measures if id(row) not in inside]
+    drawn = [row for row in alone if has_numbers(row, ways)]
+    steps = [row for row in drawn if STEP in row.title and row.unit == drawn[0].unit]
     parts = [Phases(row, ways) for row in measures]
-    yield "", [Bars(row, ways) for row in alone if has_numbers(row, ways)]
+    together: list[Panel] = [Steps(steps, ways)] if len(steps) > 1 else []
+    yield "", together + [Bars(row, ways) for row in drawn if not together or row not in steps]
     whole = [part for part in parts if not any(map(part.is_begun_by, parts))]
     yield "-phases", [part for part in whole if part.rows]
     yield "-instances", [Series(rows, ways) for rows in series]
 
 
 def draw(report: Report, name: str, narrow: bool = False) -> str:
-    """The chart `name` as SVG: 880 pixels wide, or 360 with `narrow`. Raises `RingletError`."""
+    """The chart `name` as SVG: 880 pixels wide, or 300 with `narrow`. Raises `RingletError`."""
     return _draw(_find(report, name), f"{name}-{'narrow' if narrow else 'wide'}", narrow)
 
 
@@ -173,7 +176,7 @@ def _style(salt: str) -> Iterator[None]:
 
 def _figure(chart: Chart, narrow: bool) -> "Figure":
     """The panels in two columns, or in one."""
-    width = 360 if narrow else 880
+    width = 300 if narrow else 880  # a phone has more pixels: its text becomes larger
     alone = len(chart.panels) == 1 or any(panel.is_wide for panel in chart.panels)
     columns = 1 if narrow or alone else 2
     column = (width - (columns - 1) * 2 * GAP) / columns
@@ -184,7 +187,7 @@ def _figure(chart: Chart, narrow: bool) -> "Figure":
     below = [
         line
         for note, mark in marks.items()
-        for line in wrap(f"{mark} {clean(note)}", width, 10.5, LETTER)
+        for line in wrap(f"{mark} {clean(note)}", width, 10.5, LETTER, lines=4)
     ]
     canvas = Canvas(width, sum(heights) + GAP * len(rows) + 14 * len(below) - 10, marks)
     y = 0.0

@@ -9,17 +9,18 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from html import escape
 from importlib.resources import files
 
 from ringlet.compare import charts
-from ringlet.compare.panels import colour, has_median
+from ringlet.compare.panels import colour, has_median, has_numbers
 from ringlet.compare.report import Cell, Host, Measure, Report, Way, groups
+from ringlet.compare.sentences import disturbed, incomplete, ratio_to, verdict
 from ringlet.compare.words import clean, heading, number, quantity, slug
 from ringlet.errors import RingletError
 
 MOST_CHARTS = 24
-TIMES = "\u00d7"
 KVM = {
     "hardware": "in hardware: the processor runs the guests itself",
     "software": "in software: something below this host emulates it, so that the times of the VMs "
@@ -59,8 +60,7 @@ def render(report: Report) -> str:
     for name, chart in list(charts.charts(report).items())[:MOST_CHARTS]:
         drawn.setdefault(chart.group, []).append(name)
     body = [
-        *_head(report),
-        *_findings(report, by_group, anchors),
+        *_head(report, anchors),
         *_ways(report.ways),
         *(
             line
@@ -125,31 +125,42 @@ def _named(way: Way, at: int) -> str:
     return f"{_key(way, at)}{_text(way.title, 60)}"
 
 
-def _head(report: Report) -> Iterator[str]:
-    measured = sum(any(way.name in m.ways for way in report.ways) for m in report.measures)
+def _head(report: Report, anchors: Mapping[str, str]) -> Iterator[str]:
+    """The verdict, the way to each part, and what is to be known before the numbers are read."""
     yield "<header>"
     yield "<h1>The same work, side by side</h1>"
-    yield (
-        f'<p class="lead">{_count(len(report.ways), "way")} to run it and '
-        f"{_count(measured, 'question')} asked of each, in turns, on one machine: "
-        f"{_text(report.host.processor, 120)}.</p>"
-    )
+    if said := verdict(report):
+        yield f'<p class="lead">{_prose(said)}</p>'
+    measured = sum(any(way.name in m.ways for way in report.ways) for m in report.measures)
     kvm = "no KVM" if report.host.kvm == "none" else f"KVM in {_text(report.host.kvm, 40)}"
     yield (
-        f'<p class="muted">{_text(report.created, 40)}; {_text(report.host.machine, 120)}; '
-        f'{_text(report.host.kernel, 120)}; {kvm}. <a href="#made">More on the machine</a></p>'
+        f'<p class="muted">{_count(len(report.ways), "way")} to run it, '
+        f"{_count(measured, 'question')} asked of each, in turns, on one machine: "
+        f"{_text(report.host.processor, 120)}; {_text(report.host.kernel, 120)}; {kvm}; "
+        f"{_text(report.created, 40)}.</p>"
     )
+    links = [
+        ("ways", "The ways"),
+        *((anchor, _heading(group, 80)) for group, anchor in anchors.items()),
+        ("made", "When and where"),
+    ]
+    items = "".join(f'<li><a href="#{anchor}">{title}</a></li>' for anchor, title in links)
+    yield f'<nav aria-label="Parts of this page"><ul>{items}</ul></nav>'
     yield "</header>"
     yield "<main>"
-    if not report.complete:
-        yield (
-            '<p class="told"><strong>This run is incomplete.</strong> It was interrupted or ran out'
-            " of time: what is missing wasn't measured, and the numbers may rest on few runs.</p>"
-        )
+    for title, text in _warnings(report):
+        yield f'<p class="told"><strong>{title}</strong> {_prose(text)}</p>'
+
+
+def _warnings(report: Report) -> Iterator[tuple[str, str]]:
+    if said := incomplete(report):
+        yield "This run is incomplete.", f"{said} Its numbers may rest on few runs."
+    if said := disturbed(report):
+        yield "The host had other work.", said
     if report.host.kvm == "software":
         yield (
-            '<p class="told"><strong>KVM is in software here.</strong> What the VMs\' numbers tell '
-            "is as much about the emulation as about VMs.</p>"
+            "KVM is in software here.",
+            "What the VMs' numbers tell is as much about the emulation as about VMs.",
         )
 
 
@@ -157,102 +168,101 @@ def _count(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _findings(
-    report: Report, groups: Mapping[str, list[Measure]], anchors: Mapping[str, str]
-) -> Iterator[str]:
-    """A card for each group: the first measure of it that has something to compare."""
-    yield '<section aria-labelledby="findings">'
-    yield '<h2 id="findings">What was found</h2>'
-    yield '<ul class="cards">'
-    for group, measures in groups.items():
-        first = max(measures, key=lambda row: min(sum(map(has_median, row.ways.values())), 2))
-        medians = [
-            (at, way, cell)
-            for at, way in enumerate(report.ways)
-            if (cell := first.ways.get(way.name)) is not None and has_median(cell)
-        ]
-        yield f'<li><h3><a href="#{anchors[group]}">{_heading(group, 80)}</a></h3>'
-        if medians:
-            yield f'<p class="title">{_heading(first.title, 120)}</p>'
-            yield "<dl>"
-            for at, way, cell in medians:
-                value = _text(quantity(cell.median or 0, first.unit))
-                times = f'<span class="times">{"".join(_times(cell, first))}</span>'
-                yield f"<dt>{_named(way, at)}</dt><dd>{value}{times}</dd>"
-            yield "</dl>"
-        if first.meaning:
-            yield f'<p class="meaning">{_prose(first.meaning)}</p>'
-        for _, way, cell in medians:
-            if cell.note:
-                yield f'<p class="note">{_text(way.title, 60)}: {_prose(cell.note)}</p>'
-        yield "</li>"
-    yield "</ul>"
-    yield "</section>"
-
-
 def _ways(ways: Iterable[Way]) -> Iterator[str]:
     yield '<section aria-labelledby="ways">'
     yield '<h2 id="ways">The ways</h2>'
-    yield '<ul class="cards">'
+    yield '<dl class="facts">'
     for at, way in enumerate(ways):
-        yield f"<li><h3>{_named(way, at)}</h3><p>{_prose(heading(way.about))}</p>"
-        if way.error is not None:
-            yield f'<p class="note"><strong>Not here:</strong> {_prose(way.error)}</p>'
-        yield "</li>"
-    yield "</ul>"
+        error = "" if way.error is None else f" <strong>Not here:</strong> {_prose(way.error)}"
+        yield f"<dt>{_named(way, at)}</dt><dd>{_prose(heading(way.about))}{error}</dd>"
+    yield "</dl>"
     yield "</section>"
 
 
 def _group(
     report: Report, group: str, anchor: str, measures: list[Measure], drawn: list[str]
 ) -> Iterator[str]:
+    """What was found in a sentence, then charts and what is no number; all numbers behind that."""
     yield f'<section aria-labelledby="{anchor}">'
     yield f'<h2 id="{anchor}">{_heading(group, 80)}</h2>'
-    for name in drawn:
-        yield (
-            f'<figure class="chart"><div class="wide">{charts.draw(report, name)}</div>'
-            f'<div class="narrow">{charts.draw(report, name, narrow=True)}</div></figure>'
-        )
+    first = max(measures, key=lambda row: min(sum(map(has_median, row.ways.values())), 2))
+    in_charts = [row for row in measures if drawn and has_numbers(row, report.ways)]
+    if first in in_charts and first.meaning:
+        yield f"<p>{_prose(first.meaning)}</p>"
+    yield from map(partial(_figure, report), drawn[:1])
     notes: dict[tuple[str, str], int] = {}
-    yield from _table(report.ways, anchor, measures, notes)
+    if texts := [row for row in measures if row not in in_charts]:
+        yield from _table(report.ways, anchor, texts, notes)
+        yield from _notes(anchor, notes, 0)
+    yield "<details>"
+    yield "<summary>All numbers in detail</summary>"
+    yield from map(partial(_figure, report), drawn[1:])
+    if in_charts:
+        seen = len(notes)
+        yield from _table(report.ways, anchor, in_charts, notes)
+        yield from _notes(anchor, notes, seen)
     yield from _how(report.ways, measures)
+    yield "</details>"
     yield "</section>"
+
+
+def _figure(report: Report, name: str) -> str:
+    return (
+        f'<figure class="chart"><div class="wide">{charts.draw(report, name)}</div>'
+        f'<div class="narrow">{charts.draw(report, name, narrow=True)}</div></figure>'
+    )
+
+
+def _notes(anchor: str, notes: Mapping[tuple[str, str], int], seen: int) -> Iterator[str]:
+    """Those after the first `seen`."""
+    if len(notes) > seen:
+        yield f'<ol class="notes" start="{seen + 1}">'
+        for (title, note), at in list(notes.items())[seen:]:
+            yield f'<li id="{anchor}-note-{at}">{_text(title, 60)}: {_prose(note)}</li>'
+        yield "</ol>"
 
 
 def _table(
     ways: list[Way], anchor: str, measures: list[Measure], notes: dict[tuple[str, str], int]
 ) -> Iterator[str]:
+    base = next((way for way in ways if way.error is None), None)
+    shown = [(at, way) for at, way in enumerate(ways) if _is_shown(way, measures)]
     yield "<table>"
-    heads = "".join(f'<th scope="col">{_named(way, at)}</th>' for at, way in enumerate(ways))
+    heads = "".join(f'<th scope="col">{_named(way, at)}</th>' for at, way in shown)
     yield f'<thead><tr><th scope="col">Measure</th>{heads}</tr></thead>'
     for measure in measures:
         cells = [
             f'<td><span class="way">{_named(way, at)}</span>'
-            f"<span>{_cell(way, measure, anchor, notes)}</span></td>"
-            for at, way in enumerate(ways)
+            f"<span>{_cell(way, measure, anchor, notes, base)}</span></td>"
+            for at, way in shown
         ]
         title = _heading(measure.title)
         yield f'<tbody><tr class="row"><th scope="row">{title}</th>{"".join(cells)}</tr>'
         if measure.meaning:
             yield (
-                f'<tr class="meaning"><td colspan="{len(ways) + 1}">'
+                f'<tr class="meaning"><td colspan="{len(shown) + 1}">'
                 f"{_prose(measure.meaning)}</td></tr>"
             )
         yield "</tbody>"
     yield "</table>"
     if any(cell.median is not None for measure in measures for cell in measure.ways.values()):
-        yield (
-            '<p class="legend">Medians. ± half the distance of the quartiles; '
-            f"{TIMES} and ÷ how many times from the best of the row.</p>"
-        )
-    if notes:
-        yield '<ol class="notes">'
-        for (title, note), at in notes.items():
-            yield f'<li id="{anchor}-note-{at}">{_text(title, 60)}: {_prose(note)}</li>'
-        yield "</ol>"
+        ratio = f"; 2x: so many times what it is of {_text(base.title, 60)}" if base else ""
+        yield f'<p class="legend">Medians. ± half the distance of the quartiles{ratio}.</p>'
 
 
-def _cell(way: Way, measure: Measure, anchor: str, notes: dict[tuple[str, str], int]) -> str:
+def _is_shown(way: Way, measures: Iterable[Measure]) -> bool:
+    """Whether there is more to say of it than why it isn't here, which is said of the way."""
+    cells = (measure.ways.get(way.name) for measure in measures)
+    return way.error is None or any(cell and cell.error != way.error for cell in cells)
+
+
+def _cell(
+    way: Way,
+    measure: Measure,
+    anchor: str,
+    notes: dict[tuple[str, str], int],
+    base: Way | None,
+) -> str:
     cell = measure.ways.get(way.name)
     if way.error is not None and (cell is None or cell.error == way.error):
         return '<span class="why">not here</span>'
@@ -264,13 +274,13 @@ def _cell(way: Way, measure: Measure, anchor: str, notes: dict[tuple[str, str], 
     if cell.note:
         at = notes.setdefault((way.title, cell.note), len(notes) + 1)
         mark = f'<sup><a href="#{anchor}-note-{at}" aria-label="Note {at}">{at}</a></sup>'
-    return _value(cell, measure, mark)
+    return _value(cell, measure, mark, measure.ways.get(base.name) if base else None)
 
 
-def _value(cell: Cell, measure: Measure, mark: str) -> str:
+def _value(cell: Cell, measure: Measure, mark: str, base: Cell | None) -> str:
     if cell.median is not None:
         about = [f"±{number(abs(cell.spread) / 2, 2)}"] if cell.spread else []
-        about += _times(cell, measure)
+        about += filter(None, [ratio_to(cell, base)])
         below = f'<span class="about">{" ".join(about)}</span>' if about else ""
         return f"<b>{_text(quantity(cell.median, measure.unit))}</b>{mark}{below}"
     if cell.text is not None:
@@ -278,21 +288,7 @@ def _value(cell: Cell, measure: Measure, mark: str) -> str:
     return f'<span class="why">not measured</span>{mark}'
 
 
-def _times(cell: Cell, measure: Measure) -> list[str]:
-    """How many times from the best of the row it is; empty near to it, or if that says nothing."""
-    values = [other.median or 0 for other in measure.ways.values() if has_median(other)]
-    best = {"lower": min, "higher": max}.get(measure.better)
-    if best is None or not has_median(cell) or min(values) <= 1e-30:
-        return []
-    times = (cell.median or 0) / best(values)
-    if 0.95 < times < 1.05:
-        return []
-    return [f"{TIMES}{number(times, 2)}" if times > 1 else f"÷{number(1 / times, 2)}"]
-
-
 def _how(ways: list[Way], measures: list[Measure]) -> Iterator[str]:
-    yield "<details>"
-    yield "<summary>How each was made, and how to repeat it</summary>"
     yield "<p>What the commands name is there after <code>ringlet compare --keep FOLDER</code>.</p>"
     for measure in measures:
         yield f"<section><h3>{_heading(measure.title)}</h3><p>{_prose(measure.how)}</p>"
@@ -306,7 +302,6 @@ def _how(ways: list[Way], measures: list[Measure]) -> Iterator[str]:
         if items:
             yield f"<ul>{''.join(items)}</ul>"
         yield "</section>"
-    yield "</details>"
 
 
 def _made(report: Report) -> Iterator[str]:

@@ -172,10 +172,12 @@ def fit(text: str, width: float, size: float = 12) -> str:
     return clean(text, max(int(width / size / LETTER), 2))
 
 
-def wrap(text: str, width: float, size: float = 13, letter: float = BOLD) -> list[str]:
-    """`text` in one line or two of `width` pixels; as that of a title."""
+def wrap(
+    text: str, width: float, size: float = 13, letter: float = BOLD, lines: int = 2
+) -> list[str]:
+    """`text` in one line, or in up to `lines`, of `width` pixels; as that of a title."""
     letters = int(width / size / letter)
-    return textwrap.wrap(clean(text), letters, max_lines=2, placeholder=" …") or [""]
+    return textwrap.wrap(clean(text), letters, max_lines=lines, placeholder=" …") or [""]
 
 
 def draw_head(canvas: Canvas, x: float, y: float, title: Sequence[str], below: str) -> float:
@@ -314,64 +316,6 @@ class Bars(Rows):
             [scale(value) for value in samples], [y + 18] * len(samples), color=color,
             linestyle="none", marker="o", markersize=2.6, markeredgewidth=0, alpha=0.6,
         )  # fmt: skip
-
-
-class Phases(Rows):
-    """The parts of a median: each way's as shares of its own whole."""
-
-    row = (44.0, 66.0)
-    is_wide = True
-
-    def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
-        super().__init__(measure, ways)
-        self.rows = [row for row in self.rows if phases(row[2])]
-
-    def below(self) -> str:
-        """What a length is."""
-        return "the parts of each way's time; each bar is its own whole"
-
-    def tell(self) -> str:
-        """What it shows, in words."""
-        found = (f"{clean(way.title, 60)}: {self._parts(cell)}" for _, way, cell in self.rows)
-        return f"{self.title}, in parts: {'; '.join(found)}"
-
-    def is_begun_by(self, other: "Phases") -> bool:
-        """Whether `other` has these phases and more, in each way."""
-        names = {way.name: [name for name, _ in phases(cell)] for _, way, cell in self.rows}
-        longer = {way.name: [name for name, _ in phases(cell)] for _, way, cell in other.rows}
-        return names != longer and all(
-            longer.get(way, [])[: len(parts)] == parts for way, parts in names.items()
-        )
-
-    def _parts(self, cell: Cell) -> str:
-        return ", ".join(f"{name} {number(value, 2)}" for name, value in phases(cell))
-
-    def draw_row(
-        self, canvas: Canvas, cell: Cell, color: str, left: float, right: float, y: float
-    ) -> None:
-        """The parts in turns of a full and a light tone, their names below."""
-        parts = phases(cell)
-        whole = sum(value for _, value in parts)
-        x = left
-        for at, (_, value) in enumerate(parts):
-            width = value / whole * (right - left)
-            canvas.box(x, y + 2, width, 14, facecolor=color, alpha=(1, 0.4, 0.7, 0.2)[at % 4])
-            if at:
-                canvas.line([x, x], [y + 2, y + 16], color=PAPER, linewidth=1.5)
-            x += width
-        for line in wrap(self._parts(cell), right - left, 10.5, LETTER):
-            y += 13
-            canvas.text(left, y + 15, line, size=10.5, color=MUTED)
-
-
-def phases(cell: Cell) -> list[tuple[str, float]]:
-    """The phases that can be drawn; none where there is nothing to compare."""
-    parts = [
-        (clean(name, 40).replace("_", " "), value)
-        for name, value in list(cell.phases.items())[:12]
-        if can_be_drawn(value) and value > 1 / LARGEST
-    ]
-    return parts if len(parts) > 1 else []
 
 
 class Series:

@@ -1,13 +1,15 @@
 """The sentences on what was found, right for any ways."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
-from ringlet.compare.report import Report
+from ringlet.compare.report import Cell, Report
 from ringlet.compare.statistics import ENOUGH, Medians, are_apart
 from ringlet.compare.ways import DEFAULT, find
 from ringlet.compare.words import number, quantity
 
 BASE = "process"  # what the others are compared with, where it was measured
+_NEAR = 0.1  # a difference that is called none, if the spread is larger
 _BUSY, _STEAL = 0.15, 0.02  # of each processor, beyond which numbers suffer
 
 
@@ -82,6 +84,55 @@ def started(medians: Mapping[str, float]) -> str:
 def times(ratio: float) -> str:
     """`1.26x`, `185x`."""
     return f"{ratio:.2f}x" if ratio < 2 else f"{number(ratio, 2)}x"
+
+
+_ASPECTS = {
+    "inside-end": "to start from a running program",
+    "loop": "to compute",
+    "system-call": "for a system call",
+}
+
+
+def verdict(report: Report) -> str:
+    """What was found, in one sentence: of ringlet's own ways beside the process, or the first.
+
+    Empty where too little is known for it.
+    """
+    ways = [way.name for way in report.ways if way.name in DEFAULT and way.error is None]
+    rows = {row.name: row.ways for row in report.measures}
+    found: dict[str, dict[str, str]] = {}
+    for name, aspect in _ASPECTS.items():
+        cells = {way: rows.get(name, {}).get(way, Cell()) for way in ways}
+        for way in ways[1:]:
+            if (ratio := _ratio(cells[way], cells[ways[0]])) is not None:
+                found.setdefault(way, {})[aspect] = ratio
+    parts: list[str] = []
+    told: list[str] = []
+    for way, ratios in found.items():
+        if list(ratios) == told:  # what they are for has just been said
+            parts.append(f"{called(way)} takes {joined(list(ratios.values()))} as long")
+        else:
+            each = [f"{ratio} as long {aspect}" for aspect, ratio in ratios.items()]
+            parts.append(f"{called(way)} takes {joined(each)}")
+        told = list(ratios)
+    return f"Beside {called(ways[0])}, {'; '.join(parts)}." if parts else ""
+
+
+def _ratio(cell: Cell, base: Cell) -> str | None:
+    """`1.26x`, or `about 1x` for nearly the same; None where the samples don't carry a ratio."""
+    if not cell.median or not base.median or not 0 < cell.median / base.median < inf:
+        return None
+    ratio = cell.median / base.median
+    if are_apart(cell.samples, base.samples):
+        return times(ratio)
+    enough = min(len(cell.samples), len(base.samples)) >= ENOUGH
+    return "about 1x" if enough and abs(ratio - 1) < _NEAR else None
+
+
+def ratio_to(cell: Cell, base: Cell | None) -> str:
+    """How many times the base's the median of a cell is; empty unless the samples carry it."""
+    found = None if base is None or base is cell else _ratio(cell, base)
+    return "" if found is None or found.startswith("about") else found
 
 
 def incomplete(report: Report) -> str:
