@@ -14,9 +14,9 @@ from pathlib import Path
 from measure import Row, run
 from peaks import peaks
 
-from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container
 from ringlet.container.spec.default import default
+from ringlet.host.workload import Workload
 
 ROUNDS = 41
 WARM_UP = 3
@@ -105,7 +105,7 @@ def _steps(program: str, bundle: str, samples: dict[str, list[float]]) -> None:
 def _in_process(rootfs: str) -> tuple[float, float]:
     """Milliseconds to the command's end, and until all that was made is gone."""
     start = time.perf_counter()
-    with Container(ContainerConfig(rootfs=rootfs, command=["/true"])) as container:
+    with Container(Workload(rootfs=rootfs, command=["/true"])) as container:
         result = container.run()
         end = time.perf_counter()
     if result.status:
@@ -122,7 +122,7 @@ def _growth(rootfs: str) -> Row:
     for _ in range(MANY):
         _in_process(rootfs)
     with ExitStack() as stack:
-        config = ContainerConfig(rootfs=rootfs, command=["/true"])
+        config = Workload(rootfs=rootfs, command=["/true"])
         containers = [stack.enter_context(Container(config)) for _ in range(AT_ONCE)]
         for container in containers:
             container.start()

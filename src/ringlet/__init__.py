@@ -6,8 +6,9 @@ TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpre
 if TYPE_CHECKING:
     from typing import Any
 
-    from ringlet.container.config import ContainerConfig
     from ringlet.container.container import Container
+    from ringlet.host.outcome import Usage
+    from ringlet.host.workload import ContainerConfig, Workload
     from ringlet.machine.config import MachineConfig
     from ringlet.machine.machine import Machine, Result
 
@@ -20,14 +21,18 @@ __all__ = [
     "MachineConfig",
     "Result",
     "RingletError",
+    "Usage",
+    "Workload",
 ]
 
 _LATE = {
     "Container": "container.container",
-    "ContainerConfig": "container.config",
+    "ContainerConfig": "host.workload",
     "Machine": "machine.machine",
     "MachineConfig": "machine.config",
     "Result": "machine.machine",
+    "Usage": "host.outcome",
+    "Workload": "host.workload",
 }
 
 

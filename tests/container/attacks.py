@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ringlet.container.cgroups import Cgroups
-from ringlet.container.config import ContainerConfig
 from ringlet.container.describe import describe
 from ringlet.container.launch import launch
 from ringlet.container.spec.names import CAPABILITIES
+from ringlet.host.workload import Workload
 
 USER, PID, CGROUP = "user namespace", "pid namespace", "cgroup namespace"
 CAPS, SECCOMP, PATHS, DEVICES, KEYRING = (
@@ -83,7 +83,7 @@ def run(rootfs: Path, script: str, without: Collection[str] = ()) -> tuple[int, 
 
     IDs of its files aren't mapped, which not all file systems can: they are nobody's in there.
     """
-    described, _ = describe(ContainerConfig(rootfs=rootfs, command=["sh", "-c", script]))
+    described, _ = describe(Workload(rootfs=rootfs, command=["sh", "-c", script]))
     config: Any = copy.deepcopy(described)
     take_away(config, without)
     with (

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container
 from ringlet.container.launch import helper
 from ringlet.container.spec.names import CAPABILITIES
 from ringlet.errors import RingletError
+from ringlet.host.workload import Workload
 
 from .box import Box
 from .bundle import Bundle
@@ -43,7 +43,7 @@ def run(rootfs: Path, tmp_path: Path) -> Run:
         output = tmp_path / "output"
         with open(output, "wb") as file, open(os.devnull, "rb") as null:
             stdio = (null.fileno(), file.fileno(), file.fileno())
-            config = ContainerConfig(rootfs=rootfs, command=command, timeout=60, **options)
+            config = Workload(rootfs=rootfs, command=command, timeout=60, **options)
             with Container(config, stdio=stdio) as container:
                 status = container.run().status
         return status, output.read_text(errors="replace")

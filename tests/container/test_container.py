@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container, ContainerResult
 from ringlet.container.launch import guard, helper
 from ringlet.container.relay import ConsoleSocket
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.workload import Workload
 
 from .rootfs import make_rootfs
 
@@ -53,8 +53,8 @@ def _nothing_is_left() -> Iterator[None]:
         os.waitpid(-1, os.WNOHANG)
 
 
-def shell(rootfs: Path, script: str, **options: Any) -> ContainerConfig:
-    return ContainerConfig(rootfs=rootfs, command=["sh", "-c", script], **options)
+def shell(rootfs: Path, script: str, **options: Any) -> Workload:
+    return Workload(rootfs=rootfs, command=["sh", "-c", script], **options)
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def run(rootfs: Path, tmp_path: Path) -> Run:
         output = tmp_path / "output"
         with open(output, "wb") as file, open(os.devnull, "rb") as null:
             stdio = (null.fileno(), file.fileno(), file.fileno())
-            config = ContainerConfig(
+            config = Workload(
                 rootfs=rootfs, command=["sh", "-c", command], **{"timeout": 60, **options}
             )
             with Container(config, stdio=stdio) as container:
@@ -77,7 +77,7 @@ def run(rootfs: Path, tmp_path: Path) -> Run:
 
 def test_it_tells_when_each_step_of_its_start_was_over(rootfs: Path) -> None:
     begun = time.monotonic_ns()
-    with Container(ContainerConfig(rootfs=rootfs, command=["true"])) as container:
+    with Container(Workload(rootfs=rootfs, command=["true"])) as container:
         container.run()
         timings = container.timings
     steps = ("cloned", "mounted", "pivoted", "created", "started", "end")
@@ -172,7 +172,7 @@ def test_a_volume_that_others_reach_is_noted(rootfs: Path, tmp_path: Path) -> No
 
     def notes(option: str = "") -> list[str]:
         values: dict[str, Any] = {"rootfs": rootfs, "command": ["true"]}
-        config = ContainerConfig(**values, volumes=[f"{volume}:/data{option}"])
+        config = Workload(**values, volumes=[f"{volume}:/data{option}"])
         with Container(config) as container:
             return [note for note in container.notes if "volume" in note]
 
@@ -238,7 +238,7 @@ def test_a_container_stops_at_its_timeout(run: Run) -> None:
 
 @pytest.fixture
 def sleeping(rootfs: Path) -> Iterator[Container]:
-    config = ContainerConfig(
+    config = Workload(
         rootfs=rootfs, command=["sh", "-c", "trap 'exit 5' TERM; while :; do sleep 0.01; done"]
     )
     with Container(config) as container:
@@ -253,7 +253,7 @@ def test_stop_asks_first(sleeping: Container) -> None:
 
 
 def test_stop_kills_what_doesnt_listen(rootfs: Path) -> None:
-    with Container(ContainerConfig(rootfs=rootfs, command=["sleep", "100"])) as container:
+    with Container(Workload(rootfs=rootfs, command=["sleep", "100"])) as container:
         container.start()
         result = container.stop(0.2)
         assert result.status == 137
@@ -299,7 +299,7 @@ def test_it_starts_once(sleeping: Container) -> None:
 def test_a_command_that_cant_be_run_has_its_status(rootfs: Path, command: str, status: int) -> None:
     with (
         pytest.raises(RingletError) as caught,
-        Container(ContainerConfig(rootfs=rootfs, command=[command])) as container,
+        Container(Workload(rootfs=rootfs, command=[command])) as container,
     ):
         container.run()
     assert getattr(caught.value, "status", None) == status
@@ -307,13 +307,11 @@ def test_a_command_that_cant_be_run_has_its_status(rootfs: Path, command: str, s
 
 def test_a_rootfs_that_isnt_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="absent"):
-        Container(ContainerConfig(rootfs=tmp_path / "absent", command=["sh"]))
+        Container(Workload(rootfs=tmp_path / "absent", command=["sh"]))
 
 
 def test_many_at_once_dont_mix(rootfs: Path) -> None:
-    config = ContainerConfig(
-        rootfs=rootfs, command=["sh", "-c", "sleep 0.2; exit $(($RANDOM % 2))"]
-    )
+    config = Workload(rootfs=rootfs, command=["sh", "-c", "sleep 0.2; exit $(($RANDOM % 2))"])
     containers = [Container(config) for _ in range(10)]
     try:
         assert len({container.id for container in containers}) == 10
@@ -365,7 +363,7 @@ def test_a_volume_whose_file_system_cant_map_ids_is_seen_and_noted(
     (tmp_path / "other").mkdir()
     volumes = [f"{unmappable}:/a", f"{tmp_path}/other:/b", f"{unmappable}:/c"]
     script = "test -x /a/bin/sh && ! touch /a/x 2>&- && touch /b/x && ls /c/etc && touch /etc/x"
-    config = ContainerConfig(rootfs=rootfs, command=["sh", "-c", script], volumes=volumes)
+    config = Workload(rootfs=rootfs, command=["sh", "-c", script], volumes=volumes)
     with Container(config) as container:
         assert container.run().status == 0
     noted = [note.split()[3] for note in container.notes if "can't map IDs" in note]
@@ -388,7 +386,7 @@ def test_a_root_whose_file_system_cant_map_ids_is_seen_and_noted(
     unmappable: Path, tty: bool
 ) -> None:
     script = "test -x /bin/sh && ! touch /bin/x" + (" && test -t 0" if tty else "")
-    config = ContainerConfig(rootfs=unmappable, command=["sh", "-c", script], tty=tty)
+    config = Workload(rootfs=unmappable, command=["sh", "-c", script], tty=tty)
     with (
         open(os.devnull, "r+b", buffering=0) as null,
         ConsoleSocket() as console,

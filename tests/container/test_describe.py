@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.config import ContainerConfig
 from ringlet.container.describe import CAPABILITIES, describe
 from ringlet.container.spec.config_json import check
 from ringlet.errors import ConfigError
+from ringlet.host.workload import Workload
 
 
 def described(**values: Any) -> dict[str, Any]:
-    return describe(ContainerConfig(**{"rootfs": "/", "command": ["sh"], **values}))[0]
+    return describe(Workload(**{"rootfs": "/", "command": ["sh"], **values}))[0]
 
 
 @pytest.mark.parametrize(

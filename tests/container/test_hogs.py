@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ringlet.container.cgroups.files import keyed, read
-from ringlet.container.config import ContainerConfig
 from ringlet.container.container import TIMEOUT_STATUS, Container
+from ringlet.host.workload import Workload
 
 from .cgroups.inside import eventually
 from .rootfs import make_rootfs
@@ -42,7 +42,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def running(rootfs: Path, script: str, **limits: Any) -> Iterator[Container]:
     """A container that runs the script, and says nothing."""
-    config = ContainerConfig(rootfs=rootfs, command=["sh", "-c", script], **limits)
+    config = Workload(rootfs=rootfs, command=["sh", "-c", script], **limits)
     with (
         open(os.devnull, "r+b") as null,
         Container(config, stdio=(null.fileno(),) * 3) as container,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ringlet.container import reach
-from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container, ContainerResult
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.workload import Workload
 
 from .rootfs import make_rootfs
 
@@ -46,7 +46,7 @@ def run(rootfs: Path, tmp_path: Path) -> Run:
         with open(output, "wb") as file, open(os.devnull, "rb") as null:
             stdio = (null.fileno(), file.fileno(), file.fileno())
             values = {"rootfs": rootfs, "command": ["sh", "-c", command], "timeout": 60}
-            with Container(ContainerConfig(**(values | options)), stdio=stdio) as container:
+            with Container(Workload(**(values | options)), stdio=stdio) as container:
                 result = container.run()
         return result, output.read_text()
 
@@ -144,7 +144,7 @@ def test_it_is_half_of_the_memory_and_counts(run: Run) -> None:
 
 def test_no_mount_of_the_hosts_shows_it(rootfs: Path) -> None:
     before = Path("/proc/self/mountinfo").read_text()
-    config = ContainerConfig(rootfs=rootfs, command=["sleep", "100"])
+    config = Workload(rootfs=rootfs, command=["sleep", "100"])
     with Container(config) as container:
         container.start()
         assert Path("/proc/self/mountinfo").read_text() == before

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ringlet.container.config import read_toml as read_container_toml
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.workload import read_toml as read_container_toml
 from ringlet.machine.config import (
     Disk,
     MachineConfig,

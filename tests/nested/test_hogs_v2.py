@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.config import ContainerConfig
 from ringlet.container.describe import describe
+from ringlet.host.workload import Workload
 
 from ..container.attacks import USER, take_away
 from ..container.test_hogs import *  # noqa: F403
@@ -15,7 +15,7 @@ from ..container.test_hogs import *  # noqa: F403
 def _no_user_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux 6.1 can't map IDs of files on overlayfs and tmpfs, and here is nothing else."""
 
-    def description(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
+    def description(config: Workload) -> tuple[dict[str, Any], list[str]]:
         described, notes = describe(config)
         take_away(described, [USER])
         return described, notes

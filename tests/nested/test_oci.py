@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container
+from ringlet.host.workload import Workload
 
 from ..cli.command import ENVIRONMENT, RINGLET
 from ..container.bundle import Bundle
@@ -128,7 +128,7 @@ def test_a_container_in_python(rootfs: Path) -> None:
     config: Any = {"rootfs": rootfs, "command": ["sleep", "1000"], "memory": 64 * MIB, "pids": 5}
     with open(os.devnull, "r+b", buffering=0) as null:
         stdio = (null.fileno(),) * 3
-        with Container(ContainerConfig(**config), stdio=stdio) as container:
+        with Container(Workload(**config), stdio=stdio) as container:
             container.start()
             assert container.stats()["memory"]["usage"]["limit"] == 64 * MIB
             assert container.stats()["pids"] == {"current": 1, "limit": 5}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ringlet import Container, ContainerConfig, Machine, MachineConfig
+from ringlet import Container, Machine, MachineConfig, Workload
 from ringlet.errors import RingletError
 from ringlet.sandbox import Sandbox
 
@@ -39,7 +39,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Kind:
     rootfs = make_rootfs(tmp_path_factory.mktemp("sandbox") / "rootfs")
 
     def make(script: object) -> Sandbox:
-        config = ContainerConfig(rootfs=rootfs, command=["sh", "-c", str(script)], timeout=LONG)
+        config = Workload(rootfs=rootfs, command=["sh", "-c", str(script)], timeout=LONG)
         return Container(config)
 
     obeys = "trap 'exit 0' TERM; while :; do sleep 0.01; done"

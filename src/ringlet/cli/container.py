@@ -9,19 +9,19 @@ from typing import Any
 
 from ringlet.cli.report import print_json, report
 from ringlet.closing import Closing
-from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container, ContainerResult
 from ringlet.container.foreground import Foreground
 from ringlet.container.launch.helper import check_descriptors
 from ringlet.container.relay import ConsoleSocket, Relay
 from ringlet.host import interrupt
+from ringlet.host.workload import Workload
 
 
 def run(values: dict[str, Any], *, as_json: bool = False) -> int:
-    """Runs what `values`, for `ContainerConfig`, say, and returns the command's status."""
+    """Runs what `values`, for `Workload`, say, and returns the command's status."""
     check_descriptors()  # before some are open: a module takes one to be loaded
     values.setdefault("tty", not as_json and os.isatty(0) and os.isatty(1))
-    config = ContainerConfig(**values)
+    config = Workload(**values)
     output = 2 if as_json else 1
     with ExitStack() as stack:
         foreground = stack.enter_context(Foreground())

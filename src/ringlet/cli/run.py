@@ -4,14 +4,14 @@ from typing import Any
 
 import click
 
-from ringlet.container.config import (
+from ringlet.errors import ConfigError, RingletError
+from ringlet.host.settings import parse_size
+from ringlet.host.workload import (
     NETWORKS,
     PIDS,
     parse_variable,
     read_toml,
 )
-from ringlet.errors import ConfigError, RingletError
-from ringlet.host.settings import parse_size
 
 EPILOG = """\b
 Examples:

@@ -1,6 +1,6 @@
 """A container for programs, with the life of a `Machine`.
 
-    with Container(ContainerConfig(rootfs="rootfs", command=["ls", "/"])) as container:
+    with Container(Workload(rootfs="rootfs", command=["ls", "/"])) as container:
         print(container.run().status)
 
 Making one resolves and opens all that its configuration names. `start` lets the command run,
@@ -17,9 +17,9 @@ from threading import Lock, Timer
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ringlet.closing import Closing
-from ringlet.container.config import PIDS, ContainerConfig
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.outcome import Usage
+from ringlet.host.workload import PIDS, Workload
 
 if TYPE_CHECKING:
     from ringlet.container.cgroups import Cgroup
@@ -63,7 +63,7 @@ class Container(Closing):
 
     def __init__(
         self,
-        config: ContainerConfig,
+        config: Workload,
         *,
         stdio: tuple[int, int, int] = (0, 1, 2),
         console_socket: str | None = None,

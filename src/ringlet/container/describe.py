@@ -1,4 +1,4 @@
-"""From what a container is to be to the configuration of the container runtime.
+"""From a workload to the configuration of the container runtime.
 
 The defaults are the safe ones: its own user namespace, few capabilities, a seccomp filter, no new
 privileges, nothing of the host's /proc that tells or does too much.
@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from ringlet.container.config import PIDS, ContainerConfig
 from ringlet.container.identity import Identity, Ranges, find_user, id_ranges
 from ringlet.errors import ConfigError
+from ringlet.host.workload import PIDS, Workload
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PERIOD = 100_000  # microseconds in which a container has its processor time
@@ -32,7 +32,7 @@ MASKED = ("/proc/interrupts", "/sys/devices/virtual/powercap")
 _TERMINALS = 5  # the group tty
 
 
-def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
+def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
     """The runtime's configuration, and what is weaker than it should be on this host.
 
     Raises `ConfigError` where the rootfs, its user or a volume isn't there.
@@ -40,15 +40,15 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
     from ringlet.container.seccomp.profile import DEFAULT
     from ringlet.container.spec import default
 
-    rootfs = os.path.abspath(config.rootfs)
-    identity = find_user(rootfs, config.user)
+    rootfs = os.path.abspath(workload.rootfs)
+    identity = find_user(rootfs, workload.user)
     ranges, notes = id_ranges()
     identity = _mapped(identity, ranges)
     namespaces = ["pid", "ipc", "uts", "mount", "cgroup", "user"]
-    if config.network == "none":
+    if workload.network == "none":
         namespaces.append("network")
     linux: dict[str, Any] = {
-        "resources": _resources(config),
+        "resources": _resources(workload),
         "maskedPaths": [*default.MASKED, *MASKED],
         "readonlyPaths": default.READONLY,
         "seccomp": DEFAULT,
@@ -58,26 +58,26 @@ def describe(config: ContainerConfig) -> tuple[dict[str, Any], list[str]]:
     }
     described = {
         "ociVersion": "1.2.0",
-        "root": {"path": rootfs, "readonly": config.read_only},
-        "hostname": config.hostname,
-        "process": _process(config, identity),
+        "root": {"path": rootfs, "readonly": workload.read_only},
+        "hostname": workload.hostname,
+        "process": _process(workload, identity),
         "mounts": _mounts(
-            config,
+            workload,
             has_groups=_count(ranges[1]) > _TERMINALS,
         ),
         "linux": linux,
     }
-    return described, [*notes, *_open_volumes(config)]
+    return described, [*notes, *_open_volumes(workload)]
 
 
-def layer(config: ContainerConfig) -> str | None:
+def layer(workload: Workload) -> str | None:
     """How large what the container changes of its root may become, as tmpfs(5) has it.
 
     Half of its memory. None where changes are kept.
     """
-    if config.write:
+    if workload.write:
         return None
-    return "50%" if config.memory is None else str(config.memory // 2)
+    return "50%" if workload.memory is None else str(workload.memory // 2)
 
 
 def _mapped(identity: Identity, ranges: Ranges) -> Identity:
@@ -98,21 +98,21 @@ def _count(mapping: list[dict[str, Any]]) -> int:
     return sum(one["size"] for one in mapping)
 
 
-def _process(config: ContainerConfig, identity: Identity) -> dict[str, Any]:
-    environment = {"PATH": PATH, "HOME": identity.home, "HOSTNAME": config.hostname}
-    if config.tty:
+def _process(workload: Workload, identity: Identity) -> dict[str, Any]:
+    environment = {"PATH": PATH, "HOME": identity.home, "HOSTNAME": workload.hostname}
+    if workload.tty:
         environment["TERM"] = os.environ.get("TERM", "xterm")
-    environment |= config.env
+    environment |= workload.env
     capabilities = list(CAPABILITIES)
     # Another user than root gets none: they are there for a program that becomes root, and
     # no_new_privs keeps every program from that.
     held = capabilities if identity.uid == 0 else []
     return {
-        "terminal": config.tty,
+        "terminal": workload.tty,
         "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": identity.groups},
-        "args": list(config.command),
+        "args": list(workload.command),
         "env": [f"{name}={value}" for name, value in environment.items()],
-        "cwd": config.workdir,
+        "cwd": workload.workdir,
         "noNewPrivileges": True,
         "capabilities": {
             "bounding": capabilities,
@@ -124,19 +124,19 @@ def _process(config: ContainerConfig, identity: Identity) -> dict[str, Any]:
     }
 
 
-def _resources(config: ContainerConfig) -> dict[str, Any]:
+def _resources(workload: Workload) -> dict[str, Any]:
     resources: dict[str, Any] = {}
-    if config.pids is not None or os.geteuid() == 0:
-        resources["pids"] = {"limit": PIDS if config.pids is None else config.pids}
-    if config.memory is not None:
+    if workload.pids is not None or os.geteuid() == 0:
+        resources["pids"] = {"limit": PIDS if workload.pids is None else workload.pids}
+    if workload.memory is not None:
         # With what is swapped out: a limit that pushes its memory to the disk is none.
-        resources["memory"] = {"limit": config.memory, "swap": config.memory}
-    if config.cpus is not None:
-        resources["cpu"] = {"period": PERIOD, "quota": max(1000, int(config.cpus * PERIOD))}
+        resources["memory"] = {"limit": workload.memory, "swap": workload.memory}
+    if workload.cpus is not None:
+        resources["cpu"] = {"period": PERIOD, "quota": max(1000, int(workload.cpus * PERIOD))}
     return resources
 
 
-def _mounts(config: ContainerConfig, *, has_groups: bool) -> list[dict[str, Any]]:
+def _mounts(workload: Workload, *, has_groups: bool) -> list[dict[str, Any]]:
     from ringlet.container.spec.default import NO, mounts
 
     described: list[dict[str, Any]] = [dict(mount) for mount in mounts(rootless=False)]
@@ -145,7 +145,7 @@ def _mounts(config: ContainerConfig, *, has_groups: bool) -> list[dict[str, Any]
             mount["options"] = list(NO)
         elif mount["destination"] == "/dev/pts" and not has_groups:
             mount["options"].remove(f"gid={_TERMINALS}")
-    for volume in config.volumes:
+    for volume in workload.volumes:
         source = os.path.abspath(volume.source)
         if not os.path.exists(source):
             raise ConfigError(f"there is no {source} for a volume", "check the path, or make it")
@@ -158,11 +158,11 @@ def _mounts(config: ContainerConfig, *, has_groups: bool) -> list[dict[str, Any]
     return described
 
 
-def _open_volumes(config: ContainerConfig) -> Iterator[str]:
+def _open_volumes(workload: Workload) -> Iterator[str]:
     """What is to be known of volumes that the container and other users both reach."""
     from ringlet.container.reach import is_reached_by_others
 
-    for volume in config.volumes:
+    for volume in workload.volumes:
         if volume.readonly:
             continue
         source = os.path.realpath(volume.source)

@@ -9,8 +9,8 @@ import pytest
 from ringlet.compare.instances import Launched, Streams
 from ringlet.compare.lab import Lab, ringlet_command
 from ringlet.compare.ways import MIB, Request, Unavailable, Way
-from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container
+from ringlet.host.workload import Workload
 
 from .conftest import Check
 
@@ -62,7 +62,7 @@ def test_one_that_cannot_be_started_leaves_nothing(
     container: Way, lab: Lab, leaves_nothing: Callable[[], Check]
 ) -> None:
     check = leaves_nothing()
-    config = ContainerConfig(rootfs=lab.rootfs, command=["/absent"])
+    config = Workload(rootfs=lab.rootfs, command=["/absent"])
     with pytest.raises(Unavailable, match="/absent"):
         Launched(lambda stdio: Container(config, stdio=stdio), Streams(["it"]), lambda _: {})
     check()

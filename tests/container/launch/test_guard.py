@@ -25,10 +25,10 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
 MAKER = """
 import sys, threading, time
 sys.path[:0] = {path!r}
-from ringlet import Container, ContainerConfig
+from ringlet import Container, Workload
 
 def make(command):
-    containers.append(Container(ContainerConfig(rootfs=sys.argv[1], command=["sh", "-c", command])))
+    containers.append(Container(Workload(rootfs=sys.argv[1], command=["sh", "-c", command])))
     if command != "waits":
         containers[-1].start()
 

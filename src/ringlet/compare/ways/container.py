@@ -8,8 +8,8 @@ from ringlet.compare.instances import Launched, Spawned, Stdio, Streams
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways import Request
 from ringlet.compare.ways.base import PROCESSES, CommandWay, size
-from ringlet.container.config import ContainerConfig, Volume
 from ringlet.container.container import Container
+from ringlet.host.workload import Volume, Workload
 
 
 class Way(CommandWay):
@@ -70,9 +70,9 @@ def _guards(owner: int) -> Iterator[int]:
                     yield int(name)
 
 
-def config(rootfs: object, request: Request, disk: str = CommandWay.disk) -> ContainerConfig:
+def config(rootfs: object, request: Request, disk: str = CommandWay.disk) -> Workload:
     """The container for a request, as data: other runtimes get the same."""
-    return ContainerConfig(
+    return Workload(
         rootfs=str(rootfs),
         command=["/work", *request.words],
         volumes=[] if request.disk is None else [Volume(request.disk, disk)],

@@ -1,7 +1,7 @@
-"""What a container is to be, as data: from options, a TOML file, or a program. Checked here, once.
+"""The description of what a sandbox runs, as data: from options, a TOML file, or a program.
 
-It says what is to run and what it may have, and nothing of namespaces or cgroups: describe.py
-makes of it what the container runtime carries out.
+A workload says what is to run and what it may have. It says nothing of the means: container/
+describe.py makes namespaces and cgroups of it.
 """
 
 import os
@@ -13,20 +13,20 @@ from ringlet.host.outcome import STOP_TIMEOUT
 from ringlet.host.settings import parse_size
 
 NETWORKS = ("none", "host")
-PIDS = 1024  # processes and threads that a container may have, if nothing is said
+PIDS = 1024  # processes and threads that a workload may have, if nothing is said
 MIN_MEMORY = 1 << 20
 
 
 class Volume(NamedTuple):
-    """A file or folder of the host that the container sees at `path`."""
+    """A file or folder of the host that the command sees at `path`."""
 
     source: str | os.PathLike[str]
     path: str
     readonly: bool = False
 
 
-class ContainerConfig:
-    """What a container is to be. Raises `ConfigError` for a value that can't be used.
+class Workload:
+    """What runs in a sandbox. Raises `ConfigError` for a value that can't be used.
 
     rootfs     a folder: the root that the command sees
     command    the command and its arguments
@@ -38,7 +38,7 @@ class ContainerConfig:
     env        the environment, besides PATH, HOME, HOSTNAME and, with `tty`, TERM
     workdir    where the command starts
     user       `USER[:GROUP]`, names of the rootfs or numbers
-    hostname   what the container is called
+    hostname   what the sandbox is called, in there
     network    `none`, which has a loopback device alone, or `host`
     read_only  whether the root can't be written
     write      whether changes of the root are kept in the rootfs, and not thrown away
@@ -125,6 +125,9 @@ class ContainerConfig:
             raise ConfigError("there is a zero byte in what is to run", "leave it out")
 
 
+ContainerConfig = Workload  # the name that it has where only containers are meant
+
+
 def parse_volume(text: str) -> Volume:
     """A volume as `HOST:GUEST[:ro|:rw]`. Raises `ConfigError`."""
     parts = text.split(":")
@@ -167,7 +170,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def read_toml(path: str) -> dict[str, Any]:
-    """The keys of a TOML file, for `ContainerConfig`. Raises `ConfigError`.
+    """The keys of a TOML file, for `Workload`. Raises `ConfigError`.
 
     A relative path in it starts at the file's own folder.
     """

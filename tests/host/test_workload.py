@@ -1,4 +1,4 @@
-"""What a container is to be: words, values and files that are taken, and that are refused."""
+"""What a sandbox runs: words, values and files that are taken, and that are refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.container.config import (
-    ContainerConfig,
+from ringlet.errors import ConfigError
+from ringlet.host.workload import (
     Volume,
+    Workload,
     parse_variable,
     parse_volume,
     read_toml,
 )
-from ringlet.errors import ConfigError
 
 KEYS: dict[str, tuple[str, Any]] = {
     "rootfs": ('"/rootfs"', "/rootfs"),
@@ -40,8 +40,8 @@ KEYS: dict[str, tuple[str, Any]] = {
 }
 
 
-def config(**values: Any) -> ContainerConfig:
-    return ContainerConfig(**{"rootfs": "/", "command": ["sh"], **values})
+def config(**values: Any) -> Workload:
+    return Workload(**{"rootfs": "/", "command": ["sh"], **values})
 
 
 def refused(make: Callable[[], object]) -> ConfigError:
@@ -129,7 +129,7 @@ def test_every_key_can_stand_in_a_file(tmp_path: Path) -> None:
     path.write_text("\n".join(f"{key} = {text}" for key, (text, _) in KEYS.items()))
     values = read_toml(str(path))
     assert values == {key: value for key, (_, value) in KEYS.items()}
-    ContainerConfig(**values)
+    Workload(**values)
 
 
 def test_relative_paths_start_at_the_files_folder(tmp_path: Path) -> None:
