@@ -19,6 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 from ringlet.emulated.kernel import find_kernel
 from ringlet.errors import RingletError
 
+from . import own_cgroups
 from .examples import examples
 
 _CLONE_NEWNS = 0x20000
@@ -69,11 +70,12 @@ _ONE_AFTER_ANOTHER = (
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """The tests of root have mounts, a /dev and an /etc of their own: no fault is the host's."""
+    """The tests of root have mounts, a /dev, an /etc and cgroups of their own, not the host's."""
     if getattr(session.config.option, "numprocesses", None):
         return  # it runs none itself
     if os.geteuid() == 0 and ctypes.CDLL(None).unshare(_CLONE_NEWNS) == 0:
         subprocess.run(["sh", "-c", _OWN_FOLDERS], check=True)
+        own_cgroups.enter()
 
 
 def _has_nested_kernel() -> bool:

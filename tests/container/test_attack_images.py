@@ -5,11 +5,15 @@ same files, and the harm is there.
 """
 
 import os
+import shutil
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
+
+from ringlet.container.launch import plan
 
 from .box import Box, namespace
 from .bundle import Bundle
@@ -181,6 +185,17 @@ def test_what_is_written_to_proc_goes_to_the_kernel_whatever_is_at_proc(
     assert forward.read_text() == "0"
 
 
+def test_what_is_plainly_written_to_such_a_proc_goes_to_the_file(box: Box, tmp_path: Path) -> None:
+    forward = tmp_path / "volume/sys/net/ipv4/ip_forward"
+    forward.parent.mkdir(parents=True)
+    forward.write_text("0")
+    plainly(
+        f"mount --bind {tmp_path}/volume {box.rootfs}/proc;"
+        f"chroot {box.rootfs} sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'"
+    )
+    assert forward.read_text() == "1\n"
+
+
 # ---- Words of a configuration ----
 
 
@@ -210,6 +225,28 @@ def test_a_parameters_value_is_no_second_parameter(box: Box) -> None:
     assert pattern.read_text() == before
 
 
+def test_a_value_that_is_plainly_split_is_a_second_parameter() -> None:
+    """Of an IPC namespace, in place of the whole host's core_pattern."""
+    value = "kernel.shm_rmid_forced=1+kernel.msgmax=4321"
+    script = (
+        f"IFS=+; for one in {value}; do busybox sysctl -w $one > /dev/null; done;"
+        "cat /proc/sys/kernel/shm_rmid_forced /proc/sys/kernel/msgmax"
+    )
+    words = ["unshare", "--ipc", "sh", "-ec", script]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n4321\n"
+
+
+def test_steps_in_a_word_would_be_taken_if_it_were_not_escaped(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.linux["sysctl"] = {"kernel.shm_rmid_forced": "1\nsysctl x kernel/msgmax 4321"}
+    assert box.run("cat /proc/sys/kernel/msgmax") != "4321\n"
+    monkeypatch.setattr(plan, "_needs_escape", lambda text: False)
+    box.process["args"] = ["cat", "/proc/sys/kernel/msgmax"]  # words with no space
+    assert box.run() == "4321\n"
+
+
 # ---- Who it is ----
 
 
@@ -228,17 +265,37 @@ def test_a_process_that_is_added_inherits_no_capability(bundle: Bundle) -> None:
     assert bundle.oci("exec", "--user", "1", "one", "id", "-u").stdout == "1\n"
 
 
+def rights(box: Box, *sets: str) -> dict[str, int]:
+    """The capabilities of a user's program whose configuration names two of them in these sets."""
+    box.process["user"] = {"uid": 1000, "gid": 1000}
+    box.process["capabilities"] = {name: ["CAP_KILL", "CAP_DAC_OVERRIDE"] for name in sets}
+    box.process["args"] = ["/bin/grep", "^Cap", "/proc/self/status"]  # a shell would run its own
+    return {line.split()[0]: int(line.split()[1], 16) for line in box.run().splitlines()}
+
+
 def test_another_user_than_root_has_no_capability(box: Box) -> None:
     """CVE-2016-8867, CVE-2022-24769 (Docker): ambient, inheritable ones were there for any user."""
-    box.process["user"] = {"uid": 1000, "gid": 1000}
-    kill = ["CAP_KILL", "CAP_DAC_OVERRIDE"]
-    box.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), kill)
-    sets = {
-        line.split()[0]: int(line.split()[1], 16)
-        for line in box.run("grep ^Cap /proc/self/status").splitlines()
-    }
+    sets = rights(box, "bounding", "effective", "permitted")
     assert sets.pop("CapBnd:")
     assert set(sets.values()) == {0}
+
+
+def test_one_that_is_ambient_would_be_any_users(box: Box) -> None:
+    sets = rights(box, "bounding", "effective", "permitted", "inheritable", "ambient")
+    assert sets["CapEff:"] == sets["CapBnd:"] != 0
+
+
+def test_one_that_is_inherited_a_program_of_the_image_would_make_effective(box: Box) -> None:
+    """Its file names CAP_KILL as inheritable: capabilities(7), "File capabilities"."""
+    program = box.rootfs / "bin/grep"
+    program.unlink()
+    shutil.copy2(box.rootfs / "bin/busybox", program)
+    revision, effective, kill = 0x0200_0000, 1, 1 << 5
+    value = struct.pack("<5I", revision | effective, 0, kill, 0, 0)
+    os.setxattr(program, "security.capability", value)
+    before = rights(box, "bounding", "effective", "permitted")
+    assert before["CapEff:"] == before["CapPrm:"] == 0
+    assert rights(box, "bounding", "effective", "permitted", "inheritable")["CapEff:"] == kill
 
 
 @pytest.mark.needs_gcc

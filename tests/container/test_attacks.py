@@ -18,6 +18,7 @@ import pytest
 
 from ringlet.container.container import Container
 from ringlet.container.launch import helper
+from ringlet.container.launch.plan import Plan
 from ringlet.container.spec.names import CAPABILITIES
 from ringlet.errors import RingletError
 from ringlet.host.workload import Workload
@@ -191,6 +192,24 @@ def test_proc_and_sys_are_mounted_where_they_seem_to_be(run: Run, rootfs: Path, 
     (rootfs / path).symlink_to("tmp")
     with pytest.raises(RingletError):
         run("true")
+
+
+def test_where_a_link_is_followed_they_are_somewhere_else(
+    run: Run, rootfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a program reads in /proc is then the image's."""
+    add = Plan.add
+
+    def add_with_links(plan: Plan, step: str, *words: Any) -> None:
+        if step == "attach" and words[0] == "/proc":
+            target, slot, _, ready = words
+            words = (target, slot, 1, ready)
+        add(plan, step, *words)
+
+    monkeypatch.setattr(Plan, "add", add_with_links)
+    (rootfs / "proc").rmdir()
+    (rootfs / "proc").symlink_to("tmp")
+    assert run("sh", "-c", "cat /tmp/1/comm; readlink /proc") == (0, "sh\ntmp\n")
 
 
 def test_release_agent_is_out_of_reach(run: Run) -> None:

@@ -96,15 +96,38 @@ def test_no_entry_of_path_leads_out(box: Box, canary: Path) -> None:
     assert "executable file not found" in says(box)
 
 
-def test_with_descriptors_left_open_an_entry_of_path_leads_out(
-    box: Box, canary: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Descriptors of the host's are open until exec."""
     add = Plan.add
     monkeypatch.setattr(
         Plan, "add", lambda self, step, *words: step == "close" or add(self, step, *words)
     )
+
+
+@pytest.mark.usefixtures("left_open")
+def test_with_descriptors_left_open_an_entry_of_path_leads_out(box: Box, canary: Path) -> None:
     through_path(box, canary)
     assert says(box) == f"{SAYS}\n"
+
+
+@pytest.mark.usefixtures("left_open")
+@pytest.mark.parametrize("way", ["command", "interpreter"])
+def test_with_descriptors_left_open_a_program_is_the_hosts(
+    box: Box, canary: Path, way: str
+) -> None:
+    with pytest.raises(AssertionError, match=SAYS):
+        try_all(box, canary, way, FEW)
+
+
+@pytest.mark.usefixtures("left_open")
+def test_with_descriptors_left_open_a_working_directory_is_outside_which_is_seen(box: Box) -> None:
+    """It has a defence of its own."""
+    said = []
+    for fd in FEW:
+        box.process.update(cwd=f"/proc/self/fd/{fd}{UP}", args=["true"])
+        said.append(says(box))
+    assert any("it is outside of the container" in one for one in said)
 
 
 def test_a_hook_of_the_image_is_led_nowhere(box: Box, canary: Path) -> None:
