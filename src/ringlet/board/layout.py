@@ -16,7 +16,7 @@ Guest-physical memory, not to scale:
                          |   ...                     |
                          |   kernel, by its ELF      |
     0x0010_0000 (1 MiB)  +---------------------------+
-                         | ACPI tables               |  not for a flat image
+                         | ACPI tables, MP table     |  not for a flat image
     0x000e_0000          +---------------------------+
                          | reserved (firmware, VGA)  |
     0x0009_fc00          +---------------------------+
@@ -70,7 +70,16 @@ FLAT_LOAD = 0x7C00  # where a PC's firmware puts a boot sector
 
 # The ACPI tables, where a PC's firmware has them: the RSDP first (ACPI 6.5, 5.2.5.1).
 RSDP = 0xE0000
-ACPI_SIZE = 0x20000
+ACPI_SIZE = 0x1C000
+
+# The MP table, where a kernel looks for one (MultiProcessor Specification 1.4, 4), and two words of
+# the BIOS data area: the segment of the extended one, and how much memory lies below it, in KiB.
+MP_TABLE = 0xFC000
+EBDA_WORD = 0x40E
+BASE_MEMORY_WORD = 0x413
+
+LOCAL_APIC = 0xFEE0_0000
+IO_APIC = 0xFEC0_0000
 
 # KVM wants three pages for the TSS and one for the identity map, outside RAM (kvm-intel).
 IDENTITY_MAP = 0xFFFB_C000
@@ -78,8 +87,8 @@ TSS = 0xFFFB_D000
 
 # Devices in the kernel: first address or port, and how many.
 IN_KERNEL_MMIO = (
-    (0xFEC0_0000, 0x1000),  # I/O APIC
-    (0xFEE0_0000, 0x1000),  # local APIC
+    (IO_APIC, 0x1000),
+    (LOCAL_APIC, 0x1000),
     (IDENTITY_MAP, 0x4000),  # and the TSS
 )
 IN_KERNEL_PORTS = (
@@ -104,6 +113,8 @@ KEYBOARD_CONTROLLER_PORT = 0x64
 CMOS_PORT = 0x70
 CMOS_PORTS = 2
 EXIT_PORT = 0xF4
+CURSOR_PORT = 0x3D4
+CURSOR_PORTS = 2
 PVPANIC_PORT = 0x505
 PM1_EVENT_PORT = 0x600  # ACPI's status, then its enable register, of two bytes each
 PM1_EVENT_PORTS = 4

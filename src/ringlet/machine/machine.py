@@ -19,9 +19,11 @@ from ringlet.board.acpi import PVPANIC, RTC, AcpiDevice, write_tables
 from ringlet.board.bus import MmioBus, PortBus, Unclaimed
 from ringlet.board.device import Device, IrqLine
 from ringlet.board.irq import KvmIrqLine
+from ringlet.board.mp_table import write_mp_table
 from ringlet.closing import Closing
 from ringlet.devices.acpi_pm import Pm1Control, Pm1Event
 from ringlet.devices.cmos import Cmos
+from ringlet.devices.cursor import Cursor
 from ringlet.devices.exit_port import ExitPort
 from ringlet.devices.keyboard_controller import KeyboardController
 from ringlet.devices.pvpanic import Pvpanic
@@ -174,6 +176,7 @@ class Machine(Closing):
                 command_line = " ".join([config.cmdline, *slots.words]).strip()
         if kernel.acpi_tables:
             write_tables(self.memory, cpus=config.cpus, devices=self._acpi_devices)
+            write_mp_table(self.memory, cpus=config.cpus)
         self.timings.vm_created = time.monotonic_ns()
 
         entry = kernel.load(
@@ -221,6 +224,7 @@ class Machine(Closing):
         keyboard = KeyboardController(self._on_reset)
         self.ports.add(layout.KEYBOARD_CONTROLLER_PORT, 1, keyboard)
         self.ports.add(layout.KEYBOARD_DATA_PORT, 1, keyboard.data)
+        self.ports.add(layout.CURSOR_PORT, layout.CURSOR_PORTS, Cursor())
         low, *high = (region.size for region in self.memory.regions)
         cmos = Cmos(low, sum(high))
         self.ports.add(layout.CMOS_PORT, layout.CMOS_PORTS, cmos)
