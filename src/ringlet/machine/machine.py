@@ -27,6 +27,8 @@ from ringlet.devices.cursor import Cursor
 from ringlet.devices.exit_port import ExitPort
 from ringlet.devices.keyboard_controller import KeyboardController
 from ringlet.devices.pvpanic import Pvpanic
+from ringlet.devices.reset_control import ResetControl
+from ringlet.devices.system_control import SystemControl
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.output import OutputClosedError
 from ringlet.host.serial_port import SerialPort
@@ -224,6 +226,9 @@ class Machine(Closing):
         keyboard = KeyboardController(self._on_reset)
         self.ports.add(layout.KEYBOARD_CONTROLLER_PORT, 1, keyboard)
         self.ports.add(layout.KEYBOARD_DATA_PORT, 1, keyboard.data)
+        self.ports.add(layout.SYSTEM_CONTROL_PORT, 1, SystemControl(self._on_reset))
+        reset = ResetControl(self._on_reset)
+        self.ports.add(layout.RESET_CONTROL_PORT, layout.RESET_CONTROL_PORTS, reset)
         self.ports.add(layout.CURSOR_PORT, layout.CURSOR_PORTS, Cursor())
         low, *high = (region.size for region in self.memory.regions)
         cmos = Cmos(low, sum(high))
