@@ -16,9 +16,7 @@ from ringlet.board.layout import (
     CMOS_PORT,
     CMOS_PORTS,
     HIGH_MEMORY,
-    IO_APIC,
     KEYBOARD_CONTROLLER_PORT,
-    LOCAL_APIC,
     PM1_CONTROL_PORT,
     PM1_CONTROL_PORTS,
     PM1_EVENT_PORT,
@@ -35,6 +33,8 @@ if TYPE_CHECKING:
 
 SLEEP_TYPE_S5 = 5  # what a guest writes to SLP_TYP to power off; the value is a platform's choice
 
+IO_APIC = 0xFEC0_0000
+LOCAL_APIC = 0xFEE0_0000
 MAX_XAPIC_ID = 254  # 255 is the broadcast; from there on processors have x2APIC entries
 
 # Signature, length, revision, checksum, OEM ID, OEM table ID and revision, creator and revision.

@@ -78,17 +78,14 @@ MP_TABLE = 0xFC000
 EBDA_WORD = 0x40E
 BASE_MEMORY_WORD = 0x413
 
-LOCAL_APIC = 0xFEE0_0000
-IO_APIC = 0xFEC0_0000
-
 # KVM wants three pages for the TSS and one for the identity map, outside RAM (kvm-intel).
 IDENTITY_MAP = 0xFFFB_C000
 TSS = 0xFFFB_D000
 
 # Devices in the kernel: first address or port, and how many.
 IN_KERNEL_MMIO = (
-    (IO_APIC, 0x1000),
-    (LOCAL_APIC, 0x1000),
+    (0xFEC0_0000, 0x1000),  # I/O APIC
+    (0xFEE0_0000, 0x1000),  # local APIC
     (IDENTITY_MAP, 0x4000),  # and the TSS
 )
 IN_KERNEL_PORTS = (

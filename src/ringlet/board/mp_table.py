@@ -12,13 +12,12 @@ from functools import cache
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from ringlet.board.acpi import IO_APIC, LOCAL_APIC
 from ringlet.board.layout import (
     BASE_MEMORY_WORD,
     EBDA_WORD,
     HIGH_MEMORY,
-    IO_APIC,
     KIB,
-    LOCAL_APIC,
     LOW_RAM_END,
     MP_TABLE,
     SCI_IRQ,
