@@ -15,7 +15,7 @@ class CursorState:
 
     def __init__(self) -> None:
         self.index = 0
-        self.location = {LOCATION_HIGH: 0, LOCATION_LOW: 0}
+        self.location = 0  # both bytes of it
 
 
 class Cursor:
@@ -29,7 +29,10 @@ class Cursor:
         if size != 1:
             return (1 << 8 * size) - 1
         state = self.state
-        return state.index if offset == 0 else state.location.get(state.index, 0xFF)
+        if offset == 0:
+            return state.index
+        registers = {LOCATION_HIGH: state.location >> 8, LOCATION_LOW: state.location & 0xFF}
+        return registers.get(state.index, 0xFF)
 
     def write(self, offset: int, size: int, value: int) -> None:
         """The index, the register, or with a wider access one after the other."""
@@ -39,5 +42,7 @@ class Cursor:
                 self.write(offset + i, 1, value >> 8 * i & 0xFF)
         elif offset == 0:
             state.index = value
-        elif state.index in state.location:
-            state.location[state.index] = value
+        elif state.index == LOCATION_HIGH:
+            state.location = value << 8 | state.location & 0xFF
+        elif state.index == LOCATION_LOW:
+            state.location = state.location & 0xFF00 | value
