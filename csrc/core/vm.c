@@ -87,8 +87,22 @@ int ringlet_vm_create_irqchip(int vm)
 int ringlet_vm_create_pit(int vm)
 {
 	struct kvm_pit_config config = { .flags = KVM_PIT_SPEAKER_DUMMY };
+	struct kvm_pit_state2 state;
+	struct kvm_pit_channel_state *timer = &state.channels[0];
+	int result = ringlet_ioctl(vm, KVM_CREATE_PIT2, &config);
 
-	return ringlet_ioctl(vm, KVM_CREATE_PIT2, &config);
+	if (result < 0)
+		return result;
+	/* As a PC's firmware leaves channel 0: 18.2 interrupts a second. Kernels are written
+	 * that change the counter alone, which KVM's mode after a reset ignores. */
+	result = ringlet_ioctl(vm, KVM_GET_PIT2, &state);
+	if (result < 0)
+		return result;
+	timer->mode = 2; /* rate generator */
+	timer->count = 0; /* 65536 */
+	timer->rw_mode = timer->read_state = timer->write_state = 3; /* low byte, then high byte */
+	timer->gate = 1;
+	return ringlet_ioctl(vm, KVM_SET_PIT2, &state);
 }
 
 int ringlet_vm_set_irq(int vm, uint32_t gsi, int level)

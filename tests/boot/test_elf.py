@@ -59,6 +59,18 @@ def test_segments_are_read_to_their_physical_addresses(bits: int) -> None:
 
 
 @BOTH
+def test_bss_is_zero_where_the_firmwares_tables_would_lie(bits: int) -> None:
+    low = Part(0x400, b"x", 0x100)
+    tables = Part(0xE0000, b"", 0x20100)
+    with guest_memory(4 << 20) as memory:
+        memory.write(0x400, b"\xff" * 0x101)
+        memory.write(0xE0000, b"\xff" * 0x20000)
+        load(build(bits, [low, tables, CODE._replace(address=0x110000)]), memory, 0x110000)
+        assert memory.read(0x400, 0x101) == b"x" + bytes(0xFF) + b"\xff"
+        assert memory.read(0xE0000, 0x20100) == bytes(0x20100)
+
+
+@BOTH
 def test_headers_are_what_was_built(bits: int) -> None:
     parts = [CODE, Part(0, b"", 0), notes(note(b"1234"))]
     with open_image(bytes(build(bits, parts, entry=0x100010))) as image:

@@ -16,7 +16,7 @@ Guest-physical memory, not to scale:
                          |   ...                     |
                          |   kernel, by its ELF      |
     0x0010_0000 (1 MiB)  +---------------------------+
-                         | ACPI tables               |  not for a flat image
+                         | ACPI tables, MP table     |  not for a flat image
     0x000e_0000          +---------------------------+
                          | reserved (firmware, VGA)  |
     0x0009_fc00          +---------------------------+
@@ -70,7 +70,13 @@ FLAT_LOAD = 0x7C00  # where a PC's firmware puts a boot sector
 
 # The ACPI tables, where a PC's firmware has them: the RSDP first (ACPI 6.5, 5.2.5.1).
 RSDP = 0xE0000
-ACPI_SIZE = 0x20000
+ACPI_SIZE = 0x1C000
+
+# The MP table, where a kernel looks for one (MultiProcessor Specification 1.4, 4), and two words of
+# the BIOS data area: the segment of the extended one, and how much memory lies below it, in KiB.
+MP_TABLE = 0xFC000
+EBDA_WORD = 0x40E
+BASE_MEMORY_WORD = 0x413
 
 # KVM wants three pages for the TSS and one for the identity map, outside RAM (kvm-intel).
 IDENTITY_MAP = 0xFFFB_C000
@@ -103,12 +109,17 @@ KEYBOARD_DATA_PORT = 0x60
 KEYBOARD_CONTROLLER_PORT = 0x64
 CMOS_PORT = 0x70
 CMOS_PORTS = 2
+SYSTEM_CONTROL_PORT = 0x92
 EXIT_PORT = 0xF4
+CURSOR_PORT = 0x3D4
+CURSOR_PORTS = 2
 PVPANIC_PORT = 0x505
 PM1_EVENT_PORT = 0x600  # ACPI's status, then its enable register, of two bytes each
 PM1_EVENT_PORTS = 4
 PM1_CONTROL_PORT = 0x604
 PM1_CONTROL_PORTS = 2
+RESET_CONTROL_PORT = 0xCF8
+RESET_CONTROL_PORTS = 4
 UART_PORTS = 8
 COM1_PORT = 0x3F8
 COM1_IRQ = 4

@@ -261,8 +261,13 @@ def _in_memory(memory: GuestMemory, segment: ProgramHeader) -> bool:
 def load_segments(image: Image, elf: Elf, memory: GuestMemory) -> None:
     """Read the segments, already checked, into guest memory.
 
-    `memory` is fresh, and so zero: bss isn't written, which leaves it untouched on the host.
+    `memory` is fresh: zero from 1 MiB on, so that bss isn't written there, which leaves it
+    untouched on the host. Below are the tables of the firmware that isn't there.
     """
     for segment in elf.segments:
+        bss = segment.address + segment.file_size
+        low = min(segment.end, layout.HIGH_MEMORY) - bss
+        if low > 0:
+            memory.write(bss, bytes(low))
         if segment.file_size:
             image.load(memory, segment.offset, segment.address, segment.file_size)

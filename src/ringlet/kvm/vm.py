@@ -74,7 +74,10 @@ class Vm(Closing):
         check(lib.ringlet_vm_create_irqchip(self.fd), "create the interrupt controllers")
 
     def create_pit(self) -> None:
-        """An i8254 timer in the kernel. Closing the VM then takes 10 ms and more."""
+        """An i8254 timer in the kernel, channel 0 running as a PC's firmware leaves it.
+
+        Closing the VM then takes 10 ms and more.
+        """
         check(lib.ringlet_vm_create_pit(self.fd), "create the timer")
 
     def set_irq(self, gsi: int, level: bool) -> None:

@@ -10,11 +10,15 @@ from ringlet.board import layout
 from ringlet.board.acpi import PVPANIC, RTC, AcpiDevice, write_tables
 from ringlet.board.board import Board, Placed
 from ringlet.board.device import Device
+from ringlet.board.mp_table import write_mp_table
 from ringlet.devices.acpi_pm import Pm1Control, Pm1Event
 from ringlet.devices.cmos import Cmos
+from ringlet.devices.cursor import Cursor
 from ringlet.devices.exit_port import ExitPort
 from ringlet.devices.keyboard_controller import KeyboardController
 from ringlet.devices.pvpanic import Pvpanic
+from ringlet.devices.reset_control import ResetControl
+from ringlet.devices.system_control import SystemControl
 from ringlet.errors import ConfigError
 from ringlet.kvm.cpuid import for_vcpu
 from ringlet.kvm.memory import GuestMemory, anonymous
@@ -100,6 +104,7 @@ def boot_on(
     if kernel.acpi_tables:
         acpi_devices = [placed.acpi for placed in board.devices if placed.acpi is not None]
         write_tables(board.memory, cpus=config.cpus, devices=acpi_devices)
+        write_mp_table(board.memory, cpus=config.cpus)
     entry = kernel.load(
         board.memory,
         command_line=os.fsencode(command_line),
@@ -158,6 +163,10 @@ def _add_pc(board: Board, control: RunControl, end: Callable[[End], None]) -> No
     keyboard = KeyboardController(lambda: end(RESET))
     add("keyboard", keyboard, layout.KEYBOARD_CONTROLLER_PORT)
     add("keyboard-data", keyboard.data, layout.KEYBOARD_DATA_PORT)
+    add("system-control", SystemControl(lambda: end(RESET)), layout.SYSTEM_CONTROL_PORT)
+    reset = ResetControl(lambda: end(RESET))
+    add("reset-control", reset, layout.RESET_CONTROL_PORT, layout.RESET_CONTROL_PORTS)
+    add("cursor", Cursor(), layout.CURSOR_PORT, layout.CURSOR_PORTS)
     sci = layout.SCI_IRQ
     events = Pm1Event(board.irq_line(sci))
     add("pm1-event", events, layout.PM1_EVENT_PORT, layout.PM1_EVENT_PORTS, irq=sci)

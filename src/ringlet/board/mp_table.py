@@ -1,0 +1,92 @@
+"""The MP table and the BIOS data area: how a kernel that knows no ACPI learns of processors.
+
+Source: MultiProcessor Specification 1.4, 4 (MP configuration table) and B.4 (starting processors);
+IBM PC/AT Technical Reference (1984), "BIOS Data Area". Teaching kernels, xv6 for x86 among them,
+look for this table alone. The platform is as the ACPI tables say (board/acpi.py).
+
+A processor is started by INIT and SIPI. A kernel for older ones first points the warm-reset vector,
+at 40:67, to its code, and sets the CMOS shutdown status; both are memory and nothing more here.
+"""
+
+from functools import cache
+from struct import Struct
+from typing import TYPE_CHECKING
+
+from ringlet.board.acpi import IO_APIC, LOCAL_APIC
+from ringlet.board.layout import (
+    BASE_MEMORY_WORD,
+    EBDA_WORD,
+    HIGH_MEMORY,
+    KIB,
+    LOW_RAM_END,
+    MP_TABLE,
+    SCI_IRQ,
+)
+
+if TYPE_CHECKING:
+    from ringlet.kvm.memory import GuestMemory
+
+MAX_APIC_ID = 254  # the table has a byte for it, and 255 is the broadcast
+
+# Floating pointer: signature, table's address, length in paragraphs, revision, checksum, features.
+_POINTER = Struct("<4sIBBB5x")
+# Signature, base table's length, revision, checksum, OEM ID, product ID, OEM table and its size,
+# number of entries, local APIC's address, extended table's length and checksum.
+_HEADER = Struct("<4sHBB8s12sIHHIHBx")
+_POINTER_CHECKSUM, _HEADER_CHECKSUM = 10, 7  # their offsets
+
+# Entries (4.3), each with its type.
+_PROCESSOR = Struct("<BBBBII8x")  # APIC ID and version, flags, signature, feature flags
+_BUS = Struct("<BB6s")
+_IO_APIC_ENTRY = Struct("<BBBBI")  # ID, version, flags, address
+_INTERRUPT = Struct("<BBHBBBB")  # type, flags, source bus and line, destination APIC and input
+_REVISION = 4
+_APIC_VERSION = 0x14  # integrated
+_IO_APIC_VERSION = 0x11
+_ENABLED, _BOOT_PROCESSOR = 1, 2
+_ISA_BUS = 0
+_INT, _NMI, _EXTINT = 0, 1, 3
+_LEVEL_HIGH = 0xD
+_ALL_LOCAL_APICS = 0xFF
+_ISA_LINES = 16
+
+
+def write_mp_table(memory: "GuestMemory", *, cpus: int) -> None:
+    """Writes the table, and the two words of the BIOS data area that say how far RAM goes.
+
+    Processor n has the APIC ID n. Does nothing where RAM ends below 1 MiB.
+    """
+    if memory.regions[0].size >= HIGH_MEMORY:
+        memory.write(MP_TABLE, mp_table(cpus))
+        memory.write(EBDA_WORD, (LOW_RAM_END >> 4).to_bytes(2, "little"))
+        memory.write(BASE_MEMORY_WORD, (LOW_RAM_END // KIB).to_bytes(2, "little"))
+
+
+@cache
+def mp_table(cpus: int) -> bytes:
+    """Floating pointer and table as they lie in guest memory from `layout.MP_TABLE` on."""
+    entries = []
+    for n in range(min(cpus, MAX_APIC_ID + 1)):
+        flags = _ENABLED | (_BOOT_PROCESSOR if n == 0 else 0)
+        entries.append(_PROCESSOR.pack(0, n, _APIC_VERSION, flags, 0x600, 0x201))
+    entries.append(_BUS.pack(1, _ISA_BUS, b"ISA   "))
+    entries.append(_IO_APIC_ENTRY.pack(2, 0, _IO_APIC_VERSION, _ENABLED, IO_APIC))
+    # KVM wires each ISA line to the I/O APIC's input of the same number.
+    for line in range(_ISA_LINES):
+        flags = _LEVEL_HIGH if line == SCI_IRQ else 0
+        entries.append(_INTERRUPT.pack(3, _INT, flags, _ISA_BUS, line, 0, line))
+    for kind, line in ((_EXTINT, 0), (_NMI, 1)):  # LINT0 and LINT1 of every processor
+        entries.append(_INTERRUPT.pack(4, kind, 0, _ISA_BUS, 0, _ALL_LOCAL_APICS, line))
+    body = b"".join(entries)
+    header = (
+        *(b"PCMP", _HEADER.size + len(body), _REVISION, 0, b"RINGLT  ", b"RINGLET     "),
+        *(0, 0, len(entries), LOCAL_APIC, 0, 0),
+    )
+    table = _with_checksum(_HEADER.pack(*header) + body, _HEADER_CHECKSUM)
+    pointer = _POINTER.pack(b"_MP_", MP_TABLE + _POINTER.size, 1, _REVISION, 0)
+    return _with_checksum(pointer, _POINTER_CHECKSUM) + table
+
+
+def _with_checksum(data: bytes, offset: int) -> bytes:
+    """The data with the byte at `offset` such that all its bytes add up to 0."""
+    return data[:offset] + bytes([-sum(data) & 0xFF]) + data[offset + 1 :]
