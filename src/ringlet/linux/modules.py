@@ -4,13 +4,14 @@ A module says itself which others it needs, so that modules.dep, which is made w
 installed, isn't needed: the kernel may have been unpacked somewhere.
 
 Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin); modpost.c and
-include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo); System V ABI, "Sections".
+include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo), file2alias.c
+(`virtio:dDEVICEvVENDOR`); System V ABI, "Sections".
 """
 
 import io
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +76,23 @@ def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
     for name in names:
         add(name, ())
     return list(found.values())
+
+
+def drivers(folder: Path, device_ids: Collection[int]) -> list[str]:
+    """The names of the modules in `folder` that drive virtio devices of these types.
+
+    A type that no module is for may have its driver in the kernel. Raises `ImageError`.
+    """
+    if not device_ids:
+        return []
+    wanted = tuple(f"virtio:d{number:08X}v" for number in device_ids)
+    # All of Linux's have the word in their path. To read every module would take long.
+    candidates = [(n, p) for n, p in _index(folder, "modules.order").items() if "virtio" in p]
+    return [
+        name
+        for name, path in candidates
+        if any(alias.startswith(wanted) for alias in _parse(name, _read(folder / path)).aliases)
+    ]
 
 
 def _canonical(name: str) -> str:
