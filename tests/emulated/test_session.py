@@ -236,7 +236,7 @@ AS_NOBODY = """
 import ctypes, lzma, os, sys
 import ringlet.cli.group, ringlet.cli.nested, ringlet.machine.config, ringlet.emulated.session
 from ringlet.cli import run
-from ringlet.images import initramfs
+from ringlet.linux import initramfs
 initramfs.INIT = sys.argv.pop(1)
 os.setgroups([1234]); os.setgid(65534); os.setuid(65534)
 raise SystemExit(run(sys.argv[1:]))

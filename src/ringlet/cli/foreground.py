@@ -5,13 +5,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from types import FrameType
 from typing import Any
 
 from ringlet.cli import START_NS
 from ringlet.cli.report import print_json, report
 from ringlet.errors import ConfigError
 from ringlet.host.output import FdOutput
+from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
 from ringlet.machine.control import PANIC, TIMEOUT, End
 from ringlet.machine.machine import Machine, Result
@@ -88,20 +88,12 @@ def _ending_signals() -> Iterator[_Ending]:
     """SIGTERM and its like end the run of the machine."""
     ending = _Ending()
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: object) -> None:
         ending.number = ending.number or number
         ending.end()
 
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        # What our parent ignores, as nohup does, stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, on_signal)
-    try:
+    with Handlers((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT), on_signal):
         yield ending
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _explain(timeout: float | None, result: Result) -> None:
