@@ -5,25 +5,22 @@ installed, isn't needed: the kernel may have been unpacked somewhere.
 
 Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin); modpost.c and
 include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo), file2alias.c
-(`virtio:dDEVICEvVENDOR`); System V ABI, "Sections".
+(`virtio:dDEVICEvVENDOR`).
 """
 
 import io
 import os
-import struct
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ringlet.errors import ImageError
 from ringlet.host.decoders import find
+from ringlet.linux.elf_file import ElfFile
 
 _SIZE_MAX = 256 << 20  # bytes of a module; the largest have 100 MiB, with debug information
 _DEEPEST = 100  # module that needs a module that needs
 _SUFFIXES = ("", ".xz", ".zst", ".gz")
-
-_E_SHOFF = 40  # where an ELF's header has its section headers' place
-_E_SHENTSIZE = 58  # and their size, how many there are, and which one has their names
 
 
 class Module(NamedTuple):
@@ -166,8 +163,8 @@ def _decompress(suffix: str, data: bytes) -> bytes:
 
 def _parse(name: str, data: bytes) -> Module:
     try:
-        fields = _section(data, b".modinfo").decode("utf-8", "surrogateescape").split("\0")
-    except (struct.error, ValueError, OverflowError) as error:
+        fields = ElfFile(data).section(b".modinfo").decode("utf-8", "surrogateescape").split("\0")
+    except ValueError as error:
         raise ImageError(f"{name} is no kernel module: {error}", "install the kernel again") from (
             error
         )
@@ -178,22 +175,3 @@ def _parse(name: str, data: bytes) -> Module:
     needs = [_canonical(n) for value in values("depends=") for n in value.split(",") if n]
     release = "".join(values("vermagic=")).partition(" ")[0]
     return Module(name, data, tuple(needs), tuple(values("alias=")), release)
-
-
-def _section(data: bytes, wanted: bytes) -> bytes:
-    """The section of that name, of a 64-bit ELF. Raises `ValueError`, `struct.error` for others."""
-    if not data.startswith(b"\x7fELF\x02\x01"):
-        raise ValueError("it isn't a 64-bit ELF")
-    (table,) = struct.unpack_from("<Q", data, _E_SHOFF)
-    size, count, names = struct.unpack_from("<3H", data, _E_SHENTSIZE)
-
-    def section(index: int) -> tuple[int, bytes]:
-        name, _, _, _, offset, length = struct.unpack_from("<2I4Q", data, table + index * size)
-        return name, data[offset : offset + length]
-
-    _, text = section(names)
-    for index in range(count):
-        name, content = section(index)
-        if text[name : name + len(wanted) + 1] == wanted + b"\0":
-            return content
-    raise ValueError(f"it has no section {wanted.decode()}")
