@@ -1,10 +1,5 @@
-import fcntl
-import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 
 from ..container.engine import relay_terminal
 
@@ -73,21 +68,7 @@ def test_all_that_was_written_before_the_end_is_shown() -> None:
 
 def test_the_size_is_the_outer_terminals_also_when_it_changes() -> None:
     script = "stty size; trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.01; done"
-    pid, master = pty.fork()
-    if pid == 0:
-        try:
-            os.execvp(sys.executable, words(script))
-        finally:
-            os._exit(99)
-    seen = b""
-    while b"ready" not in seen:
-        seen += os.read(master, 4096)
-    fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
-    while True:
-        try:
-            seen += os.read(master, 4096)
-        except OSError:
-            break
-    os.close(master)
-    assert os.waitpid(pid, 0)[1] == 0
+    status, seen = relay_terminal(words(script), [(b"ready", (33, 77))])
+    assert status == 0
+    assert b"24 80" in seen
     assert b"33 77" in seen
