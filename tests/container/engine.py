@@ -47,11 +47,14 @@ class Place:
 
 
 def relay_terminal(
-    words: list[str], answer: "list[tuple[bytes, bytes]]", size: tuple[int, int] = (24, 80)
+    words: list[str],
+    answer: "list[tuple[bytes, bytes | tuple[int, int]]]",
+    size: tuple[int, int] = (24, 80),
 ) -> tuple[int, bytes]:
     """Runs `words` on a terminal, and for each of `answer` waits for the first, types the second.
 
-    The status, and all that was shown.
+    Where the second is a size, the terminal has it from then on. The status, and all that was
+    shown.
     """
     pid, master = pty.fork()
     if pid == 0:
@@ -69,6 +72,10 @@ def relay_terminal(
             break
         seen += data
         while answers and answers[0][0] in seen:
-            os.write(master, answers.pop(0)[1])
+            _, reply = answers.pop(0)
+            if isinstance(reply, bytes):
+                os.write(master, reply)
+            else:
+                termios.tcsetwinsize(master, reply)
     os.close(master)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen

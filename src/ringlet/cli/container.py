@@ -9,10 +9,9 @@ from typing import Any
 
 from ringlet.cli.report import print_json, report
 from ringlet.closing import Closing
+from ringlet.container.attachment import Attachment
 from ringlet.container.container import Container, ContainerResult
-from ringlet.container.foreground import Foreground
 from ringlet.container.launch.helper import check_descriptors
-from ringlet.container.relay import ConsoleSocket, Relay
 from ringlet.host import interrupt
 from ringlet.host.workload import Workload
 
@@ -24,24 +23,21 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
     config = Workload(**values)
     output = 2 if as_json else 1
     with ExitStack() as stack:
-        foreground = stack.enter_context(Foreground())
-        socket = stack.enter_context(ConsoleSocket()) if config.tty else None
+        attachment = stack.enter_context(Attachment())
         container = stack.enter_context(
             Container(
                 config,
                 stdio=(0, output, 2),
-                console_socket=None if socket is None else socket.path,
+                console_socket=attachment.open_console() if config.tty else None,
             )
         )
         for note in container.notes:
             print(f"ringlet: note: {note}", file=sys.stderr)
-        relay = None
-        if socket is not None:
-            relay = stack.enter_context(Relay(socket.receive()))
+        attachment.take_terminal()
         interrupt.check()
         container.start()
         stopping = stack.enter_context(_Stopping(container))
-        foreground.follow(stopping, relay)
+        attachment.follow(stopping)
         result = container.wait()
         stats = container.stats() if as_json else {}
     assert result is not None
@@ -60,7 +56,7 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
 
 
 class _Stopping(Closing):
-    """The container for `Foreground.follow`: who wants it to end needn't rely on its command."""
+    """The container for `Attachment.follow`: who wants it to end needn't rely on its command."""
 
     def __init__(self, container: Container) -> None:
         self._container = container

@@ -3,9 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ringlet.cli import START_NS
@@ -13,6 +12,7 @@ from ringlet.cli.report import print_json, report
 from ringlet.errors import ConfigError
 from ringlet.host.outcome import STOP_TIMEOUT
 from ringlet.host.output import FdOutput
+from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
 from ringlet.machine.control import PANIC, TIMEOUT, End
 from ringlet.machine.guests import hides_guest
@@ -30,13 +30,11 @@ def boot(
     *,
     as_json: bool = False,
     log_unclaimed: bool = False,
-    execute: bool = False,
-    verbose: bool = False,
     vm: "Vm | None" = None,
 ) -> int:
-    """Boot what `values`, for `MachineConfig`, say, and return the command's status.
+    """Boots the machine of `values`, for `MachineConfig`, and returns the command's status.
 
-    `vm` was made ahead. With `execute` they are those of guest_command.py. Raises `RingletError`.
+    `vm` was made ahead. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
     if isinstance(config.image, str) and hides_guest(config.image):
@@ -44,13 +42,31 @@ def boot(
             f"ringlet: booting the file {config.image} of this folder, not the guest of that name",
             file=sys.stderr,
         )
-    start = _start()
     if "pipe" in (config.serial, config.com2, config.com3):
         raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
+
+    def make() -> Machine:
+        return Machine(config, output_fd=2 if as_json else 1, vm=vm)
+
+    return attend(make, as_json=as_json, log_unclaimed=log_unclaimed)
+
+
+def attend(
+    make: Callable[[], Machine],
+    *,
+    as_json: bool = False,
+    log_unclaimed: bool = False,
+    last_words: bool = False,
+) -> int:
+    """Runs the machine that `make` makes, and returns the command's status.
+
+    With `last_words`, the kernel's log is shown after an end that a command in the guest doesn't
+    choose. Raises `RingletError`.
+    """
+    start = _start()
     with _ending_signals() as ending, ExitStack() as stack:
-        machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1, vm=vm))
+        machine = stack.enter_context(make())
         ending.machine = machine
-        ending.asks = not execute  # init, which runs a command, doesn't listen for the button
         ending.end()
         if log_unclaimed:
             log = FdOutput(2, machine.control.stop_fd)  # a guest can flood it, too
@@ -60,32 +76,26 @@ def boot(
             if line.host.path is not None:
                 name = "serial line" if number == 1 else f"COM{number}"
                 print(f"ringlet: {name} at {line.host.path}", file=sys.stderr)
-        if execute:
-            from ringlet.linux import command
-
-            command.prepare(machine)
         result = machine.run()
-    if execute:
-        result = command.judge(result)
-        if machine.console_log is not None and not verbose and result.reason not in _EXPECTED:
-            with suppress(OSError), open(2, "wb", closefd=False) as stderr:
-                stderr.write(machine.console_log.tail)
+    if last_words and machine.console_log is not None and result.reason not in _EXPECTED:
+        with suppress(OSError), open(2, "wb", closefd=False) as stderr:
+            stderr.write(machine.console_log.tail)
     # All is closed. A signal from here on is the process's, also while it waits to report.
     if as_json:
         print_json(_as_json(machine, result, start))
-    _explain(config.timeout, result)
+    _explain(machine.config.timeout, result)
     return result.status
 
 
 class _Ending:
     """The machine that a signal ends; one that comes before the machine is there waits for it.
 
-    With `asks`, the first SIGTERM presses the power button, where the guest listens for that. Any
-    signal afterwards ends the machine, and so does SIGALRM, when the time to power off is over.
+    The first SIGTERM presses the power button, where the guest listens for that. Any signal
+    afterwards ends the machine, and so does SIGALRM, when the time to power off is over.
     """
 
     machine: Machine | None = None
-    asks = False
+    asks = True
     number = 0
 
     def end(self) -> None:
@@ -105,22 +115,17 @@ def _ending_signals() -> Iterator[_Ending]:
     """SIGTERM and its like end the run of the machine."""
     ending = _Ending()
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: object) -> None:
         ending.number = ending.number or number
         ending.end()
 
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM):
-        # What our parent ignores, as nohup does, stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, on_signal)
-    try:
-        yield ending
-    finally:
-        if ending.number:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM)
+    with Handlers(numbers, on_signal):
+        try:
+            yield ending
+        finally:
+            if ending.number:
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _explain(timeout: float | None, result: Result) -> None:

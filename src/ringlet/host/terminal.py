@@ -17,11 +17,11 @@ import signal
 import termios
 import threading
 from contextlib import suppress
-from types import FrameType
 from typing import Any, Self
 
 from ringlet.closing import Closing
 from ringlet.host.descriptor import own_descriptor
+from ringlet.host.signals import Handlers
 
 # Indices of termios.tcgetattr's list.
 _IFLAG, _OFLAG, _LFLAG, _CC = 0, 1, 3, 6
@@ -39,7 +39,7 @@ class Terminal(Closing):
         self.raw_output = raw_output
         self._fd = fd
         self._saved: list[Any] | None = None  # the mode found when first in the foreground
-        self._handlers: dict[int, Any] = {}
+        self._handlers: list[Handlers] = []
         # The main thread's handlers and the input thread both set the mode.
         self._lock = threading.RLock()
 
@@ -49,18 +49,17 @@ class Terminal(Closing):
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN
         ):
-            for number, handler in (
-                (signal.SIGTSTP, self._on_stop),
-                (signal.SIGCONT, self._on_continue),
-            ):
-                self._handlers[number] = signal.signal(number, handler)
+            self._handlers = [
+                Handlers([signal.SIGTSTP], self._on_stop),
+                Handlers([signal.SIGCONT], self._on_continue),
+            ]
         self.make_raw()
         return self
 
     def close(self) -> None:
         """Puts mode and handlers back."""
-        for number, handler in self._handlers.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for handlers in self._handlers:
+            handlers.close()
         self._handlers.clear()
         self.restore()
         if self._saved is not None:
@@ -129,14 +128,14 @@ class Terminal(Closing):
         if self._handlers:
             os.kill(0, signal.SIGTSTP)
 
-    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+    def _on_stop(self, number: int, frame: object) -> None:
         self.restore()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTSTP)  # returns once continued
         signal.signal(signal.SIGTSTP, self._on_stop)
         self.make_raw()
 
-    def _on_continue(self, number: int, frame: FrameType | None) -> None:
+    def _on_continue(self, number: int, frame: object) -> None:
         self.make_raw()  # also after a SIGSTOP, which asks nobody
 
 

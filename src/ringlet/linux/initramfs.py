@@ -11,28 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ringlet.errors import ConfigError, ImageError, RingletError
+from ringlet.host.plan_word import plan_word
 from ringlet.linux.cpio import FOLDER, Entry, link, write
+from ringlet.linux.elf_file import EM_X86_64, PT_INTERP, ElfFile
 
 if TYPE_CHECKING:
     from ringlet.linux.modules import Module
 
 INIT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_init", "init")
 
-_PT_INTERP = 3
-_EHDR_SIZE, _PHDR_SIZE = 64, 56
-
 
 def plan_line(key: str, *words: str | bytes | Path | int) -> bytes:
-    """A line of a plan, with what has to be escaped in `words`."""
-    line = key.encode()
-    for word in words:
-        text = b"%d" % word if isinstance(word, int) else os.fsencode(word)
-        if b"\0" in text:
+    """A line of a plan. Raises `ConfigError` for a word with a zero byte."""
+    texts = [str(word) if isinstance(word, int) else os.fsdecode(word) for word in words]
+    for text in texts:
+        if "\0" in text:
             raise ConfigError(f"there is a zero byte in {text!r}", "no program can be given one")
-        for byte in b"% \n":  # the percent sign first
-            text = text.replace(bytes([byte]), b"%%%02X" % byte)
-        line += b" " + text
-    return line
+    return " ".join([key, *map(plan_word, texts)]).encode("ascii")
 
 
 def shell(command: str) -> list[bytes]:
@@ -55,14 +50,11 @@ def find_busybox() -> Path:
 
 def _is_static(path: str) -> bool:
     """Whether this is an x86-64 program that needs no loader."""
-    with open(path, "rb") as file:
-        header = file.read(_EHDR_SIZE)
-        if header[:5] != b"\x7fELF\x02" or header[18:20] != b"\x3e\0":
-            return False
-        file.seek(int.from_bytes(header[32:40], "little"))
-        segments = file.read(_PHDR_SIZE * int.from_bytes(header[56:58], "little"))
-    types = (segments[start : start + 4] for start in range(0, len(segments), _PHDR_SIZE))
-    return _PT_INTERP not in (int.from_bytes(kind, "little") for kind in types)
+    try:
+        elf = ElfFile(Path(path).read_bytes())
+        return elf.machine == EM_X86_64 and PT_INTERP not in elf.segment_types()
+    except ValueError:
+        return False
 
 
 def build(

@@ -4,25 +4,23 @@ A module says itself which others it needs, so that modules.dep, which is made w
 installed, isn't needed: the kernel may have been unpacked somewhere.
 
 Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin); modpost.c and
-include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo); System V ABI, "Sections".
+include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo), file2alias.c
+(`virtio:dDEVICEvVENDOR`).
 """
 
 import io
 import os
-import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ringlet.errors import ImageError
 from ringlet.host.decoders import find
+from ringlet.linux.elf_file import ElfFile
 
 _SIZE_MAX = 256 << 20  # bytes of a module; the largest have 100 MiB, with debug information
 _DEEPEST = 100  # module that needs a module that needs
 _SUFFIXES = ("", ".xz", ".zst", ".gz")
-
-_E_SHOFF = 40  # where an ELF's header has its section headers' place
-_E_SHENTSIZE = 58  # and their size, how many there are, and which one has their names
 
 
 class Module(NamedTuple):
@@ -67,7 +65,10 @@ def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
             raise ImageError(
                 f"{folder} has no module {name}", "is it the folder of this kernel's release?"
             )
-        module = _parse(name, _read(folder / paths[name]))
+        file = _find_file(folder / paths[name])
+        if file is None:
+            raise ImageError(f"there is no {folder / paths[name]}", "install the kernel again")
+        module = _parse(name, _read(*file))
         for needed in module.needs:
             add(needed, (*above, name))
         found[name] = module
@@ -75,6 +76,25 @@ def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
     for name in names:
         add(name, ())
     return list(found.values())
+
+
+def drivers(folder: Path, device_ids: Collection[int]) -> list[str]:
+    """The names of the modules in `folder` that drive virtio devices of these types.
+
+    A type that no module is for may have its driver in the kernel. Raises `ImageError`.
+    """
+    if not device_ids:
+        return []
+    wanted = tuple(f"virtio:d{number:08X}v" for number in device_ids)
+    found = []
+    for name, path in _index(folder, "modules.order").items():
+        # All of Linux's have the word in their path: to read every module would take long. Of a
+        # kernel that was fetched, some modules were left out.
+        if "virtio" in path and (file := _find_file(folder / path)) is not None:
+            aliases = _parse(name, _read(*file)).aliases
+            if any(alias.startswith(wanted) for alias in aliases):
+                found.append(name)
+    return found
 
 
 def _canonical(name: str) -> str:
@@ -97,27 +117,28 @@ def _index(folder: Path, file: str) -> dict[str, str]:
     }
 
 
-def _read(path: Path) -> bytes:
-    """The module at `path`, or at that with the suffix of a compression."""
-    for suffix in _SUFFIXES:
-        file = path.with_name(path.name + suffix)
-        if not file.is_file():
-            continue
-        try:
-            with file.open("rb") as source:
-                data = source.read(_SIZE_MAX + 1)
-            data = _decompress(suffix, data)
-        except (OSError, EOFError, ValueError) as error:
-            raise ImageError(f"{file}: {error}", "install the kernel again") from error
-        except ImportError as error:
-            raise ImageError(
-                f"{file} is compressed, and {error.name} can't be imported",
-                f"install it: pip install {error.name}",
-            ) from error
-        if len(data) > _SIZE_MAX:
-            raise ImageError(f"{file} has more than {_SIZE_MAX} bytes", "is it a module?")
-        return data
-    raise ImageError(f"there is no {path}", "install the kernel again")
+def _find_file(path: Path) -> tuple[Path, str] | None:
+    """The file at `path`, or at `path` with the suffix of a compression; and that suffix."""
+    named = ((path.with_name(path.name + suffix), suffix) for suffix in _SUFFIXES)
+    return next(((file, suffix) for file, suffix in named if file.is_file()), None)
+
+
+def _read(file: Path, suffix: str) -> bytes:
+    """The module in `file`, decompressed."""
+    try:
+        with file.open("rb") as source:
+            data = source.read(_SIZE_MAX + 1)
+        data = _decompress(suffix, data)
+    except (OSError, EOFError, ValueError) as error:
+        raise ImageError(f"{file}: {error}", "install the kernel again") from error
+    except ImportError as error:
+        raise ImageError(
+            f"{file} is compressed, and {error.name} can't be imported",
+            f"install it: pip install {error.name}",
+        ) from error
+    if len(data) > _SIZE_MAX:
+        raise ImageError(f"{file} has more than {_SIZE_MAX} bytes", "is it a module?")
+    return data
 
 
 def _decompress(suffix: str, data: bytes) -> bytes:
@@ -142,8 +163,8 @@ def _decompress(suffix: str, data: bytes) -> bytes:
 
 def _parse(name: str, data: bytes) -> Module:
     try:
-        fields = _section(data, b".modinfo").decode("utf-8", "surrogateescape").split("\0")
-    except (struct.error, ValueError, OverflowError) as error:
+        fields = ElfFile(data).section(b".modinfo").decode("utf-8", "surrogateescape").split("\0")
+    except ValueError as error:
         raise ImageError(f"{name} is no kernel module: {error}", "install the kernel again") from (
             error
         )
@@ -154,22 +175,3 @@ def _parse(name: str, data: bytes) -> Module:
     needs = [_canonical(n) for value in values("depends=") for n in value.split(",") if n]
     release = "".join(values("vermagic=")).partition(" ")[0]
     return Module(name, data, tuple(needs), tuple(values("alias=")), release)
-
-
-def _section(data: bytes, wanted: bytes) -> bytes:
-    """The section of that name, of a 64-bit ELF. Raises `ValueError`, `struct.error` for others."""
-    if not data.startswith(b"\x7fELF\x02\x01"):
-        raise ValueError("it isn't a 64-bit ELF")
-    (table,) = struct.unpack_from("<Q", data, _E_SHOFF)
-    size, count, names = struct.unpack_from("<3H", data, _E_SHENTSIZE)
-
-    def section(index: int) -> tuple[int, bytes]:
-        name, _, _, _, offset, length = struct.unpack_from("<2I4Q", data, table + index * size)
-        return name, data[offset : offset + length]
-
-    _, text = section(names)
-    for index in range(count):
-        name, content = section(index)
-        if text[name : name + len(wanted) + 1] == wanted + b"\0":
-            return content
-    raise ValueError(f"it has no section {wanted.decode()}")

@@ -13,9 +13,8 @@ from ringlet.compare.ways.tiny_vm import steps
 from ringlet.emulated.kernel import cache, kernels_under
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
-from ringlet.linux.command import configure, judge, prepare
-from ringlet.machine.config import Disk, MachineConfig
-from ringlet.machine.machine import Machine, Result
+from ringlet.linux.command import LinuxCommand
+from ringlet.machine.config import Disk
 from ringlet.machine.probe import require_linux
 
 CRASH = "ringlet_compare_crash"  # without this word of its kernel's, the workload crashes none
@@ -58,20 +57,19 @@ class Way(CommandWay):
             command += ["--cmdline", CRASH]
         return command
 
-    def launch(self, request: Request) -> Launched[Machine]:
-        """A `Machine`, of the same configuration, on a thread."""
+    def launch(self, request: Request) -> Launched[LinuxCommand]:
+        """The same command, on a thread."""
 
-        def make(stdio: Stdio) -> Machine:
-            values = configure(
+        def make(stdio: Stdio) -> LinuxCommand:
+            return LinuxCommand(
                 self.kernel,
                 _execute(request),
                 cmdline=CRASH if _crashes(request) else "",
                 files=[(self._lab.work, "/work")],
                 disks=[] if request.disk is None else [Disk(request.disk)],
-                output=stdio[:2],
-                errors=(None, stdio[2]),
+                stdio=stdio,
+                memory=self._memory(request),
             )
-            return _Command(MachineConfig(**values, memory=self._memory(request)))
 
         streams = Streams(self.command(request), input=request.reads_input)
         return Launched(make, streams, partial(steps, line=1))  # COM2 has the command's output
@@ -82,19 +80,6 @@ class Way(CommandWay):
     def versions(self) -> dict[str, str]:
         """The kernel's file: its release, where a distribution names it so."""
         return {"guest kernel": os.path.basename(self.kernel).removeprefix("vmlinuz-")}
-
-
-class _Command(Machine):
-    """A machine whose status is that of the command in it."""
-
-    def __init__(self, config: MachineConfig) -> None:
-        super().__init__(config)
-        prepare(self)
-
-    def wait(self, timeout: float | None = None) -> Result | None:
-        """As `Machine.wait` says."""
-        result = super().wait(timeout)
-        return None if result is None else judge(result)
 
 
 def _execute(request: Request) -> str:

@@ -1,10 +1,37 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 from typing import Any
 
-from ringlet.container.foreground import Foreground
+from ringlet.container.attachment import Attachment
+
+from .engine import relay_terminal
+
+# As `run` does it, with a shell on a pseudo-terminal in the place of a container.
+ATTACHED = """
+import os, pty, socket, sys
+from ringlet.container.attachment import Attachment
+class Child:
+    def fileno(self): return pidfd
+    def signal(self, number): os.kill(pid, number)
+with Attachment() as attachment:
+    path = attachment.open_console()
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execvp("sh", ["sh", "-c", sys.argv[1]])
+    pidfd = os.pidfd_open(pid)
+    with socket.socket(socket.AF_UNIX) as sender:
+        sender.connect(path)
+        socket.send_fds(sender, [b"/dev/pts/0"], [master])
+    os.close(master)
+    attachment.take_terminal()
+    attachment.follow(Child())
+    assert os.path.exists(path)
+assert not os.path.exists(path)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
 
 SAYS = "trap 'echo usr1' USR1; trap 'echo term; exit' TERM; echo up; while :; do sleep 0.01; done"
 
@@ -31,21 +58,21 @@ class Shell:
 
 
 def test_signals_go_on_to_the_process_also_those_from_before_it_was_there(no_leak: None) -> None:
-    with Foreground() as foreground:
+    with Attachment() as attachment:
         os.kill(os.getpid(), signal.SIGUSR1)
         shell = Shell()
         timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGTERM])
         timer.start()
-        foreground.follow(shell)
+        attachment.follow(shell)
         timer.join()
     assert shell.close() == "usr1\nterm\n"
 
 
 def test_it_ends_with_the_process(no_leak: None) -> None:
-    with Foreground() as foreground:
+    with Attachment() as attachment:
         shell = Shell()
         shell.process.kill()
-        foreground.follow(shell)
+        attachment.follow(shell)
         assert shell.close() == ""
 
 
@@ -56,7 +83,7 @@ def test_the_handlers_come_back_and_what_was_ignored_stays_so() -> None:
     hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         all_before = [signal.getsignal(number) for number in signal.valid_signals()]
-        with Foreground():
+        with Attachment():
             assert signal.getsignal(signal.SIGUSR1) != mine
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             os.kill(os.getpid(), signal.SIGHUP)
@@ -64,3 +91,19 @@ def test_the_handlers_come_back_and_what_was_ignored_stays_so() -> None:
     finally:
         signal.signal(signal.SIGUSR1, before)
         signal.signal(signal.SIGHUP, hangup)
+
+
+def test_the_terminal_that_the_process_sends_is_tied_to_ours() -> None:
+    script = "echo ready; read word; echo got $word; exit 6"
+    words = [sys.executable, "-c", ATTACHED, script]
+    status, seen = relay_terminal(words, [(b"ready", b"word\r")])
+    assert status == 6
+    assert b"got word\r\n" in seen
+
+
+def test_a_new_size_of_the_window_is_the_processes_too_and_no_signal_of_ours() -> None:
+    script = "trap 'stty size; exit 5' WINCH; echo ready; while :; do sleep 0.01; done"
+    words = [sys.executable, "-c", ATTACHED, script]
+    status, seen = relay_terminal(words, [(b"ready", (33, 77))])
+    assert status == 5
+    assert b"33 77" in seen
