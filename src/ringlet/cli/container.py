@@ -13,6 +13,7 @@ from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container, ContainerResult
 from ringlet.container.foreground import Foreground
 from ringlet.container.relay import ConsoleSocket, Relay
+from ringlet.container.typed import TypedInput, open_to_write
 from ringlet.host import interrupt
 
 
@@ -24,16 +25,28 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
     with ExitStack() as stack:
         foreground = stack.enter_context(Foreground())
         socket = stack.enter_context(ConsoleSocket()) if config.tty else None
+        stdio = [0, output, 2]
+        typed = None
+        if socket is None:
+            for i in (1, 2):
+                if os.isatty(stdio[i]):
+                    stdio[i] = open_to_write(stdio[i])
+                    stack.callback(os.close, stdio[i])
+            if os.isatty(0):
+                typed = stack.enter_context(TypedInput(0))
+                stdio[0] = typed.fd
         container = stack.enter_context(
             Container(
                 config,
-                stdio=(0, output, 2),
+                stdio=(stdio[0], stdio[1], stdio[2]),
                 console_socket=None if socket is None else socket.path,
             )
         )
+        if typed is not None:
+            typed.give()
         for note in container.notes:
             print(f"ringlet: note: {note}", file=sys.stderr)
-        relay = None
+        relay: Relay | TypedInput | None = typed
         if socket is not None:
             relay = stack.enter_context(Relay(socket.receive()))
         interrupt.check()

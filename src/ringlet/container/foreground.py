@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ringlet.container.notify import Notify
     from ringlet.container.relay import Relay
+    from ringlet.container.typed import TypedInput
 
     class Followed(Protocol):
         """A process."""
@@ -70,7 +71,10 @@ class Foreground(Closing):
                 self._before[number] = signal.signal(number, handler)
 
     def follow(
-        self, process: "Followed", relay: "Relay | None" = None, notify: "Notify | None" = None
+        self,
+        process: "Followed",
+        relay: "Relay | TypedInput | None" = None,
+        notify: "Notify | None" = None,
     ) -> None:
         """Sends the signals on to `process`, and moves what `relay` has, until it has ended.
 
