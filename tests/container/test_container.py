@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from ringlet.container.config import ContainerConfig
+from ringlet.container.console_socket import ConsoleSocket
 from ringlet.container.container import Container, ContainerResult
 from ringlet.container.launch import guard, helper
-from ringlet.container.relay import ConsoleSocket
 from ringlet.errors import ConfigError, RingletError
 from ringlet.sandbox import Sandbox
 

@@ -1,29 +1,28 @@
-"""What a run polls for: the lines of the machine, its logs, our signals."""
+"""What a run polls for: the lines of the machine, and its logs."""
 
 import os
-import select
-import signal
 import socket
-from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.emulated.parts import Control, Log, Part, Signals
+from ringlet.emulated.parts import Control, Log
 from ringlet.errors import RingletError
 from ringlet.host.console_log import SIZE
+from ringlet.host.polling import wait
+
+if TYPE_CHECKING:
+    from ringlet.host.polling import Part
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
 
-def run(part: Part) -> None:
+def run(part: "Part") -> None:
     """Steps until there is nothing to do without waiting."""
     while True:
-        poll = select.poll()
-        for fd, events in part.watch():
-            poll.register(fd, events)
-        if not (ready := dict(poll.poll(0))):
+        if not (ready := wait([part], 0)):
             return
         part.step(ready)
 
@@ -85,18 +84,3 @@ def test_log_keeps_the_last_lines_and_no_control_characters() -> None:
         assert len(log.last_lines(1 << 30)) < SIZE
     finally:
         os.close(reader)
-
-
-def test_signals_come_as_numbers_and_handlers_are_put_back() -> None:
-    before = signal.getsignal(signal.SIGUSR1)
-    ignored = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    came: list[int] = []
-    try:
-        with closing(Signals((signal.SIGUSR1, signal.SIGUSR2), came.append)) as signals:
-            for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGUSR1):
-                os.kill(os.getpid(), number)
-                run(signals)
-        assert came == [signal.SIGUSR1, signal.SIGUSR1]
-        assert signal.getsignal(signal.SIGUSR1) is before
-    finally:
-        signal.signal(signal.SIGUSR2, ignored)

@@ -1,4 +1,7 @@
-"""A command in a guest: what goes down the line, what the machine is, how its end is judged."""
+"""A command in a guest: its serial lines, its initramfs, how its end is judged.
+
+None of these kernels runs the command: they are NOPs and a halt. tests/nested/test_exec.py does.
+"""
 
 import os
 from pathlib import Path
@@ -10,15 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.errors import ConfigError, RingletError
-from ringlet.linux.command import configure, configure_root, judge, stuff
-from ringlet.machine.config import MachineConfig
-from ringlet.machine.machine import Result
+from ringlet.linux.command import LinuxCommand, root_initramfs, run, stuff
+from ringlet.machine.config import MachineConfig, SerialEnd
+from ringlet.virtio.device import VirtioDevice
 
-from ..boot.bzimage_builder import VMLINUX, bzimage
+from ..boot.bzimage_builder import OFFSET, VMLINUX, bzimage
 from .cpio_reader import read
 from .module_builder import RELEASE, module, modules_folder
 
 DLE, EOT = 0x10, 0x04
+ENTRY_64 = OFFSET + 0x200  # of the bzImage's own code
 PVPANIC = {
     "kernel/drivers/misc/pvpanic/pvpanic.ko": module(),
     "kernel/drivers/misc/pvpanic/pvpanic-mmio.ko": module("pvpanic"),
@@ -30,6 +34,7 @@ FOR_DISKS = PVPANIC | {
 }
 
 needs_busybox = pytest.mark.needs_busybox
+needs_kvm = pytest.mark.needs_kvm
 
 
 # The line.
@@ -75,11 +80,25 @@ def system(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def disks(tmp_path: Path) -> list[str]:
+    """Two disks, the second for reading alone."""
+    for name in ("a.raw", "b.raw"):
+        (tmp_path / name).write_bytes(bytes(512))
+    return [f"{tmp_path}/a.raw", f"{tmp_path}/b.raw,readonly"]
+
+
+def made(kernel: Path, command: str = "true", **options: Any) -> MachineConfig:
+    """The configuration of a command that could be made."""
+    with LinuxCommand(kernel, command, force=True, **options) as it:
+        return it.config
+
+
 def configured(
     kernel: Path, command: str = "true", **options: Any
 ) -> tuple[MachineConfig, list[bytes]]:
     """The configuration, and the plan in its initrd."""
-    config = MachineConfig(**configure(str(kernel), command, **options))
+    config = made(kernel, command, **options)
     assert isinstance(config.initrd, bytes)
     files = read(config.initrd)
     assert {"init", "bin/busybox", "bin/sh"} <= set(files)
@@ -89,6 +108,7 @@ def configured(
     return config, plan
 
 
+@needs_kvm
 @needs_busybox
 def test_the_plan_says_what_init_is_to_do(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "vt100")
@@ -105,15 +125,18 @@ def test_the_plan_says_what_init_is_to_do(system: Path, monkeypatch: pytest.Monk
     ]
 
 
+@needs_kvm
 @needs_busybox
 def test_the_serial_lines_are_the_commands_and_the_console_is_quiet(system: Path) -> None:
     kernel = system / "boot" / f"vmlinuz-{RELEASE}"
     config, plan = configured(kernel, cmdline="nosmp")
     assert config.cmdline.split() == ["quiet", "nosmp"]
-    assert (config.serial, config.com2, config.com3) == ("none", "stdio", (None, 2))
+    assert isinstance(config.com2, SerialEnd)
+    assert (config.serial, config.com2.target, config.com3) == ("none", (0, 1), (None, 2))
     assert not any(line.startswith(b"tty") for line in plan)
 
 
+@needs_kvm
 @needs_busybox
 def test_verbose_the_console_goes_to_standard_error(system: Path) -> None:
     config, _ = configured(system / "boot" / f"vmlinuz-{RELEASE}", verbose=True)
@@ -121,13 +144,17 @@ def test_verbose_the_console_goes_to_standard_error(system: Path) -> None:
     assert config.serial == (None, 2)
 
 
+@needs_kvm
 @needs_busybox
 def test_with_a_window_the_command_has_a_terminal(system: Path) -> None:
     window = os.terminal_size((132, 43))  # columns first
-    _, plan = configured(system / "boot" / f"vmlinuz-{RELEASE}", window=window)
+    config, plan = configured(system / "boot" / f"vmlinuz-{RELEASE}", window=window)
     assert b"tty 43 132" in plan
+    assert isinstance(config.com2, SerialEnd)
+    assert (config.com2.target, config.com2.raw_output) == ("stdio", True)
 
 
+@needs_kvm
 @needs_busybox
 def test_modules_are_found_beside_the_kernel_that_a_link_leads_to(system: Path) -> None:
     (system / "vmlinuz").symlink_to(f"boot/vmlinuz-{RELEASE}")
@@ -135,6 +162,7 @@ def test_modules_are_found_beside_the_kernel_that_a_link_leads_to(system: Path) 
     assert b"module /modules/pvpanic_mmio.ko" in plan
 
 
+@needs_kvm
 @needs_busybox
 @pytest.mark.parametrize("order", [None, "", "kernel/fs/ext4/ext4.ko\n"])
 def test_a_kernel_without_them_does_without(system: Path, order: str | None) -> None:
@@ -146,6 +174,7 @@ def test_a_kernel_without_them_does_without(system: Path, order: str | None) -> 
     assert not any(line.startswith(b"module") for line in plan)
 
 
+@needs_kvm
 @needs_busybox
 def test_modules_may_be_elsewhere(system: Path, tmp_path: Path) -> None:
     kernel = tmp_path / "kernel"
@@ -155,64 +184,105 @@ def test_modules_may_be_elsewhere(system: Path, tmp_path: Path) -> None:
     assert configured(kernel)[1][0] == b"stdio uart"
 
 
+@needs_kvm
 @needs_busybox
 def test_what_is_asked_for_has_to_be_there(system: Path, tmp_path: Path) -> None:
     folder = modules_folder(tmp_path / "none", {"kernel/other.ko": module()})
     with pytest.raises(RingletError, match="no module pvpanic_mmio"):
-        configure(str(system / "boot" / f"vmlinuz-{RELEASE}"), "true", modules=folder)
+        made(system / "boot" / f"vmlinuz-{RELEASE}", modules=folder)
 
 
+@needs_kvm
 @needs_busybox
-def test_with_disks_there_are_drivers_for_them(system: Path) -> None:
+def test_with_disks_there_are_drivers_for_them(system: Path, disks: list[str]) -> None:
     kernel = system / "boot" / f"vmlinuz-{RELEASE}"
     folder = system / "lib" / "modules" / RELEASE
     modules_folder(folder, FOR_DISKS, builtin=["virtio_mmio"])
     assert not any(b"virtio" in line for line in configured(kernel)[1])
-    config, plan = configured(kernel, disks=["a.raw", "b.raw,readonly"])
+    config, plan = configured(kernel, disks=disks)
     assert [line.rpartition(b"/")[2] for line in plan if line.startswith(b"module ")] == [
         *(b"pvpanic.ko", b"pvpanic_mmio.ko", b"virtio.ko", b"virtio_blk.ko")
     ]
-    assert [disk.path for disk in config.disks] == ["a.raw", "b.raw"]
+    assert [disk.readonly for disk in config.disks] == [False, True]
     assert isinstance(config.initrd, bytes)
     assert f"lib/modules/{RELEASE}/ext4.ko" in read(config.initrd)
     (folder / "modules.builtin").write_text("")
     with pytest.raises(RingletError, match="no module virtio_mmio"):
-        configure(str(kernel), "true", disks=["a.raw"])
+        made(kernel, disks=disks)
 
 
+class Device(VirtioDevice):
+    """A device that nobody drives here."""
+
+    def __init__(self, device_id: int) -> None:
+        self.device_id = device_id
+
+
+@needs_kvm
 @needs_busybox
-def test_a_disk_may_be_the_root(system: Path) -> None:
+def test_with_devices_of_a_program_there_are_drivers_for_them(system: Path) -> None:
+    kernel = system / "boot" / f"vmlinuz-{RELEASE}"
+    drivers = {
+        "kernel/drivers/char/hw_random/virtio-rng.ko": module(
+            "rng_core", aliases=["virtio:d00000004v*"]
+        ),
+        "kernel/drivers/char/hw_random/rng-core.ko": module(),
+        "kernel/drivers/virtio/virtio_balloon.ko": module(aliases=["virtio:d00000005v*"]),
+    }
+    folder = system / "lib" / "modules" / RELEASE
+    modules_folder(folder, PVPANIC | drivers, builtin=["virtio_mmio"])
+
+    def modules(*devices: int) -> list[bytes]:
+        _, plan = configured(kernel, virtio=[Device(number) for number in devices])
+        loaded = [line.rpartition(b"/")[2] for line in plan if line.startswith(b"module ")]
+        assert loaded[:2] == [b"pvpanic.ko", b"pvpanic_mmio.ko"]
+        return loaded[2:]
+
+    assert modules(4) == [b"rng_core.ko", b"virtio_rng.ko"]
+    assert modules(63, 5, 5) == [b"virtio_balloon.ko"]
+    assert modules() == []
+    (folder / "kernel/drivers/virtio/virtio_balloon.ko").unlink()  # of a kernel that was fetched
+    assert modules(4) == [b"rng_core.ko", b"virtio_rng.ko"]
+    assert modules(5) == []
+
+
+@needs_kvm
+@needs_busybox
+def test_a_disk_may_be_the_root(system: Path, disks: list[str]) -> None:
     kernel = system / "boot" / f"vmlinuz-{RELEASE}"
     modules_folder(kernel.parents[1] / "lib/modules" / RELEASE, FOR_DISKS, builtin=["virtio_mmio"])
-    _, plan = configured(kernel, disks=["a.raw"], root="/dev/vda")
+    _, plan = configured(kernel, disks=disks, root="/dev/vda")
     assert b"rootdisk /dev/vda" in plan
     assert plan[-1] == b"arg true"
-    config = MachineConfig(**configure_root(str(kernel), "/dev/vda", disks=["a.raw"]))
-    assert isinstance(config.initrd, bytes)
-    plan = read(config.initrd)["plan"].content.splitlines()
+    archive = root_initramfs(str(kernel), "/dev/vda", disks=disks)
+    plan = read(archive)["plan"].content.splitlines()
     assert [line for line in plan if not line.startswith(b"module")] == [b"rootdisk /dev/vda"]
     with pytest.raises(ConfigError, match="there is no disk for the root /dev/vda"):
-        configure(str(kernel), "true", root="/dev/vda")
+        made(kernel, root="/dev/vda")
 
 
+@needs_kvm
 @needs_busybox
 def test_files_are_where_they_are_wanted(system: Path, tmp_path: Path) -> None:
-    kernel = str(system / "boot" / f"vmlinuz-{RELEASE}")
+    kernel = system / "boot" / f"vmlinuz-{RELEASE}"
     (tmp_path / "script").write_text("echo it")
-    values = configure(kernel, "true", files=[(str(tmp_path / "script"), "/opt/it")])
-    assert read(values["initrd"])["opt/it"].content == b"echo it"
+    config, _ = configured(kernel, files=[(str(tmp_path / "script"), "/opt/it")])
+    assert isinstance(config.initrd, bytes)
+    assert read(config.initrd)["opt/it"].content == b"echo it"
     with pytest.raises(ConfigError, match=r"can't copy .*absent"):
-        configure(kernel, "true", files=[(str(tmp_path / "absent"), "/it")])
+        made(kernel, files=[(str(tmp_path / "absent"), "/it")])
     with pytest.raises(ConfigError, match="a command on a disk doesn't see"):
-        configure(kernel, "true", files=[("x", "/x")], root="/dev/vda", disks=["a.raw"])
+        made(kernel, files=[("x", "/x")], root="/dev/vda", disks=["a.raw"])
 
 
+@needs_kvm
 @needs_busybox
 def test_a_command_with_a_zero_byte_is_none(system: Path) -> None:
     with pytest.raises(ConfigError, match="zero byte"):
-        configure(str(system / "boot" / f"vmlinuz-{RELEASE}"), "a\0b")
+        made(system / "boot" / f"vmlinuz-{RELEASE}", "a\0b")
 
 
+@needs_kvm
 @needs_busybox
 def test_a_vmlinux_is_a_kernel_too(tmp_path: Path) -> None:
     (tmp_path / "vmlinux").write_bytes(VMLINUX)
@@ -222,25 +292,42 @@ def test_a_vmlinux_is_a_kernel_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("guest", ["hello", "hello16", "probe"])
 def test_other_guests_run_no_command(guest: str) -> None:
     with pytest.raises(ConfigError, match="runs in a Linux kernel"):
-        configure(guest, "true")
+        LinuxCommand(guest, "true")
 
 
 # The end.
 
-
-@pytest.mark.parametrize("reason", ["halt", "power-off", "reset"])
-def test_an_end_without_a_status_is_no_good_one(reason: str) -> None:
-    result = judge(Result(reason, 0, {"port": 5}, {}, None))
-    assert result == Result("no-status", 70, {"port": 5}, {}, None)
+OUT_0XF4 = b"\xb8%c\0\0\0\xe6\xf4"  # mov eax, ...; out 0xf4, al
 
 
-@pytest.mark.parametrize(
-    ("reason", "status"),
-    [
-        *[("exit-port", 0), ("exit-port", 42), ("exit-port", 255), ("panic", 70)],
-        *[("triple-fault", 70), ("timeout", 124), ("quit", 130), ("signal", 143)],
-    ],
-)
-def test_other_ends_are_what_they_are(reason: str, status: int) -> None:
-    result = Result(reason, status, {}, {}, None)
-    assert judge(result) == result
+@needs_kvm
+@needs_busybox
+def test_an_end_without_a_status_is_no_good_one(system: Path) -> None:
+    kernel = system / "boot" / f"vmlinuz-{RELEASE}"
+    with LinuxCommand(kernel, "true", force=True) as command:
+        result = command.run()
+    assert (result.reason, result.status) == ("no-status", 70)
+    done = run(kernel, "true", force=True, memory=64 << 20, timeout=30)
+    assert (done.reason, done.status, done.stdout, done.stderr) == ("no-status", 70, b"", b"")
+
+
+@needs_kvm
+@needs_busybox
+@pytest.mark.parametrize("status", [0, 42, 255])
+def test_a_status_that_the_guest_reports_is_the_end(system: Path, status: int) -> None:
+    image = bzimage()
+    code = OUT_0XF4 % status
+    image[ENTRY_64 : ENTRY_64 + len(code)] = code
+    kernel = system / "boot" / f"vmlinuz-{RELEASE}"
+    kernel.write_bytes(image)
+    done = run(kernel, "true", force=True, decompress="guest")
+    assert (done.reason, done.status) == ("exit-port", status)
+
+
+@needs_kvm
+@needs_busybox
+def test_other_ends_are_what_they_are(system: Path) -> None:
+    with LinuxCommand(system / "boot" / f"vmlinuz-{RELEASE}", "true", force=True) as command:
+        command.kill()
+        result = command.run()
+    assert (result.reason, result.status) == ("killed", 137)

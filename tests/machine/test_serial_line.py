@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.devices.uart16550 import LSR, LSR_DR, RBR, THR
+from ringlet.devices.uart16550 import LSR, LSR_DR, MCR, MCR_OUT1, RBR, THR
 from ringlet.errors import RingletError
+from ringlet.machine.config import SerialEnd
 from ringlet.machine.control import RunControl
 from ringlet.machine.serial_line import SerialLine
 
@@ -78,8 +79,10 @@ def test_input_is_encoded_on_its_way_its_end_too(control: RunControl) -> None:
     reader, writer = os.pipe()
     os.write(writer, b"ab")
     os.close(writer)
-    with open(os.devnull, "wb") as null, SerialLine((reader, null.fileno()), control) as line:
-        line.host.encode = lambda data: data.upper() if data else b"."
+    with open(os.devnull, "wb") as null:
+        end = SerialEnd((reader, null.fileno()), encode=lambda data: data.upper() if data else b".")
+        line = SerialLine(end, control)
+    with line:
         uart = line.connect(Line())
         line.start()
         received = b""
@@ -88,6 +91,21 @@ def test_input_is_encoded_on_its_way_its_end_too(control: RunControl) -> None:
                 received += bytes([uart.read(RBR, 1)])
     os.close(reader)
     assert received == b"AB."
+
+
+def test_what_comes_before_the_gate_is_open_waits(control: RunControl) -> None:
+    with SerialLine(SerialEnd("pipe", gate=MCR_OUT1), control) as line:
+        uart = line.connect(Line())
+        line.start()
+        assert line.port is not None
+        line.port.write(b"a")
+        time.sleep(0.05)
+        assert not uart.read(LSR, 1) & LSR_DR
+        uart.write(MCR, 1, MCR_OUT1)
+        until = time.monotonic() + 10
+        while not uart.read(LSR, 1) & LSR_DR:
+            assert time.monotonic() < until
+        assert uart.read(RBR, 1) == ord("a")
 
 
 def test_an_end_that_cannot_be_opened_leaves_nothing_open(

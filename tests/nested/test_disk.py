@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ringlet import Machine, MachineConfig
-from ringlet.linux.command import Completed, configure_root, run
+from ringlet.linux.command import Completed, root_initramfs, run
 
 from ..cli.command import Running
 from . import ext4
@@ -125,9 +125,16 @@ def test_a_disks_own_init_is_process_1(cloud_kernel: Path, tree: Path, tmp_path:
     (tree / "sbin" / "init").write_text(INIT)
     (tree / "sbin" / "init").chmod(0o755)
     image = ext4.make(tmp_path / "image", tree)
-    values = configure_root(str(cloud_kernel), "/dev/vda", disks=[str(image)])
-    console = str(tmp_path / "console")
-    with Machine(MachineConfig(**values, cmdline="quiet", serial=console, timeout=LONG)) as machine:
+    console, disks = str(tmp_path / "console"), [str(image)]
+    config = MachineConfig(
+        image=cloud_kernel,
+        initrd=root_initramfs(str(cloud_kernel), "/dev/vda", disks=disks),
+        disks=disks,
+        cmdline="quiet",
+        serial=console,
+        timeout=LONG,
+    )
+    with Machine(config) as machine:
         assert machine.run().reason == "power-off"
     assert b"process 1 of the disk\r\n" in Path(console).read_bytes()
     ext4.assert_clean(image)

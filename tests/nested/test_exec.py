@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import termios
@@ -12,8 +13,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from ringlet import Machine, MachineConfig
-from ringlet.linux.command import configure, judge, prepare, run
+from ringlet.linux.command import LinuxCommand, run
 
 from ..cli.command import ENVIRONMENT, RINGLET, Running
 from ..cli.console import BOOT, Console, consoles
@@ -205,34 +205,47 @@ def test_a_terminal_for_input_alone_is_left_as_it_is(
 # From a program.
 
 
+@pytest.fixture
+def guide() -> dict[str, Any]:
+    """What the program of docs/virtio.md defines."""
+    text = (Path(__file__).parents[2] / "docs" / "virtio.md").read_text()
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], names)
+    return names
+
+
 def pipe() -> tuple[BinaryIO, BinaryIO]:
     reader, writer = os.pipe()
     return os.fdopen(reader, "rb"), os.fdopen(writer, "wb")
 
 
-def test_a_machine_of_a_program_runs_a_command(cloud_kernel: Path, held: type[Any]) -> None:
+def test_a_program_talks_with_a_command(cloud_kernel: Path, held: type[Any]) -> None:
     before = held()
     stdin, to_guest = pipe()
     from_guest, stdout = pipe()
     errors_of_guest, stderr = pipe()
-    values = configure(
-        str(cloud_kernel),
-        "cat; echo err >&2; exit 7",
-        output=(stdin.fileno(), stdout.fileno()),
-        errors=(None, stderr.fileno()),
-    )
-    with Machine(MachineConfig(**values, timeout=LONG)) as machine:
-        prepare(machine)
+    stdio = stdin.fileno(), stdout.fileno(), stderr.fileno()
+    command = "cat; echo err >&2; exit 7"
+    with LinuxCommand(cloud_kernel, command, stdio=stdio, timeout=LONG) as machine:
         machine.start()
         to_guest.write(b"\x10in\n")
         to_guest.flush()
         assert from_guest.readline() == b"\x10in\n"
         to_guest.close()
         result = machine.wait()
+    assert result is not None
     for file in (stdin, stdout, stderr):
         file.close()
     with from_guest, errors_of_guest:
         assert (from_guest.read(), errors_of_guest.read()) == (b"", b"err\n")
-    assert result is not None
-    assert (judge(result).reason, judge(result).status) == ("exit-port", 7)
+    assert (result.reason, result.status) == ("exit-port", 7)
     assert held().descriptors == before.descriptors
+
+
+def test_a_device_of_a_program_has_its_driver(cloud_kernel: Path, guide: dict[str, Any]) -> None:
+    command = "cat /sys/class/misc/hw_random/rng_current; head -c 64 /dev/hwrng"
+    done = run(cloud_kernel, command, virtio=[guide["Entropy"]()], timeout=LONG)
+    name, _, data = done.stdout.partition(b"\n")
+    assert (done.status, name) == (0, b"virtio_rng.0")
+    assert len(data) == 64
+    assert len(set(data)) > 16  # of 256 values

@@ -8,11 +8,15 @@ import os  # noqa: E402
 import sys  # noqa: E402
 
 from ringlet.cli.report import answer  # noqa: E402
+from ringlet.host.standard_streams import fill_standard_streams  # noqa: E402
 
 
 def main() -> None:
     """The program. Ends the process with the status that the design's table says."""
-    _fill_standard_descriptors()
+    try:  # noqa: SIM105 - contextlib is one more module
+        fill_standard_streams()
+    except OSError:
+        pass  # a system without /dev/null: then they stay closed
     status = run(sys.argv[1:])
     try:
         for stream in (sys.stdout, sys.stderr):
@@ -22,16 +26,6 @@ def main() -> None:
         sys.exit(status)  # Python says what it could not write
     # All is closed. For Python to take itself apart would be a sixth of a short guest's time.
     os._exit(status)
-
-
-def _fill_standard_descriptors() -> None:
-    """What was closed when we started becomes /dev/null, and not the next file that is opened."""
-    try:
-        while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-            pass
-        os.close(fd)
-    except OSError:
-        pass  # a system without it: then they stay closed
 
 
 def run(arguments: list[str]) -> int:

@@ -5,11 +5,14 @@ from typing import Any
 import click
 
 from ringlet.boot import PROTOCOLS
-from ringlet.cli.foreground import boot
+from ringlet.cli.foreground import attend, boot
 from ringlet.cli.report import CANNOT, print_json
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.settings import parse_size
 from ringlet.machine.config import DECOMPRESSORS, parse_address, read_toml
+
+# The keys of `MachineConfig` that a command in the guest has a use of its own for.
+_OF_A_COMMAND = ("initrd", "modules", "serial", "com2", "com3")
 
 EPILOG = """\b
 Examples:
@@ -141,22 +144,24 @@ def command(
         if disks:
             values["disks"] = disks
         if execute is not None:
-            output_fd = 2 if as_json else 1
-            values |= _to_execute(values, execute, files, root, kernel_modules, verbose, output_fd)
-        elif verbose or files:
+            return _execute(
+                values,
+                execute,
+                files=files,
+                root=root,
+                kernel_modules=kernel_modules,
+                verbose=verbose,
+                as_json=as_json,
+                log_unclaimed=log_unclaimed,
+            )
+        if verbose or files:
             option = "--verbose" if verbose else "--file"
             raise ConfigError(f"{option} goes with --exec", "leave it out")
-        elif root is not None:
-            values |= _to_start(values, root, kernel_modules)
+        if root is not None:
+            values["initrd"] = _start_root(values, root, kernel_modules)
         elif kernel_modules is not None:
             raise ConfigError("--kernel-modules goes with --exec and --root", "leave it out")
-        return boot(
-            values,
-            as_json=as_json,
-            log_unclaimed=log_unclaimed,
-            execute=execute is not None,
-            verbose=verbose,
-        )
+        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed)
     except RingletError as error:
         if as_json:
             print_json({"exit": {"reason": "error", "status": CANNOT}, "error": error.message})
@@ -174,43 +179,50 @@ def _require_free(values: dict[str, Any], option: str, *keys: str) -> None:
         raise ConfigError("no kernel is named", "name one: /boot/vmlinuz")
 
 
-def _to_start(values: dict[str, Any], root: str, kernel_modules: str | None) -> dict[str, Any]:
+def _start_root(values: dict[str, Any], root: str, kernel_modules: str | None) -> bytes:
     from pathlib import Path
 
-    from ringlet.linux.command import configure_root
+    from ringlet.linux.command import root_initramfs
 
     _require_free(values, "--root", "initrd", "modules")
     modules = None if kernel_modules is None else Path(kernel_modules)
-    return configure_root(values["image"], root, modules=modules, disks=values.get("disks", ()))
+    return root_initramfs(values["image"], root, modules=modules, disks=values.get("disks", ()))
 
 
-def _to_execute(
+def _execute(
     values: dict[str, Any],
-    execute: str,
+    command: str,
+    *,
     files: tuple[str, ...],
     root: str | None,
     kernel_modules: str | None,
     verbose: bool,
-    output_fd: int,
-) -> dict[str, Any]:
+    as_json: bool,
+    log_unclaimed: bool,
+) -> int:
     import os
     from pathlib import Path
 
     from ringlet.cli.initramfs import split_file
-    from ringlet.linux.command import configure
+    from ringlet.linux.command import LinuxCommand
 
-    _require_free(values, "--exec", "initrd", "modules", "serial", "com2", "com3")
-    terminal = os.isatty(0) and os.isatty(1)
-    return configure(
-        values["image"],
-        execute,
-        cmdline=values.get("cmdline", ""),
-        files=[split_file(file) for file in files],
-        modules=None if kernel_modules is None else Path(kernel_modules),
-        root=root,
-        disks=values.get("disks", ()),
-        window=os.get_terminal_size(0) if terminal else None,
-        verbose=verbose,
-        # A terminal stays as it is where the command has none: Ctrl-D is for the host's to act on.
-        output="stdio" if terminal else (0, output_fd),
-    )
+    _require_free(values, "--exec", *_OF_A_COMMAND)
+    taken = ("image", *_OF_A_COMMAND)
+    options = {key: value for key, value in values.items() if key not in taken}
+    # A terminal stays as it is where the command has none: Ctrl-D is for the host's to act on.
+    window = os.get_terminal_size(0) if os.isatty(0) and os.isatty(1) else None
+
+    def make() -> LinuxCommand:
+        return LinuxCommand(
+            values["image"],
+            command,
+            files=[split_file(file) for file in files],
+            modules=None if kernel_modules is None else Path(kernel_modules),
+            root=root,
+            stdio=(0, 2 if as_json else 1, 2),
+            window=window,
+            verbose=verbose,
+            **options,
+        )
+
+    return attend(make, as_json=as_json, log_unclaimed=log_unclaimed, last_words=not verbose)

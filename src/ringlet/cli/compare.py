@@ -1,18 +1,18 @@
 """`ringlet compare`: the same work in a process, a container and a VM, side by side."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from ringlet.cli.output_file import OutputFile
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.interrupt import ENDING
+from ringlet.host.signals import Handlers
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -317,23 +317,15 @@ def _signals() -> Iterator[list[int]]:
     """
     caught: list[int] = []
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: object) -> None:
         if not caught:
             start = "\n" if os.isatty(2) else ""  # behind the bar
             with suppress(OSError):
                 os.write(2, f"{start}ringlet: ending; what was found is shown\n".encode())
         caught.append(number)
 
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # What our parent ignores, as nohup does, stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, on_signal)
-    try:
+    with Handlers(ENDING, on_signal):
         yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

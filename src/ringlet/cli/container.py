@@ -9,10 +9,9 @@ from typing import Any
 
 from ringlet.cli.report import print_json, report
 from ringlet.closing import Closing
+from ringlet.container.attachment import Attachment
 from ringlet.container.config import ContainerConfig
 from ringlet.container.container import Container, ContainerResult
-from ringlet.container.foreground import Foreground
-from ringlet.container.relay import ConsoleSocket, Relay
 from ringlet.container.typed import TypedInput, open_to_write
 from ringlet.host import interrupt
 
@@ -23,36 +22,33 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
     config = ContainerConfig(**values)
     output = 2 if as_json else 1
     with ExitStack() as stack:
-        foreground = stack.enter_context(Foreground())
-        socket = stack.enter_context(ConsoleSocket()) if config.tty else None
+        attachment = stack.enter_context(Attachment())
         stdio = [0, output, 2]
-        typed = None
-        if socket is None:
+        typed = []
+        if not config.tty:
             for i in (1, 2):
                 if os.isatty(stdio[i]):
                     stdio[i] = open_to_write(stdio[i])
                     stack.callback(os.close, stdio[i])
             if os.isatty(0):
-                typed = stack.enter_context(TypedInput(0))
-                stdio[0] = typed.fd
+                typed.append(stack.enter_context(TypedInput()))
+                stdio[0] = typed[0].fd
         container = stack.enter_context(
             Container(
                 config,
                 stdio=(stdio[0], stdio[1], stdio[2]),
-                console_socket=None if socket is None else socket.path,
+                console_socket=attachment.open_console() if config.tty else None,
             )
         )
-        if typed is not None:
-            typed.give()
+        for one in typed:
+            one.give()
         for note in container.notes:
             print(f"ringlet: note: {note}", file=sys.stderr)
-        relay: Relay | TypedInput | None = typed
-        if socket is not None:
-            relay = stack.enter_context(Relay(socket.receive()))
+        attachment.take_terminal()
         interrupt.check()
         container.start()
         stopping = stack.enter_context(_Stopping(container))
-        foreground.follow(stopping, relay)
+        attachment.follow(stopping, *typed)
         result = container.wait()
     assert result is not None
     if as_json:
@@ -70,7 +66,7 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
 
 
 class _Stopping(Closing):
-    """The container for `Foreground.follow`: who wants it to end needn't rely on its command."""
+    """The container for `Attachment.follow`: who wants it to end needn't rely on its command."""
 
     def __init__(self, container: Container) -> None:
         self._container = container

@@ -3,15 +3,15 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from types import FrameType
 from typing import Any
 
 from ringlet.cli import START_NS
 from ringlet.cli.report import print_json, report
 from ringlet.errors import ConfigError
 from ringlet.host.output import FdOutput
+from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
 from ringlet.machine.control import PANIC, TIMEOUT, End
 from ringlet.machine.machine import Machine, Result
@@ -20,24 +20,36 @@ from ringlet.machine.machine import Machine, Result
 _EXPECTED = ("exit-port", "quit", "signal", "output-closed")
 
 
-def boot(
-    values: dict[str, Any],
+def boot(values: dict[str, Any], *, as_json: bool = False, log_unclaimed: bool = False) -> int:
+    """Boots what `values`, for `MachineConfig`, say, and returns the command's status.
+
+    Raises `RingletError`.
+    """
+    config = from_mapping({"serial": "stdio"} | values)
+    if "pipe" in (config.serial, config.com2, config.com3):
+        raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
+
+    def make() -> Machine:
+        return Machine(config, output_fd=2 if as_json else 1)
+
+    return attend(make, as_json=as_json, log_unclaimed=log_unclaimed)
+
+
+def attend(
+    make: Callable[[], Machine],
     *,
     as_json: bool = False,
     log_unclaimed: bool = False,
-    execute: bool = False,
-    verbose: bool = False,
+    last_words: bool = False,
 ) -> int:
-    """Boot what `values`, for `MachineConfig`, say, and return the command's status.
+    """Runs the machine that `make` makes, and returns the command's status.
 
-    With `execute` they are those of guest_command.py. Raises `RingletError`.
+    With `last_words`, the kernel's log is shown after an end that a command in the guest doesn't
+    choose. Raises `RingletError`.
     """
-    config = from_mapping({"serial": "stdio"} | values)
     start = _start()
-    if "pipe" in (config.serial, config.com2, config.com3):
-        raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
     with _ending_signals() as ending, ExitStack() as stack:
-        machine = stack.enter_context(Machine(config, output_fd=2 if as_json else 1))
+        machine = stack.enter_context(make())
         ending.machine = machine
         ending.end()
         if log_unclaimed:
@@ -48,20 +60,14 @@ def boot(
             if line.host.path is not None:
                 name = "serial line" if number == 1 else f"COM{number}"
                 print(f"ringlet: {name} at {line.host.path}", file=sys.stderr)
-        if execute:
-            from ringlet.linux import command
-
-            command.prepare(machine)
         result = machine.run()
-    if execute:
-        result = command.judge(result)
-        if machine.console_log is not None and not verbose and result.reason not in _EXPECTED:
-            with suppress(OSError), open(2, "wb", closefd=False) as stderr:
-                stderr.write(machine.console_log.tail)
+    if last_words and machine.console_log is not None and result.reason not in _EXPECTED:
+        with suppress(OSError), open(2, "wb", closefd=False) as stderr:
+            stderr.write(machine.console_log.tail)
     # All is closed. A signal from here on is the process's, also while it waits to report.
     if as_json:
         print_json(_as_json(machine, result, start))
-    _explain(config.timeout, result)
+    _explain(machine.config.timeout, result)
     return result.status
 
 
@@ -82,20 +88,12 @@ def _ending_signals() -> Iterator[_Ending]:
     """SIGTERM and its like end the run of the machine."""
     ending = _Ending()
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: object) -> None:
         ending.number = ending.number or number
         ending.end()
 
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        # What our parent ignores, as nohup does, stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, on_signal)
-    try:
+    with Handlers((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT), on_signal):
         yield ending
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _explain(timeout: float | None, result: Result) -> None:

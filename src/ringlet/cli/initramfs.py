@@ -8,6 +8,7 @@ from typing import BinaryIO, cast
 
 import click
 
+from ringlet.cli.output_file import OutputFile
 from ringlet.errors import ConfigError
 from ringlet.host import interrupt
 
@@ -87,15 +88,25 @@ def command(
     else:
         run = shell(command_line)
     interrupt.defer()
-    with _replaced(out) as target, interrupt.waiting, _compressed(target, compress) as image:
-        build(
-            image,
-            plan=[plan_line("env", "HOME=/root"), plan_line("status", "port"), *run],
-            copies=copies,
-            modules=None if modules is None else Path(modules),
-            module_names=module_names,
-            busybox=find_busybox() if busybox else None,
-        )
+    plan = [plan_line("env", "HOME=/root"), plan_line("status", "port"), *run]
+    try:
+        with OutputFile(out) as file:
+            with (
+                interrupt.waiting,
+                open(file.path, "wb") as target,
+                _compressed(target, compress) as image,
+            ):
+                build(
+                    image,
+                    plan=plan,
+                    copies=copies,
+                    modules=None if modules is None else Path(modules),
+                    module_names=module_names,
+                    busybox=find_busybox() if busybox else None,
+                )
+            file.finish()
+    except OSError as error:
+        raise ConfigError(f"can't write {out}: {error.strerror}", "write it elsewhere") from error
 
 
 def _is_inside(path: str, folder: str) -> bool:
@@ -117,27 +128,6 @@ def _split(text: str, default: str) -> tuple[str, str]:
     if not (path and at):
         raise ConfigError(f"not PATH[:AT]: {text!r}", "leave the colon out, or say a path there")
     return path, at
-
-
-@contextmanager
-def _replaced(path: str) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when it is complete, and not before."""
-    try:
-        if os.path.exists(path) and not os.path.isfile(path):  # a pipe, /dev/stdout
-            with interrupt.waiting, open(path, "wb") as file:
-                yield file
-            return
-        path = os.path.realpath(path)
-        new = f"{path}.{os.getpid()}.new"
-        try:
-            with open(new, "xb") as file:
-                yield file
-            os.replace(new, path)
-        finally:
-            if os.path.exists(new):
-                os.unlink(new)
-    except OSError as error:
-        raise ConfigError(f"can't write {path}: {error.strerror}", "write it elsewhere") from error
 
 
 @contextmanager

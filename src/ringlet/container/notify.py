@@ -12,16 +12,18 @@ import os
 
 # The module `socket` makes enums of it all, which takes longer than the rest of us.
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, socket
-from select import POLLIN, poll
+from select import POLLIN
 
 from ringlet.closing import Closing
 from ringlet.host import interrupt
+from ringlet.host.polling import End, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.log import Log
     from ringlet.container.spec.types import Config
     from ringlet.container.state import Process
+    from ringlet.host.polling import Ready
 
 VARIABLE = "NOTIFY_SOCKET"
 _FOLDER = "notify"  # in the state folder
@@ -61,6 +63,7 @@ class Notify(Closing):
     def __init__(self, place: str, log: "Log", main_pid: int | None) -> None:
         self._log = log
         self._main_pid = main_pid
+        self.ready = False
         self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         fd = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -77,18 +80,22 @@ class Notify(Closing):
         finally:
             os.close(fd)
 
-    def fileno(self) -> int:
-        """Readable once the container has said something."""
-        return self._socket.fileno()
+    def watch(self) -> list[tuple[int, int]]:
+        """Its descriptor, until the container has said that it is ready."""
+        return [] if self.ready else [(self._socket.fileno(), POLLIN)]
 
-    def pass_on(self) -> bool:
-        """Reads what it said; whether it is ready, which was passed on then."""
-        try:
-            said = self._socket.recv(_MESSAGE, MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        if b"READY=1" not in said.split(b"\n"):
-            return False
+    def step(self, ready: "Ready") -> None:
+        """Reads what it said, and passes on that it is ready."""
+        if self._socket.fileno() in ready:
+            try:
+                said = self._socket.recv(_MESSAGE, MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if b"READY=1" in said.split(b"\n"):
+                self.ready = True
+                self._pass_on()
+
+    def _pass_on(self) -> None:
         path = os.environ[VARIABLE]
         message = "READY=1" + (f"\nMAINPID={self._main_pid}" if self._main_pid else "")
         theirs = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
@@ -98,7 +105,6 @@ class Notify(Closing):
             self._log.warning(f"{VARIABLE} {path}: {error.strerror or error}")
         finally:
             theirs.close()
-        return True
 
     def wait(self, process: "Process") -> None:
         """Until it is ready, or the process has ended."""
@@ -106,14 +112,12 @@ class Notify(Closing):
             pidfd = os.pidfd_open(process.pid)
         except ProcessLookupError:
             return
-        waiting = poll()
-        waiting.register(self.fileno(), POLLIN)
-        waiting.register(pidfd, POLLIN)
-        while process.alive:
+        end = End(pidfd)
+        while process.alive and not (self.ready or end.came):
             with interrupt.waiting:
-                ready = [fd for fd, _ in waiting.poll()]
-            if (self.fileno() in ready and self.pass_on()) or pidfd in ready:
-                break
+                ready = wait([self, end])
+            self.step(ready)
+            end.step(ready)
         os.close(pidfd)
 
     def close(self) -> None:

@@ -8,68 +8,55 @@ Source: credentials(7), "Process group ID and session ID"; signal(7), SIGTTIN; t
 """
 
 import os
-from select import POLLIN, POLLOUT, poll
 
 from ringlet.closing import Closing
+from ringlet.host.relay import Relay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.host.polling import Ready
+
+_READ_AHEAD = 4096  # bytes of input that the process hasn't taken
 
 
 class TypedInput(Closing):
-    """Moves what is typed on `terminal` to a pipe; `fd` is the end for the process."""
+    """A part that moves what is typed to a pipe; `fd` is the pipe's end for the process."""
 
-    def __init__(self, terminal: int) -> None:
-        self._terminal = terminal
-        self.fd, self._pipe = os.pipe()
-        os.set_blocking(self._pipe, False)
-        self._pending = b""  # read here, and not yet taken by the process
+    def __init__(self) -> None:
+        self.fd, pipe = os.pipe()
+        self._relay: Relay | None = Relay(0, pipe, limit=_READ_AHEAD)
+        os.close(pipe)  # the relay has opened it again
 
     def give(self) -> None:
         """The process has its end."""
         os.close(self.fd)
         self.fd = -1
 
-    def listen(self, waiting: poll) -> None:
-        """What to wait for next: no more is read than the process takes."""
-        if self._pipe >= 0:
-            waiting.register(self._terminal, 0 if self._pending else POLLIN)
-            waiting.register(self._pipe, POLLOUT if self._pending else 0)
+    def watch(self) -> list[tuple[int, int]]:
+        """The descriptors of the relay, until the end of what is typed."""
+        return [] if self._relay is None else self._relay.watch()
 
-    def move(self, ready: dict[int, int], waiting: poll) -> None:
+    def step(self, ready: "Ready") -> None:
         """Moves what is there. In the background, the kernel stops us as we read."""
-        if self._pipe < 0:
+        if self._relay is None:
             return
         try:
-            if self._terminal in ready and not self._pending:
-                self._pending = os.read(self._terminal, 4096)
-                if not self._pending:
-                    raise EOFError
-            if self._pending:
-                self._pending = self._pending[os.write(self._pipe, self._pending) :]
-            elif self._pipe in ready:  # nobody has its other end any more
-                raise EOFError
-        except BlockingIOError:
-            pass
-        except (EOFError, OSError):  # nothing more is typed, or nobody reads it
-            waiting.unregister(self._terminal)
-            waiting.unregister(self._pipe)
-            self._close_pipe()
-        self.listen(waiting)
-
-    def drain(self) -> None:
-        """Who has ended reads no more."""
-
-    def resize(self) -> None:
-        """A pipe has no size."""
+            self._relay.step(ready)
+        except OSError:  # nobody has the pipe's other end any more
+            self._relay.drop()
+        if self._relay.at_end and self._relay.idle:
+            self._end()
 
     def close(self) -> None:
         """Ends the process's input."""
-        self._close_pipe()
+        self._end()
         if self.fd >= 0:
             self.give()
 
-    def _close_pipe(self) -> None:
-        if self._pipe >= 0:
-            os.close(self._pipe)
-            self._pipe = -1
+    def _end(self) -> None:
+        if self._relay is not None:
+            self._relay.close()
+            self._relay = None
 
 
 def open_to_write(fd: int) -> int:

@@ -1,36 +1,21 @@
-"""What a run polls for, each with `watch` and `step`: nothing here waits.
-
-Source: poll(2); signal(7); Python's signal.set_wakeup_fd.
-"""
+"""What a run polls for of the emulated machine: its log, and the lines that it says."""
 
 import os
 import select
-import signal
 import socket
-from collections.abc import Callable, Collection
-from types import FrameType
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from ringlet.closing import Closing
 from ringlet.errors import RingletError
 from ringlet.host.console_log import ConsoleLog
 
-Ready = dict[int, int]  # descriptor to the events that poll() gave it
+if TYPE_CHECKING:
+    from ringlet.host.polling import Ready
 
 _LINE = 4096  # bytes of the longest line that a machine may say
 
 
-class Part(Protocol):
-    """Something that a run polls for."""
-
-    def watch(self) -> list[tuple[int, int]]:
-        """Descriptors to poll, with the events that make `step` worth while."""
-
-    def step(self, ready: Ready) -> None:
-        """Does what can be done without waiting."""
-
-
-class Log(Part):
+class Log:
     """Keeps the end of what the file of `fd` says. `fd` doesn't block and stays the caller's."""
 
     def __init__(self, fd: int) -> None:
@@ -42,7 +27,7 @@ class Log(Part):
         """Its descriptor, until its end."""
         return [(self._fd, select.POLLIN)] if self._open else []
 
-    def step(self, ready: Ready) -> None:
+    def step(self, ready: "Ready") -> None:
         """Reads what there is."""
         if self._fd in ready:
             self._read()
@@ -75,7 +60,7 @@ class Log(Part):
         return [line.rstrip() for line in printable if line.strip()][-count:]
 
 
-class Control(Part):
+class Control:
     """Lines to the machine and from it, through the connection `port`."""
 
     def __init__(self, port: socket.socket, on_line: Callable[[str, str], None]) -> None:
@@ -96,7 +81,7 @@ class Control(Part):
         events = select.POLLIN | select.POLLOUT if self._outgoing else select.POLLIN
         return [(self._port.fileno(), events)]
 
-    def step(self, ready: Ready) -> None:
+    def step(self, ready: "Ready") -> None:
         """Sends and receives; each line, as its first word and the rest, goes to `on_line`."""
         events = ready.get(self._port.fileno(), 0)
         try:
@@ -117,45 +102,3 @@ class Control(Part):
             self._on_line(word, rest)
         if len(self._incoming) > _LINE:
             raise RingletError("the machine says a line without end", "say so, with its kernel")
-
-
-class Signals(Part, Closing):
-    """Calls `on_signal` for each of `numbers` that comes, until closed.
-
-    On the main thread. What our parent ignores, as nohup does, stays ignored.
-    """
-
-    def __init__(self, numbers: Collection[int], on_signal: Callable[[int], None]) -> None:
-        self._numbers = numbers
-        self._on_signal = on_signal
-        self._reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
-        self._fd_before = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        self._before = {
-            number: signal.signal(number, _arrived)
-            for number in numbers
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
-
-    def close(self) -> None:
-        """Puts the handlers back."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._fd_before)
-        self._reader.close()
-        self._writer.close()
-
-    def watch(self) -> list[tuple[int, int]]:
-        """What a signal makes readable."""
-        return [(self._reader.fileno(), select.POLLIN)]
-
-    def step(self, ready: Ready) -> None:
-        """Hands on the signals that came."""
-        if self._reader.fileno() in ready:
-            for number in self._reader.recv(64):
-                if number in self._numbers:
-                    self._on_signal(number)
-
-
-def _arrived(number: int, frame: FrameType | None) -> None:
-    """The signal's number goes through the descriptor; without a handler it would end us."""

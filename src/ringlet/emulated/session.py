@@ -14,21 +14,26 @@ Source: the virtio specification 1.2, 5.3 Console Device.
 
 import errno
 import os
-import select
 import signal
 import socket
 import time
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from ringlet.emulated.config import NestedConfig
 from ringlet.emulated.kernel import find_kernel, named_kernel
-from ringlet.emulated.parts import Control, Log, Part, Signals
+from ringlet.emulated.parts import Control, Log
 from ringlet.emulated.plan import initramfs
 from ringlet.emulated.qemu import Qemu, arguments, find_qemu
-from ringlet.emulated.relay import Relay
 from ringlet.errors import RingletError
 from ringlet.host.escape import Command, EscapeFilter
+from ringlet.host.polling import wait
+from ringlet.host.relay import Relay
+from ringlet.host.signals import Signals
 from ringlet.host.terminal import Terminal
+
+if TYPE_CHECKING:
+    from ringlet.host.polling import Part
 
 # How a run ends that its command did not end.
 CRASHED, TIMEOUT, CANNOT, QUIT, OUTPUT_CLOSED = 70, 124, 125, 130, 141
@@ -157,18 +162,14 @@ class _Session:
             *(self._signals, self._control, self._console, self._errors),
             *(self._stdin, *self._outputs),
         )
-        poll = select.poll()
-        for part in parts:
-            for fd, events in part.watch():
-                poll.register(fd, events)
-        ready = dict(poll.poll(min(seconds, 3600) * 1000 + 1))
+        ready = wait(parts, min(seconds, 3600))
         for part in parts:
             try:
                 part.step(ready)
             except OSError as error:
                 self._no_sink(part, error)
 
-    def _no_sink(self, part: Part, error: OSError) -> None:
+    def _no_sink(self, part: "Part", error: OSError) -> None:
         """Whoever `part` writes to takes no more."""
         if part is self._stdin:
             self._stdin.drop()  # the machine has ended; what it said last tells how

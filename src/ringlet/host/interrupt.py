@@ -10,6 +10,8 @@ Source: signal(7); Python's documentation of `signal`, "Note on Signal Handlers 
 # The module `signal` makes enums of it all, which takes a tenth of a whole `ringlet-oci run`.
 import _signal  # type: ignore[import-not-found]
 
+from ringlet.host.signals import Handlers
+
 ENDING = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM)
 
 _noted = 0
@@ -28,9 +30,7 @@ class Interrupted(BaseException):
 
 def defer() -> None:
     """From now on signals are noted. What is ignored on purpose (nohup) stays so."""
-    for number in ENDING:
-        if _signal.getsignal(number) != _signal.SIG_IGN:
-            _signal.signal(number, note)
+    Handlers(ENDING, note)
 
 
 def note(number: int, frame: object) -> None:

@@ -43,24 +43,26 @@ class SerialHost(Closing):
     `path` is where another program finds a pseudo-terminal, else None.
     """
 
-    def __init__(self, transmit: Callable[[bytes], object]) -> None:
+    def __init__(
+        self,
+        transmit: Callable[[bytes], object],
+        encode: Callable[[bytes], bytes] | None = None,
+    ) -> None:
         self.transmit = transmit
+        self._encode = encode
         self.path: str | None = None
         self._input_fd: int | None = None
         self._on_quit: Callable[[], None] = lambda: None
         self._terminal: Terminal | None = None
-        self.encode: Callable[[bytes], bytes] | None = None  # of what the host sends
-        self.raw_output = False  # whether the guest has a terminal, which processes its output
         self._resources = ExitStack()
 
     def start(self, uart: Receiver) -> None:
         """Sets the terminal, if there is one, to raw mode, and begins to read."""
         if self._terminal is not None:
-            self._terminal.raw_output = self.raw_output
             self._resources.enter_context(self._terminal)
         if self._input_fd is not None:
             pump = InputPump(
-                self._input_fd, uart, self._on_quit, self._terminal, encode=self.encode
+                self._input_fd, uart, self._on_quit, self._terminal, encode=self._encode
             )
             self._resources.callback(pump.close)
 
@@ -78,7 +80,13 @@ class SerialHost(Closing):
 
 
 def open_serial(
-    target: SerialTarget, *, stop_fd: int, on_quit: Callable[[], None], output_fd: int = 1
+    target: SerialTarget,
+    *,
+    stop_fd: int,
+    on_quit: Callable[[], None],
+    output_fd: int = 1,
+    encode: Callable[[bytes], bytes] | None = None,
+    raw_output: bool = False,
 ) -> SerialHost:
     """Opens what `target` names (see the top of this file); raises `RingletError` if it can't.
 
@@ -90,14 +98,14 @@ def open_serial(
         return SerialHost(lambda data: None)
     if not isinstance(target, str | os.PathLike | tuple):
         return SerialHost(target.write)
-    host = SerialHost(lambda data: None)
+    host = SerialHost(lambda data: None, encode)
     try:
         if isinstance(target, tuple):
             host._write_to(target[1], stop_fd)
             if target[0] is not None:
                 host._read_from(target[0], on_quit)
         elif target == "stdio":
-            _open_stdio(host, stop_fd, on_quit, output_fd)
+            _open_stdio(host, stop_fd, on_quit, output_fd, raw_output=raw_output)
         elif target == "pty":
             _open_pty(host, stop_fd, on_quit)
         else:
@@ -113,7 +121,12 @@ def open_serial(
 
 
 def _open_stdio(
-    host: SerialHost, stop_fd: int, on_quit: Callable[[], None], output_fd: int
+    host: SerialHost,
+    stop_fd: int,
+    on_quit: Callable[[], None],
+    output_fd: int,
+    *,
+    raw_output: bool,
 ) -> None:
     host._write_to(output_fd, stop_fd)
     # If it was closed when Python started, descriptor 0 is something else by now.
@@ -123,7 +136,7 @@ def _open_stdio(
     if os.isatty(0):
         from ringlet.host.terminal import Terminal
 
-        host._terminal = Terminal(0)
+        host._terminal = Terminal(0, raw_output=raw_output)
 
 
 def _open_pty(host: SerialHost, stop_fd: int, on_quit: Callable[[], None]) -> None:

@@ -9,26 +9,27 @@ The kernel boots with an initramfs of ours, whose init runs the command (csrc/in
 have serial lines of their own beside the console: standard input and output COM2, standard
 error COM3. Its status comes through the exit port.
 
-The command's root is that initramfs, with busybox; or it is on a disk, which can also be started
-like a machine's, with the init that it has.
+The command's root is that initramfs, with busybox; or the root is on a disk, which can also be
+started like a machine's, with the init that it has.
 """
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from ringlet import boot
 from ringlet.devices.uart16550 import MCR_OUT1, MCR_RTS
 from ringlet.errors import ConfigError
-from ringlet.host.serial import SerialTarget
+from ringlet.machine.config import Disk, MachineConfig, SerialEnd
 from ringlet.machine.control import HALT, POWER_OFF, RESET, End
 from ringlet.machine.guests import find_image
+from ringlet.machine.machine import Machine
 
 if TYPE_CHECKING:
-    from ringlet.machine.machine import Machine, Result
+    from ringlet.virtio.device import VirtioDevice
 
 NO_STATUS = End("no-status", 70)
 
@@ -38,7 +39,8 @@ _DLE, _EOT = b"\x10", b"\x04"
 
 # For what our machine has and a stock kernel has as modules.
 _MODULES = ("pvpanic-mmio",)
-_DISK_MODULES = ("virtio_mmio", "virtio_blk")
+_VIRTIO_MODULES = ("virtio_mmio",)
+_DISK_MODULES = ("virtio_blk",)
 _FILE_SYSTEMS = ("ext4", "crc32c_generic", "crc32c-intel")  # and what ext4 asks for by an alias
 
 
@@ -52,6 +54,90 @@ class Completed(NamedTuple):
     console: bytes
 
 
+class Options(TypedDict, total=False):
+    """The keys of `MachineConfig` that a command leaves free."""
+
+    memory: int | None
+    cpus: int
+    protocol: str | None
+    decompress: str | None
+    force: bool
+    timeout: float | None
+    pit: bool | None
+
+
+class LinuxCommand(Machine):
+    """A machine whose kernel runs one command, as `sh -c` would.
+
+    It is started, waited for and closed as any machine. The status of its end is the command's;
+    where the guest ended before its command did, the end is `NO_STATUS`.
+
+    cmdline  more of the kernel's command line
+    files    files of the host, each with its path in the guest
+    modules  the kernel's /lib/modules/RELEASE; None to look beside the kernel
+    root     the one of the `disks`, such as /dev/vda, whose files the command sees; no `files` then
+    virtio   a program's own devices; the modules of Linux that drive them are loaded
+    stdio    the command's standard streams, descriptors that stay the caller's
+    window   the command has a terminal of this size, and `stdio` is one that is raw meanwhile
+    verbose  the kernel's log goes to standard error
+
+    Raises `RingletError`.
+    """
+
+    def __init__(
+        self,
+        kernel: str | os.PathLike[str],
+        command: str,
+        *,
+        cmdline: str = "",
+        files: Sequence[tuple[str, str]] = (),
+        modules: Path | None = None,
+        root: str | None = None,
+        disks: Sequence[Disk | str] = (),
+        virtio: "Sequence[VirtioDevice]" = (),
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        window: os.terminal_size | None = None,
+        verbose: bool = False,
+        **options: Unpack[Options],
+    ) -> None:
+        from ringlet.linux.initramfs import plan_line, shell
+
+        kernel = os.fspath(kernel)
+        plan = [plan_line("stdio", "uart"), plan_line("status", "port")]
+        plan += [plan_line("env", f"{name}={value}") for name, value in _environment().items()]
+        if window is not None:
+            plan.append(plan_line("tty", str(window.lines), str(window.columns)))
+        stdin, stdout, stderr = stdio
+        config = MachineConfig(
+            image=kernel,
+            initrd=_initramfs(
+                kernel,
+                [*plan, *shell(command)],
+                files=files,
+                modules=modules,
+                root=root,
+                disks=disks,
+                devices={device.device_id for device in virtio},
+            ),
+            cmdline=f"{'' if verbose else 'quiet '}{cmdline}",
+            disks=disks,
+            serial=(None, stderr) if verbose else "none",
+            com2=SerialEnd(
+                "stdio" if window is not None else (stdin, stdout),
+                encode=stuff,
+                raw_output=True,  # the command's own terminal has processed it
+                gate=MCR_RTS | MCR_OUT1,  # what comes before init listens would be lost
+            ),
+            com3=(None, stderr),
+            **options,
+        )
+        super().__init__(config, virtio=virtio, output_fd=stdout)
+
+    def _judge(self, end: End) -> End:
+        """Only the status that init reports counts: an end without one is no good end."""
+        return NO_STATUS if end in (HALT, POWER_OFF, RESET) else end
+
+
 def run(
     kernel: str | os.PathLike[str],
     command: str,
@@ -60,18 +146,16 @@ def run(
     cmdline: str = "",
     modules: Path | None = None,
     root: str | None = None,
-    disks: Sequence[Any] = (),
-    **options: Any,
+    disks: Sequence[Disk | str] = (),
+    virtio: "Sequence[VirtioDevice]" = (),
+    **options: Unpack[Options],
 ) -> Completed:
     """Boots `kernel`, runs `command` as `sh -c` would, and waits for its end.
 
-    With `root`, such as "/dev/vda", it finds what is on that disk. `disks` and `options` are more
-    of `MachineConfig`, such as `cpus` and `timeout`. What the command writes is held in memory.
-    Raises `RingletError` where ringlet could not do it; how the guest fared, the answer says.
+    The parameters are those of `LinuxCommand`; `options` are more of `MachineConfig`, such as
+    `cpus` and `timeout`. What the command writes is held in memory. Raises `RingletError` where
+    ringlet could not do it; how the guest fared, the answer says.
     """
-    from ringlet.machine.config import MachineConfig
-    from ringlet.machine.machine import Machine
-
     with ExitStack() as stack:
         streams = [
             stack.enter_context(os.fdopen(os.memfd_create(name), "w+b", buffering=0))
@@ -80,22 +164,20 @@ def run(
         stdin, stdout, stderr = streams
         stdin.write(input)
         stdin.seek(0)
-        config = MachineConfig(
-            **configure(
-                os.fspath(kernel),
+        machine = stack.enter_context(
+            LinuxCommand(
+                kernel,
                 command,
                 cmdline=cmdline,
                 modules=modules,
                 root=root,
                 disks=disks,
-                output=(stdin.fileno(), stdout.fileno()),
-                errors=(None, stderr.fileno()),
-            ),
-            **options,
+                virtio=virtio,
+                stdio=(stdin.fileno(), stdout.fileno(), stderr.fileno()),
+                **options,
+            )
         )
-        machine = stack.enter_context(Machine(config))
-        prepare(machine)
-        result = judge(machine.run())
+        result = machine.run()
         for stream in streams:
             stream.seek(0)
         console = b"" if machine.console_log is None else machine.console_log.tail
@@ -107,65 +189,14 @@ def stuff(data: bytes) -> bytes:
     return data.replace(_DLE, _DLE + _DLE) if data else _DLE + _EOT
 
 
-def configure(
-    kernel: str,
-    command: str,
-    *,
-    cmdline: str = "",
-    files: Sequence[tuple[str, str]] = (),
-    modules: Path | None = None,
-    root: str | None = None,
-    disks: Sequence[Any] = (),
-    window: os.terminal_size | None = None,
-    verbose: bool = False,
-    output: SerialTarget = "stdio",
-    errors: SerialTarget = (None, 2),
-) -> dict[str, Any]:
-    """What `MachineConfig` needs so that `kernel` runs `command`, as `sh -c` would.
+def root_initramfs(
+    kernel: str, root: str, *, modules: Path | None = None, disks: Sequence[Disk | str]
+) -> bytes:
+    """An initramfs with which `kernel` starts /sbin/init of the disk `root`.
 
-    `files` are files of the host, each with its path in the guest. `modules` is the kernel's
-    /lib/modules/RELEASE; None to look beside the kernel. With `root`, the command finds what is on
-    that one of the `disks`, and no files. With `window`, it has a terminal of that size.
-    Raises `RingletError`.
+    The parameters are those of `LinuxCommand`. Raises `RingletError`.
     """
-    from ringlet.linux.initramfs import plan_line, shell
-
-    plan = [plan_line("stdio", "uart"), plan_line("status", "port")]
-    plan += [plan_line("env", f"{name}={value}") for name, value in _environment().items()]
-    if window is not None:
-        plan.append(plan_line("tty", str(window.lines), str(window.columns)))
-    return {
-        **_configure(kernel, [*plan, *shell(command)], modules, root, disks, files),
-        "cmdline": f"{'' if verbose else 'quiet '}{cmdline}",
-        "serial": (None, 2) if verbose else "none",
-        "com2": output,
-        "com3": errors,
-    }
-
-
-def configure_root(
-    kernel: str, root: str, *, modules: Path | None = None, disks: Sequence[Any]
-) -> dict[str, Any]:
-    """What `MachineConfig` needs so that `kernel` starts /sbin/init of the disk `root`.
-
-    `modules` is as in `configure`. Raises `RingletError`.
-    """
-    return _configure(kernel, [], modules, root, disks)
-
-
-def prepare(machine: "Machine") -> None:
-    """Before the run of a machine so configured."""
-    line = machine.lines[1]
-    line.host.encode = stuff
-    line.host.raw_output = True  # where it is a terminal, the command has one
-    line.uart.state.gate = MCR_RTS | MCR_OUT1  # what comes before init listens would be lost
-
-
-def judge(result: "Result") -> "Result":
-    """Only the status that init reports counts: an end without one is no good end."""
-    if End(result.reason, result.status) in (HALT, POWER_OFF, RESET):
-        return result._replace(reason=NO_STATUS.reason, status=NO_STATUS.status)
-    return result
+    return _initramfs(kernel, [], modules=modules, root=root, disks=disks)
 
 
 def _require_linux(kernel: str) -> None:
@@ -177,14 +208,16 @@ def _require_linux(kernel: str) -> None:
             )
 
 
-def _configure(
+def _initramfs(
     kernel: str,
     plan: Sequence[bytes],
+    *,
+    files: Sequence[tuple[str, str]] = (),
     modules: Path | None,
     root: str | None,
-    disks: Sequence[Any],
-    files: Sequence[tuple[str, str]] = (),
-) -> dict[str, Any]:
+    disks: Sequence[Disk | str],
+    devices: Collection[int] = (),
+) -> bytes:
     from ringlet.linux.initramfs import build, find_busybox, plan_line
 
     _require_linux(kernel)
@@ -197,7 +230,7 @@ def _configure(
         if not disks:
             raise ConfigError(f"there is no disk for the root {root}", "name one")
         plan = [plan_line("rootdisk", root), *plan]
-    modules, names, on_demand = _find_modules(kernel, modules, bool(disks))
+    modules, names, on_demand = _find_modules(kernel, modules, bool(disks), devices)
     archive = io.BytesIO()
     build(
         archive,
@@ -208,7 +241,7 @@ def _configure(
         on_demand=on_demand,
         busybox=find_busybox(),
     )
-    return {"image": kernel, "initrd": archive.getvalue(), "disks": disks}
+    return archive.getvalue()
 
 
 def _environment() -> dict[str, str]:
@@ -216,10 +249,10 @@ def _environment() -> dict[str, str]:
 
 
 def _find_modules(
-    kernel: str, folder: Path | None, has_disks: bool
+    kernel: str, folder: Path | None, has_disks: bool, devices: Collection[int]
 ) -> tuple[Path | None, list[str], list[str]]:
     """Where they are, which are loaded, and which the kernel can ask for."""
-    from ringlet.linux.modules import listed
+    from ringlet.linux.modules import drivers, listed
 
     names = list(_MODULES)
     if folder is None:
@@ -227,6 +260,8 @@ def _find_modules(
         if folder is None:  # it may have all built in
             return None, [], []
         names = listed(folder, names)
+    if has_disks or devices:
+        names += [*_VIRTIO_MODULES, *drivers(folder, devices)]
     if not has_disks:
         return folder, names, []
     return folder, [*names, *_DISK_MODULES], listed(folder, _FILE_SYSTEMS)

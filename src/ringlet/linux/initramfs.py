@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ringlet.errors import ConfigError, ImageError, RingletError
+from ringlet.host.plan_word import plan_word
 from ringlet.linux.cpio import FOLDER, Entry, link, write
 
 if TYPE_CHECKING:
@@ -23,16 +24,12 @@ _EHDR_SIZE, _PHDR_SIZE = 64, 56
 
 
 def plan_line(key: str, *words: str | bytes | Path | int) -> bytes:
-    """A line of a plan, with what has to be escaped in `words`."""
-    line = key.encode()
-    for word in words:
-        text = b"%d" % word if isinstance(word, int) else os.fsencode(word)
-        if b"\0" in text:
+    """A line of a plan. Raises `ConfigError` for a word with a zero byte."""
+    texts = [str(word) if isinstance(word, int) else os.fsdecode(word) for word in words]
+    for text in texts:
+        if "\0" in text:
             raise ConfigError(f"there is a zero byte in {text!r}", "no program can be given one")
-        for byte in b"% \n":  # the percent sign first
-            text = text.replace(bytes([byte]), b"%%%02X" % byte)
-        line += b" " + text
-    return line
+    return " ".join([key, *map(plan_word, texts)]).encode("ascii")
 
 
 def shell(command: str) -> list[bytes]:

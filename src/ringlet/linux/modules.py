@@ -4,13 +4,14 @@ A module says itself which others it needs, so that modules.dep, which is made w
 installed, isn't needed: the kernel may have been unpacked somewhere.
 
 Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin); modpost.c and
-include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo); System V ABI, "Sections".
+include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo), file2alias.c
+(`virtio:dDEVICEvVENDOR`); System V ABI, "Sections".
 """
 
 import io
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -67,7 +68,10 @@ def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
             raise ImageError(
                 f"{folder} has no module {name}", "is it the folder of this kernel's release?"
             )
-        module = _parse(name, _read(folder / paths[name]))
+        file = _find_file(folder / paths[name])
+        if file is None:
+            raise ImageError(f"there is no {folder / paths[name]}", "install the kernel again")
+        module = _parse(name, _read(*file))
         for needed in module.needs:
             add(needed, (*above, name))
         found[name] = module
@@ -75,6 +79,25 @@ def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
     for name in names:
         add(name, ())
     return list(found.values())
+
+
+def drivers(folder: Path, device_ids: Collection[int]) -> list[str]:
+    """The names of the modules in `folder` that drive virtio devices of these types.
+
+    A type that no module is for may have its driver in the kernel. Raises `ImageError`.
+    """
+    if not device_ids:
+        return []
+    wanted = tuple(f"virtio:d{number:08X}v" for number in device_ids)
+    found = []
+    for name, path in _index(folder, "modules.order").items():
+        # All of Linux's have the word in their path: to read every module would take long. Of a
+        # kernel that was fetched, some modules were left out.
+        if "virtio" in path and (file := _find_file(folder / path)) is not None:
+            aliases = _parse(name, _read(*file)).aliases
+            if any(alias.startswith(wanted) for alias in aliases):
+                found.append(name)
+    return found
 
 
 def _canonical(name: str) -> str:
@@ -97,27 +120,28 @@ def _index(folder: Path, file: str) -> dict[str, str]:
     }
 
 
-def _read(path: Path) -> bytes:
-    """The module at `path`, or at that with the suffix of a compression."""
-    for suffix in _SUFFIXES:
-        file = path.with_name(path.name + suffix)
-        if not file.is_file():
-            continue
-        try:
-            with file.open("rb") as source:
-                data = source.read(_SIZE_MAX + 1)
-            data = _decompress(suffix, data)
-        except (OSError, EOFError, ValueError) as error:
-            raise ImageError(f"{file}: {error}", "install the kernel again") from error
-        except ImportError as error:
-            raise ImageError(
-                f"{file} is compressed, and {error.name} can't be imported",
-                f"install it: pip install {error.name}",
-            ) from error
-        if len(data) > _SIZE_MAX:
-            raise ImageError(f"{file} has more than {_SIZE_MAX} bytes", "is it a module?")
-        return data
-    raise ImageError(f"there is no {path}", "install the kernel again")
+def _find_file(path: Path) -> tuple[Path, str] | None:
+    """The file at `path`, or at `path` with the suffix of a compression; and that suffix."""
+    named = ((path.with_name(path.name + suffix), suffix) for suffix in _SUFFIXES)
+    return next(((file, suffix) for file, suffix in named if file.is_file()), None)
+
+
+def _read(file: Path, suffix: str) -> bytes:
+    """The module in `file`, decompressed."""
+    try:
+        with file.open("rb") as source:
+            data = source.read(_SIZE_MAX + 1)
+        data = _decompress(suffix, data)
+    except (OSError, EOFError, ValueError) as error:
+        raise ImageError(f"{file}: {error}", "install the kernel again") from error
+    except ImportError as error:
+        raise ImageError(
+            f"{file} is compressed, and {error.name} can't be imported",
+            f"install it: pip install {error.name}",
+        ) from error
+    if len(data) > _SIZE_MAX:
+        raise ImageError(f"{file} has more than {_SIZE_MAX} bytes", "is it a module?")
+    return data
 
 
 def _decompress(suffix: str, data: bytes) -> bytes:

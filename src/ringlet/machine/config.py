@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ringlet.board.layout import GIB, MIB
@@ -24,6 +24,31 @@ class Disk(NamedTuple):
     path: str | os.PathLike[str]
     readonly: bool = False
     snapshot: bool = False
+
+
+class SerialEnd:
+    """The far end of a serial line, if more is to be said of the line than its target.
+
+    target      as `ringlet.host.serial` says, or `pipe`
+    encode      makes of the host's bytes the bytes that go down the line; of b"", the end of input
+    raw_output  whether the guest has a terminal of its own, which processes its output
+    gate        bits of the UART's MCR: while the guest has one of them off, the host sends nothing
+    """
+
+    __slots__ = ("encode", "gate", "raw_output", "target")
+
+    def __init__(
+        self,
+        target: SerialTarget,
+        *,
+        encode: Callable[[bytes], bytes] | None = None,
+        raw_output: bool = False,
+        gate: int = 0,
+    ) -> None:
+        self.target = target
+        self.encode = encode
+        self.raw_output = raw_output
+        self.gate = gate
 
 
 class MachineConfig:
@@ -62,9 +87,9 @@ class MachineConfig:
         decompress: str | None = None,
         force: bool = False,
         load_address: int | None = None,
-        serial: SerialTarget = "pipe",
-        com2: SerialTarget | None = None,
-        com3: SerialTarget | None = None,
+        serial: SerialTarget | SerialEnd = "pipe",
+        com2: SerialTarget | SerialEnd | None = None,
+        com3: SerialTarget | SerialEnd | None = None,
         disks: Sequence[Disk | str] = (),
         timeout: float | None = None,
         pit: bool | None = None,
@@ -99,9 +124,11 @@ class MachineConfig:
                 "the timeout is out of range",
                 f"give seconds above 0, at most {threading.TIMEOUT_MAX:g}",
             )
-        if "" in (self.serial, self.com2, self.com3):
+        lines = (self.serial, self.com2, self.com3)
+        targets = [line.target if isinstance(line, SerialEnd) else line for line in lines]
+        if "" in targets:
             raise ConfigError("a serial line's far end is empty", "name stdio, pty or a file")
-        if (self.serial, self.com2, self.com3).count("stdio") > 1:
+        if targets.count("stdio") > 1:
             raise ConfigError(
                 "two serial lines can't share the standard streams",
                 "give one of them a pty or a file",

@@ -442,8 +442,8 @@ class Machine(Closing):
         self.timings.first_exit = time.monotonic_ns()
 
     def _finish(self, loops: list[VcpuLoop]) -> None:
-        end = self.control.end
-        assert end is not None
+        assert self.control.end is not None
+        end = self._judge(self.control.end)
         crash = None
         for loop in loops:
             if loop.fatal_exit is not None:
@@ -453,6 +453,10 @@ class Machine(Closing):
                 break
         unclaimed = {"reads": self.unclaimed.reads, "writes": self.unclaimed.writes}
         self.result = Result(end.reason, end.status, self._exits(), unclaimed, crash)
+
+    def _judge(self, end: End) -> End:
+        """How the run ended, if `end` ended it: a subclass may know better."""
+        return end
 
     def _exits(self) -> dict[str, int]:
         exits: dict[str, int] = {}

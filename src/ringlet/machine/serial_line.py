@@ -8,18 +8,23 @@ from ringlet.closing import Closing
 from ringlet.devices.uart16550 import Uart16550
 from ringlet.host.serial import SerialTarget, open_serial
 from ringlet.host.serial_port import SerialPort
+from ringlet.machine.config import SerialEnd
 from ringlet.machine.control import QUIT, RunControl
 
 
 class SerialLine(Closing):
-    """Opens the host's end, which is `target`; `connect` gives the guest its UART.
+    """Opens the host's end, which is `end`; `connect` gives the guest its UART.
 
-    `port` is a program's end, where `target` is `pipe`. Raises `RingletError` where `target`
-    can't be opened.
+    `port` is a program's end, where `end` is `pipe`. Raises `RingletError` where `end` can't be
+    opened.
     """
 
-    def __init__(self, target: SerialTarget, control: RunControl, *, output_fd: int = 1) -> None:
-        self.target = target
+    def __init__(
+        self, end: SerialTarget | SerialEnd, control: RunControl, *, output_fd: int = 1
+    ) -> None:
+        end = end if isinstance(end, SerialEnd) else SerialEnd(end)
+        target = end.target
+        self._gate = end.gate
         self.port: SerialPort | None = None
         self.first_output: int | None = None  # CLOCK_MONOTONIC in nanoseconds
         if target == "pipe":
@@ -32,6 +37,8 @@ class SerialLine(Closing):
                 stop_fd=control.stop_fd,
                 on_quit=lambda: control.finish(QUIT),
                 output_fd=output_fd,
+                encode=end.encode,
+                raw_output=end.raw_output,
             )
         except BaseException:
             if self.port is not None:
@@ -47,6 +54,7 @@ class SerialLine(Closing):
         at the first byte.
         """
         self.uart = Uart16550(irq, self._transmit_first)
+        self.uart.state.gate = self._gate
         return self.uart
 
     def _transmit_first(self, data: bytes) -> None:

@@ -13,6 +13,7 @@ import sys
 from ringlet.container.log import Log
 from ringlet.errors import RingletError
 from ringlet.host.interrupt import Interrupted
+from ringlet.host.standard_streams import fill_standard_streams
 from ringlet.oci.commands import COMMANDS, Command
 from ringlet.oci.options import Option, OptionError, explain, parse
 
@@ -46,7 +47,9 @@ def main() -> None:
     """The program. Ends the process."""
     status = 1
     try:
-        _fill_standard_streams()
+        fill_standard_streams()
+        if sys.stdout is not None:  # names of files may have bytes that its encoding hasn't
+            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         status = run(sys.argv[1:])
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -67,17 +70,6 @@ def _say(message: str) -> None:
         os.write(2, f"ringlet-oci: {message}\n".encode(errors="replace"))
     except OSError:
         pass
-
-
-def _fill_standard_streams() -> None:
-    """What was closed when we started becomes /dev/null, and no file of ours a container's."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
-    if sys.stdout is not None:  # names of files may have bytes that its encoding hasn't
-        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def run(words: list[str]) -> int:

@@ -2,10 +2,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ringlet.container.cgroups.stats import _list, stats
+from ringlet.container.cgroups.stats import stats
 
 from .inside import PYTHON, run, running, sleeper
 
@@ -61,8 +59,3 @@ def test_version_2_in_words_of_version_1(tmp_path: Path) -> None:
     }  # fmt: skip
     assert of["hugetlb"] == {"2MB": {"usage": 5, "max": 0, "failcnt": 2}}
     assert of["cpuset"]["cpus"] == [0, 1, 4]
-
-
-@given(st.sets(st.integers(0, 300)))
-def test_a_list_of_cpus_is_read(numbers: set[int]) -> None:
-    assert set(_list(",".join(map(str, numbers)) + "\n")) == numbers

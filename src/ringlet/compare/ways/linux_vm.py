@@ -12,9 +12,8 @@ from ringlet.compare.ways.tiny_vm import Launched
 from ringlet.emulated.kernel import cache, kernels_under
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
-from ringlet.linux.command import configure, prepare
-from ringlet.machine.config import Disk, MachineConfig
-from ringlet.machine.machine import Machine
+from ringlet.linux.command import LinuxCommand
+from ringlet.machine.config import Disk
 from ringlet.machine.probe import require_linux
 
 CRASH = "ringlet_compare_crash"  # without this word of its kernel's, the workload crashes none
@@ -58,21 +57,18 @@ class Way(CommandWay):
         return command
 
     def launch(self, request: Request) -> Launched:
-        """A `Machine`, of the same configuration, on a thread."""
+        """The same command, on a thread."""
 
-        def make(stdio: tuple[int, int, int]) -> Machine:
-            values = configure(
+        def make(stdio: tuple[int, int, int]) -> LinuxCommand:
+            return LinuxCommand(
                 self.kernel,
                 _execute(request),
                 cmdline=CRASH if _crashes(request) else "",
                 files=[(self._lab.work, "/work")],
                 disks=[] if request.disk is None else [Disk(request.disk)],
-                output=stdio[:2],
-                errors=(None, stdio[2]),
+                stdio=stdio,
+                memory=self._memory(request),
             )
-            machine = Machine(MachineConfig(**values, memory=self._memory(request)))
-            prepare(machine)
-            return machine
 
         streams = Streams(self.command(request), input=request.reads_input)
         return Launched(make, streams, line=1)

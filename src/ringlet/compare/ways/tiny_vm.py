@@ -11,7 +11,6 @@ from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.ways.base import CommandWay, size
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
-from ringlet.linux.command import judge
 from ringlet.machine.config import Disk, MachineConfig
 from ringlet.machine.guests import FOLDER
 from ringlet.machine.machine import DEFAULT_MEMORY, Machine
@@ -67,8 +66,7 @@ class Way(CommandWay):
 class Launched(Closing):
     """A machine that `make` makes, and that runs on a thread of this process.
 
-    `line` is the serial line of the workload's output; on another than the first it is a command in
-    Linux.
+    `line` is the serial line of the workload's output.
     """
 
     def __init__(
@@ -102,7 +100,7 @@ class Launched(Closing):
         if result is None:
             raise self._streams.too_late(f"it has not ended after {timeout:g} seconds")
         self.ended = self._machine.timings.end
-        return (judge(result) if self._line else result).status
+        return result.status
 
     def processes(self) -> list[int]:
         """None: the machine is a part of this one."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 
 from ringlet.container.cgroups.files import keyed, read
+from ringlet.host.number_list import parse_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -178,7 +179,8 @@ def _pids(folder: str) -> dict[str, int]:
 
 def _cpuset(folder: str, effective: str) -> dict[str, Any]:
     of: dict[str, Any] = {
-        what: _list(read(folder, effective.format(what)) or "") for what in ("cpus", "mems")
+        what: parse_numbers((read(folder, effective.format(what)) or "").strip())
+        for what in ("cpus", "mems")
     }
     for name in (
         "cpu_exclusive",
@@ -193,16 +195,6 @@ def _cpuset(folder: str, effective: str) -> dict[str, Any]:
     ):
         of[name] = _number(folder, f"cpuset.{name}")
     return of
-
-
-def _list(text: str) -> list[int]:
-    """The numbers of `0-3,7`."""
-    found: list[int] = []
-    for part in text.strip().split(","):
-        first, _, last = part.partition("-")
-        if first:
-            found += range(int(first), int(last or first) + 1)
-    return found
 
 
 def _hugetlb(folder: str) -> dict[str, dict[str, int]]:

@@ -12,6 +12,7 @@ from ringlet.container.fast_json import dumps
 from ringlet.container.launch import files, privileges
 from ringlet.container.spec.config_json import process_of
 from ringlet.container.spec.sysctl import sysctl_path
+from ringlet.host.plan_word import is_plain, plan_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class Plan:
     def add(self, step: str, what: object = "", *words: object) -> None:
         """One more step."""
         texts = [str(word) for word in (what, *words)]
-        if _needs_escape("".join(texts)):
-            texts = [_escape(text) for text in texts]
+        if not is_plain("".join(texts)):  # one look for the line: most are plain
+            texts = [plan_word(text) for text in texts]
         self._lines.append(" ".join([step, *texts]))
 
     def attach(self, data: bytes) -> int:
@@ -64,17 +65,6 @@ class Plan:
         """The plan as the helper reads it, and how much of it is text."""
         text = "".join(f"{line}\n" for line in self._lines).encode("ascii")
         return text + self._data, len(text)
-
-
-def _needs_escape(text: str) -> bool:
-    return not (text.isascii() and text.isprintable()) or " " in text or "%" in text
-
-
-def _escape(word: str) -> str:
-    return "".join(
-        chr(byte) if 0x20 < byte < 0x7F and byte != 0x25 else f"%{byte:02X}"
-        for byte in os.fsencode(word)
-    )
 
 
 class Descriptors:

@@ -14,6 +14,7 @@ from ringlet.container.spec.names import (
     SCHEDULER_FLAGS,
     SCHEDULER_POLICIES,
 )
+from ringlet.host.number_list import parse_numbers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -257,10 +258,8 @@ def set_affinity(plan: "Plan", process: "Process", when: 'Literal["initial", "fi
 def _words(cpus: str) -> list[int]:
     """A list such as 0-3,7 as 64 processors, or memory nodes, a word."""
     mask = 0
-    for part in cpus.split(","):
-        first, _, last = part.partition("-")
-        for cpu in range(int(first), int(last or first) + 1):
-            mask |= 1 << cpu
+    for cpu in parse_numbers(cpus):
+        mask |= 1 << cpu
     words = [mask & (1 << 64) - 1]
     while mask := mask >> 64:
         words.append(mask & (1 << 64) - 1)

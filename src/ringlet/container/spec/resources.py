@@ -19,6 +19,7 @@ from ringlet.container.spec.checkers import (
     shown,
     text,
 )
+from ringlet.host.number_list import parse_ranges
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,14 +34,12 @@ _LIMIT = integer(-1, (1 << 63) - 1)  # -1 is none
 def cpu_list(value: object) -> str:
     """Processors or memory nodes, as in 0-3,7. "" is none."""
     listed = text(value)
-    for part in listed.split(",") if listed else ():
-        first, dash, last = (word.strip(" ") for word in part.partition("-"))
-        numbers = (first, last) if dash else (first,)
-        if not all(
-            number.isascii() and number.isdecimal() and len(number) < 6 for number in numbers
-        ):
-            raise FieldError(f"{shown(listed)} is no list of numbers", "write it like 0-3,7")
-        if dash and int(first) > int(last):
+    try:
+        ranges = parse_ranges(listed)
+    except ValueError:
+        raise FieldError(f"{shown(listed)} is no list of numbers", "write it like 0-3,7") from None
+    for first, last in ranges:
+        if first > last:
             raise FieldError(f"{first}-{last} runs backwards", f"write {last}-{first}")
     return listed
 

@@ -1,37 +1,30 @@
 import fcntl
 import os
 import pty
-import socket
 import struct
 import subprocess
 import sys
 import termios
-from pathlib import Path
 
-import pytest
-
-from ringlet.container import relay as relay_module
-from ringlet.container.relay import ConsoleSocket
-from ringlet.container.state import StateError
-
-from .engine import relay_terminal
+from ..container.engine import relay_terminal
 
 # As `run` does it, with a shell on a pseudo-terminal in the place of a container.
 RELAYED = """
 import os, pty, sys
-from ringlet.container.foreground import Foreground
-from ringlet.container.relay import Relay
-class Child:
-    def fileno(self): return pidfd
-    def signal(self, number): os.kill(pid, number)
-with Foreground() as foreground:
-    pid, master = pty.fork()
-    if pid == 0:
-        os.execvp("sh", ["sh", "-c", sys.argv[1]])
-    pidfd = os.pidfd_open(pid)
-    with Relay(master) as relay:
-        foreground.follow(Child(), relay)
-    sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+from ringlet.host.polling import End, wait
+from ringlet.host.pty_relay import PtyRelay
+from ringlet.host.signals import Signals
+pid, master = pty.fork()
+if pid == 0:
+    os.execvp("sh", ["sh", "-c", sys.argv[1]])
+end = End(os.pidfd_open(pid))
+with PtyRelay(master) as relay, Signals([28], lambda number: relay.resize()) as signals:
+    while not end.came:
+        ready = wait([relay, signals, end])
+        for part in (relay, signals, end):
+            part.step(ready)
+    relay.drain()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 
 
@@ -98,29 +91,3 @@ def test_the_size_is_the_outer_terminals_also_when_it_changes() -> None:
     os.close(master)
     assert os.waitpid(pid, 0)[1] == 0
     assert b"33 77" in seen
-
-
-def test_a_terminal_is_taken_from_the_socket(no_leak: None) -> None:
-    with ConsoleSocket() as console:
-        read, write = os.pipe()
-        with socket.socket(socket.AF_UNIX) as sender:
-            sender.connect(console.path)
-            socket.send_fds(sender, [b"/dev/pts/0"], [read])
-            received = console.receive()
-        os.write(write, b"x")
-        assert os.read(received, 1) == b"x"
-        assert not os.get_inheritable(received)
-        for fd in (read, write, received):
-            os.close(fd)
-    assert not Path(console.path).parent.exists()
-
-
-def test_without_a_terminal_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay_module, "_SECONDS", 0.05)
-    with ConsoleSocket() as console, pytest.raises(StateError, match="sent no terminal"):
-        console.receive()
-    with ConsoleSocket() as console, socket.socket(socket.AF_UNIX) as sender:
-        sender.connect(console.path)
-        sender.send(b"nothing")
-        with pytest.raises(StateError, match="sent no terminal"):
-            console.receive()

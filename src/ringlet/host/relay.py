@@ -1,19 +1,25 @@
-"""Bytes on their way between the host's descriptors and a machine's ports.
+"""Bytes on their way from one descriptor to another.
 
 Each relay holds a bounded number of bytes: a slow reader holds the writer back through it, as a
-pipe would. Nothing here waits; whoever owns the relays polls for all of them at once.
+pipe would. A relay is a part (polling.py), so nothing here waits but `drain`.
 
 Source: poll(2); pipe(7), PIPE_BUF.
 """
 
 import os
 import select
-from collections.abc import Callable
 
 from ringlet.closing import Closing
 from ringlet.host.descriptor import own_descriptor
+from ringlet.host.polling import wait
 
-LIMIT = 256 << 10  # bytes that a relay holds
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringlet.host.polling import Ready
+
+LIMIT = 256 << 10  # bytes that a relay holds, unless it is told another number
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 _WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR
 
@@ -21,12 +27,18 @@ _WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR
 class Relay(Closing):
     """Moves what can be read from `source` to `sink`, through `edit`. Both stay the caller's.
 
+    At the end of `source`, `edit` is given b"", and what it makes of that is the last to be moved.
     `read` and `written` count bytes, `at_end` says that the source has no more. `paused` keeps
     it from reading.
     """
 
     def __init__(
-        self, source: int, sink: int, edit: Callable[[bytes], bytes] = lambda data: data
+        self,
+        source: int,
+        sink: int,
+        edit: "Callable[[bytes], bytes]" = lambda data: data,
+        *,
+        limit: int = LIMIT,
     ) -> None:
         self._source, _ = own_descriptor(source, os.O_RDONLY)
         try:
@@ -35,6 +47,7 @@ class Relay(Closing):
             os.close(self._source)
             raise
         self._edit = edit
+        self._limit = limit
         self._held = bytearray()
         self.paused = False
         self.at_end = False
@@ -54,25 +67,30 @@ class Relay(Closing):
     def watch(self) -> list[tuple[int, int]]:
         """Descriptors to poll, with the events that make `step` worth while."""
         watched = []
-        if not (self.at_end or self.paused) and len(self._held) < LIMIT:
+        if not (self.at_end or self.paused) and len(self._held) < self._limit:
             watched.append((self._source, select.POLLIN))
         if self._held:
             watched.append((self._sink, select.POLLOUT))
         return watched
 
-    def step(self, ready: dict[int, int]) -> None:
+    def step(self, ready: "Ready") -> None:
         """Does what can be done without waiting. Raises OSError where the sink takes no more."""
         if ready.get(self._source, 0) & _READABLE:
             self._read()
         if self._held and ready.get(self._sink, 0) & _WRITABLE:
             # A blocking pipe that polls as writable takes this much without blocking.
-            size = select.PIPE_BUF if self._may_block else LIMIT
+            size = select.PIPE_BUF if self._may_block else self._limit
             try:
                 written = os.write(self._sink, self._held[:size])
             except BlockingIOError:
                 return
             del self._held[:written]
             self.written += written
+
+    def drain(self) -> None:
+        """Moves all that can be read already, and waits until the sink has taken it."""
+        while ready := wait([self], None if self._held else 0):
+            self.step(ready)
 
     def drop(self) -> None:
         """Gives up on the sink."""
@@ -81,7 +99,7 @@ class Relay(Closing):
 
     def _read(self) -> None:
         try:
-            data = os.read(self._source, LIMIT - len(self._held))
+            data = os.read(self._source, self._limit - len(self._held))
         except BlockingIOError:
             return
         except OSError:  # a terminal that hung up, a connection that was reset

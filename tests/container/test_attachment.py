@@ -4,7 +4,7 @@ import subprocess
 import threading
 from typing import Any
 
-from ringlet.container.foreground import Foreground
+from ringlet.container.attachment import Attachment
 
 SAYS = "trap 'echo usr1' USR1; trap 'echo term; exit' TERM; echo up; while :; do sleep 0.01; done"
 
@@ -31,21 +31,21 @@ class Shell:
 
 
 def test_signals_go_on_to_the_process_also_those_from_before_it_was_there(no_leak: None) -> None:
-    with Foreground() as foreground:
+    with Attachment() as attachment:
         os.kill(os.getpid(), signal.SIGUSR1)
         shell = Shell()
         timer = threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGTERM])
         timer.start()
-        foreground.follow(shell)
+        attachment.follow(shell)
         timer.join()
     assert shell.close() == "usr1\nterm\n"
 
 
 def test_it_ends_with_the_process(no_leak: None) -> None:
-    with Foreground() as foreground:
+    with Attachment() as attachment:
         shell = Shell()
         shell.process.kill()
-        foreground.follow(shell)
+        attachment.follow(shell)
         assert shell.close() == ""
 
 
@@ -56,7 +56,7 @@ def test_the_handlers_come_back_and_what_was_ignored_stays_so() -> None:
     hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         all_before = [signal.getsignal(number) for number in signal.valid_signals()]
-        with Foreground():
+        with Attachment():
             assert signal.getsignal(signal.SIGUSR1) != mine
             assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
             os.kill(os.getpid(), signal.SIGHUP)

@@ -1,16 +1,17 @@
 """Bytes through a relay: all of them, in order, and never many at once."""
 
 import os
-import select
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.emulated.relay import LIMIT, Relay
+from ringlet.host.polling import wait
+from ringlet.host.relay import LIMIT, Relay
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
@@ -35,10 +36,7 @@ def stack() -> Iterator[ExitStack]:
 def run(relay: Relay) -> None:
     """Steps until there is nothing to do without waiting."""
     while True:
-        poll = select.poll()
-        for fd, events in relay.watch():
-            poll.register(fd, events)
-        if not (ready := dict(poll.poll(0))):
+        if not (ready := wait([relay], 0)):
             return
         relay.step(ready)
 
@@ -100,6 +98,44 @@ def test_what_is_edited_away_does_not_count(stack: ExitStack) -> None:
     run(relay)
     assert os.read(sink.reader, 100) == b"ab"
     assert relay.read == 2
+
+
+def test_an_edit_may_say_the_end(stack: ExitStack) -> None:
+    source, sink = Pipe(stack), Pipe(stack)
+    relay = stack.enter_context(Relay(source.reader, sink.writer, lambda data: data or b"."))
+    os.write(source.writer, b"a")
+    run(relay)
+    source.close(source.writer)
+    run(relay)
+    assert os.read(sink.reader, 100) == b"a."
+    assert relay.at_end
+
+
+def test_it_holds_no_more_than_its_limit(stack: ExitStack) -> None:
+    source, sink = Pipe(stack), Pipe(stack)
+    relay = stack.enter_context(Relay(source.reader, sink.writer, limit=10))
+    os.write(source.writer, b"x" * 1000)
+    relay.step({source.reader: 0} | wait([relay], 0))
+    assert relay.read == 10
+    run(relay)
+    assert os.read(sink.reader, 2000) == b"x" * 1000
+
+
+def test_drained_all_that_is_there_has_been_moved_to_a_slow_reader(stack: ExitStack) -> None:
+    ours, theirs = (stack.enter_context(end) for end in socket.socketpair())
+    ours.setblocking(False)
+    sink = Pipe(stack)
+    relay = stack.enter_context(Relay(ours.fileno(), sink.writer, limit=100))
+    sent = 100_000  # more than the pipe holds
+    theirs.setblocking(False)
+    assert theirs.send(bytes(sent)) == sent
+    with ThreadPoolExecutor() as pool:
+        draining = pool.submit(relay.drain)
+        got = 0
+        while got < sent:
+            got += len(os.read(sink.reader, 1 << 16))
+        draining.result(10)
+    assert not relay.at_end
 
 
 def test_sink_that_has_gone_is_told_and_can_be_dropped(stack: ExitStack) -> None:
