@@ -12,6 +12,7 @@ from ringlet.closing import Closing
 from ringlet.container.attachment import Attachment
 from ringlet.container.container import Container, ContainerResult
 from ringlet.container.launch.helper import check_descriptors
+from ringlet.container.typed import TypedInput, open_to_write
 from ringlet.host import interrupt
 from ringlet.host.workload import Workload
 
@@ -24,20 +25,32 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
     output = 2 if as_json else 1
     with ExitStack() as stack:
         attachment = stack.enter_context(Attachment())
+        stdio = [0, output, 2]
+        typed = []
+        if not config.tty:
+            for i in (1, 2):
+                if os.isatty(stdio[i]):
+                    stdio[i] = open_to_write(stdio[i])
+                    stack.callback(os.close, stdio[i])
+            if os.isatty(0):
+                typed.append(stack.enter_context(TypedInput()))
+                stdio[0] = typed[0].fd
         container = stack.enter_context(
             Container(
                 config,
-                stdio=(0, output, 2),
+                stdio=(stdio[0], stdio[1], stdio[2]),
                 console_socket=attachment.open_console() if config.tty else None,
             )
         )
+        for one in typed:
+            one.give()
         for note in container.notes:
             print(f"ringlet: note: {note}", file=sys.stderr)
         attachment.take_terminal()
         interrupt.check()
         container.start()
         stopping = stack.enter_context(_Stopping(container))
-        attachment.follow(stopping)
+        attachment.follow(stopping, *typed)
         result = container.wait()
         stats = container.stats() if as_json else {}
     assert result is not None
