@@ -48,6 +48,11 @@ _WORDLESS = (
 )  # fmt: skip
 # File systems without a disk: read-only is the mount, and not the file system, which others share.
 _DISKLESS = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay", "bpf")
+# There is one of each: options of these file systems, read-only among them, would be the host's.
+_SINGLE = (
+    "debugfs", "tracefs", "securityfs", "configfs", "devtmpfs", "pstore", "efivarfs", "resctrl",
+    "binfmt_misc", "fusectl", "selinuxfs", "smackfs", "xenfs",
+)  # fmt: skip
 _LABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")  # by the kernel's policy, file by file
 _CGROUPS = "/sys/fs/cgroup"
 
@@ -242,9 +247,12 @@ def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int, label
         source = mount.get("source", kind)
         read_only = attributes.set & _ATTRIBUTES["ro"][0]
         data = options.data
-        if read_only and kind not in _DISKLESS:
+        if data and kind in _SINGLE:
+            why = f"{data[0]} would be an option of the host's {kind}, too"
+            raise _cant_mount(target, why, "leave it out")
+        if read_only and kind not in (*_DISKLESS, *_SINGLE):
             data = [*data, "ro"]
-        if label and kind not in _LABELLED:
+        if label and kind not in (*_LABELLED, *_SINGLE):
             data = [*data, f"context={label}"]
         writable = attributes.set & ~read_only
         if kind == "sysfs":
