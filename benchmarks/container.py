@@ -30,7 +30,11 @@ TRUE = "int main(void) { return 0; }\n"
 
 
 def make_bundle(folder: str) -> str:
-    """A bundle whose command is a static program that ends at once; its path."""
+    """A bundle whose command is a static program that ends at once; its path.
+
+    Its configuration is that of `ringlet-oci spec` without the seccomp filter, for all runtimes:
+    bwrap has none, and the making of one is libseccomp's work in runc and crun.
+    """
     rootfs = os.path.join(folder, "rootfs")
     os.makedirs(rootfs)
     source = os.path.join(folder, "true.c")
@@ -41,6 +45,7 @@ def make_bundle(folder: str) -> str:
     config["process"]["args"] = ["/true"]
     config["process"]["terminal"] = False
     config["process"]["rlimits"] = []
+    del config["linux"]["seccomp"]
     Path(folder, "config.json").write_text(json.dumps(config))
     return folder
 

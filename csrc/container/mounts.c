@@ -6,6 +6,7 @@
 #include "container.h"
 
 #include <linux/mount.h>
+#include <linux/openat2.h>
 #include <linux/sched.h>
 #include <signal.h>
 
@@ -65,15 +66,23 @@ void step_propagation(void)
 	must(sys(mount, NULL, what, NULL, number(), NULL), "mount");
 }
 
-/* bind TARGET SLOT SOURCE RECURSIVE: copies a tree of mounts; the copy is attached to nothing. */
+/*
+ * bind TARGET SLOT SOURCE RECURSIVE LINKS: copies a tree of mounts; the copy is attached to nothing. With
+ * LINKS 0, the source's path may have no links.
+ */
 void step_bind(void)
 {
-	int *slot = mount_slot();
-	const char *source = text();
+	int *slot = mount_slot(), found = AT_FDCWD;
+	const char *source = text(), *path = source;
+	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (number() ? AT_RECURSIVE : 0);
 
-	*slot = must_on(sys(open_tree, AT_FDCWD, source,
-			    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (number() ? AT_RECURSIVE : 0)),
-			"open_tree", source);
+	if (!number()) {
+		found = must_on(lookup_in(AT_FDCWD, source, O_PATH, RESOLVE_NO_SYMLINKS), "open", source);
+		path = "";
+		flags |= AT_EMPTY_PATH;
+	}
+	*slot = must_on(sys(open_tree, found, path, flags), "open_tree", source);
+	close_fd(&found);
 }
 
 /* same TARGET SLOT FD: fails unless the tree begins at this folder: another may have its name by now. */

@@ -181,6 +181,8 @@ def _is_a(value: Any, types: tuple[type, ...]) -> bool:
 
 
 def _is_far_end(value: Any) -> bool:
+    if isinstance(value, SerialEnd):
+        value = value.target
     if isinstance(value, tuple):
         return len(value) == 2 and _is_a(value[0], (int, _NONE)) and _is_a(value[1], (int,))
     return isinstance(value, _PATH) or callable(getattr(value, "write", None))

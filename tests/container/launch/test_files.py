@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from ringlet.container.launch import files
 from ringlet.container.launch.helper import LaunchError
+from ringlet.container.launch.plan import Plan
 from ringlet.errors import ConfigError
 
 from ..box import Box
@@ -358,6 +360,59 @@ def cgroup() -> Iterator[Any]:
     made = Cgroups.find().create(f"/ringlet-launch-{os.getpid()}", "one", {}, may_lack=True)
     yield made
     made.delete()
+
+
+# ---- File systems of which there is one ----
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("debugfs", "mode=0755"), ("devtmpfs", "size=1"), ("pstore", "kmsg_bytes=1")],
+)
+def test_an_option_that_would_be_the_hosts_is_refused(box: Box, kind: str, option: str) -> None:
+    box.mount("/here", type=kind, source=kind, options=["nosuid", option])
+    with pytest.raises(
+        ConfigError, match=f"^mounts: /here: {option} would be .* the host's {kind}"
+    ):
+        box.create("true")
+    box.left_nothing()
+
+
+@pytest.mark.parametrize("kind", ["devtmpfs", "debugfs", "tmpfs", "ext4"])
+def test_read_only_is_the_mount_or_the_file_system_where_it_has_a_disk(
+    box: Box, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added: list[tuple[object, ...]] = []
+    monkeypatch.setattr(Plan, "add", lambda self, *words: added.append(words))
+    mount: Any = {"destination": "/here", "type": kind, "options": ["ro", "nosuid"]}
+    files._add_mount(Plan(), mount, files._Options(mount["options"]), 7, "")
+    data = ("ro",) if kind == "ext4" else ()
+    assert ("filesystem", "/here", 7, kind, kind, 2, *data) in added
+    assert ("attributes", "/here", 7, 0, 1, 0, 0) in added
+
+
+@pytest.fixture
+def debugfs(tmp_path: Path) -> Iterator[Path]:
+    """The host's, of which a container may only take the right to write."""
+    if "\tdebugfs\n" not in Path("/proc/filesystems").read_text():
+        pytest.skip("this kernel has no debugfs")
+    folder = tmp_path / "debugfs"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "debugfs", "none", folder], check=True)
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    yield folder
+    folder.chmod(mode)
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.needs_mount_namespace
+def test_its_option_would_become_the_hosts(
+    box: Box, debugfs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_SINGLE", ())
+    box.mount("/here", type="debugfs", source="debugfs", options=["mode=0500"])
+    box.run("true")
+    assert stat.S_IMODE(debugfs.stat().st_mode) == 0o500
 
 
 # ---- Devices ----

@@ -48,6 +48,11 @@ _WORDLESS = (
 )  # fmt: skip
 # File systems without a disk: read-only is the mount, and not the file system, which others share.
 _DISKLESS = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay", "bpf")
+# There is one of each: options of these file systems, read-only among them, would be the host's.
+_SINGLE = (
+    "debugfs", "tracefs", "securityfs", "configfs", "devtmpfs", "pstore", "efivarfs", "resctrl",
+    "binfmt_misc", "fusectl", "selinuxfs", "smackfs", "xenfs",
+)  # fmt: skip
 _LABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")  # by the kernel's policy, file by file
 _CGROUPS = "/sys/fs/cgroup"
 
@@ -131,7 +136,8 @@ def open_sources(
     linux = config.get("linux", {})
     mappings = linux.get("uidMappings", []), linux.get("gidMappings", [])
     peers = _may_have_peers(config)
-    plan.add("bind", "/", 0, os.path.join(bundle, config["root"]["path"]), 1)
+    plan.add("bind", "/", 0, os.path.join(bundle, config["root"]["path"]), 1, 1)
+    of_run = layer is not None or known is not None  # `ringlet run`
     if known is not None:
         plan.add("same", "/", 0, known)
     _part(plan, "/", 0)
@@ -139,7 +145,7 @@ def open_sources(
         plan.add("idmap", "/", 0, 0, *map(as_text, mappings))
     if layer is not None:
         plan.add("layer", "/", 0, layer, int(is_root_of_host()))
-    if layer is not None or known is not None:  # `ringlet run`: an image brings no devices
+    if of_run:  # an image brings no devices
         plan.add("attributes", "/", 0, 0, _ATTRIBUTES["nodev"][0], 0, 0)
     slots = [0]
     for slot, mount in enumerate(config.get("mounts", ()), 1):
@@ -149,7 +155,8 @@ def open_sources(
         slots.append(slot)
         target = mount["destination"]
         source = os.path.join(bundle, mount.get("source", ""))
-        plan.add("bind", target, slot, source, int("rbind" in options.names))
+        # The sources of `ringlet run` have no links: one on the way has been made since.
+        plan.add("bind", target, slot, source, int("rbind" in options.names), int(not of_run))
         if options.shared and peers:
             plan.add("peer", target, slot)
         else:
@@ -240,9 +247,12 @@ def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int, label
         source = mount.get("source", kind)
         read_only = attributes.set & _ATTRIBUTES["ro"][0]
         data = options.data
-        if read_only and kind not in _DISKLESS:
+        if data and kind in _SINGLE:
+            why = f"{data[0]} would be an option of the host's {kind}, too"
+            raise _cant_mount(target, why, "leave it out")
+        if read_only and kind not in (*_DISKLESS, *_SINGLE):
             data = [*data, "ro"]
-        if label and kind not in _LABELLED:
+        if label and kind not in (*_LABELLED, *_SINGLE):
             data = [*data, f"context={label}"]
         writable = attributes.set & ~read_only
         if kind == "sysfs":
@@ -345,7 +355,7 @@ def _mount_hierarchy(
     else:
         # Not the file system: mounted in the host's cgroup namespace it takes the options of this
         # mount for the whole hierarchy, and the host would lose its `nsdelegate`.
-        plan.add("bind", target, 0, folder, 1)
+        plan.add("bind", target, 0, folder, 1, 1)
         plan.add("attributes", target, 0, 1, attributes, 0, _PROPAGATION["slave"])
     if propagation:
         plan.add("attributes", target, 0, 0, 0, 0, propagation)

@@ -109,6 +109,8 @@ def mounts(*, rootless: bool) -> "list[Mount]":
 
 
 def _linux(rootless: bool) -> "Linux":
+    from ringlet.container.seccomp.profile import DEFAULT
+
     linux: Linux = {
         "namespaces": [
             {"type": "pid"},
@@ -119,6 +121,7 @@ def _linux(rootless: bool) -> "Linux":
         ],
         "maskedPaths": MASKED,
         "readonlyPaths": READONLY,
+        "seccomp": DEFAULT,  # without a user namespace, keys of the host's root could be read
     }
     if rootless:
         linux["namespaces"].append({"type": "user"})
