@@ -482,7 +482,7 @@ def test_extreme_address_fields_are_loaded_or_refused(changes: dict[str, int]) -
 @settings(max_examples=examples(1000), deadline=None)
 @given(
     at=st.integers(0, 60).map(lambda words: 4 * words),
-    load=st.integers(0xEF00, 0x20100) | st.integers(0, 0x1000),
+    load=st.integers(0xEF00, 0x20100) | st.integers(8, 0x1000),
     before=st.integers(-8, 300),
     size=st.integers(0, 600),
     bss=st.integers(0, 600),
