@@ -474,3 +474,26 @@ def test_debug_logs_the_steps_to_the_log_too(bundle: Bundle, tmp_path: Path) -> 
     answer = bundle.oci("--debug", "delete", "--force", "one")
     assert answer.stderr.startswith("ringlet-oci: debug: delete one")
     assert bundle.oci("delete", "--force", "one").stderr == ""
+
+
+FLOODS = "while :; do for one in /dev/pts/[0-9]*; do yes > $one; done 2> /dev/null; done"
+
+
+def test_a_signal_ends_an_exec_whose_last_output_nobody_reads(bundle: Bundle) -> None:
+    """Its command has ended; another process of the container has filled its terminal."""
+    (bundle.rootfs / "bin/yes").symlink_to("busybox")
+    bundle.write(FLOODS)
+    words = ["run", "--detach", "--bundle", str(bundle.path), "one"]
+    assert bundle.oci(*words).returncode == 0
+    words = [*OCI, "--root", str(bundle.root), "exec", "--tty", "one", "sh", "-c"]
+    with subprocess.Popen(
+        [*words, "sleep 0.5; exit 7"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+    ) as exec:
+        try:
+            assert exec.stdout is not None
+            os.read(exec.stdout.fileno(), 1)  # it runs
+            time.sleep(2)
+            exec.send_signal(signal.SIGTERM)
+            assert exec.wait(20) == 7
+        finally:
+            exec.kill()

@@ -1,6 +1,7 @@
 """Bytes through a relay: all of them, in order, and never many at once."""
 
 import os
+import select
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -147,4 +148,33 @@ def test_sink_that_has_gone_is_told_and_can_be_dropped(stack: ExitStack) -> None
         run(relay)
     relay.drop()
     assert relay.watch() == []
+    assert relay.idle
+
+
+def test_a_source_that_never_ends_is_not_drained_for_ever(stack: ExitStack) -> None:
+    source, sink = os.open("/dev/zero", os.O_RDONLY), os.open("/dev/null", os.O_WRONLY)
+    stack.callback(lambda: [os.close(fd) for fd in (source, sink)])
+    relay = stack.enter_context(Relay(source, sink))
+    relay.drain()
+    assert relay.idle
+    assert relay.written >= 1 << 20
+
+
+def test_another_part_ends_a_drain_whose_sink_takes_nothing(stack: ExitStack) -> None:
+    source, sink, other = Pipe(stack), Pipe(stack), Pipe(stack)
+    relay = stack.enter_context(Relay(source.reader, sink.writer))
+    while select.select([], [sink.writer], [], 0)[1]:
+        os.write(sink.writer, bytes(4096))
+    os.write(source.writer, b"the last")
+    os.write(other.writer, b"now")
+
+    class Stop:
+        def watch(self) -> list[tuple[int, int]]:
+            return [(other.reader, select.POLLIN)]
+
+        def step(self, ready: "dict[int, int]") -> None:
+            if other.reader in ready and not relay.idle:
+                relay.drop()
+
+    relay.drain(Stop())
     assert relay.idle

@@ -60,6 +60,7 @@ class Attachment(Closing):
 
     def __init__(self) -> None:
         self._process: Process | None = None
+        self._end: polling.End | None = None
         self._socket: ConsoleSocket | None = None
         self._terminal: PtyRelay | None = None
         self._signals = Signals(_SENT_ON, self._on_signal)
@@ -87,7 +88,7 @@ class Attachment(Closing):
         self._process = process
         self._interrupts.close()
         interrupt.forget()  # they wait to be sent on, too
-        end = polling.End(process.fileno())
+        self._end = end = polling.End(process.fileno())
         followed = [self._signals, *parts, end]
         if self._terminal is not None:
             followed.insert(1, self._terminal)
@@ -96,12 +97,16 @@ class Attachment(Closing):
             for part in followed:
                 part.step(ready)
         if self._terminal is not None:
-            self._terminal.drain()
+            self._terminal.drain(self._signals)
 
     def _on_signal(self, number: int) -> None:
         assert self._process is not None
         if number == signal.SIGWINCH and self._terminal is not None:
             self._terminal.resize()
+        elif self._end is not None and self._end.came:
+            # Only what it has written is still to be shown, to somebody who may not read it.
+            if number in interrupt.ENDING and self._terminal is not None:
+                self._terminal.drop()
         else:
             self._process.signal(number)
 

@@ -17,7 +17,7 @@ from ringlet.host.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.host.polling import Ready
+    from ringlet.host.polling import Part, Ready
 
 _READ_AHEAD = 4096  # bytes of input that the program hasn't taken
 _END_KEY = b"\x04"  # Ctrl-D, which ends the input of who reads from a terminal
@@ -54,9 +54,13 @@ class PtyRelay(Closing):
         if self._output.at_end:  # nobody has the other end any more
             self._input.drop()
 
-    def drain(self) -> None:
-        """Shows all that the program has written before its end."""
-        self._output.drain()
+    def drain(self, *parts: "Part") -> None:
+        """Shows all that the program has written before its end; polls for `parts` meanwhile."""
+        self._output.drain(*parts)
+
+    def drop(self) -> None:
+        """Shows no more."""
+        self._output.drop()
 
     def resize(self) -> None:
         """Gives the pseudo-terminal the size of our terminal."""

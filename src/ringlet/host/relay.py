@@ -17,9 +17,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringlet.host.polling import Ready
+    from ringlet.host.polling import Part, Ready
 
 LIMIT = 256 << 10  # bytes that a relay holds, unless it is told another number
+_LAST = 1 << 20  # bytes: more than a pipe or a terminal holds
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 _WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR
 
@@ -87,10 +88,20 @@ class Relay(Closing):
             del self._held[:written]
             self.written += written
 
-    def drain(self) -> None:
-        """Moves all that can be read already, and waits until the sink has taken it."""
-        while ready := wait([self], None if self._held else 0):
-            self.step(ready)
+    def drain(self, *parts: "Part") -> None:
+        """Moves all that can be read already, and waits until the sink has taken it.
+
+        Somebody may write to the source as fast as it is read: that much is enough. `parts` are
+        polled for meanwhile; one of them may `drop` the rest.
+        """
+        end = self.read + _LAST
+        while self.watch():
+            ready = wait([self, *parts], None if self._held else 0)
+            if not ready:
+                break
+            for part in (self, *parts):
+                part.step(ready)
+            self.paused = self.paused or self.read >= end
 
     def drop(self) -> None:
         """Gives up on the sink."""
