@@ -8,6 +8,15 @@
 #include <linux/mount.h>
 #include <linux/openat2.h>
 
+void mount_on(int target, const char *path, int tree)
+{
+	if (is_same_file(target, root) && mount_id(target) == mount_id(root))
+		fail("it is the root itself", EINVAL);
+	refuse_peer(target, path);
+	must(sys(move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+	     "move_mount");
+}
+
 static int is_the_hosts_root(int fd)
 {
 	struct stat status, host;

@@ -78,6 +78,8 @@ int is_device(int fd, mode_t type, dev_t device);
 int is_same_file(int one, int other);
 /* Whether the descriptor's file is in a file system of this kind (..._MAGIC). */
 int is_on(int fd, long magic);
+/* Whether a device is none where the descriptor's file is: the mount is nodev. */
+int has_no_devices(int fd);
 /* Sends a descriptor, and a text with it, over a socket. */
 void send_fd(int socket, int fd, const char *name);
 /* Opens a file of host_proc. */
@@ -143,12 +145,19 @@ void forget_mount_table(void);
 /* ---- peers.c ---- */
 
 /*
- * Mounts the tree on the target; fails where the mount would show on the host. The configuration calls the
- * target `path`, and so may have meant the host to have it, too; NULL: that can't be meant.
+ * Fails if a mount on the target would show on the host, where `path`, by which the configuration calls
+ * the target, doesn't say so. NULL: the configuration can't mean that.
  */
-void mount_on(int target, const char *path, int tree);
+void refuse_peer(int target, const char *path);
 
 /* ---- attach.c ---- */
+
+/*
+ * Mounts the tree on the target, which the configuration calls `path`: not where refuse_peer says no, nor
+ * over the root: that would have no effect, since the process's root stays the one below, and
+ * a process that joins would see the other one.
+ */
+void mount_on(int target, const char *path, int tree);
 
 /* Opens a path in the container's root. Below /proc and /sys, it is in the mounts that the plan put there. */
 long lookup_protected(const char *path);

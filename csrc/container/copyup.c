@@ -4,8 +4,6 @@
 #include "container.h"
 
 #include <linux/magic.h>
-#include <sys/statvfs.h>
-#include <sys/vfs.h>
 
 static void copy_file(int from, int to, const char *name, struct stat *status);
 
@@ -81,10 +79,7 @@ static void copy_file(int from, int to, const char *name, struct stat *status)
 		return;
 	}
 	if (!S_ISREG(status->st_mode)) {
-		struct statfs system;
-
-		must(sys(fstatfs, from, &system), "fstatfs");
-		if (system.f_flags & ST_NODEV && (S_ISCHR(status->st_mode) || S_ISBLK(status->st_mode)))
+		if (has_no_devices(from) && (S_ISCHR(status->st_mode) || S_ISBLK(status->st_mode)))
 			return; /* it is none there, and the copy would be one */
 		must_on(sys(mknodat, to, name, status->st_mode, status->st_rdev), "mknod", name);
 		must_on(sys(fchownat, to, name, status->st_uid, status->st_gid, AT_SYMLINK_NOFOLLOW),

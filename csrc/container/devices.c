@@ -89,8 +89,8 @@ static long change_mode(int fd, mode_t mode)
 /*
  * device PATH TYPE MAJOR MINOR MODE UID GID NEEDED: makes a device in a file system of the container's own.
  * In a file system of the host's nothing is made or changed: a device that is NEEDED has to be there.
- * Where this process may not make devices, as in a user namespace, the host's device of the same path
- * is mounted, if it is the same one.
+ * Where this process may not make devices, as in a user namespace, or where a device would be none, the
+ * host's device of the same path is mounted, if it is the same one.
  */
 void step_device(void)
 {
@@ -109,14 +109,20 @@ void step_device(void)
 			fail("it would be made in a folder that is mounted from the host", EXDEV);
 		return;
 	}
-	result = sys(mknodat, parent, name, mode | bits, device);
+	result = mode != S_IFIFO && has_no_devices(parent) ? -EPERM :
+							     sys(mknodat, parent, name, mode | bits, device);
 	if (result == -EPERM && mode != S_IFIFO) {
 		fd = must(sys(open_tree, AT_FDCWD, what, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
-			  "mknod is not permitted here, and the host's can't be opened");
+			  "no device can be made here, and the host's can't be opened");
 		if (!is_device(fd, mode, device))
 			fail("the host's is another device", ENODEV);
 		keep_inode(fd);
-		target = make(what, S_IFREG);
+		result = sys(mknodat, parent, name, S_IFREG | 0644, 0);
+		if (result != -EEXIST)
+			must(result, "mknod");
+		target = must(sys(openat, parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC), "open");
+		if (!is_type(target, S_IFREG) && !is_device(target, mode, device))
+			fail("there is something else", EEXIST);
 		mount_on(target, NULL, fd);
 		close_fd(&target);
 		close_fd(&fd);

@@ -5,6 +5,7 @@
 
 #include <linux/openat2.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 int host_proc = -1;
@@ -61,6 +62,14 @@ int is_same_file(int one, int other)
 	must(sys(fstat, one, &first), "fstat");
 	must(sys(fstat, other, &second), "fstat");
 	return first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+int has_no_devices(int fd)
+{
+	struct statfs status;
+
+	must(sys(fstatfs, fd, &status), "fstatfs");
+	return !!(status.f_flags & ST_NODEV);
 }
 
 /* The file is surely of procfs: no mount over it is entered, no link is followed. */

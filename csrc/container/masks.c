@@ -7,13 +7,6 @@
 
 int null_device = -1;
 
-/* A mount over the root would have no effect: the process's root stays the one below. */
-static void refuse_root(int target)
-{
-	if (is_same_file(target, root) && mount_id(target) == mount_id(root))
-		fail("it is the root itself, for which there is root.readonly", EINVAL);
-}
-
 /* readonly PATH: makes it read-only, recursively. A path that isn't there needs no protection. */
 void step_readonly(void)
 {
@@ -24,7 +17,6 @@ void step_readonly(void)
 	if (target == -ENOENT || target == -ENOTDIR)
 		return;
 	must(target, "open");
-	refuse_root(target);
 	tree = must(sys(open_tree, target, "",
 			OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE),
 		    "open_tree");
@@ -61,7 +53,6 @@ void step_mask(void)
 	if (target == -ENOENT || target == -ENOTDIR)
 		return;
 	must(target, "open");
-	refuse_root(target);
 	is_folder = is_type(target, S_IFDIR);
 	first = is_folder ? &first_folder : &first_file;
 	if (*first >= 0) {

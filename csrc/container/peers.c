@@ -9,7 +9,6 @@
  */
 #include "container.h"
 
-#include <linux/mount.h>
 #include <linux/openat2.h>
 
 #define PEERS_MAX 64
@@ -87,10 +86,8 @@ static int is_meant_to_be_in_a_peer(const char *path, int target)
 	return 0;
 }
 
-void mount_on(int target, const char *path, int tree)
+void refuse_peer(int target, const char *path)
 {
 	if (peer_count && is_shared(target) && !(path && is_meant_to_be_in_a_peer(path, target)))
 		fail("it leads into a volume that is shared, and would be mounted on the host, too", EXDEV);
-	must(sys(move_mount, tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
-	     "move_mount");
 }

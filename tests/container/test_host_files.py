@@ -157,6 +157,16 @@ def test_the_root_itself_is_no_path_to_protect(box: Box, step: str, path: str) -
     assert "root" in box.fails(step.removesuffix("Paths").replace("masked", "mask")).message
 
 
+@pytest.mark.parametrize("kind", ["tmpfs", "bind", "cgroup"])
+@pytest.mark.parametrize("path", ["/", "/link", "/tmp/../", "/./"])
+def test_no_mount_lies_over_the_root(box: Box, kind: str, path: str) -> None:
+    """A process that `exec` sends in would be in there, where nothing is masked."""
+    (box.rootfs / "link").symlink_to("/")
+    source = {"source": str(box.rootfs), "options": ["rbind"]} if kind == "bind" else {}
+    box.mount(path, type=kind, **source)
+    assert "root itself" in box.fails("attach").message
+
+
 # ---- Mount namespaces ----
 
 

@@ -137,7 +137,7 @@ def plant(tmp_path: Path, elsewhere: Path) -> Path:
 @pytest.mark.needs_root
 @pytest.mark.needs_busybox
 def test_a_container_leads_no_later_ones_volume_elsewhere(tmp_path: Path, elsewhere: Path) -> None:
-    """The class of CVE-2017-1002101."""
+    """As a volume's subPath did for kubelet."""
     rootfs = plant(tmp_path, elsewhere)
     with pytest.raises(ConfigError, match="a container could have made"):
         run(rootfs, f"{tmp_path}/volume/sub:/v", "cat /v/secret", tmp_path / "output")

@@ -138,7 +138,6 @@ def _resources(workload: Workload) -> dict[str, Any]:
 
 def _mounts(workload: Workload, *, has_groups: bool) -> list[dict[str, Any]]:
     from ringlet.container.spec.default import NO, mounts
-    from ringlet.container.volumes import find_source
 
     described: list[dict[str, Any]] = [dict(mount) for mount in mounts(rootless=False)]
     for mount in described:
@@ -147,6 +146,8 @@ def _mounts(workload: Workload, *, has_groups: bool) -> list[dict[str, Any]]:
         elif mount["destination"] == "/dev/pts" and not has_groups:
             mount["options"].remove(f"gid={_TERMINALS}")
     for volume in workload.volumes:
+        from ringlet.container.volumes import find_source
+
         source = find_source(os.fspath(volume.source))
         flags = ["rbind", "rnosuid", "rnodev", "rro" if volume.readonly else "rw"]
         if os.geteuid() == 0:  # who uses it has the ids that it has on the host, as in the rootfs

@@ -463,3 +463,21 @@ def test_the_links_in_dev(box: Box) -> None:
         "/proc/self/fd/2",
         "pts/ptmx",
     ]
+
+
+def run_with_a_device_of_the_image(box: Box, **more: Any) -> str:
+    """A node of the null device in the root; a node of the disk would be as easy to have."""
+    os.mknod(box.rootfs / "node", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    (box.rootfs / "node").chmod(0o666)
+    return box.run("(: > /node) 2> /tmp/why && echo open; : > /dev/null && echo fine", **more)
+
+
+def test_a_device_of_the_image_is_none_where_no_rules_say_which_are(box: Box) -> None:
+    """`--rootless true` of the host's root, where no cgroup can be made."""
+    assert run_with_a_device_of_the_image(box) == "fine\n"
+
+
+@pytest.mark.needs_cgroups
+def test_device_rules_say_which_devices_of_the_image_are_some(box: Box, cgroup: Any) -> None:
+    assert cgroup.rules_devices
+    assert run_with_a_device_of_the_image(box, cgroup=cgroup) == "open\nfine\n"

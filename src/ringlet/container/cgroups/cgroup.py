@@ -50,6 +50,8 @@ class Cgroup:
         """Version 2: the folder, for CLONE_INTO_CGROUP."""
         self.notes = notes
         """What was left out, for the log: a line each."""
+        self.rules_devices = False
+        """Whether device rules are set, once it has been made."""
         self._parents = parents
         self._may_lack = may_lack
         self._exact = False  # whether version 2 has to be joined in this very folder

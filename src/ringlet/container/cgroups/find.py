@@ -77,13 +77,15 @@ class Cgroups:
             folders.remove()
             raise
         notes += sorted(set(lacking.values()))
-        return Cgroup(
+        cgroup = Cgroup(
             folders.version_1,
             folders.unified,
             parents=folders.parents,
             may_lack=may_lack,
             notes=[*notes, note] if note else notes,
         )
+        cgroup.rules_devices = note is None
+        return cgroup
 
     def _without(self, resources: Resources, lacking: dict[str, str], *, may_lack: bool) -> Cgroup:
         why = next(iter(lacking.values()), "this host has no cgroups mounted")

@@ -126,11 +126,13 @@ def open_sources(
     known: int | None,
     idmap_root: bool,
     layer: str | None,
+    devices: bool,
 ) -> list[int]:
     """Copies of the trees that are bound: the root is slot 0, mount n is slot n + 1. Their slots.
 
     The root has to be the folder of the helper's descriptor `known`, if there is one.
     With a `layer`, what is written to the root is thrown away; that is how large it may become.
+    Without `devices`, those of the image are none: nothing else says which may be opened.
     As root this is done on the host: the container's root may not reach them, and can't map ids.
     """
     linux = config.get("linux", {})
@@ -145,7 +147,7 @@ def open_sources(
         plan.add("idmap", "/", 0, 0, *map(as_text, mappings))
     if layer is not None:
         plan.add("layer", "/", 0, layer, int(is_root_of_host()))
-    if of_run:  # an image brings no devices
+    if of_run or not devices:
         plan.add("attributes", "/", 0, 0, _ATTRIBUTES["nodev"][0], 0, 0)
     slots = [0]
     for slot, mount in enumerate(config.get("mounts", ()), 1):

@@ -113,7 +113,13 @@ def creation(
 
     def open_sources(*, idmap_root: bool) -> list[int]:
         return files.open_sources(
-            plan, config, bundle, known=known, idmap_root=idmap_root, layer=layer
+            plan,
+            config,
+            bundle,
+            known=known,
+            idmap_root=idmap_root,
+            layer=layer,
+            devices=cgroup is not None and cgroup.rules_devices,
         )
 
     if no_pivot:
