@@ -1,5 +1,7 @@
 """ringlet: virtual machines and containers from Python."""
 
+from __future__ import annotations
+
 from ringlet.errors import ConfigError, ImageError, RingletError
 
 TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start
@@ -36,7 +38,7 @@ _LATE = {
 }
 
 
-def __getattr__(name: str) -> "Any":
+def __getattr__(name: str) -> Any:
     """Import what is late when it is first asked for: `ringlet --help` needs none."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,7 @@
 """What is opened is closed: the context manager that everything with a `close` is."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start
@@ -17,13 +19,13 @@ class Closing(ABC):
     def close(self) -> None:
         """Close it."""
 
-    def __enter__(self) -> "Self":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self,
-        kind: "type[BaseException] | None",
-        error: "BaseException | None",
-        traceback: "TracebackType | None",
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()

@@ -1,5 +1,7 @@
 """The one family of exceptions: each says what happened and what to do about it."""
 
+from __future__ import annotations
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +31,7 @@ class ImageError(RingletError):
     """An image that can't be opened, or that no boot protocol accepts."""
 
 
-def near(word: str, known: "Iterable[str]") -> str:
+def near(word: str, known: Iterable[str]) -> str:
     """The beginning of a hint: which of `known` is near to `word`; empty if there is none."""
     from difflib import get_close_matches  # imported when there is an error to show
 

@@ -5,10 +5,10 @@ Source: ACPI 6.5, 5.2 (tables) and 4.8 (fixed hardware). The platform has ACPI's
 devices; no PM timer, no HPET, no PCI.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from functools import cache
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
 
 from ringlet.board import aml
 from ringlet.board.layout import (
@@ -28,8 +28,14 @@ from ringlet.board.layout import (
 )
 from ringlet.errors import ConfigError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NamedTuple
+
     from ringlet.kvm.memory import GuestMemory
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 SLEEP_TYPE_S5 = 5  # what a guest writes to SLP_TYP to power off; the value is a platform's choice
 
@@ -93,7 +99,7 @@ RTC = AcpiDevice("RTC0", "PNP0B00", ports=(CMOS_PORT, CMOS_PORTS), irq=RTC_IRQ)
 PVPANIC = AcpiDevice("PEVT", "QEMU0001", ports=(PVPANIC_PORT, 1))
 
 
-def write_tables(memory: "GuestMemory", *, cpus: int, devices: Sequence[AcpiDevice]) -> None:
+def write_tables(memory: GuestMemory, *, cpus: int, devices: Sequence[AcpiDevice]) -> None:
     """Writes RSDP, XSDT, FADT, FACS, MADT and DSDT from `layout.RSDP` on.
 
     Processor n has the APIC ID n. Does nothing where RAM ends below 1 MiB. Raises `ConfigError`

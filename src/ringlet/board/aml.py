@@ -4,6 +4,8 @@ Each function returns the bytes of one term; terms are put together by concatena
 ACPI 6.5, 20.2 (AML grammar), 6.4 (resource descriptors) and 6.1.5 (_HID).
 """
 
+from __future__ import annotations
+
 _ROOT = b"\\"
 _ZERO, _ONE = b"\x00", b"\x01"
 _NAME, _SCOPE, _BUFFER, _PACKAGE, _DEVICE = b"\x08", b"\x10", b"\x11", b"\x12", b"\x5b\x82"

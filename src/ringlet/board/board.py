@@ -3,17 +3,25 @@
 Who shows a machine prints that list; who takes a snapshot finds the state of each device in it.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from __future__ import annotations
 
 from ringlet.board import layout
-from ringlet.board.acpi import AcpiDevice
-from ringlet.board.bus import MmioBus, PortBus, Ranges, Unclaimed
-from ringlet.board.device import Device, IrqLine
+from ringlet.board.bus import MmioBus, PortBus, Unclaimed
 from ringlet.board.irq import KvmIrqLine
 from ringlet.errors import ConfigError
-from ringlet.kvm.memory import GuestMemory
-from ringlet.kvm.vm import Vm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, NamedTuple
+
+    from ringlet.board.acpi import AcpiDevice
+    from ringlet.board.bus import Ranges
+    from ringlet.board.device import Device, IrqLine
+    from ringlet.kvm.memory import GuestMemory
+    from ringlet.kvm.vm import Vm
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 
 class Placed(NamedTuple):

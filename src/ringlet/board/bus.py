@@ -5,14 +5,21 @@ claims of the devices. What no device claims reads as all ones, and a write ther
 on a PC with nothing in the slot.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from __future__ import annotations
 
-from ringlet.board.device import Device
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import partial
+
 from ringlet.errors import ConfigError
 from ringlet.kvm.vcpu import KEY_SIZE_SHIFT, KEY_WRITE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ringlet.board.device import Device
 
 PORTS = 1 << 16
 MAX_MMIO_HANDLERS = 4096

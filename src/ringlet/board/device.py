@@ -1,6 +1,12 @@
 """What a device is to the board, and what the board is to a device."""
 
-from typing import Protocol
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 
 class Device(Protocol):
@@ -15,11 +21,9 @@ class Device(Protocol):
 
     def read(self, offset: int, size: int) -> int:
         """What a read of the guest gets."""
-        ...
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Take what the guest writes."""
-        ...
 
 
 class IrqLine(Protocol):
@@ -27,4 +31,3 @@ class IrqLine(Protocol):
 
     def set(self, level: bool) -> None:
         """Put the wire high or low."""
-        ...

@@ -1,6 +1,10 @@
 """An interrupt line into KVM's interrupt controllers."""
 
-from ringlet.kvm.vm import Vm
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.kvm.vm import Vm
 
 
 class KvmIrqLine:

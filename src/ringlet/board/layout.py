@@ -43,6 +43,8 @@ Ports and interrupt lines are those of the PC (IBM PC AT Technical Reference), a
 the exit port.
 """
 
+from __future__ import annotations
+
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30

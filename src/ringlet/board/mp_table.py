@@ -8,9 +8,10 @@ A processor is started by INIT and SIPI. A kernel for older ones first points th
 at 40:67, to its code, and sets the CMOS shutdown status; both are memory and nothing more here.
 """
 
+from __future__ import annotations
+
 from functools import cache
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from ringlet.board.acpi import IO_APIC, LOCAL_APIC
 from ringlet.board.layout import (
@@ -23,6 +24,7 @@ from ringlet.board.layout import (
     SCI_IRQ,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.kvm.memory import GuestMemory
 
@@ -51,7 +53,7 @@ _ALL_LOCAL_APICS = 0xFF
 _ISA_LINES = 16
 
 
-def write_mp_table(memory: "GuestMemory", *, cpus: int) -> None:
+def write_mp_table(memory: GuestMemory, *, cpus: int) -> None:
     """Writes the table, and the two words of the BIOS data area that say how far RAM goes.
 
     Processor n has the APIC ID n. Does nothing where RAM ends below 1 MiB.

@@ -1,11 +1,15 @@
 """Puts an image into guest memory and says how the first vCPU starts: a protocol a file."""
 
-import os
+from __future__ import annotations
 
 from ringlet.boot.detect import detect, parse_as
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image, open_image
 from ringlet.boot.kernel import DEFAULT_MEMORY, Kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import os
 
 __all__ = [
     "DEFAULT_MEMORY",

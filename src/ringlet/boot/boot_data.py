@@ -4,12 +4,17 @@ It is the stack at entry, the GDT, the start info (or the Multiboot information)
 lines and the page tables: one block, which board/layout.py draws, and which is moved as a whole.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
 
 from ringlet.board.layout import BOOT_DATA_END, HIGH_MEMORY, LOW_RAM_END, MMIO_HOLE
 from ringlet.boot.modules import highest_below
 from ringlet.errors import ConfigError
-from ringlet.kvm.memory import GuestMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringlet.kvm.memory import GuestMemory
 
 
 def place_boot_data(memory: GuestMemory, kernel: Sequence[tuple[int, int]]) -> int:

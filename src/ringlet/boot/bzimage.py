@@ -5,12 +5,17 @@ Header Fields", "32-bit Boot Protocol" and "64-bit Boot Protocol"). The header i
 judged here. Not only Linux is a bzImage: memtest86+ is one, too.
 """
 
+from __future__ import annotations
+
 from struct import Struct
 from typing import NamedTuple
 
 from ringlet.board.layout import HIGH_MEMORY, MMIO_HOLE
-from ringlet.boot.image import Image
 from ringlet.errors import ImageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.boot.image import Image
 
 SETUP_HEADER = 0x1F1  # offset of the setup header, in the image and in the zero page
 SETUP_HEADER_END = 0x290  # the zero page has no room beyond

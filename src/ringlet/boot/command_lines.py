@@ -1,9 +1,13 @@
 """Where the command lines of the kernel and its modules lie: one behind the other in a page."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
 from ringlet.board.layout import COMMAND_LINE, COMMAND_LINE_SIZE
 from ringlet.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def command_line_addresses(lines: Sequence[bytes], page: int = COMMAND_LINE) -> list[int]:

@@ -6,6 +6,8 @@ was compressed appended, in 4 bytes, as gzip has anyway).
 What comes out is bounded by what the payload says it is, and by a limit of the caller's.
 """
 
+from __future__ import annotations
+
 import os
 from contextlib import ExitStack
 

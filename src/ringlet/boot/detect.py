@@ -3,10 +3,15 @@
 Only the protocol's own file is imported: a guest starts without the others.
 """
 
+from __future__ import annotations
+
 from ringlet.boot import elf
-from ringlet.boot.image import Image
-from ringlet.boot.kernel import Kernel
 from ringlet.errors import ConfigError, ImageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.boot.image import Image
+    from ringlet.boot.kernel import Kernel
 
 _BOOT_SIGNATURE = 510, b"\x55\xaa"
 _BZIMAGE = 0x202, b"HdrS"  # Linux, Documentation/arch/x86/boot.rst

@@ -9,13 +9,20 @@ segment uses physical addresses (p_paddr); virtual ones mean nothing before the 
 tables of its own, and Linux has a segment at virtual address 0.
 """
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
 from struct import Struct
 
 from ringlet.board import layout
-from ringlet.boot.image import Image, require_memory
+from ringlet.boot.image import require_memory
 from ringlet.errors import ImageError
-from ringlet.kvm.memory import GuestMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ringlet.boot.image import Image
+    from ringlet.kvm.memory import GuestMemory
 
 MAGIC = b"\x7fELF"
 _CLASS, _DATA, _MACHINE = 4, 5, 18  # offsets of e_ident[EI_CLASS], e_ident[EI_DATA], e_machine

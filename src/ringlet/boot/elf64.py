@@ -13,16 +13,22 @@ The contract, at the ELF's entry point (e_entry, taken as a physical address):
   kernel itself lies there. The memory map calls that memory RAM; it is the guest's.
 """
 
+from __future__ import annotations
+
 from ringlet.board.layout import STACK_TOP, START_INFO
 from ringlet.boot import elf, long_mode
 from ringlet.boot.boot_data import place_boot_data
 from ringlet.boot.entry import Entry
-from ringlet.boot.image import Image
-from ringlet.boot.kernel import Given, Kernel
+from ringlet.boot.kernel import Kernel
 from ringlet.boot.start_info import write_start_info
 from ringlet.errors import ImageError
-from ringlet.kvm.memory import GuestMemory
 from ringlet.kvm.registers import Registers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.boot.image import Image
+    from ringlet.boot.kernel import Given
+    from ringlet.kvm.memory import GuestMemory
 
 _CODE = 0x8  # its selector
 

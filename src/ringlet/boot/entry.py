@@ -1,8 +1,14 @@
 """What the first vCPU starts with: the outcome of every boot protocol."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from ringlet.kvm.registers import Registers, SpecialRegisters
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    from ringlet.kvm.registers import Registers, SpecialRegisters
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 
 class Entry(NamedTuple):

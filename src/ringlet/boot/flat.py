@@ -4,12 +4,13 @@ Source: IBM PC AT Technical Reference (INT 19h: loaded at 0:7C00h, DL the drive)
 volume 3, 10.1.4 and 21.1 (real-address mode).
 """
 
+from __future__ import annotations
+
 from ringlet.board.layout import FLAT_LOAD, LOW_RAM_END
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import require_memory
-from ringlet.boot.kernel import Given, Kernel
+from ringlet.boot.kernel import Kernel
 from ringlet.errors import ConfigError, ImageError
-from ringlet.kvm.memory import GuestMemory
 from ringlet.kvm.registers import (
     DescriptorTable,
     Registers,
@@ -18,6 +19,11 @@ from ringlet.kvm.registers import (
     code_segment,
     data_segment,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.boot.kernel import Given
+    from ringlet.kvm.memory import GuestMemory
 
 _LIMIT = 0xFFFF
 _FIRST_HARD_DISK = 0x80

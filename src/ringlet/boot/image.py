@@ -5,6 +5,8 @@ looked at again. Its bytes are read straight into guest memory and never mapped:
 cut short meanwhile ends in an error, not in a signal.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
@@ -12,7 +14,10 @@ import stat
 from ringlet.board.layout import MIB
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError, ImageError
-from ringlet.kvm.memory import GuestMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.kvm.memory import GuestMemory
 
 _AGAIN = "build or download it again"
 

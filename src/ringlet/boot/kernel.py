@@ -4,16 +4,24 @@ Each protocol's file has a class of its own: what it parses, what it asks of a m
 loads.
 """
 
+from __future__ import annotations
+
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from ringlet.board.layout import MIB
-from ringlet.boot.entry import Entry
-from ringlet.boot.image import Image
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError
-from ringlet.kvm.memory import GuestMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NamedTuple
+
+    from ringlet.boot.entry import Entry
+    from ringlet.boot.image import Image
+    from ringlet.kvm.memory import GuestMemory
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 DEFAULT_MEMORY = 64 * MIB
 

@@ -9,20 +9,28 @@ vmlinux in it. The kernel then lies where it was linked to: it is its own decomp
 would move it to a random address (KASLR).
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from contextlib import nullcontext
 
 from ringlet.board.layout import HIGH_MEMORY, MIB, MMIO_HOLE, ZERO_PAGE
 from ringlet.boot import bzimage, elf, elf64, long_mode, payload_cache, protected_mode
 from ringlet.boot.command_lines import command_line_addresses
 from ringlet.boot.entry import Entry
-from ringlet.boot.image import Image, require_memory
-from ringlet.boot.kernel import Given, Kernel
+from ringlet.boot.image import require_memory
+from ringlet.boot.kernel import Kernel
 from ringlet.boot.modules import module_addresses
 from ringlet.boot.zero_page import setup_header, write_zero_page
 from ringlet.errors import ConfigError, ImageError
-from ringlet.kvm.memory import GuestMemory
 from ringlet.kvm.registers import Registers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringlet.boot.image import Image
+    from ringlet.boot.kernel import Given
+    from ringlet.kvm.memory import GuestMemory
 
 _CODE = 0x10  # __BOOT_CS; __BOOT_DS is the next one
 

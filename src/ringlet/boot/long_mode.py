@@ -4,11 +4,13 @@ Source: Intel SDM volume 3, 3.4.5 (segment descriptors), 4.5 (4-level paging) an
 (initializing IA-32e mode).
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
 from struct import pack
 
 from ringlet.board.layout import GDT, GIB, MIB, PAGE_TABLES
-from ringlet.kvm.memory import PAGE, GuestMemory
+from ringlet.kvm.memory import PAGE
 from ringlet.kvm.registers import (
     DescriptorTable,
     Segment,
@@ -16,6 +18,10 @@ from ringlet.kvm.registers import (
     code_segment,
     data_segment,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.kvm.memory import GuestMemory
 
 MAPPED = 4 * GIB
 _CODE = 0x00AF_9B00_0000_FFFF  # 64-bit code, execute and read, ring 0

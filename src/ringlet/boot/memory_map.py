@@ -3,8 +3,13 @@
 Source: ACPI 6.5, 15 (system address map interfaces).
 """
 
+from __future__ import annotations
+
 from ringlet.board.layout import HIGH_MEMORY, LOW_RAM_END
-from ringlet.kvm.memory import GuestMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.kvm.memory import GuestMemory
 
 # Address range types (ACPI 6.5, 15.1).
 RAM = 1

@@ -1,11 +1,17 @@
 """Where a guest's modules lie: at the end of its RAM, the first one highest, around its kernel."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
 from ringlet.board.layout import HIGH_MEMORY, MMIO_HOLE
-from ringlet.boot.image import Image
 from ringlet.errors import ConfigError
-from ringlet.kvm.memory import PAGE, GuestMemory
+from ringlet.kvm.memory import PAGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringlet.boot.image import Image
+    from ringlet.kvm.memory import GuestMemory
 
 
 def highest_below(end: int, size: int, taken: Sequence[tuple[int, int]]) -> int:

@@ -10,6 +10,8 @@ Without them the file is a 32-bit ELF: the specification knows no other, and QEM
 memtest86+ 5 is such a kernel, and relocates itself.
 """
 
+from __future__ import annotations
+
 from struct import Struct
 from typing import NamedTuple
 
@@ -17,13 +19,17 @@ from ringlet.board.layout import START_INFO
 from ringlet.boot import elf
 from ringlet.boot.boot_data import place_boot_data
 from ringlet.boot.entry import Entry
-from ringlet.boot.image import Image
-from ringlet.boot.kernel import Given, Kernel
+from ringlet.boot.kernel import Kernel
 from ringlet.boot.multiboot_info import write_multiboot_info
 from ringlet.boot.protected_mode import PROTECTED_MODE
 from ringlet.errors import ImageError
-from ringlet.kvm.memory import GuestMemory
 from ringlet.kvm.registers import Registers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.boot.image import Image
+    from ringlet.boot.kernel import Given
+    from ringlet.kvm.memory import GuestMemory
 
 _HEADER_MAGIC = 0x1BADB002.to_bytes(4, "little")
 _LOADER_MAGIC = 0x2BADB002  # in EAX

@@ -11,8 +11,9 @@ kvm-unit-tests all take the first word for it, and modules are told apart by it.
 name is given: the host's directories are none of the guest's business.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Sequence
 from struct import Struct
 
 from ringlet.board.layout import (
@@ -25,11 +26,16 @@ from ringlet.board.layout import (
     START_INFO_SIZE,
 )
 from ringlet.boot.command_lines import command_line_addresses
-from ringlet.boot.image import Image
 from ringlet.boot.memory_map import memory_map
 from ringlet.boot.modules import module_addresses
 from ringlet.errors import ConfigError
-from ringlet.kvm.memory import GuestMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringlet.boot.image import Image
+    from ringlet.kvm.memory import GuestMemory
 
 _HAS_MEMORY = 1 << 0
 _HAS_COMMAND_LINE = 1 << 2

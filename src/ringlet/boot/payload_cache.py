@@ -4,16 +4,22 @@ Without a folder that is ours alone nothing is kept, and nothing that is found i
 is an error.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
 
 from ringlet.board.layout import KIB, MIB
 from ringlet.boot import elf
-from ringlet.boot.bzimage import BzImage
 from ringlet.boot.decompress import decompress, decompressed_size, write
 from ringlet.boot.image import Image
 from ringlet.errors import ImageError
 from ringlet.host.cache import cache_folder, keep, open_entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringlet.boot.bzimage import BzImage
 
 _KEEP = 8  # files, of some 60 MiB each
 _SAMPLE = 64 * KIB

@@ -5,10 +5,11 @@ The guest brings its own stack, GDT and IDT. Linux is started in the same mode, 
 (Documentation/arch/x86/boot.rst, "32-bit Boot Protocol").
 """
 
+from __future__ import annotations
+
 from struct import pack
 
 from ringlet.board.layout import GDT
-from ringlet.kvm.memory import GuestMemory
 from ringlet.kvm.registers import (
     DescriptorTable,
     Segment,
@@ -16,6 +17,10 @@ from ringlet.kvm.registers import (
     code_segment,
     data_segment,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.kvm.memory import GuestMemory
 
 _CODE = code_segment(0x8, bits=32)
 _DATA = data_segment(0x10, bits=32)

@@ -5,19 +5,25 @@ starts in protected mode without paging, interrupts off, EBX the address of its 
 brings its own stack, GDT and IDT.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
 
 from ringlet.board.layout import START_INFO
 from ringlet.boot import elf
 from ringlet.boot.boot_data import place_boot_data
 from ringlet.boot.entry import Entry
-from ringlet.boot.image import Image
-from ringlet.boot.kernel import Given, Kernel
+from ringlet.boot.kernel import Kernel
 from ringlet.boot.protected_mode import PROTECTED_MODE
 from ringlet.boot.start_info import write_start_info
 from ringlet.errors import ImageError
-from ringlet.kvm.memory import GuestMemory
 from ringlet.kvm.registers import Registers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringlet.boot.image import Image
+    from ringlet.boot.kernel import Given
+    from ringlet.kvm.memory import GuestMemory
 
 _NOTE_NAME = b"Xen\0"
 _PHYS32_ENTRY = 18  # XEN_ELFNOTE_PHYS32_ENTRY

@@ -4,7 +4,8 @@ A struct hvm_start_info, version 1, with the memory map and the module list behi
 command lines lie in a page of their own. Source: Xen, public/arch-x86/hvm/start_info.h.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
 from struct import Struct
 
 from ringlet.board.layout import (
@@ -16,11 +17,16 @@ from ringlet.board.layout import (
     START_INFO_SIZE,
 )
 from ringlet.boot.command_lines import command_line_addresses
-from ringlet.boot.image import Image
 from ringlet.boot.memory_map import memory_map
 from ringlet.boot.modules import module_addresses
 from ringlet.errors import ConfigError
-from ringlet.kvm.memory import GuestMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringlet.boot.image import Image
+    from ringlet.kvm.memory import GuestMemory
 
 MAGIC = 0x336EC578
 VERSION = 1

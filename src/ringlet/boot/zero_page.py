@@ -4,13 +4,19 @@ Source: Linux, Documentation/arch/x86/zero-page.rst, boot.rst ("Details of Heade
 arch/x86/include/uapi/asm/{bootparam.h,setup_data.h}.
 """
 
+from __future__ import annotations
+
 import os
 from struct import Struct, pack_into
 
 from ringlet.board.layout import COMMAND_LINE, RSDP, SETUP_DATA, ZERO_PAGE
 from ringlet.boot.bzimage import SETUP_HEADER
 from ringlet.boot.memory_map import memory_map
-from ringlet.kvm.memory import PAGE, GuestMemory
+from ringlet.kvm.memory import PAGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.kvm.memory import GuestMemory
 
 # Offsets, those of the setup header among them.
 _ACPI_RSDP_ADDR = 0x070

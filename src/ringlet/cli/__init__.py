@@ -1,5 +1,7 @@
 """The command line: reads what the person asks for, and shows the answer."""
 
+from __future__ import annotations
+
 import time
 
 START_NS = time.monotonic_ns()  # before all else: the timings of --json start here
@@ -57,7 +59,7 @@ def _run(arguments: list[str]) -> int:
             vm.close()  # harmless where a machine has closed it already
 
 
-def _parse(arguments: list[str], vm: "Vm | None" = None) -> int:
+def _parse(arguments: list[str], vm: Vm | None = None) -> int:
     from ringlet.cli.group import run_group
 
     return run_group(arguments, vm)

@@ -1,6 +1,6 @@
 """`ringlet boot`: a guest kernel from the command line."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 import click
 
@@ -11,7 +11,10 @@ from ringlet.errors import ConfigError, RingletError
 from ringlet.host.settings import parse_size
 from ringlet.machine.config import DECOMPRESSORS, parse_address, read_toml
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ringlet.kvm.vm import Vm
 
 # The keys of `MachineConfig` that a command in the guest has a use of its own for.
@@ -126,7 +129,7 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option("--log-unclaimed", is_flag=True, help="Log accesses that no device claims.")
 @click.pass_obj
 def command(
-    vm: "Vm | None",
+    vm: Vm | None,
     /,
     config: str | None,
     as_json: bool,
@@ -225,7 +228,7 @@ def _execute(
     verbose: bool,
     as_json: bool,
     log_unclaimed: bool,
-    vm: "Vm | None",
+    vm: Vm | None,
 ) -> int:
     import os
     from pathlib import Path

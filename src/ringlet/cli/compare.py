@@ -1,11 +1,12 @@
 """`ringlet compare`: the same work in a process, a container and a VM, side by side."""
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
@@ -14,7 +15,11 @@ from ringlet.errors import ConfigError, RingletError, near
 from ringlet.host.interrupt import ENDING
 from ringlet.host.signals import Handlers
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
+
     from rich.console import RenderableType
 
     from ringlet.compare.report import Report
@@ -214,7 +219,7 @@ class _Plan:
 
         return [find(name).group for name in self.measures]
 
-    def run(self, caught: Sequence[int]) -> "Report":
+    def run(self, caught: Sequence[int]) -> Report:
         """Measures, until a signal is `caught`."""
         import shlex
 
@@ -222,7 +227,7 @@ class _Plan:
 
         with _progress() as show:
 
-            def on_progress(progress: "Progress") -> None:
+            def on_progress(progress: Progress) -> None:
                 if caught:
                     raise KeyboardInterrupt
                 show(progress)
@@ -276,7 +281,7 @@ class _Outputs:
             if not any(name == slug or name.startswith(f"{slug}-") for slug in known):
                 raise ConfigError(f"there is no chart {name!r}", f"there are {', '.join(known)}")
 
-    def write(self, report: "Report") -> str | None:
+    def write(self, report: Report) -> str | None:
         """Makes them: where one fails the others are there. What is for standard output."""
         from ringlet.compare.report import to_json
 
@@ -361,12 +366,12 @@ def _signals() -> Iterator[list[int]]:
 
 
 @contextmanager
-def _progress() -> "Iterator[Callable[[Progress], None]]":
+def _progress() -> Iterator[Callable[[Progress], None]]:
     """Shows it on standard error: a bar on a terminal, otherwise a line for each measure."""
     if not sys.stderr.isatty():
         told = set()
 
-        def tell(progress: "Progress") -> None:
+        def tell(progress: Progress) -> None:
             if progress.measure not in told:
                 told.add(progress.measure)
                 click.echo(f"ringlet: measuring {progress.measure}", err=True)
@@ -383,7 +388,7 @@ def _progress() -> "Iterator[Callable[[Progress], None]]":
     with Display(*columns, console=console, auto_refresh=False, transient=True) as display:
         task = display.add_task("getting ready", total=1.0, left="")
 
-        def show(progress: "Progress") -> None:
+        def show(progress: Progress) -> None:
             left = f"at most {progress.left:.0f} s left"
             display.update(
                 task, description=progress.measure, completed=progress.done, left=left, refresh=True
@@ -393,7 +398,7 @@ def _progress() -> "Iterator[Callable[[Progress], None]]":
         yield show
 
 
-def _show(shown: "Report | list[tuple[str, Report]]") -> None:
+def _show(shown: Report | list[tuple[str, Report]]) -> None:
     from rich.console import Console
 
     from ringlet.compare.load import side_by_side

@@ -7,6 +7,8 @@ script offers files beside the other words, and files alone where there are no o
 Source: bash(1), "Programmable Completion"; click, shell_completion.py.
 """
 
+from __future__ import annotations
+
 from click.shell_completion import BashComplete, add_completion_class
 
 _SCRIPT = """\

@@ -1,20 +1,27 @@
 """A container in the foreground: its signals, its terminal, its report, its status."""
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
 from contextlib import ExitStack
 from threading import Timer
-from typing import Any
 
 from ringlet.cli.report import print_json, report
 from ringlet.closing import Closing
 from ringlet.container.attachment import Attachment
-from ringlet.container.container import Container, ContainerResult
+from ringlet.container.container import Container
 from ringlet.container.launch.helper import check_descriptors
 from ringlet.container.typed import TypedInput, open_to_write
 from ringlet.host import interrupt
 from ringlet.host.workload import Workload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.container.container import ContainerResult
 
 
 def run(values: dict[str, Any], *, as_json: bool = False) -> int:

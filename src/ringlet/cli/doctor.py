@@ -1,14 +1,18 @@
 """`ringlet doctor`: what this host can do, and the command that gets what is missing."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from __future__ import annotations
+
+from typing import NamedTuple
 
 import click
 
 from ringlet.cli.report import CANNOT
 from ringlet.errors import RingletError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ringlet.container.spec.types import Resources
     from ringlet.kvm.system import System
 
@@ -117,7 +121,7 @@ def _kvm() -> list[Finding]:
     return findings
 
 
-def _probe(system: "System") -> Finding:
+def _probe(system: System) -> Finding:
     """Which kind of KVM it is, by a guest of a few ring-0 instructions."""
     from ringlet.machine.probe import unsupported_instruction
 

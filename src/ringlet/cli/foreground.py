@@ -1,11 +1,11 @@
 """A machine in the foreground: its signals, its report, its status."""
 
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
 
 from ringlet.cli import START_NS
 from ringlet.cli.report import print_json, report
@@ -16,10 +16,15 @@ from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
 from ringlet.machine.control import PANIC, TIMEOUT, End
 from ringlet.machine.guests import hides_guest
-from ringlet.machine.machine import Machine, Result
+from ringlet.machine.machine import Machine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
     from ringlet.kvm.vm import Vm
+    from ringlet.machine.machine import Result
 
 # How a command in a guest ends by itself, or by who is there to see it.
 _EXPECTED = ("exit-port", "quit", "signal", "output-closed")
@@ -30,7 +35,7 @@ def boot(
     *,
     as_json: bool = False,
     log_unclaimed: bool = False,
-    vm: "Vm | None" = None,
+    vm: Vm | None = None,
 ) -> int:
     """Boots the machine of `values`, for `MachineConfig`, and returns the command's status.
 

@@ -1,15 +1,19 @@
 """The group of commands. Each command is a module of its own, imported when used."""
 
+from __future__ import annotations
+
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from ringlet.cli.report import CANNOT, INTERRUPTED, output_closed, report
 from ringlet.errors import RingletError, near
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ringlet.kvm.vm import Vm
 
 # Name and, so that `ringlet --help` imports none of them, what the command does.
@@ -88,7 +92,7 @@ def _near_choice(error: click.UsageError) -> str:
     return near(word[0], kind.choices) if word else ""
 
 
-def run_group(arguments: list[str], vm: "Vm | None" = None) -> int:
+def run_group(arguments: list[str], vm: Vm | None = None) -> int:
     """The status of a command that click parses. `vm` was made ahead, for `ringlet boot`."""
     if COMPLETE in os.environ:
         from ringlet.cli import completion  # noqa: F401 (it registers what click lacks)

@@ -1,5 +1,7 @@
 """`ringlet guests`: the guest kernels that come with ringlet."""
 
+from __future__ import annotations
+
 import click
 
 from ringlet.machine.guests import guests

@@ -1,16 +1,22 @@
 """`ringlet initramfs`: the small system that a Linux kernel starts with, from the command line."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import click
 
 from ringlet.cli.output_file import OutputFile
 from ringlet.errors import ConfigError
 from ringlet.host import interrupt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
 
 EPILOG = """\b
 Examples:
@@ -138,4 +144,4 @@ def _compressed(file: BinaryIO, how: str) -> Iterator[BinaryIO]:
     from gzip import GzipFile
 
     with GzipFile("", "wb", fileobj=file, mtime=0) as compressed:
-        yield cast(BinaryIO, compressed)  # all that is asked of it is write()
+        yield cast("BinaryIO", compressed)  # all that is asked of it is write()

@@ -1,14 +1,19 @@
 """`ringlet nested`: a command where KVM is real, on a host where it isn't."""
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
 from ringlet.cli.report import report
 from ringlet.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 EPILOG = """\b
 Examples:

@@ -1,5 +1,7 @@
 """A file that a command makes: it is there whole in the end, or as it was before."""
 
+from __future__ import annotations
+
 import os
 import stat
 

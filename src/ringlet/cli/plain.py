@@ -3,9 +3,13 @@
 What isn't plain, or is wrong, is left to click, which takes the same words the same way.
 """
 
-from typing import Any
+from __future__ import annotations
 
 from ringlet.host.settings import parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Each has one value, a key of `MachineConfig`.
 OPTIONS = ("--cmdline", "--initrd", "--memory", "--serial")

@@ -1,13 +1,18 @@
 """How the command line says what went wrong: two lines on standard error, and a status."""
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
 
 from ringlet.errors import RingletError
 from ringlet.host.interrupt import Interrupted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 CANNOT = 125
 INTERRUPTED = 130

@@ -1,6 +1,6 @@
 """`ringlet run`: a command in a container."""
 
-from typing import Any
+from __future__ import annotations
 
 import click
 
@@ -12,6 +12,10 @@ from ringlet.host.workload import (
     parse_variable,
     read_toml,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 EPILOG = """\b
 Examples:

@@ -1,20 +1,24 @@
 """`ringlet boot IMAGE --show`: the devices of a machine, in a table or as JSON."""
 
-import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from ringlet.board.board import Placed
-from ringlet.board.bus import Ranges
+import os
+
 from ringlet.cli.report import print_json
 from ringlet.machine.config import from_mapping
 from ringlet.machine.machine import Machine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ringlet.board.board import Placed
+    from ringlet.board.bus import Ranges
     from ringlet.kvm.vm import Vm
 
 
-def show(values: dict[str, Any], *, as_json: bool, vm: "Vm | None") -> int:
+def show(values: dict[str, Any], *, as_json: bool, vm: Vm | None) -> int:
     """Makes the machine of `values`, for `MachineConfig`, and prints its devices; nothing runs.
 
     No far end of a serial line is opened: to open a file empties it. Raises `RingletError`.

@@ -6,34 +6,43 @@ styles, so that a page under a strict Content Security Policy can hold it and st
 Source: SVG 1.1 (W3C), Appendix N: the properties that are presentation attributes as well.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import os
 import re
 import sys
 import warnings
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO, StringIO
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from ringlet.compare.panels import (
     LETTER,
     MUTED,
     Bars,
     Canvas,
-    Panel,
     Series,
     has_numbers,
     wrap,
 )
-from ringlet.compare.report import Measure, Report, Way, groups
+from ringlet.compare.report import groups
 from ringlet.compare.stages import STEP, Phases, Steps
 from ringlet.compare.words import clean, heading, slug
 from ringlet.errors import RingletError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
     from matplotlib.figure import Figure
+
+    from ringlet.compare.panels import (
+        Panel,
+    )
+    from ringlet.compare.report import Measure, Report, Way
 
 SUFFIXES = (".svg", ".png")
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
@@ -174,7 +183,7 @@ def _style(salt: str) -> Iterator[None]:
         yield
 
 
-def _figure(chart: Chart, narrow: bool) -> "Figure":
+def _figure(chart: Chart, narrow: bool) -> Figure:
     """The panels in two columns, or in one."""
     width = 300 if narrow else 880  # a phone has more pixels: its text becomes larger
     alone = len(chart.panels) == 1 or any(panel.is_wide for panel in chart.panels)

@@ -1,13 +1,19 @@
 """Many instances of one way at once, within a share of the memory that the host has free."""
 
+from __future__ import annotations
+
 import os
 from contextlib import ExitStack
 
 from ringlet.closing import Closing
 from ringlet.compare.footprint import available, footprint
-from ringlet.compare.lab import Settings
-from ringlet.compare.ways import MIB, Instance, Request, Unavailable, Way
+from ringlet.compare.ways import MIB, Unavailable
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.lab import Settings
+    from ringlet.compare.ways import Instance, Request, Way
 
 _KERNEL = MIB  # what the host's kernel may keep for an instance, in what no process shows
 _GIB = 1 << 30

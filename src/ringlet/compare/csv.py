@@ -3,10 +3,14 @@
 Source: RFC 4180.
 """
 
+from __future__ import annotations
+
 import csv
 from io import StringIO
 
-from ringlet.compare.report import Report
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.report import Report
 
 COLUMNS = ("measure", "unit", "way", "sample", "value", "error")
 

@@ -3,11 +3,16 @@
 Source: Linux, Documentation/filesystems/proc.rst (smaps, smaps_rollup, status, meminfo, zoneinfo).
 """
 
+from __future__ import annotations
+
 import mmap
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ringlet.compare.ways import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 KIB = 1 << 10
 

@@ -5,15 +5,20 @@ drivers/firmware/dmi-id.c for /sys/class/dmi/id; arch/x86/include/asm/cpufeature
 proc(5), /proc/stat; getrusage(2).
 """
 
+from __future__ import annotations
+
 import os
 import platform
 import resource
 import time
-from collections.abc import Mapping
 from importlib.metadata import version
 
 from ringlet.compare.report import Host, Others
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def look(versions: Mapping[str, str]) -> Host:

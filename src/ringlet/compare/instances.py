@@ -1,12 +1,13 @@
 """Runs of the workload: processes of their own, and sandboxes of this process."""
 
+from __future__ import annotations
+
 import os
 import re
 import shlex
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from select import POLLIN, poll
 from typing import Generic, TypeVar
@@ -16,6 +17,10 @@ from ringlet.compare.ways import Unavailable
 from ringlet.errors import RingletError
 from ringlet.host.process import read_stat
 from ringlet.sandbox import Sandbox
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 SandboxT = TypeVar("SandboxT", bound=Sandbox)
 Stdio = tuple[int, int, int]

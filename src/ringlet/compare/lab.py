@@ -1,10 +1,11 @@
 """Where a comparison works: the workload, a root for containers, a disk, and what was asked for."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,6 +14,10 @@ from typing import NamedTuple
 from ringlet.closing import Closing
 from ringlet.errors import RingletError
 from ringlet.machine.guests import FOLDER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DISK_BYTES = 64 << 20
 

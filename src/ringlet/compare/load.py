@@ -1,17 +1,24 @@
 """Reports of different hosts, or of different days, beside each other: `ringlet compare --load`."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-from rich.console import Console, ConsoleOptions, RenderResult
 from rich.style import Style
 from rich.table import Table as Grid
 from rich.text import Text
 
-from ringlet.compare.report import Cell, Measure, Report
+from ringlet.compare.report import Cell
 from ringlet.compare.statistics import interval
 from ringlet.compare.table import NOTHING, host_line
 from ringlet.compare.words import clean, heading, quantity
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from ringlet.compare.report import Measure, Report
 
 MOST = 6  # that a terminal is wide enough for
 _DIM = Style(dim=True)

@@ -1,10 +1,16 @@
 """What a run of the workload tells: the numbers of its lines NAME=VALUE (guests/README.md)."""
 
+from __future__ import annotations
+
 import os
 import re
 from contextlib import closing
 
-from ringlet.compare.ways import Request, Unavailable, Way
+from ringlet.compare.ways import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.ways import Request, Way
 
 _PAIR = re.compile(r"([a-z]+)=(\d{1,20})")
 

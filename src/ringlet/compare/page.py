@@ -5,20 +5,27 @@ of: what a report says is hostile, and is escaped on top of that.
 Sources: HTML (WHATWG); Content Security Policy Level 3 (W3C), 4.1; WCAG 2.2 (W3C).
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from html import escape
 from importlib.resources import files
 
 from ringlet.compare import charts
 from ringlet.compare.panels import colour, has_median, has_numbers
-from ringlet.compare.report import Cell, Host, Measure, Report, Way, groups
+from ringlet.compare.report import groups
 from ringlet.compare.sentences import disturbed, incomplete, ratio_to, verdict
 from ringlet.compare.words import clean, heading, number, quantity, slug
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ringlet.compare.report import Cell, Host, Measure, Report, Way
 
 MOST_CHARTS = 24
 KVM = {

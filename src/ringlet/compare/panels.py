@@ -4,18 +4,24 @@ Scales are the module's own: a report's numbers may be anything, and a bar's pla
 A length tells the value on a linear scale only, so that a logarithmic one has points, not bars.
 """
 
+from __future__ import annotations
+
 import math
 import re
 import statistics
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from ringlet.compare.report import Cell, Measure, Way
 from ringlet.compare.words import clean, heading, number, quantity
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
     from matplotlib.axes import Axes
+
+    from ringlet.compare.report import Cell, Measure, Way
 
 INK, MUTED, GRID, PAPER = "#1c2128", "#5b6470", "#d9dde3", "#ffffff"
 

@@ -3,12 +3,18 @@
 A report that is read is hostile until checked: `read` takes nothing but this format.
 """
 
-from typing import Annotated, Any
+from __future__ import annotations
+
+from typing import Annotated
 
 import msgspec
 
 from ringlet.errors import RingletError
 from ringlet.host.named_file import read_named
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 VERSION = 1
 MAX_BYTES = 64 << 20  # of a report that is read

@@ -5,20 +5,27 @@ another one begins each time. The first round of a measure only warms up. All me
 that counts before any has a second, and then share the time that is left.
 """
 
+from __future__ import annotations
+
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
 from statistics import median
 from typing import NamedTuple
 
 from ringlet.compare import host, measures, report, ways
-from ringlet.compare.lab import Lab, Settings
-from ringlet.compare.measures import Found, Measure, Row
+from ringlet.compare.lab import Lab
 from ringlet.compare.report import Cell, Report
 from ringlet.compare.statistics import Medians, noise, spread
-from ringlet.compare.ways import Way
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ringlet.compare.lab import Settings
+    from ringlet.compare.measures import Found, Measure, Row
+    from ringlet.compare.ways import Way
 
 QUIET = 0.05  # noise below which more samples tell no more
 MAX_FAILURES = 2  # of a way in one measure, before it takes no more turns there

@@ -1,12 +1,19 @@
 """The sentences on what was found, right for any ways."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
 from math import inf
 
-from ringlet.compare.report import Cell, Report
+from ringlet.compare.report import Cell
 from ringlet.compare.statistics import ENOUGH, Medians, are_apart
 from ringlet.compare.ways import DEFAULT, find
 from ringlet.compare.words import number, quantity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ringlet.compare.report import Report
 
 BASE = "process"  # what the others are compared with, where it was measured
 _NEAR = 0.1  # a difference that is called none, if the spread is larger

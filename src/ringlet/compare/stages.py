@@ -1,7 +1,8 @@
 """Charts of what goes on between a beginning and an end: the steps on the way, and their parts."""
 
+from __future__ import annotations
+
 import colorsys
-from collections.abc import Sequence
 
 from ringlet.compare.panels import (
     GRID,
@@ -10,7 +11,6 @@ from ringlet.compare.panels import (
     LETTER,
     MUTED,
     PAPER,
-    Canvas,
     Rows,
     can_be_drawn,
     colour,
@@ -20,8 +20,16 @@ from ringlet.compare.panels import (
     make_scale,
     wrap,
 )
-from ringlet.compare.report import Cell, Measure, Way
 from ringlet.compare.words import clean, heading, number, quantity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringlet.compare.panels import (
+        Canvas,
+    )
+    from ringlet.compare.report import Cell, Measure, Way
 
 STEP = ", to "  # in a title: before it what begins, behind it a step on the way
 _MARKS = "|os^Dv"  # of the steps
@@ -189,7 +197,7 @@ class Phases(Rows):
         found = (f"{clean(way.title, 60)}: {self._parts(cell)}" for _, way, cell in self.rows)
         return f"{self.title}, in parts: {'; '.join(found)}"
 
-    def is_begun_by(self, other: "Phases") -> bool:
+    def is_begun_by(self, other: Phases) -> bool:
         """Whether `other` has these phases and more, in each way."""
         names = {way.name: [name for name, _ in phases(cell)] for _, way, cell in self.rows}
         longer = {way.name: [name for name, _ in phases(cell)] for _, way, cell in other.rows}

@@ -4,9 +4,14 @@ Source: W. J. Conover, Practical Nonparametric Statistics, 3rd edition, 3.2 ("Co
 for a quantile"), which asks nothing of how the samples are distributed.
 """
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
 from math import inf
 from statistics import median, quantiles
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 _ONE_IN = 20  # intervals of this confidence, 95 %, misses the median
 ENOUGH = 3  # samples, of which something can be said

@@ -3,14 +3,19 @@
 Source: ptrace(2), PTRACE_SEIZE and PTRACE_GET_SYSCALL_INFO (Linux 5.3).
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from ringlet.compare.ways import Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _SYSCALL = 24
 _SEIZE = 0x4206

@@ -4,20 +4,29 @@ Each number has its spread and a bar relative to the row's largest; what doesn't
 note below. What a report says is shown as text alone, never as a terminal's control sequence.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from __future__ import annotations
+
 from math import isfinite, log
 from string import ascii_letters, digits
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console
 from rich.padding import Padding
 from rich.style import Style
 from rich.table import Table as Grid
 from rich.text import Text
 
-from ringlet.compare.report import Cell, Host, Measure, Report, Way, groups
+from ringlet.compare.report import Cell, groups
 from ringlet.compare.sentences import disturbed, incomplete
 from ringlet.compare.statistics import are_apart
 from ringlet.compare.words import clean, heading, number, quantity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
+
+    from ringlet.compare.report import Host, Measure, Report, Way
 
 LOG_RATIO = 50  # of a row's numbers, beyond which its bars are logarithmic
 COLOURS = ("cyan", "blue", "magenta", "yellow", "green", "red")  # of the ways

@@ -1,5 +1,7 @@
 """How a report's strings and numbers are shown: one line each, whatever the report holds."""
 
+from __future__ import annotations
+
 import math
 import re
 

@@ -7,6 +7,8 @@ that (host/interrupt.py).
 Source: signal(7); pidfd_open(2).
 """
 
+from __future__ import annotations
+
 # The module `signal` makes enums of it all, which takes a tenth of a whole `run`.
 import _signal as signal  # type: ignore[import-not-found]
 
@@ -80,7 +82,7 @@ class Attachment(Closing):
 
             self._terminal = PtyRelay(self._socket.receive())
 
-    def follow(self, process: "Process", *parts: "Part") -> None:
+    def follow(self, process: Process, *parts: Part) -> None:
         """Sends the signals on to `process`, and moves what its terminal has, until it has ended.
 
         `parts` are polled for meanwhile.

@@ -3,6 +3,8 @@
 Source: OCI runtime command line interface, "Console socket"; unix(7), SCM_RIGHTS.
 """
 
+from __future__ import annotations
+
 import os
 from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, recv_fds, socket
 from tempfile import mkdtemp

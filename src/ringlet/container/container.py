@@ -7,6 +7,8 @@ Making one resolves and opens all that its configuration names. `start` lets the
 `wait` waits for its end; `run` is both.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import time
@@ -14,16 +16,20 @@ from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 from contextlib import ExitStack, suppress
 from select import POLLIN, poll
 from threading import Lock, Timer
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError, RingletError
-from ringlet.host.outcome import Usage
-from ringlet.host.workload import PIDS, Workload
+from ringlet.host.workload import PIDS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.spec.types import Config
+    from ringlet.host.outcome import Usage
+    from ringlet.host.workload import Workload
 
 TIMEOUT_STATUS = 124
 
@@ -157,7 +163,7 @@ class Container(Closing):
             "put it into a folder that you alone enter (chmod 700 on that), or leave out --write",
         )
 
-    def _without_ids(self, config: "Config", target: str) -> None:
+    def _without_ids(self, config: Config, target: str) -> None:
         """The file system of what is mounted there can't map IDs."""
         for mount in config["mounts"]:
             if mount["destination"] == target and "idmap" in mount["options"]:

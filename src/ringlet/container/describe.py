@@ -6,13 +6,21 @@ privileges, nothing of the host's /proc that tells or does too much.
 Source: OCI Runtime Specification 1.3, config.md and config-linux.md.
 """
 
-import os
-from collections.abc import Iterator
-from typing import Any
+from __future__ import annotations
 
-from ringlet.container.identity import Identity, Ranges, find_user, id_ranges
+import os
+
+from ringlet.container.identity import find_user, id_ranges
 from ringlet.errors import ConfigError
-from ringlet.host.workload import PIDS, Workload
+from ringlet.host.workload import PIDS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from ringlet.container.identity import Identity, Ranges
+    from ringlet.host.workload import Workload
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PERIOD = 100_000  # microseconds in which a container has its processor time

@@ -6,12 +6,14 @@ The parser and the writer are the standard library's own, in C; where a Python h
 Source: RFC 8259; Python's Lib/json/scanner.py and Lib/json/encoder.py.
 """
 
+from __future__ import annotations
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-def loads(text: str) -> "Any":
+def loads(text: str) -> Any:
     """The value of `text`. Raises ValueError, as json.loads does, and on nesting too deep."""
     try:
         from _json import make_scanner
@@ -71,4 +73,4 @@ class _Context:
     parse_constant = _no_number
 
 
-_CONTEXT: "Any" = _Context
+_CONTEXT: Any = _Context

@@ -3,6 +3,8 @@
 Source: passwd(5), group(5), subuid(5), user_namespaces(7).
 """
 
+from __future__ import annotations
+
 import os
 import stat
 from contextlib import suppress

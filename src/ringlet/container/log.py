@@ -4,6 +4,8 @@ The engines' form, which they look through for the reason of a failure, is a JSO
 level, msg, time.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import sys

@@ -7,6 +7,8 @@ the host's, or of whoever shares a cgroup with it. Nor may it be, or hold, anoth
 Source: pid_namespaces(7); OCI Runtime Specification 1.3, config-linux.md ("Cgroups Path").
 """
 
+from __future__ import annotations
+
 import os
 
 TYPE_CHECKING = False
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from ringlet.container.state import Record, Store
 
 
-def find_cgroup(container: "Record", store: "Store") -> "dict[str, Any] | None":
+def find_cgroup(container: Record, store: Store) -> dict[str, Any] | None:
     """The cgroup, as `Cgroup.load` takes it; None where there is none, or it may be another's."""
     from ringlet.container.cgroups import Cgroup, Cgroups
     from ringlet.container.cgroups.find import check_path
@@ -49,7 +51,7 @@ def find_cgroup(container: "Record", store: "Store") -> "dict[str, Any] | None":
     return found.to_state()
 
 
-def _folders_of_others(container: "Record", store: "Store") -> "Iterator[str]":
+def _folders_of_others(container: Record, store: Store) -> Iterator[str]:
     from ringlet.container.state import StateError
 
     for id in store.ids():

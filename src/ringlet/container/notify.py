@@ -8,6 +8,8 @@ passed on.
 Source: sd_notify(3); systemd.service(5), "Type=notify"; unix(7).
 """
 
+from __future__ import annotations
+
 import os
 
 # The module `socket` makes enums of it all, which takes longer than the rest of us.
@@ -32,7 +34,7 @@ _INSIDE = "/run/notify"
 _MESSAGE = 4096
 
 
-def prepare(config: "Config", folder: str) -> None:
+def prepare(config: Config, folder: str) -> None:
     """Makes the folder, and has it in the container; nothing if an engine has seen to it."""
     process = config.get("process")
     if process is None or any(one.startswith(f"{VARIABLE}=") for one in process.get("env", ())):
@@ -48,7 +50,7 @@ def prepare(config: "Config", folder: str) -> None:
     process["env"] = [*process.get("env", ()), f"{VARIABLE}={_INSIDE}/{_NAME}"]
 
 
-def listen(folder: str, log: "Log", *, main_pid: int | None) -> "Notify | None":
+def listen(folder: str, log: Log, *, main_pid: int | None) -> Notify | None:
     """The socket, before the container's process runs; None if it has no folder for one.
 
     `main_pid` is told as the service's main process, once it is ready.
@@ -60,7 +62,7 @@ def listen(folder: str, log: "Log", *, main_pid: int | None) -> "Notify | None":
 class Notify(Closing):
     """The container's socket in the folder `place`, until it has said that it is ready."""
 
-    def __init__(self, place: str, log: "Log", main_pid: int | None) -> None:
+    def __init__(self, place: str, log: Log, main_pid: int | None) -> None:
         self._log = log
         self._main_pid = main_pid
         self.ready = False
@@ -84,7 +86,7 @@ class Notify(Closing):
         """Its descriptor, until the container has said that it is ready."""
         return [] if self.ready else [(self._socket.fileno(), POLLIN)]
 
-    def step(self, ready: "Ready") -> None:
+    def step(self, ready: Ready) -> None:
         """Reads what it said, and passes on that it is ready."""
         if self._socket.fileno() in ready:
             try:
@@ -106,7 +108,7 @@ class Notify(Closing):
         finally:
             theirs.close()
 
-    def wait(self, process: "Process") -> None:
+    def wait(self, process: Process) -> None:
         """Until it is ready, or the process has ended."""
         try:
             pidfd = os.pidfd_open(process.pid)

@@ -6,6 +6,8 @@ the root of a container writes into a folder of the host's can be such a file.
 Source: path_resolution(7); inode(7), "The file type and mode"; acl(5).
 """
 
+from __future__ import annotations
+
 import os
 
 _SEARCH = 0o011  # for the group and others. Where there is an ACL, the group's bits bound all of it

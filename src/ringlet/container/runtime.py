@@ -6,16 +6,16 @@ removed, whether it was made or not.
 Source: OCI Runtime Specification 1.3, runtime.md ("Lifecycle", "Operations"); sd_listen_fds(3).
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.container.launch import launch
-from ringlet.container.log import Log, now
+from ringlet.container.log import now
 from ringlet.container.state import (
     DamageError,
     Process,
-    Record,
     StateError,
-    Store,
     await_end,
     send,
 )
@@ -29,9 +29,14 @@ if TYPE_CHECKING:
 
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.launch.helper import Launched
+    from ringlet.container.log import Log
     from ringlet.container.notify import Notify
     from ringlet.container.spec.types import Config, Linux, Resources
     from ringlet.container.spec.types import Process as ProcessConfig
+    from ringlet.container.state import (
+        Record,
+        Store,
+    )
 
 _RESERVE = 4 << 20  # bytes
 
@@ -55,13 +60,13 @@ class Runtime:
         bundle: str,
         *,
         console_socket: str | None = None,
-        open_console: "Callable[[], str] | None" = None,
+        open_console: Callable[[], str] | None = None,
         pid_file: str | None = None,
         preserve_fds: int = 0,
         listen_fds: int = 0,
         no_pivot: bool = False,
         no_new_keyring: bool = False,
-    ) -> "tuple[Record, Launched]":
+    ) -> tuple[Record, Launched]:
         """A container whose init waits to be started; its record, locked, is the caller's to close.
 
         Its terminal, if it has one, is sent to `console_socket`, or to that which `open_console`
@@ -161,7 +166,7 @@ class Runtime:
         if notify is not None and container.init is not None:
             notify.wait(container.init)
 
-    def start_locked(self, container: Record, *, foreground: bool = False) -> "Notify | None":
+    def start_locked(self, container: Record, *, foreground: bool = False) -> Notify | None:
         """`start`, of a record that the caller holds; where it will say that it is ready.
 
         In the `foreground`, the service's main process is this one, and not the container's.
@@ -195,14 +200,14 @@ class Runtime:
     def execute(
         self,
         id: str,
-        edit: "Callable[[ProcessConfig], ProcessConfig]",
+        edit: Callable[[ProcessConfig], ProcessConfig],
         *,
         ignore_paused: bool = False,
-        cgroups: "Sequence[str]" = (),
+        cgroups: Sequence[str] = (),
         console_socket: str | None = None,
-        open_console: "Callable[[], str] | None" = None,
+        open_console: Callable[[], str] | None = None,
         preserve_fds: int = 0,
-    ) -> "Launched":
+    ) -> Launched:
         """One more process in a container: what `edit` makes of that of its configuration.
 
         `cgroups` are as in `Cgroup.below`.
@@ -246,7 +251,7 @@ class Runtime:
             return "paused"
         return "running" if container.data.get("started") else "created"
 
-    def state(self, container: Record, status: str | None = None) -> "dict[str, Any]":
+    def state(self, container: Record, status: str | None = None) -> dict[str, Any]:
         """The state as the specification has it, and what engines expect besides."""
         from ringlet.container.spec.names import OCI_VERSION
 
@@ -328,7 +333,7 @@ class Runtime:
                 raise StateError(f"container {id} is {status}, not paused", "see `state`")
             self._limited(container).thaw()
 
-    def update(self, id: str, resources: "Resources") -> None:
+    def update(self, id: str, resources: Resources) -> None:
         """Sets the limits that `resources` has; the others stay."""
         with self.store.open(id) as container:
             status = self.status(container)
@@ -346,7 +351,7 @@ class Runtime:
             return []
         return [container.init.pid]
 
-    def cgroup(self, container: Record) -> "Cgroup | None":
+    def cgroup(self, container: Record) -> Cgroup | None:
         """The container's cgroup; None if it has none."""
         data = container.data.get("cgroup")
         if data is None:
@@ -355,7 +360,7 @@ class Runtime:
 
         return Cgroup.load(data) or None
 
-    def states(self) -> "list[dict[str, Any]]":
+    def states(self) -> list[dict[str, Any]]:
         """The state of each container."""
         states = []
         for id in self.store.ids():
@@ -369,7 +374,7 @@ class Runtime:
                 self.log.warning(f"{error.filename}: {error.strerror}")
         return states
 
-    def _create_cgroup(self, container: Record, linux: "Linux") -> "Cgroup":
+    def _create_cgroup(self, container: Record, linux: Linux) -> Cgroup:
         from ringlet.container.cgroups.find import Cgroups, check_path
 
         path = linux.get("cgroupsPath")
@@ -394,13 +399,13 @@ class Runtime:
             self.log.warning(note)
         return cgroup
 
-    def _warn_of_capabilities(self, config: "Config", process: "ProcessConfig | None") -> None:
+    def _warn_of_capabilities(self, config: Config, process: ProcessConfig | None) -> None:
         from ringlet.container.launch.privileges import lacking_capabilities
 
         if process is not None and (warning := lacking_capabilities(config, process)):
             self.log.warning(warning)
 
-    def _limited(self, container: Record) -> "Cgroup":
+    def _limited(self, container: Record) -> Cgroup:
         cgroup = self.cgroup(container)
         if cgroup is None:
             raise StateError(
@@ -431,14 +436,14 @@ class Runtime:
         if state is not None:
             self._run_poststop(container, state)
 
-    def _run_hooks(self, container: Record, point: str, hooks: "Any", status: str) -> None:
+    def _run_hooks(self, container: Record, point: str, hooks: Any, status: str) -> None:
         if hooks:
             from ringlet.container.launch.hooks import run_hooks
 
             self.log.debug(f"{container.id}: {point} hooks: {[hook['path'] for hook in hooks]}")
             run_hooks(point, hooks, self.state(container, status), container.data["bundle"])
 
-    def _run_poststop(self, container: Record, state: "dict[str, Any]") -> None:
+    def _run_poststop(self, container: Record, state: dict[str, Any]) -> None:
         from ringlet.container.launch.hooks import run_all_hooks
 
         data = container.data
@@ -447,7 +452,7 @@ class Runtime:
 
 
 def socket_for(
-    terminal: bool, socket: str | None, open_console: "Callable[[], str] | None"
+    terminal: bool, socket: str | None, open_console: Callable[[], str] | None
 ) -> str | None:
     """The console socket of a process; None if it has no terminal."""
     if not terminal:

@@ -14,6 +14,8 @@ What another user could have written is refused: the hooks that it names would r
 Source: OCI Runtime Specification 1.3, runtime.md ("State"); flock(2).
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
@@ -226,7 +228,7 @@ class Store:
         container.read()
         return container
 
-    def ids(self) -> "Iterator[str]":
+    def ids(self) -> Iterator[str]:
         """The ids of all containers."""
         try:
             with os.scandir(self.root) as entries:
@@ -325,7 +327,7 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and "\0" not in value
 
 
-def _is_list_of(holds: "Callable[[Any], bool]") -> "Callable[[Any], bool]":
+def _is_list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(holds, value))
 
 
@@ -333,7 +335,7 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _is_process(value: "Any") -> bool:
+def _is_process(value: Any) -> bool:
     return (
         _is_list_of(lambda number: type(number) is int)(value)
         and len(value) == 2
@@ -341,7 +343,7 @@ def _is_process(value: "Any") -> bool:
     )
 
 
-def _is_cgroup(value: "Any") -> bool:
+def _is_cgroup(value: Any) -> bool:
     return (
         isinstance(value, dict)
         and isinstance(folders := value.get("version_1"), dict)
@@ -352,17 +354,17 @@ def _is_cgroup(value: "Any") -> bool:
     )
 
 
-def _is_folder(value: "Any") -> bool:
+def _is_folder(value: Any) -> bool:
     """It is to be removed in the end: what could lead elsewhere than it says is none."""
     return _is_text(value) and value[:1] == "/" and os.path.normpath(value) == value
 
 
-def _are_namespaces(value: "Any") -> bool:
+def _are_namespaces(value: Any) -> bool:
     numbers = _is_list_of(lambda number: type(number) is int)
     return isinstance(value, dict) and all(map(numbers, value.values()))
 
 
-def _are_hooks(value: "Any") -> bool:
+def _are_hooks(value: Any) -> bool:
     if value == []:
         return True
     from ringlet.container.spec.checkers import FieldError
@@ -376,7 +378,7 @@ def _are_hooks(value: "Any") -> bool:
 
 
 # What each key holds, where it is there.
-_HOLDS: "dict[str, Callable[[Any], bool]]" = {
+_HOLDS: dict[str, Callable[[Any], bool]] = {
     "bundle": _is_text,
     "rootfs": _is_text,
     "created": _is_text,
@@ -394,7 +396,7 @@ _HOLDS: "dict[str, Callable[[Any], bool]]" = {
 }
 
 
-def _process(value: "list[int] | None") -> Process | None:
+def _process(value: list[int] | None) -> Process | None:
     return None if value is None else Process(*value)
 
 

@@ -7,6 +7,8 @@ is typed is read here, where the rules of job control hold, and comes to it thro
 Source: credentials(7), "Process group ID and session ID"; signal(7), SIGTTIN; termios(3).
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.closing import Closing
@@ -36,7 +38,7 @@ class TypedInput(Closing):
         """The descriptors of the relay, until the end of what is typed."""
         return [] if self._relay is None else self._relay.watch()
 
-    def step(self, ready: "Ready") -> None:
+    def step(self, ready: Ready) -> None:
         """Moves what is there. In the background, the kernel stops us as we read."""
         if self._relay is None:
             return

@@ -7,6 +7,8 @@ it is doesn't tell, since what the container's root makes in a volume belongs to
 Source: path_resolution(7); symlink(7).
 """
 
+from __future__ import annotations
+
 import os
 import stat
 

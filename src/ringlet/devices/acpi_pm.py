@@ -4,10 +4,15 @@ Source: ACPI 6.5, 4.8.2.2.1 (power button), 4.8.3.1 (PM1 event) and 4.8.3.2 (PM1
 no timer, no other button and nothing else that happens to the guest.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
 from ringlet.board.acpi import SLEEP_TYPE_S5
-from ringlet.board.device import IrqLine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringlet.board.device import IrqLine
 
 POWER_BUTTON = 1 << 8  # PWRBTN_STS, and PWRBTN_EN
 SCI_EN = 1 << 0

@@ -11,8 +11,13 @@ this one differs from the chip, on purpose:
   access leaves it may not be done. Here what UIP = 0 promises holds for 100 ms.
 """
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SECONDS, MINUTES, HOURS, WEEKDAY, DAY, MONTH, YEAR = 0, 2, 4, 6, 7, 8, 9
 A, B, C, D = 0xA, 0xB, 0xC, 0xD

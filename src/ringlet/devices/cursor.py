@@ -5,6 +5,8 @@ the cursor's location in characters. xv6 for x86 stops where it can't be read ba
 registers take nothing and read as all ones, as where no device is.
 """
 
+from __future__ import annotations
+
 LOCATION_HIGH, LOCATION_LOW = 0x0E, 0x0F
 
 

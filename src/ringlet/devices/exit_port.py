@@ -4,7 +4,11 @@ There is no such device in a PC. QEMU's isa-debug-exit is one of the kind; its s
 2 * value + 1, ours is the value.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class ExitPort:

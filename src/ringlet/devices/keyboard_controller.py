@@ -6,7 +6,11 @@ Controller". The controller is the device at port 0x64 (status and commands), an
 one at 0x60. What is sent to the keyboard gets no answer; there are no interrupts.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Status register.
 OUTPUT_FULL, SYSTEM, LAST_WAS_COMMAND, NOT_LOCKED = 0x01, 0x04, 0x08, 0x10

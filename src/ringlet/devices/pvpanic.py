@@ -3,7 +3,11 @@
 Source: QEMU, docs/specs/pvpanic.rst. A guest finds it by ACPI, _HID "QEMU0001".
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PANICKED = 1 << 0
 CRASH_LOADED = 1 << 1  # it panicked too, and a crash kernel of the guest's is to deal with it

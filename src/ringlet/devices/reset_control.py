@@ -5,7 +5,11 @@ Bus Specification 3.0, 3.2.2.3.2. It is the second of four ports, and takes sing
 once are the address of a PCI bus's configuration, and there is no PCI bus.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SYSTEM_RESET, RESET, FULL_RESET = 0x02, 0x04, 0x08  # how to reset, do it now, and power off between
 _OFFSET = 1  # of the register, from the first port on

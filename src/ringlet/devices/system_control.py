@@ -4,7 +4,11 @@ Source: IBM PS/2 Hardware Interface Technical Reference (1988), "System Control 
 A20 is always on here; its bit is as the guest writes it.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RESET, A20 = 0x01, 0x02
 

@@ -22,10 +22,15 @@ Where this one differs from the chip, on purpose:
   nothing while RTS is off, once the guest has had it on.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from threading import Lock
 
-from ringlet.board.device import IrqLine
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringlet.board.device import IrqLine
 
 # Registers: one number, several names by direction and DLAB.
 RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR = range(8)

@@ -1,11 +1,16 @@
 """What a nested run is to be, as data. Checked here, once."""
 
+from __future__ import annotations
+
 import os
 import threading
-from collections.abc import Sequence
 
 from ringlet.board.layout import GIB, MIB
 from ringlet.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _LEAST_MEMORY = 512 * MIB  # the machine's kernel and a little Python
 

@@ -7,15 +7,20 @@ each package.
 Source: file-hierarchy(7).
 """
 
+from __future__ import annotations
+
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.host.cache import cache_folder, check_folder
 from ringlet.linux.modules import module_files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # What must be there, built in or as modules.
 MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm_amd")

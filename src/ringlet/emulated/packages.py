@@ -6,6 +6,8 @@ modules that a virtual machine has a use for. Only QEMU is installed, and by roo
 Source: apt-get(8), apt-cache(8), dpkg-deb(1), os-release(5).
 """
 
+from __future__ import annotations
+
 import os
 import re
 import shutil
@@ -13,12 +15,17 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ringlet.emulated.kernel import MODULES, Kernel, kernels_under
+from ringlet.emulated.kernel import MODULES, kernels_under
 from ringlet.emulated.qemu import INSTALL, PROGRAM
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ringlet.emulated.kernel import Kernel
 
 # The package of the current kernel, by the ID of /etc/os-release.
 DEFAULT_PACKAGES = {"debian": "linux-image-amd64", "ubuntu": "linux-image-generic"}

@@ -1,15 +1,18 @@
 """What a run polls for of the emulated machine: its log, and the lines that it says."""
 
+from __future__ import annotations
+
 import os
 import select
-import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ringlet.errors import RingletError
 from ringlet.host.console_log import ConsoleLog
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
     from ringlet.host.polling import Ready
 
 _LINE = 4096  # bytes of the longest line that a machine may say
@@ -27,7 +30,7 @@ class Log:
         """Its descriptor, until its end."""
         return [(self._fd, select.POLLIN)] if self._open else []
 
-    def step(self, ready: "Ready") -> None:
+    def step(self, ready: Ready) -> None:
         """Reads what there is."""
         if self._fd in ready:
             self._read()
@@ -81,7 +84,7 @@ class Control:
         events = select.POLLIN | select.POLLOUT if self._outgoing else select.POLLIN
         return [(self._port.fileno(), events)]
 
-    def step(self, ready: "Ready") -> None:
+    def step(self, ready: Ready) -> None:
         """Sends and receives; each line, as its first word and the rest, goes to `on_line`."""
         events = ready.get(self._port.fileno(), 0)
         try:

@@ -3,15 +3,22 @@
 Source: csrc/init/plan.c, which says what a plan can hold.
 """
 
-import os
-from collections.abc import Iterator
-from typing import BinaryIO
+from __future__ import annotations
 
-from ringlet.emulated.config import NestedConfig
-from ringlet.emulated.kernel import MODULES, Kernel
+import os
+
+from ringlet.emulated.kernel import MODULES
 from ringlet.emulated.qemu import ROOT_TAG, SHARE_TAG
 from ringlet.errors import ConfigError
 from ringlet.linux.initramfs import build, plan_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from ringlet.emulated.config import NestedConfig
+    from ringlet.emulated.kernel import Kernel
 
 
 def initramfs(

@@ -3,17 +3,23 @@
 Source: QEMU 7.2's qemu(1); prctl(2), PR_SET_PDEATHSIG.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
 
 from ringlet.board.layout import MIB
 from ringlet.closing import Closing
-from ringlet.emulated.config import NestedConfig
-from ringlet.emulated.kernel import Kernel
 from ringlet.errors import ConfigError, RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ringlet.emulated.config import NestedConfig
+    from ringlet.emulated.kernel import Kernel
 
 PROGRAM = "qemu-system-x86_64"
 INSTALL = (

@@ -12,16 +12,15 @@ nothing of what is still on its way in another.
 Source: the virtio specification 1.2, 5.3 Console Device.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import signal
 import socket
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
-from ringlet.emulated.config import NestedConfig
 from ringlet.emulated.kernel import find_kernel, named_kernel
 from ringlet.emulated.parts import Control, Log
 from ringlet.emulated.plan import initramfs
@@ -33,7 +32,11 @@ from ringlet.host.relay import Relay
 from ringlet.host.signals import Signals
 from ringlet.host.terminal import Terminal
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringlet.emulated.config import NestedConfig
     from ringlet.host.polling import Part
 
 # How a run ends that its command did not end.
@@ -178,7 +181,7 @@ class _Session:
             except OSError as error:
                 self._no_sink(part, error)
 
-    def _no_sink(self, part: "Part", error: OSError) -> None:
+    def _no_sink(self, part: Part, error: OSError) -> None:
         """Whoever `part` writes to takes no more."""
         if part is self._stdin:
             self._stdin.drop()  # the machine has ended; what it said last tells how

@@ -6,6 +6,8 @@ a hand in it, nor in the way there: under sudo, the way often begins in another 
 Source: the XDG Base Directory Specification 0.8; path_resolution(7), open(2) (O_PATH).
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
@@ -55,7 +57,7 @@ def open_entry(path: str) -> int | None:
     return None
 
 
-def keep(path: str, write: "Callable[[int], None]", most: int) -> None:
+def keep(path: str, write: Callable[[int], None], most: int) -> None:
     """Makes the file at `path`, which `write` fills; of its folder's, the `most` youngest stay.
 
     Where the folder can't be had, or written, or isn't the user's alone, nothing is kept.
@@ -118,7 +120,7 @@ def _open_folder(path: str, *, make: bool) -> int:
     return folder
 
 
-def _write(folder: int, name: str, write: "Callable[[int], None]") -> None:
+def _write(folder: int, name: str, write: Callable[[int], None]) -> None:
     temporary = f".{name}.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600, dir_fd=folder)

@@ -6,8 +6,13 @@ written after a moment. What a program in the guest writes, the kernel sends by 
 is somebody's prompt or echo, and goes on at once.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from threading import Lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIZE = 256 << 10  # bytes kept; at times twice as many are
 LINE = 256  # bytes gathered at most

@@ -5,8 +5,14 @@ one bounds the whole. Source: lz4, doc/lz4_Frame_format.md ("Legacy frame"); for
 library of each.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
-from typing import IO, Any, Protocol, cast
+from typing import Protocol, cast
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO, Any
 
 _MIB = 1 << 20
 _INPUT = 64 << 10

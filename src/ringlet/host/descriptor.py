@@ -7,9 +7,14 @@ same pipe or terminal again through /proc gives a description of our own.
 Source: open(2), "Open file descriptions"; proc(5), /proc/pid/fd.
 """
 
+from __future__ import annotations
+
 import os
 import stat
-from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _PTMX = os.makedev(5, 2)  # opening it again would make another pseudo-terminal
 

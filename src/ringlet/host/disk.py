@@ -1,21 +1,23 @@
 """Disks of the host, opened: a file or a block device by its path, and what is wrong with it."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
 
 from ringlet.errors import ConfigError
 from ringlet.host.image_lock import lock_image
 from ringlet.host.raw_disk import RawDisk
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.host.overlay import Overlay
 
 
 def open_disk(
     path: str | os.PathLike[str], *, readonly: bool = False, snapshot: bool = False
-) -> "RawDisk | Overlay":
+) -> RawDisk | Overlay:
     """Opens an image or a block device; what is written to a `snapshot` is forgotten.
 
     Raises `ConfigError` where it can't be used, or is used by another program.

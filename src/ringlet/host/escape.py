@@ -3,6 +3,8 @@
 The keys are QEMU's and minicom's, where ringlet does the same thing.
 """
 
+from __future__ import annotations
+
 from enum import Enum
 
 ESCAPE = b"\x01"  # Ctrl-A

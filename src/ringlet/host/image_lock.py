@@ -8,6 +8,8 @@ for those of others that rule it out. Of two that come at the same moment, neith
 Source: fcntl_locking(2), "Open file description locks"; QEMU, block/file-posix.c.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os

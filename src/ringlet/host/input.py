@@ -7,19 +7,25 @@ A terminal is read a little ahead, up to READ_AHEAD bytes, or Ctrl-A x would not
 guest that doesn't listen.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import select
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
 
 from ringlet.host.descriptor import own_descriptor
-from ringlet.host.escape import HELP_TEXT, NOBODY_LISTENS, Command, EscapeFilter
 from ringlet.host.thread import start_without_signals
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from ringlet.host.escape import Command, EscapeFilter
     from ringlet.host.terminal import Terminal
+else:
+    Protocol = object
 
 READ_AHEAD = 4096  # what the kernel keeps for a terminal, too
 
@@ -57,8 +63,8 @@ class InputPump:
         fd: int,
         receiver: Receiver,
         on_quit: Callable[[], None],
-        terminal: "Terminal | None" = None,
-        encode: "Callable[[bytes], bytes] | None" = None,
+        terminal: Terminal | None = None,
+        encode: Callable[[bytes], bytes] | None = None,
         press_power_button: Callable[[], bool] = lambda: False,
     ) -> None:
         self._fd, _ = own_descriptor(fd, os.O_RDONLY)
@@ -67,7 +73,7 @@ class InputPump:
         self._press_power_button = press_power_button
         self._terminal = terminal
         self._encode = encode or _as_it_is
-        self._escape = EscapeFilter()
+        self._escape = None if terminal is None else _escape_filter()
         self._background = terminal is not None and not terminal.in_foreground()
         self._pending = b""  # read and not yet received
         self._stopping = False
@@ -131,17 +137,19 @@ class InputPump:
                 return False
             self._background = not self._terminal.in_foreground()
             return self._background
-        if self._terminal is None:
+        if self._escape is None:
             self._pending += self._encode(data)
         else:
             for part in self._escape.feed(data):
-                if isinstance(part, Command):
-                    self._obey(part)
-                else:
+                if isinstance(part, bytes):
                     self._pending += self._encode(part)
+                else:
+                    self._obey(part)
         return data != b""
 
     def _obey(self, command: Command) -> None:
+        from ringlet.host.escape import HELP_TEXT, NOBODY_LISTENS, Command
+
         if command is Command.QUIT:
             self._on_quit()
         elif command is Command.POWER_BUTTON:
@@ -157,3 +165,10 @@ class InputPump:
 
 def _as_it_is(data: bytes) -> bytes:
     return data
+
+
+def _escape_filter() -> EscapeFilter:
+    # Its import of `enum` is for terminals alone.
+    from ringlet.host.escape import EscapeFilter
+
+    return EscapeFilter()

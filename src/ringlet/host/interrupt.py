@@ -7,6 +7,8 @@ or waits for others (`waiting`). Only the first one is; the rest is clean-up, an
 Source: signal(7); Python's documentation of `signal`, "Note on Signal Handlers and Exceptions".
 """
 
+from __future__ import annotations
+
 # The module `signal` makes enums of it all, which takes a tenth of a whole `ringlet-oci run`.
 import _signal  # type: ignore[import-not-found]
 

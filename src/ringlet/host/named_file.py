@@ -6,6 +6,8 @@ given (standard input, a shell's `<(command)`) may be a pipe: whoever gave it wr
 Source: open(2), O_NONBLOCK; fifo(7); inode(7), the sticky bit; proc_pid_fd(5).
 """
 
+from __future__ import annotations
+
 import errno
 import os
 from stat import S_ISDIR, S_ISREG, S_ISVTX

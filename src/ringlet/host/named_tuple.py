@@ -15,6 +15,8 @@ A module on a way that has to start fast writes its named tuples as any other do
 A type checker sees `typing.NamedTuple`, and a program gets the class below.
 """
 
+from __future__ import annotations
+
 from _operator import itemgetter
 
 TYPE_CHECKING = False
@@ -37,7 +39,7 @@ class NamedTuple(tuple[object, ...]):
         for index, name in enumerate(cls._fields):
             setattr(cls, name, property(itemgetter(index)))
 
-    def __new__(cls, *values: object, **named: object) -> "Self":
+    def __new__(cls, *values: object, **named: object) -> Self:
         """Raises `TypeError` for a field that is missing, given twice or not known."""
         if named or len(values) != len(cls._fields):
             rest = cls._fields[len(values) :]
@@ -61,5 +63,5 @@ class NamedTuple(tuple[object, ...]):
     def _asdict(self) -> dict[str, object]:
         return dict(zip(self._fields, self, strict=True))
 
-    def _replace(self, **changes: object) -> "Self":
+    def _replace(self, **changes: object) -> Self:
         return type(self)(**(self._asdict() | changes))

@@ -3,6 +3,8 @@
 Source: cpuset(7), "List format".
 """
 
+from __future__ import annotations
+
 _DIGITS = 5  # more than any kernel has processors
 
 

@@ -1,6 +1,15 @@
 """How a sandbox ends and what it uses, in words that hold for a machine and for a container."""
 
-from typing import NamedTuple, Protocol
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple, Protocol
+else:
+    from ringlet.host.named_tuple import NamedTuple
+
+    Protocol = object
+
 
 STOP_TIMEOUT = 10.0  # seconds that a sandbox has to end once it is asked to
 

@@ -6,6 +6,8 @@ no longer than the run lasts.
 Source: pipe(7), PIPE_BUF; poll(2).
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import select

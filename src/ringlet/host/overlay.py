@@ -6,15 +6,20 @@ What the guest writes goes to a temporary file of the disk's size, full of holes
 Source: open(2), O_TMPFILE; file-hierarchy(7), /var/tmp.
 """
 
+from __future__ import annotations
+
 import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
 
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError
 from ringlet.host.raw_disk import RawDisk, take
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 _BLOCK = 4096
 _KEPT, _CHANGED = b"\0", b"\1"

@@ -3,6 +3,8 @@
 Source: csrc/init/plan.c and csrc/container, which read words.
 """
 
+from __future__ import annotations
+
 import os
 
 

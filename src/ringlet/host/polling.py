@@ -10,6 +10,8 @@ A part has `watch` and `step`. A loop over parts waits in one place, and nothing
 Source: poll(2).
 """
 
+from __future__ import annotations
+
 from select import POLLIN, poll
 
 TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start
@@ -40,12 +42,12 @@ class End:
         """The descriptor."""
         return [(self._fd, POLLIN)]
 
-    def step(self, ready: "Ready") -> None:
+    def step(self, ready: Ready) -> None:
         """Sees whether the end has come."""
         self.came = self._fd in ready
 
 
-def wait(parts: "Iterable[Part]", seconds: float | None = None) -> "Ready":
+def wait(parts: Iterable[Part], seconds: float | None = None) -> Ready:
     """Waits until a part has something to do, `seconds` at most."""
     waiting = poll()
     for part in parts:

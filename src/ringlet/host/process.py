@@ -3,6 +3,8 @@
 Source: proc_pid_stat(5).
 """
 
+from __future__ import annotations
+
 
 def read_stat(pid: int | str) -> list[bytes]:
     """The fields of /proc/PID/stat from the third on: state, parent, ...

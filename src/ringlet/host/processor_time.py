@@ -3,6 +3,8 @@
 Source: pthread_getcpuclockid(3).
 """
 
+from __future__ import annotations
+
 import time
 from threading import Lock, get_ident
 

@@ -5,6 +5,8 @@ That pseudo-terminal does all the processing of keys and lines, so a terminal of
 Source: pty(7); ioctl_tty(2), TIOCSWINSZ.
 """
 
+from __future__ import annotations
+
 import os
 from contextlib import ExitStack
 from fcntl import ioctl
@@ -44,7 +46,7 @@ class PtyRelay(Closing):
         """The descriptors of both ways."""
         return [*self._input.watch(), *self._output.watch()]
 
-    def step(self, ready: "Ready") -> None:
+    def step(self, ready: Ready) -> None:
         """Moves what is there. Raises OSError where standard output takes no more."""
         try:
             self._input.step(ready)
@@ -54,7 +56,7 @@ class PtyRelay(Closing):
         if self._output.at_end:  # nobody has the other end any more
             self._input.drop()
 
-    def drain(self, *parts: "Part") -> None:
+    def drain(self, *parts: Part) -> None:
         """Shows all that the program has written before its end; polls for `parts` meanwhile."""
         self._output.drain(*parts)
 

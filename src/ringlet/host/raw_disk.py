@@ -3,6 +3,8 @@
 Source: readv(2), fallocate(2), fsync(2); Linux, include/uapi/linux/fs.h.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -10,12 +12,15 @@ import stat
 import struct
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import Any
 
 from ringlet.closing import Closing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
 _SECTOR = 512
 _PAGE = 4096

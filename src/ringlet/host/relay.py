@@ -6,6 +6,8 @@ pipe would. A relay is a part (polling.py), so nothing here waits but `drain`.
 Source: poll(2); pipe(7), PIPE_BUF.
 """
 
+from __future__ import annotations
+
 import os
 import select
 
@@ -37,7 +39,7 @@ class Relay(Closing):
         self,
         source: int,
         sink: int,
-        edit: "Callable[[bytes], bytes]" = lambda data: data,
+        edit: Callable[[bytes], bytes] = lambda data: data,
         *,
         limit: int = LIMIT,
     ) -> None:
@@ -74,7 +76,7 @@ class Relay(Closing):
             watched.append((self._sink, select.POLLOUT))
         return watched
 
-    def step(self, ready: "Ready") -> None:
+    def step(self, ready: Ready) -> None:
         """Does what can be done without waiting. Raises OSError where the sink takes no more."""
         if ready.get(self._source, 0) & _READABLE:
             self._read()
@@ -88,7 +90,7 @@ class Relay(Closing):
             del self._held[:written]
             self.written += written
 
-    def drain(self, *parts: "Part") -> None:
+    def drain(self, *parts: Part) -> None:
         """Moves all that can be read already, and waits until the sink has taken it.
 
         Somebody may write to the source as fast as it is read: that much is enough. `parts` are

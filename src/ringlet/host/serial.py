@@ -8,19 +8,26 @@ FILE         output to a file, created or emptied
 an object    whose write(bytes) is called
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
 
 from ringlet.closing import Closing
 from ringlet.errors import RingletError
-from ringlet.host.input import InputPump, Receiver
+from ringlet.host.input import InputPump
 from ringlet.host.output import FdOutput
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    from ringlet.host.input import Receiver
     from ringlet.host.terminal import Terminal
+else:
+    Protocol = object
 
 
 # Targets that are words, not paths. "pipe" is the machine's: it makes a pair of descriptors of it.

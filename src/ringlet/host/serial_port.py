@@ -1,5 +1,7 @@
 """A program as the far end of the guest's serial line."""
 
+from __future__ import annotations
+
 import os
 
 from ringlet.closing import Closing

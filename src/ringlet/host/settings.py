@@ -1,10 +1,14 @@
 """What people write to set something: a TOML file, a size such as 64M."""
 
-from collections.abc import Mapping
-from typing import Any
+from __future__ import annotations
 
 from ringlet.errors import ConfigError
 from ringlet.host.named_file import read_named
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}  # bytes
 _MAX_TOML = 1 << 20  # bytes

@@ -5,6 +5,8 @@ What our parent ignores, as nohup does, stays ignored; what C handles (faulthand
 Source: signal(7); Python's signal.set_wakeup_fd.
 """
 
+from __future__ import annotations
+
 # The module `signal` makes enums of it all, which takes a tenth of a whole `ringlet-oci run`.
 import _signal  # type: ignore[import-not-found]
 import os
@@ -22,9 +24,7 @@ if TYPE_CHECKING:
 class Handlers(Closing):
     """`handler` handles `numbers`, until this is closed. On the main thread."""
 
-    def __init__(
-        self, numbers: "Collection[int]", handler: "Callable[[int, object], object]"
-    ) -> None:
+    def __init__(self, numbers: Collection[int], handler: Callable[[int, object], object]) -> None:
         self._before = {
             number: _signal.signal(number, handler)
             for number in numbers
@@ -43,7 +43,7 @@ class Signals(Closing):
     On the main thread. None is lost: what comes between two steps waits in a pipe.
     """
 
-    def __init__(self, numbers: "Collection[int]", on_signal: "Callable[[int], object]") -> None:
+    def __init__(self, numbers: Collection[int], on_signal: Callable[[int], object]) -> None:
         self._numbers = numbers
         self._on_signal = on_signal
         self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -54,7 +54,7 @@ class Signals(Closing):
         """What a signal makes readable."""
         return [(self._reader, POLLIN)]
 
-    def step(self, ready: "Ready") -> None:
+    def step(self, ready: Ready) -> None:
         """Hands on the signals that came."""
         if self._reader in ready:
             for number in os.read(self._reader, 4096):

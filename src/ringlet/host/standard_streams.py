@@ -1,5 +1,7 @@
 """The descriptors 0, 1 and 2, as whoever started this process left them."""
 
+from __future__ import annotations
+
 import os
 
 

@@ -12,16 +12,21 @@ neither changes its mode nor reads from it.
 Source: termios(3); credentials(7), "Process group ID"; POSIX.1-2017, 11.1.4.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import termios
 import threading
 from contextlib import suppress
-from typing import Any, Self
 
 from ringlet.closing import Closing
 from ringlet.host.descriptor import own_descriptor
 from ringlet.host.signals import Handlers
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Self
 
 # Indices of termios.tcgetattr's list.
 _IFLAG, _OFLAG, _LFLAG, _CC = 0, 1, 3, 6

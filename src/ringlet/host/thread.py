@@ -1,9 +1,14 @@
 """Threads that leave the program's signals to its main thread."""
 
-import signal
-from threading import Thread
+from __future__ import annotations
+
+import _signal as signal  # type: ignore[import-not-found]
 
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from threading import Thread
 
 # A blocked fault ends the process past every handler, and so past the terminal's.
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}

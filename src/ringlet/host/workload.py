@@ -4,13 +4,19 @@ A workload says what is to run and what it may have. It says nothing of the mean
 describe.py makes namespaces and cgroups of it.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ringlet.errors import ConfigError
 from ringlet.host.outcome import STOP_TIMEOUT
 from ringlet.host.settings import parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 NETWORKS = ("none", "host")
 PIDS = 1024  # processes and threads that a workload may have, if nothing is said

@@ -6,6 +6,8 @@ over waits as long. A short guest is over in 3. So the command line makes the VM
 imports the rest meanwhile.
 """
 
+from __future__ import annotations
+
 from ringlet.kvm.core import KvmError
 from ringlet.kvm.system import System
 from ringlet.kvm.vm import Vm

@@ -1,5 +1,7 @@
 """The compiled core, `ffi` and `lib`, and how its error codes become exceptions."""
 
+from __future__ import annotations
+
 import os
 
 from ringlet.errors import RingletError

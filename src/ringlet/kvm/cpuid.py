@@ -5,6 +5,8 @@ topology of the host's processor, or none. Source: Linux, arch/x86/include/uapi/
 Documentation/virt/kvm/x86/cpuid.rst; Intel SDM volume 2, CPUID; AMD64 APM volume 3, appendix E.
 """
 
+from __future__ import annotations
+
 from functools import cache
 from struct import Struct
 

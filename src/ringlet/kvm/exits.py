@@ -3,9 +3,15 @@
 Source: Linux, Documentation/virt/kvm/api.rst, 5 (exit_reason of kvm_run).
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import NamedTuple
 
 from ringlet.kvm.core import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class PortRead(NamedTuple):

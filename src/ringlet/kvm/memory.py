@@ -4,14 +4,19 @@ It is made of regions, each a mapping of the host with its guest-physical addres
 is checked against them; an address outside raises, whatever the guest says.
 """
 
+from __future__ import annotations
+
 import mmap
 import os
-from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
 
 from ringlet.closing import Closing
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 PAGE = mmap.PAGESIZE
 HUGE_PAGE = 2 << 20

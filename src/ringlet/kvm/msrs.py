@@ -3,6 +3,8 @@
 Source: Intel SDM volume 4, 2.1 (architectural MSRs), and volume 3, 12.11.2.1 (MTRRs).
 """
 
+from __future__ import annotations
+
 MTRR_DEFAULT_TYPE = 0x2FF
 MISC_ENABLE = 0x1A0
 

@@ -4,8 +4,15 @@ Source: struct kvm_regs, kvm_segment, kvm_dtable and kvm_sregs of the KVM API
 (Linux, arch/x86/include/uapi/asm/kvm.h).
 """
 
+from __future__ import annotations
+
 from struct import Struct
-from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 _REGISTERS = Struct("<18Q")
 _SEGMENT = "QIH10B"
@@ -40,7 +47,7 @@ class Registers(NamedTuple):
         return _REGISTERS.pack(*self)
 
     @classmethod
-    def unpack(cls, data: bytes) -> "Registers":
+    def unpack(cls, data: bytes) -> Registers:
         """From the bytes of a struct kvm_regs."""
         return cls(*_REGISTERS.unpack(data))
 
@@ -102,7 +109,7 @@ class SpecialRegisters(NamedTuple):
         return _SPECIAL.pack(*values, *self[10:])
 
     @classmethod
-    def unpack(cls, data: bytes) -> "SpecialRegisters":
+    def unpack(cls, data: bytes) -> SpecialRegisters:
         """From the bytes of a struct kvm_sregs."""
         values = _SPECIAL.unpack(data)
         segments = [

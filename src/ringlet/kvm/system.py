@@ -3,6 +3,8 @@
 Source: Linux, Documentation/virt/kvm/api.rst, 4 ("system ioctl").
 """
 
+from __future__ import annotations
+
 import errno
 import os
 

@@ -3,18 +3,21 @@
 Source: Linux, Documentation/virt/kvm/api.rst, 4 ("vcpu ioctl") and 5 (kvm_run).
 """
 
+from __future__ import annotations
+
 import struct
-from collections.abc import Callable, Sequence
 from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING
 
 from ringlet.closing import Closing
 from ringlet.kvm.core import check, ffi, lib
 from ringlet.kvm.cpuid import ENTRY_SIZE, MAX_ENTRIES
 from ringlet.kvm.registers import Registers, SpecialRegisters
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from ringlet.kvm.exits import Exit
 
 # KVM_GET_MP_STATE on x86.
@@ -62,14 +65,14 @@ class Vcpu(Closing):
         # The fast way to run: takes what a pending read gives, returns one number.
         self.enter: Callable[[int], int] = partial(lib.ringlet_vcpu_run, self.native)
 
-    def run(self, reply: int = 0) -> "Exit":
+    def run(self, reply: int = 0) -> Exit:
         """Runs the guest to its next exit, a type of `ringlet.kvm.exits`.
 
         `reply` is the value that the guest's read gets, where the last exit was one.
         """
         return self.exit(self.enter(reply))
 
-    def exit(self, code: int) -> "Exit":
+    def exit(self, code: int) -> Exit:
         """What `enter` returned, as one of the types of `ringlet.kvm.exits`."""
         from ringlet.kvm.exits import decode  # a short guest makes none that needs it
 

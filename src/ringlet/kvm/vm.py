@@ -3,14 +3,20 @@
 Source: Linux, Documentation/virt/kvm/api.rst, 4 ("vm ioctl").
 """
 
+from __future__ import annotations
+
 import os
-from typing import Any
 
 from ringlet.closing import Closing
 from ringlet.kvm.core import check, ffi, lib
-from ringlet.kvm.memory import GuestMemory, Region
-from ringlet.kvm.system import System
 from ringlet.kvm.vcpu import Vcpu
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.kvm.memory import GuestMemory, Region
+    from ringlet.kvm.system import System
 
 CAP_DISABLE_QUIRKS2 = 213
 QUIRK_FIX_HYPERCALL_INSN = 1 << 5

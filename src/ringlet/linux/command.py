@@ -13,23 +13,29 @@ The command's root is that initramfs, with busybox; or the root is on a disk, wh
 started like a machine's, with the init that it has.
 """
 
+from __future__ import annotations
+
 import io
 import os
-from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+from typing import NamedTuple, TypedDict
 
 from ringlet import boot
 from ringlet.devices.uart16550 import MCR_OUT1, MCR_RTS
 from ringlet.errors import ConfigError
-from ringlet.machine.config import Disk, MachineConfig, SerialEnd
+from ringlet.machine.config import MachineConfig, SerialEnd
 from ringlet.machine.control import HALT, POWER_OFF, RESET, End
 from ringlet.machine.guests import find_image
 from ringlet.machine.machine import Machine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from typing import Unpack
+
     from ringlet.kvm.vm import Vm
+    from ringlet.machine.config import Disk
     from ringlet.virtio.device import VirtioDevice
 
 NO_STATUS = End("no-status", 70)
@@ -96,11 +102,11 @@ class LinuxCommand(Machine):
         modules: Path | None = None,
         root: str | None = None,
         disks: Sequence[Disk | str] = (),
-        virtio: "Sequence[VirtioDevice]" = (),
+        virtio: Sequence[VirtioDevice] = (),
         stdio: tuple[int, int, int] = (0, 1, 2),
         window: os.terminal_size | None = None,
         verbose: bool = False,
-        vm: "Vm | None" = None,
+        vm: Vm | None = None,
         **options: Unpack[Options],
     ) -> None:
         from ringlet.linux.initramfs import plan_line, shell
@@ -151,7 +157,7 @@ def run(
     modules: Path | None = None,
     root: str | None = None,
     disks: Sequence[Disk | str] = (),
-    virtio: "Sequence[VirtioDevice]" = (),
+    virtio: Sequence[VirtioDevice] = (),
     **options: Unpack[Options],
 ) -> Completed:
     """Boots `kernel`, runs `command` as `sh -c` would, and waits for its end.

@@ -7,12 +7,18 @@ Source: Linux, Documentation/driver-api/early-userspace/buffer-format.rst; init/
 and links of up to 4096 bytes; a folder comes before what is in it).
 """
 
+from __future__ import annotations
+
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import BinaryIO, NamedTuple
 
 from ringlet.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _CHUNK = 1 << 20
 _PATH_MAX = 4096  # with the zero byte

@@ -6,6 +6,8 @@ looks at files that come with a distribution.
 Source: System V ABI, chapters 4 and 5 (Object Files; Program Loading).
 """
 
+from __future__ import annotations
+
 import struct
 
 EM_X86_64 = 62

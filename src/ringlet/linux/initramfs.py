@@ -3,19 +3,23 @@
 Source: Linux, Documentation/filesystems/ramfs-rootfs-initramfs.rst.
 """
 
+from __future__ import annotations
+
 import os
 import stat
-from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.host.plan_word import plan_word
 from ringlet.linux.cpio import FOLDER, Entry, link, write
 from ringlet.linux.elf_file import EM_X86_64, PT_INTERP, ElfFile
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import BinaryIO
+
     from ringlet.linux.modules import Module
 
 INIT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_init", "init")
@@ -132,7 +136,7 @@ def _add_on_demand(entries: dict[str, Entry], folder: Path | None, names: Sequen
     entries.setdefault("sbin/modprobe", link("/bin/busybox"))
 
 
-def _module_files(folder: Path | None, names: Sequence[str]) -> "list[Module]":
+def _module_files(folder: Path | None, names: Sequence[str]) -> list[Module]:
     from ringlet.linux.modules import module_files
 
     if folder is None:

@@ -8,15 +8,20 @@ include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo), file2
 (`virtio:dDEVICEvVENDOR`).
 """
 
+from __future__ import annotations
+
 import io
 import os
-from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from ringlet.errors import ImageError
 from ringlet.host.decoders import find
 from ringlet.linux.elf_file import ElfFile
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
 
 _SIZE_MAX = 256 << 20  # bytes of a module; the largest have 100 MiB, with debug information
 _DEEPEST = 100  # module that needs a module that needs

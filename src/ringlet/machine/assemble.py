@@ -1,15 +1,12 @@
 """A machine put together: guest memory, a VM with its vCPUs, and the devices of a small PC."""
 
-import os
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
-from ringlet import boot
+import os
+
 from ringlet.board import layout
 from ringlet.board.acpi import PVPANIC, RTC, AcpiDevice, write_tables
 from ringlet.board.board import Board, Placed
-from ringlet.board.device import Device
 from ringlet.board.mp_table import write_mp_table
 from ringlet.devices.acpi_pm import Pm1Control, Pm1Event
 from ringlet.devices.cmos import Cmos
@@ -25,11 +22,19 @@ from ringlet.kvm.memory import GuestMemory, anonymous
 from ringlet.kvm.msrs import FIRMWARE
 from ringlet.kvm.system import System
 from ringlet.kvm.vm import Vm
-from ringlet.machine.config import MachineConfig
-from ringlet.machine.control import PANIC, POWER_OFF, RESET, End, RunControl
+from ringlet.machine.control import PANIC, POWER_OFF, RESET, End
 from ringlet.machine.serial_line import SerialLine
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
+    from typing import Any
+
+    from ringlet import boot
+    from ringlet.board.device import Device
+    from ringlet.machine.config import MachineConfig
+    from ringlet.machine.control import RunControl
     from ringlet.virtio.device import VirtioDevice
     from ringlet.virtio.mmio import VirtioMmio
 
@@ -59,9 +64,9 @@ def assemble(
     vm: Vm | None,
     control: RunControl,
     lines: Sequence[SerialLine],
-    virtio: "Sequence[VirtioDevice]",
+    virtio: Sequence[VirtioDevice],
     end: Callable[[End], None],
-) -> "tuple[Board, list[VirtioMmio]]":
+) -> tuple[Board, list[VirtioMmio]]:
     """Makes the board that `kernel` expects, with all its devices, and the virtio ones among them.
 
     What is made is closed by `stack`. Of `control`, vCPUs are kicked and errors of devices told to

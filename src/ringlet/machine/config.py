@@ -1,14 +1,24 @@
 """What a machine is to be, as data: from options, a TOML file, or a program. Checked here, once."""
 
+from __future__ import annotations
+
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
 
 from ringlet.board.layout import GIB, MIB
 from ringlet.errors import ConfigError
-from ringlet.host.serial import SERIAL_WORDS, SerialTarget
+from ringlet.host.serial import SERIAL_WORDS
 from ringlet.host.settings import load_toml, parse_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NamedTuple
+
+    from ringlet.host.serial import SerialTarget
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 _PAGE = 4096
 DECOMPRESSORS = ("host", "guest")

@@ -6,17 +6,23 @@ for the host meanwhile, such as slow output, is woken by `stop_fd`. A pause is t
 loop finds `pausing` set, and parks.
 """
 
+from __future__ import annotations
+
 import os
 from contextlib import suppress
 from select import POLLIN, poll
 from threading import Condition, Event, RLock
-from typing import TYPE_CHECKING, NamedTuple
 
 from ringlet.host.descriptor import eventfds
-from ringlet.kvm.vcpu import Vcpu
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NamedTuple
+
+    from ringlet.kvm.vcpu import Vcpu
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 
 class End(NamedTuple):

@@ -1,11 +1,20 @@
 """Where a guest crashed: its registers, and the instruction at RIP in words."""
 
-from typing import Any, NamedTuple
+from __future__ import annotations
 
-from ringlet.kvm.exits import EMULATION_FAILURE, Exit, InternalError, Shutdown
-from ringlet.kvm.memory import GuestMemory, GuestMemoryError
-from ringlet.kvm.registers import Registers, Segment, SpecialRegisters
-from ringlet.kvm.vcpu import Vcpu
+from typing import NamedTuple
+
+from ringlet.kvm.exits import EMULATION_FAILURE, InternalError, Shutdown
+from ringlet.kvm.memory import GuestMemoryError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.kvm.exits import Exit
+    from ringlet.kvm.memory import GuestMemory
+    from ringlet.kvm.registers import Registers, Segment, SpecialRegisters
+    from ringlet.kvm.vcpu import Vcpu
 
 MAX_INSTRUCTION = 15  # bytes of the longest x86 instruction (Intel SDM volume 2, 2.3.11)
 EFER_LMA = 1 << 10

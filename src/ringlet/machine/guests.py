@@ -1,9 +1,16 @@
 """The guest kernels that come with ringlet."""
 
+from __future__ import annotations
+
 import os
-from typing import NamedTuple
 
 from ringlet.errors import ImageError, RingletError, near
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_guests")
 

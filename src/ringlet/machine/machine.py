@@ -7,25 +7,23 @@ Making one resolves and opens all that its configuration names; after that no pa
 at. `run` runs it on the caller's thread, `start` on a thread of its own.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import time
 from contextlib import ExitStack
 from threading import Thread, Timer, get_ident
-from typing import TYPE_CHECKING, NamedTuple
 
 from ringlet import boot
 from ringlet.board.board import Placed
-from ringlet.board.device import Device, IrqLine
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.outcome import STOP_TIMEOUT, Usage
 from ringlet.host.output import OutputClosedError
 from ringlet.host.processor_time import ProcessorTime
-from ringlet.host.serial_port import SerialPort
 from ringlet.host.thread import start_without_signals
 from ringlet.machine.assemble import assemble, boot_on, open_lines
-from ringlet.machine.config import MachineConfig
 from ringlet.machine.control import (
     KILLED,
     OUTPUT_CLOSED,
@@ -33,20 +31,29 @@ from ringlet.machine.control import (
     RESET,
     STOPPED,
     TIMEOUT,
-    End,
     RunControl,
 )
 from ringlet.machine.guests import find_image
 from ringlet.machine.runloop import VcpuLoop, short_switch_interval
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import NamedTuple
 
+    from ringlet.board.device import Device, IrqLine
     from ringlet.host.console_log import ConsoleLog
+    from ringlet.host.serial_port import SerialPort
     from ringlet.kvm.vm import Vm
+    from ringlet.machine.config import MachineConfig
+    from ringlet.machine.control import (
+        End,
+    )
     from ringlet.machine.crash import Crash
     from ringlet.machine.serial_line import SerialLine
     from ringlet.virtio.device import VirtioDevice
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 
 class Timings:
@@ -69,7 +76,7 @@ class Result(NamedTuple):
     status: int
     usage: Usage
     unclaimed: dict[str, int]  # accesses that no device claims: "reads" and "writes"
-    crash: "Crash | None"
+    crash: Crash | None
 
     @property
     def exits(self) -> dict[str, int]:
@@ -89,9 +96,9 @@ class Machine(Closing):
         self,
         config: MachineConfig,
         *,
-        virtio: "Sequence[VirtioDevice]" = (),
+        virtio: Sequence[VirtioDevice] = (),
         output_fd: int = 1,
-        vm: "Vm | None" = None,
+        vm: Vm | None = None,
     ) -> None:
         self.config = config
         self.id = f"ringlet-{os.urandom(6).hex()}"
@@ -118,9 +125,9 @@ class Machine(Closing):
     def _open(
         self,
         stack: ExitStack,
-        virtio: "Sequence[VirtioDevice]",
+        virtio: Sequence[VirtioDevice],
         output_fd: int,
-        vm: "Vm | None",
+        vm: Vm | None,
     ) -> None:
         config = self.config
         if vm is not None:
@@ -158,7 +165,7 @@ class Machine(Closing):
         self.control.finish(end)
 
     @property
-    def devices(self) -> "list[Placed]":
+    def devices(self) -> list[Placed]:
         """All devices, each with its name, its place, its interrupt and its state."""
         return list(self.board.devices)
 
@@ -346,7 +353,7 @@ class Machine(Closing):
         except BaseException as error:
             control.fail(error)
 
-    def _run_vcpu(self, loop: VcpuLoop, on_first_exit: "Callable[[], None]") -> None:
+    def _run_vcpu(self, loop: VcpuLoop, on_first_exit: Callable[[], None]) -> None:
         self._runners.add(get_ident())
         self._processor_time.begin()
         try:
@@ -427,7 +434,7 @@ def _open_modules(stack: ExitStack, config: MachineConfig) -> list[tuple[boot.Im
     ]
 
 
-def _log_console(line: "SerialLine") -> "ConsoleLog":
+def _log_console(line: SerialLine) -> ConsoleLog:
     """Puts a log of the console between the UART and the host's end of its line."""
     from ringlet.host.console_log import ConsoleLog
 

@@ -4,6 +4,8 @@ A software KVM runs tiny guests, but its emulator lacks instructions that a stoc
 The guest `probe` runs a few of them; it takes some milliseconds to find out.
 """
 
+from __future__ import annotations
+
 from time import monotonic
 
 from ringlet import boot
@@ -12,10 +14,13 @@ from ringlet.errors import RingletError
 from ringlet.kvm.core import lib
 from ringlet.kvm.cpuid import for_vcpu
 from ringlet.kvm.memory import GuestMemory, anonymous
-from ringlet.kvm.system import System
 from ringlet.kvm.vcpu import KIND_SHIFT
 from ringlet.kvm.vm import Vm
 from ringlet.machine.guests import packaged
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.kvm.system import System
 
 _MEMORY = 2 * HIGH_MEMORY  # the guest lies behind the first MiB
 _PATIENCE = 5.0  # seconds, for a guest of twenty instructions

@@ -5,13 +5,13 @@ returns is looked up, and its handler called. MMIO is next, looked up with its a
 goes through `_other` and `_rare`.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING
 
-from ringlet.board.bus import MmioBus, PortBus
 from ringlet.kvm.core import KvmError, lib
 from ringlet.kvm.vcpu import (
     KEY_SHIFT,
@@ -23,7 +23,6 @@ from ringlet.kvm.vcpu import (
     MP_INIT_RECEIVED,
     MP_UNINITIALIZED,
     VALUE_MASK,
-    Vcpu,
 )
 from ringlet.machine.control import (
     FAIL_ENTRY,
@@ -33,13 +32,20 @@ from ringlet.machine.control import (
     POWER_OFF,
     RESET,
     TRIPLE_FAULT,
-    RunControl,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ringlet.board.bus import MmioBus, PortBus
     from ringlet.kvm.exits import Exit
+    from ringlet.kvm.vcpu import (
+        Vcpu,
+    )
+    from ringlet.machine.control import (
+        RunControl,
+    )
 
 LOOK_INTERVAL = 0.1  # seconds
 RFLAGS_IF = 1 << 9
@@ -59,7 +65,7 @@ _switch_before = 0.0
 
 
 @contextmanager
-def short_switch_interval() -> "Iterator[None]":
+def short_switch_interval() -> Iterator[None]:
     """While a machine runs, threads take turns faster. Put back when the last one ends."""
     global _switch_users, _switch_before
     with _switch_lock:
@@ -89,8 +95,8 @@ class VcpuLoop:
         ports: PortBus,
         mmio: MmioBus,
         control: RunControl,
-        peers: "list[VcpuLoop]",
-        on_look: "Callable[[], object] | None" = None,
+        peers: list[VcpuLoop],
+        on_look: Callable[[], object] | None = None,
     ) -> None:
         self.vcpu = vcpu
         self._ports = ports
@@ -103,7 +109,7 @@ class VcpuLoop:
         self.halted_from: float | None = None
         self.halted_at = 0.0
 
-    def run(self, on_first_exit: "Callable[[], None]") -> None:
+    def run(self, on_first_exit: Callable[[], None]) -> None:
         """To the end of the run. What a device raises comes out of here."""
         vcpu = self.vcpu
         enter = vcpu.enter

@@ -1,15 +1,23 @@
 """A serial line of a machine: the guest's UART, and the host's end of it."""
 
-import time
-from collections.abc import Callable
+from __future__ import annotations
 
-from ringlet.board.device import IrqLine
+import time
+
 from ringlet.closing import Closing
 from ringlet.devices.uart16550 import Uart16550
-from ringlet.host.serial import SerialTarget, open_serial
+from ringlet.host.serial import open_serial
 from ringlet.host.serial_port import SerialPort
 from ringlet.machine.config import SerialEnd
-from ringlet.machine.control import QUIT, RunControl
+from ringlet.machine.control import QUIT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ringlet.board.device import IrqLine
+    from ringlet.host.serial import SerialTarget
+    from ringlet.machine.control import RunControl
 
 
 class SerialLine(Closing):

@@ -1,17 +1,23 @@
 """A machine's virtio devices: each has its place in the address map, and is tied to KVM."""
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from __future__ import annotations
 
 from ringlet.board import layout
 from ringlet.board.acpi import AcpiDevice
-from ringlet.board.board import Board, Placed
+from ringlet.board.board import Placed
 from ringlet.errors import ConfigError
 from ringlet.host.disk import open_disk
-from ringlet.machine.config import Disk
 from ringlet.virtio.block import Block
-from ringlet.virtio.device import VirtioDevice
 from ringlet.virtio.mmio import QUEUE_NOTIFY, VirtioMmio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
+
+    from ringlet.board.board import Board
+    from ringlet.machine.config import Disk
+    from ringlet.virtio.device import VirtioDevice
 
 
 def add_virtio(

@@ -1,5 +1,7 @@
 """`run` and `exec`: a process is launched, and unless it is detached, attended to its end."""
 
+from __future__ import annotations
+
 import os
 
 from ringlet.container.attachment import Attachment
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    runtime: "Runtime",
+    runtime: Runtime,
     id: str,
-    creation: "dict[str, Any]",
+    creation: dict[str, Any],
     *,
     console_socket: str | None,
     detach: bool,
@@ -48,20 +50,20 @@ def run(
 
 
 def execute(
-    runtime: "Runtime",
+    runtime: Runtime,
     id: str,
-    edit: "Callable[[ProcessConfig], ProcessConfig]",
+    edit: Callable[[ProcessConfig], ProcessConfig],
     *,
     console_socket: str | None,
     detach: bool,
     ignore_paused: bool,
     pid_file: str | None,
     preserve_fds: int,
-    cgroups: "Sequence[str]",
+    cgroups: Sequence[str],
 ) -> int:
     """Runs one more process in a container; unless `detach`, waits for its end, its status."""
 
-    def launch(open_console: "Callable[[], str] | None") -> "Launched":
+    def launch(open_console: Callable[[], str] | None) -> Launched:
         launched = runtime.execute(
             id,
             edit if detach else lambda process: _sized(edit(process)),
@@ -88,7 +90,7 @@ def execute(
         return _attend(attachment, launched)
 
 
-def _sized(process: "ProcessConfig") -> "ProcessConfig":
+def _sized(process: ProcessConfig) -> ProcessConfig:
     """Its terminal has the size of this one from the start."""
     if process.get("terminal") and "consoleSize" not in process:
         ours = find_terminal()
@@ -98,7 +100,7 @@ def _sized(process: "ProcessConfig") -> "ProcessConfig":
     return process
 
 
-def _attend(attachment: Attachment, launched: "Launched", notify: "Notify | None" = None) -> int:
+def _attend(attachment: Attachment, launched: Launched, notify: Notify | None = None) -> int:
     """The status of the process, once it has ended: 128 + n after signal n."""
     attachment.follow(_Child(launched), *([] if notify is None else [notify]))
     code = os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
@@ -106,8 +108,8 @@ def _attend(attachment: Attachment, launched: "Launched", notify: "Notify | None
 
 
 def _start(
-    runtime: "Runtime", container: "Record", attachment: Attachment | None = None
-) -> "Notify | None":
+    runtime: Runtime, container: Record, attachment: Attachment | None = None
+) -> Notify | None:
     try:
         with container:
             if attachment is not None:
@@ -121,7 +123,7 @@ def _start(
 class _Child:
     """For `Attachment.follow`."""
 
-    def __init__(self, launched: "Launched") -> None:
+    def __init__(self, launched: Launched) -> None:
         self._pid = launched.pid
         self._pidfd = launched.pidfd
 

@@ -1,5 +1,7 @@
 """The commands of `ringlet-oci`: options in, lines and a status out; the work is `runtime`'s."""
 
+from __future__ import annotations
+
 import os
 
 from ringlet.host import interrupt
@@ -25,7 +27,7 @@ class Command:
 
     def __init__(
         self,
-        run: "Callable[[Runtime, Values, list[str]], int]",
+        run: Callable[[Runtime, Values, list[str]], int],
         usage: str,
         help: str,
         example: str,
@@ -49,7 +51,7 @@ class Command:
             raise OptionError(f"it takes {takes}", f"such as: {self.example.splitlines()[0]}")
 
 
-def _create(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _create(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     interrupt.defer()
     container, _ = runtime.create(
         arguments[0], console_socket=values.get("console-socket"), **_creation(values)
@@ -58,7 +60,7 @@ def _create(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     return 0
 
 
-def _run(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _run(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     from ringlet.oci.attached import run
 
     interrupt.defer()
@@ -72,7 +74,7 @@ def _run(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     )
 
 
-def _creation(values: "Values") -> "dict[str, Any]":
+def _creation(values: Values) -> dict[str, Any]:
     from ringlet.container.launch.helper import check_descriptors
 
     check_descriptors()
@@ -94,7 +96,7 @@ def _listen_fds() -> int:
     return int(text) if is_number(text) and len(text) < 10 else 0
 
 
-def _preserved(values: "Values", after: int) -> int:
+def _preserved(values: Values, after: int) -> int:
     """How many descriptors to keep, `after` so many others: each has to be open."""
     count = number(values, "preserve-fds")
     for fd in range(3 + after, 3 + after + count):
@@ -107,12 +109,12 @@ def _preserved(values: "Values", after: int) -> int:
     return count
 
 
-def _start(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _start(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     runtime.start(arguments[0])
     return 0
 
 
-def _exec(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _exec(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     from ringlet.oci.attached import execute
     from ringlet.oci.exec_options import edit
 
@@ -130,40 +132,40 @@ def _exec(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     )
 
 
-def _state(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _state(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     _print_json(runtime.state(runtime.store.look(arguments[0])))
     return 0
 
 
-def _kill(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _kill(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     word = arguments[1] if len(arguments) > 1 else "TERM"
     runtime.kill(arguments[0], _signal_number(word), all=values.get("all", False))
     return 0
 
 
-def _delete(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _delete(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     runtime.delete(arguments[0], force=values.get("force", False))
     return 0
 
 
-def _pause(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _pause(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     runtime.pause(arguments[0])
     return 0
 
 
-def _resume(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _resume(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     runtime.resume(arguments[0])
     return 0
 
 
-def _update(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _update(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     from ringlet.oci.update_options import resources
 
     runtime.update(arguments[0], resources(values))
     return 0
 
 
-def _events(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _events(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     from ringlet.oci.events import show
 
     interval = values.get("interval", "5s")
@@ -171,7 +173,7 @@ def _events(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     return 0
 
 
-def _list(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _list(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     if values.get("quiet"):
         for id in runtime.store.ids():
             print(id)
@@ -184,7 +186,7 @@ def _list(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     return 0
 
 
-def _ps(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _ps(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     pids = runtime.processes(arguments[0])
     if _wants_json(values):
         _print_json(pids)
@@ -196,14 +198,14 @@ def _ps(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
     return 0
 
 
-def _features(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _features(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     from ringlet.container.spec.features import features
 
     _print_json(features())
     return 0
 
 
-def _spec(runtime: "Runtime", values: "Values", arguments: list[str]) -> int:
+def _spec(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     from json import dumps
 
     from ringlet.container.spec.default import default
@@ -232,7 +234,7 @@ def _signal_number(word: str) -> int:
     return number
 
 
-def _wants_json(values: "Values") -> bool:
+def _wants_json(values: Values) -> bool:
     form = values.get("format", "table")
     if form not in ("json", "table"):
         raise OptionError(f"--format {form}: not known", "use json or table")

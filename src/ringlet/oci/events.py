@@ -5,18 +5,21 @@ The form is runc's: type, id, and for "stats" the data.
 Source: runc-events(8); containerd/go-runc, events.go.
 """
 
+from __future__ import annotations
+
 import os
 from select import POLLIN, POLLPRI, poll
 from time import monotonic
 
 from ringlet.container.fast_json import dumps
-from ringlet.container.runtime import Runtime
 from ringlet.container.state import StateError
 from ringlet.oci.options import OptionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ringlet.container.runtime import Runtime
 
 _LOOKS, _LOOK = 20, 0.05  # times, seconds
 _MOST = 7 * 86400.0  # seconds; poll() takes 24 days
@@ -76,7 +79,7 @@ def _read(oom: int) -> None:
             return
 
 
-def _print(kind: str, id: str, data: "dict[str, Any] | None" = None) -> None:
+def _print(kind: str, id: str, data: dict[str, Any] | None = None) -> None:
     event: dict[str, Any] = {"type": kind, "id": id}
     if data is not None:
         event["data"] = data

@@ -1,5 +1,7 @@
 """The process that `exec` runs: from a file, or the container's own, changed by options."""
 
+from __future__ import annotations
+
 from ringlet.oci.options import OptionError
 
 TYPE_CHECKING = False
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
     from ringlet.container.spec.types import Process
 
 
-def edit(values: "dict[str, Any]", arguments: list[str]) -> "Callable[[Process], Process]":
+def edit(values: dict[str, Any], arguments: list[str]) -> Callable[[Process], Process]:
     """What makes the process to run out of the container's own."""
     path = values.get("process")
     if path is not None:
@@ -21,7 +23,7 @@ def edit(values: "dict[str, Any]", arguments: list[str]) -> "Callable[[Process],
     return lambda process: _edited(process, values, arguments)
 
 
-def _read(path: str) -> "Process":
+def _read(path: str) -> Process:
     from ringlet.container.fast_json import loads
     from ringlet.container.spec.config_json import MAX_BYTES, check_process
     from ringlet.host.named_file import read_named
@@ -34,7 +36,7 @@ def _read(path: str) -> "Process":
     return check_process(value)
 
 
-def _edited(process: "Process", values: "dict[str, Any]", arguments: list[str]) -> "Process":
+def _edited(process: Process, values: dict[str, Any], arguments: list[str]) -> Process:
     from ringlet.container.spec.config_json import check_process
 
     new: Any = {**process, "args": arguments, "terminal": values.get("tty", False)}

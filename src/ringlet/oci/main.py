@@ -6,6 +6,8 @@ Source: opencontainers/runtime-tools, docs/command-line-interface.md; runc(8) an
 containerd/go-runc, runc.go; containers/conmon, src/conmon.c.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import sys
@@ -14,7 +16,7 @@ from ringlet.container.log import Log
 from ringlet.errors import RingletError, near
 from ringlet.host.interrupt import Interrupted
 from ringlet.host.standard_streams import fill_standard_streams
-from ringlet.oci.commands import COMMANDS, Command
+from ringlet.oci.commands import COMMANDS
 from ringlet.oci.options import Option, OptionError, explain, parse
 
 TYPE_CHECKING = False
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ringlet.container.runtime import Runtime
+    from ringlet.oci.commands import Command
 
 GLOBAL = (
     Option(
@@ -122,14 +125,14 @@ def _shorten(message: str, words: list[str]) -> str:
     return message
 
 
-def _log(values: "dict[str, Any]") -> Log:
+def _log(values: dict[str, Any]) -> Log:
     form = values.get("log-format", "text")
     if form not in ("text", "json"):
         raise OptionError(f"--log-format {form}: not known", "use text or json")
     return Log(values.get("log"), json=form == "json", debug=values.get("debug", False))
 
 
-def _runtime(values: "dict[str, Any]", log: Log, name: str) -> "Runtime":
+def _runtime(values: dict[str, Any], log: Log, name: str) -> Runtime:
     if values.get("systemd-cgroup"):
         raise OptionError(
             "--systemd-cgroup: this runtime doesn't speak to systemd",

@@ -4,6 +4,8 @@ Words are taken as the engines' other runtime (runc, by the Go packages flag and
 them: `--name VALUE`, `--name=VALUE`, one dash or two, and before or after the arguments.
 """
 
+from __future__ import annotations
+
 from ringlet.errors import ConfigError, near
 
 TYPE_CHECKING = False
@@ -31,8 +33,8 @@ HELP = Option("help h", None, "show this and do nothing")
 
 
 def parse(
-    words: list[str], options: "tuple[Option, ...]", *, mixed: bool = True
-) -> "tuple[dict[str, Any], list[str]]":
+    words: list[str], options: tuple[Option, ...], *, mixed: bool = True
+) -> tuple[dict[str, Any], list[str]]:
     """What the options say, by long name, and the arguments that are left.
 
     Unless `mixed`, the first argument ends the options: all that follows is somebody else's.
@@ -75,7 +77,7 @@ def is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 19
 
 
-def number(values: "dict[str, Any]", name: str) -> int:
+def number(values: dict[str, Any], name: str) -> int:
     """The whole number that option `name` gives, or 0."""
     text: str = values.get(name, "0")
     if not is_number(text):
@@ -83,7 +85,7 @@ def number(values: "dict[str, Any]", name: str) -> int:
     return int(text)
 
 
-def explain(options: "tuple[Option, ...]") -> str:
+def explain(options: tuple[Option, ...]) -> str:
     """The options for --help, a line each."""
     lines = []
     for option in (*options, HELP):

@@ -7,9 +7,15 @@ that; but there no column before the id has a word that is a number.
 Source: ps(1), "OUTPUT FORMAT CONTROL".
 """
 
-from subprocess import CompletedProcess, run
+from __future__ import annotations
+
+from subprocess import run
 
 from ringlet.oci.options import OptionError, is_number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 
 def show(options: list[str], pids: list[int]) -> None:
@@ -35,7 +41,7 @@ def show(options: list[str], pids: list[int]) -> None:
             print(line)
 
 
-def _ask(options: list[str]) -> "CompletedProcess[str]":
+def _ask(options: list[str]) -> CompletedProcess[str]:
     try:
         return run(
             ["ps", *options],

@@ -1,5 +1,7 @@
 """The limits that `update` sets: `linux.resources`, from a file or from options."""
 
+from __future__ import annotations
+
 from ringlet.oci.options import OptionError
 
 TYPE_CHECKING = False
@@ -27,7 +29,7 @@ _LISTS = {"cpuset-cpus": ("cpu", "cpus"), "cpuset-mems": ("cpu", "mems")}
 _UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
 
 
-def resources(values: "dict[str, Any]") -> "Resources":
+def resources(values: dict[str, Any]) -> Resources:
     """The limits to set. Raises OptionError, or SpecError for a field of the file."""
     from ringlet.container.spec.config_json import check_resources
 
@@ -48,7 +50,7 @@ def resources(values: "dict[str, Any]") -> "Resources":
     return check_resources(new)
 
 
-def _given(values: "dict[str, Any]") -> "dict[str, Any]":
+def _given(values: dict[str, Any]) -> dict[str, Any]:
     new: dict[str, Any] = {}
     for option, (kind, key) in _NUMBERS.items():
         if option in values:
@@ -62,7 +64,7 @@ def _given(values: "dict[str, Any]") -> "dict[str, Any]":
     return new
 
 
-def _read(path: str) -> "Any":
+def _read(path: str) -> Any:
     from ringlet.container.fast_json import loads
     from ringlet.container.spec.config_json import MAX_BYTES
     from ringlet.host.named_file import read_named

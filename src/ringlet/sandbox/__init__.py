@@ -3,12 +3,16 @@
 What uses sandboxes (a comparison, a pool, an engine) needs nothing else of them.
 """
 
-from typing import TYPE_CHECKING, Protocol, Self
+from __future__ import annotations
+
+from typing import Protocol
 
 from ringlet.host.outcome import STOP_TIMEOUT, Outcome, Usage
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Self
 
     from ringlet.container.container import Container
     from ringlet.machine.machine import Machine
@@ -59,9 +63,9 @@ class Sandbox(Protocol):
 
     def __exit__(
         self,
-        kind: "type[BaseException] | None",
-        error: "BaseException | None",
-        traceback: "TracebackType | None",
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None: ...
 
 

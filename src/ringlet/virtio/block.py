@@ -1,13 +1,20 @@
 """The block device, a disk. Source: virtio 1.2, 5.2."""
 
+from __future__ import annotations
+
 import os
 import struct
-from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
 from ringlet.virtio.device import VirtioDevice
-from ringlet.virtio.queue import Chain, DriverError
+from ringlet.virtio.queue import DriverError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ringlet.virtio.queue import Chain
 
 SECTOR = 512
 QUEUE_SIZE = 256

@@ -1,9 +1,15 @@
 """What a virtio device is to its transport. Source: virtio 1.2, 2 and 5."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from __future__ import annotations
 
-from ringlet.virtio.queue import Chain
+from typing import Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, Final
+
+    from ringlet.virtio.queue import Chain
 
 VIRTIO_F_INDIRECT_DESC = 1 << 28
 VIRTIO_F_EVENT_IDX = 1 << 29

@@ -4,22 +4,30 @@ The driver's writes to QueueNotify come as signals of an eventfd, where KVM has 
 interrupts go out through another one. Nothing here knows KVM.
 """
 
+from __future__ import annotations
+
 import os
-from collections.abc import Callable
 from threading import Lock
-from typing import Any
 
 from ringlet.closing import Closing
 from ringlet.host.descriptor import close_all, eventfds
-from ringlet.kvm.memory import GuestMemory
 from ringlet.virtio.device import (
     TRANSPORT_FEATURES,
     VIRTIO_F_EVENT_IDX,
     VIRTIO_F_VERSION_1,
-    VirtioDevice,
 )
 from ringlet.virtio.queue import DriverError, Virtqueue
 from ringlet.virtio.worker import CompletingQueue, Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ringlet.kvm.memory import GuestMemory
+    from ringlet.virtio.device import (
+        VirtioDevice,
+    )
 
 # Registers (4.2.2, table 4.1).
 MAGIC_VALUE = 0x000

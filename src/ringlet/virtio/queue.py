@@ -4,11 +4,17 @@ The rings are read and written in C (csrc/core/virtqueue.c). A chain's buffers a
 memory: nothing is copied, and the driver can change them at any time.
 """
 
+from __future__ import annotations
+
 from threading import Lock
-from typing import Any
 
 from ringlet.kvm.core import ffi, lib
-from ringlet.kvm.memory import GuestMemory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.kvm.memory import GuestMemory
 
 MAX_SIZE: int = lib.RINGLET_QUEUE_MAX
 _CHAIN_MAX: int = lib.RINGLET_CHAIN_MAX

@@ -8,16 +8,23 @@ A chain that the device keeps is nobody's work: no pause waits for it. When the 
 on whatever thread, that is work again, for as long as it takes to fill it.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Condition, Lock, Thread, current_thread
-from typing import Any
 
 from ringlet.errors import RingletError
 from ringlet.host.thread import start_without_signals
-from ringlet.virtio.device import Kept, VirtioDevice
+from ringlet.virtio.device import Kept
 from ringlet.virtio.queue import Chain, DriverError, Virtqueue
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.virtio.device import VirtioDevice
 
 MAX_THREADS = 4  # wait for the host at once; more were slower: they are in the vCPU's way
 _BATCH = 8  # chains after which the driver sees what was done, at the latest
@@ -28,7 +35,7 @@ _Waiting = tuple[Virtqueue, Chain, Callable[[], int]]
 class CompletingQueue:
     """A queue as the device has it."""
 
-    def __init__(self, worker: "Worker", queue: Virtqueue) -> None:
+    def __init__(self, worker: Worker, queue: Virtqueue) -> None:
         self._worker = worker
         self._queue = queue
 
@@ -135,9 +142,7 @@ class Worker:
                     self._waiting -= 1
                     self._quiet.notify_all()
 
-    def _guard(
-        self, function: "Callable[..., _Waiting | None]", *arguments: Any
-    ) -> _Waiting | None:
+    def _guard(self, function: Callable[..., _Waiting | None], *arguments: Any) -> _Waiting | None:
         try:
             return function(*arguments)
         except DriverError:

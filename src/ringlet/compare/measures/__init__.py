@@ -4,11 +4,15 @@ A measure is a class `Measure` of one module here, and a line in `NAMES`. It fin
 of the report at once.
 """
 
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from __future__ import annotations
 
+from importlib import import_module
+from typing import NamedTuple, Protocol
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ringlet.compare.lab import Lab
     from ringlet.compare.ways import Way
 
@@ -46,9 +50,9 @@ class Measure(Protocol):
     rounds: int | None
     seconds: float  # about how long a round of all ways takes: for the time that is left
 
-    def __init__(self, lab: "Lab") -> None: ...
+    def __init__(self, lab: Lab) -> None: ...
 
-    def sample(self, way: "Way") -> Mapping[str, Found | Exception]:
+    def sample(self, way: Way) -> Mapping[str, Found | Exception]:
         """One run of `way`: what it found for each row, or why it found nothing.
 
         Raises `RingletError` where it found nothing at all.
@@ -61,6 +65,6 @@ def find(name: str) -> type[Measure]:
     return import_module(f"{__name__}.{name}").Measure  # type: ignore[no-any-return]
 
 
-def load(name: str, lab: "Lab") -> Measure:
+def load(name: str, lab: Lab) -> Measure:
     """The measure of this name."""
     return find(name)(lab)

@@ -1,18 +1,25 @@
 """How many instances start in a second, and how many there can be at once."""
 
+from __future__ import annotations
+
 import os
 import shlex
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import ExitStack
 
 from ringlet.compare.crowd import Crowd, Full
-from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import called, joined, listed, started
-from ringlet.compare.ways import Instance, Request, Unavailable, Way
+from ringlet.compare.ways import Request, Unavailable
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ringlet.compare.lab import Lab
+    from ringlet.compare.ways import Instance, Way
 
 _SECONDS = 1.0  # that instances are started for
 _PATIENCE = 120  # seconds, for a kernel to boot

@@ -3,16 +3,23 @@
 Source: proc(5), /proc/pid/mountinfo.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
-from collections.abc import Mapping
-from pathlib import Path
 
-from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.outcome import outcomes, value
 from ringlet.compare.sentences import compare
-from ringlet.compare.ways import Request, Way
+from ringlet.compare.ways import Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from ringlet.compare.lab import Lab
+    from ringlet.compare.ways import Way
 
 _BLOCK = 4096
 # In this order, or making the blocks durable would be to do so with all that were written before.

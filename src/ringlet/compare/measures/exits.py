@@ -1,14 +1,21 @@
 """What it costs to leave the workload: for its kernel, and for the VMM."""
 
-import shlex
-from collections.abc import Mapping
+from __future__ import annotations
 
-from ringlet.compare.lab import Lab
+import shlex
+
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.outcome import outcomes, value
 from ringlet.compare.sentences import called, compare, joined
-from ringlet.compare.ways import Request, Unavailable, Way
+from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.words import quantity
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ringlet.compare.lab import Lab
+    from ringlet.compare.ways import Way
 
 _CALLS, _EXITS = 10_000, 3_000
 _CALL = ["syscall", str(_CALLS)]

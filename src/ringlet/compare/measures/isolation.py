@@ -1,18 +1,25 @@
 """What the work sees of the host, and what of it reaches the host's kernel."""
 
+from __future__ import annotations
+
 import os
 import shlex
 import time
-from collections.abc import Mapping
 from contextlib import closing, suppress
 
-from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import capital, listed, of_own_kernel
 from ringlet.compare.system_calls import count
-from ringlet.compare.ways import Instance, Request, Unavailable, Way
+from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.words import clean, number, quantity
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ringlet.compare.lab import Lab
+    from ringlet.compare.ways import Instance, Way
 
 _SEE = Request(["see"])
 _CALLS = Request(["calls"])

@@ -1,18 +1,25 @@
 """What an instance costs the host in memory, alone and among many, idle and at work."""
 
+from __future__ import annotations
+
 import shlex
 import time
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from statistics import median
 
 from ringlet.compare.crowd import Crowd
 from ringlet.compare.footprint import KIB, available, footprint, kvm_page_tables
-from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import listed, of_own_kernel
-from ringlet.compare.ways import MIB, Instance, Request, Way
+from ringlet.compare.ways import MIB, Request
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ringlet.compare.lab import Lab
+    from ringlet.compare.ways import Instance, Way
 
 MOST = 100
 TOUCHED = 32  # MiB, of the 64 that an instance may have

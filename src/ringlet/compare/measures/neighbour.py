@@ -1,16 +1,23 @@
 """What becomes of an instance's work while a neighbour of the same kind runs wild."""
 
+from __future__ import annotations
+
 import shlex
 import time
-from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 
-from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.outcome import numbers, value
 from ringlet.compare.sentences import listed
-from ringlet.compare.ways import Instance, Request, Unavailable, Way
+from ringlet.compare.ways import Request, Unavailable
 from ringlet.errors import RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ringlet.compare.lab import Lab
+    from ringlet.compare.ways import Instance, Way
 
 _FORK = ["fork", "10000"]
 _BOMB = Request(_FORK, limited=True)

@@ -1,14 +1,21 @@
 """How fast the workload computes: the same machine code each way, by the time-stamp counter."""
 
+from __future__ import annotations
+
 import shlex
 import subprocess
-from collections.abc import Mapping
 
-from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.outcome import numbers, outcomes, value
 from ringlet.compare.sentences import BASE, called, capital, compare, joined
-from ringlet.compare.ways import Request, Unavailable, Way
+from ringlet.compare.ways import Request, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ringlet.compare.lab import Lab
+    from ringlet.compare.ways import Way
 
 _STEPS, _NUMBERS, _KIB = 20_000_000, 200_000, 16_384
 _REQUEST = Request(["loop", str(_STEPS), "sort", str(_NUMBERS), "hash", str(_KIB)])

@@ -1,14 +1,22 @@
 """How long until the workload runs, says so, and has ended: as a command, and from a process."""
 
+from __future__ import annotations
+
 import shlex
-from collections.abc import Callable, Mapping
 from contextlib import closing
 
-from ringlet.compare.lab import Lab, ringlet_command
+from ringlet.compare.lab import ringlet_command
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.outcome import numbers, value
 from ringlet.compare.sentences import compare
-from ringlet.compare.ways import Instance, Request, Unavailable, Way
+from ringlet.compare.ways import Request, Unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ringlet.compare.lab import Lab
+    from ringlet.compare.ways import Instance, Way
 
 _REQUEST = Request(["start"])
 _PATIENCE = 60  # seconds

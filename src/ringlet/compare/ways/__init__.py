@@ -4,14 +4,18 @@ A way is a class of one module here, and a line in `NAMES`. It is made with a `L
 makes what it needs, and closed by it.
 """
 
+from __future__ import annotations
+
 import shutil
-from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from ringlet.errors import RingletError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ringlet.compare.lab import Lab
 
 MIB = 1 << 20
@@ -91,7 +95,7 @@ class Way(Protocol):
     disk: str  # where the workload finds `Request.disk`
     least_memory: int  # bytes: a VM that is asked for with less gets so much
 
-    def __init__(self, lab: "Lab") -> None:
+    def __init__(self, lab: Lab) -> None:
         """Makes what it needs. Raises `Unavailable`, with the reason and a hint."""
         ...
 
@@ -126,7 +130,7 @@ def is_installed(name: str) -> bool:
     return shutil.which(import_module(_module(name)).Way.program) is not None
 
 
-def load(name: str, lab: "Lab") -> Way:
+def load(name: str, lab: Lab) -> Way:
     """The way of this name. Raises `Unavailable` where it can't be gone here."""
     way = find(name)(lab)
     assert way.name == name

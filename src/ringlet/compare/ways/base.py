@@ -1,14 +1,17 @@
 """What most ways have in common: a command that is spawned, and tried once before all else."""
 
+from __future__ import annotations
+
 import shutil
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
 
 from ringlet.compare.instances import Spawned
-from ringlet.compare.ways import MIB, Instance, Request, Unavailable
+from ringlet.compare.ways import MIB, Request, Unavailable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.compare.lab import Lab
+    from ringlet.compare.ways import Instance
 
 PROCESSES = 64  # that a limited run may have
 INSIDE = "/disk"  # where a container has a request's disk
@@ -27,7 +30,7 @@ class CommandWay(ABC):
     disk = INSIDE
     least_memory = 0
 
-    def __init__(self, lab: "Lab") -> None:
+    def __init__(self, lab: Lab) -> None:
         self._lab = lab
         self.prepare()
         self.try_out()
@@ -65,7 +68,7 @@ class Rival(CommandWay):
     program: str
     package: str
 
-    def __init__(self, lab: "Lab") -> None:
+    def __init__(self, lab: Lab) -> None:
         path = shutil.which(self.program)
         if path is None:
             raise Unavailable(

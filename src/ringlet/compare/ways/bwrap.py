@@ -3,8 +3,14 @@
 Source: bwrap(1).
 """
 
-from ringlet.compare.ways import Request, Unavailable
+from __future__ import annotations
+
+from ringlet.compare.ways import Unavailable
 from ringlet.compare.ways.base import Rival
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.ways import Request
 
 
 class Way(Rival):

@@ -1,15 +1,22 @@
 """A container of ringlet's: `ringlet run`, or `Container` in this process."""
 
+from __future__ import annotations
+
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 
-from ringlet.compare.instances import Launched, Spawned, Stdio, Streams
+from ringlet.compare.instances import Launched, Spawned, Streams
 from ringlet.compare.lab import ringlet_command
-from ringlet.compare.ways import Request
 from ringlet.compare.ways.base import PROCESSES, CommandWay, size
 from ringlet.container.container import Container
 from ringlet.host.workload import Volume, Workload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ringlet.compare.instances import Stdio
+    from ringlet.compare.ways import Request
 
 
 class Way(CommandWay):
@@ -28,7 +35,7 @@ class Way(CommandWay):
             command += ["--memory", size(request.memory), "--pids", str(PROCESSES), "--cpus", "1"]
         return [*command, "--", "/work", *request.words]
 
-    def spawn(self, request: Request) -> "Run":
+    def spawn(self, request: Request) -> Run:
         """Begins it as a process of its own."""
         return Run(self.command(request), input=request.reads_input)
 

@@ -3,6 +3,8 @@
 Source: crun(1).
 """
 
+from __future__ import annotations
+
 from ringlet.compare.ways import runc
 
 

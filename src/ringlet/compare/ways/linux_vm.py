@@ -1,11 +1,13 @@
 """A VM of ringlet's with a stock Linux kernel, in which the workload is a command."""
 
+from __future__ import annotations
+
 import os
 import shlex
 from functools import partial
 from pathlib import Path
 
-from ringlet.compare.instances import Launched, Stdio, Streams
+from ringlet.compare.instances import Launched, Streams
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways import MIB, Request, Unavailable
 from ringlet.compare.ways.base import CommandWay, size
@@ -16,6 +18,10 @@ from ringlet.kvm.system import System
 from ringlet.linux.command import LinuxCommand
 from ringlet.machine.config import Disk
 from ringlet.machine.probe import require_linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.instances import Stdio
 
 CRASH = "ringlet_compare_crash"  # without this word of its kernel's, the workload crashes none
 PATIENCE = 120  # seconds for the first start, which decompresses the kernel

@@ -3,6 +3,8 @@
 Source: podman-run(1), conmon(8).
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import shutil
@@ -15,9 +17,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from ringlet.compare.instances import Spawned, tree
-from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.ways import Unavailable
 from ringlet.compare.ways.base import PROCESSES, Rival, size
 from ringlet.container.cgroups import Cgroups
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.ways import Request
 
 _PR_SET_CHILD_SUBREAPER = 36
 _KILLED = 128 + signal.SIGKILL  # the status of a container that `close` has ended
@@ -76,7 +82,7 @@ class Way(Rival):
             command += ["--pids-limit", str(PROCESSES), "--cpus", "1"]
         return [*command, "--rootfs", str(self._rootfs), "/work", *request.words]
 
-    def spawn(self, request: Request) -> "Run":
+    def spawn(self, request: Request) -> Run:
         """As any, with the monitor's process."""
         command = self.command(request)
         pidfile = Path(command[command.index("--conmon-pidfile") + 1])

@@ -1,8 +1,14 @@
 """A process of the host, and nothing around it: what the others are compared with."""
 
-from ringlet.compare.instances import Spawned
-from ringlet.compare.ways import Request, Unavailable
+from __future__ import annotations
+
+from ringlet.compare.ways import Unavailable
 from ringlet.compare.ways.base import CommandWay
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.instances import Spawned
+    from ringlet.compare.ways import Request
 
 
 class Way(CommandWay):

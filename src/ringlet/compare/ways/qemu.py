@@ -3,12 +3,18 @@
 Source: QEMU, docs/system/i386/microvm.rst.
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.compare.instances import Spawned
-from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.ways import Unavailable
 from ringlet.compare.ways.base import Rival, size
 from ringlet.compare.ways.tiny_vm import IMAGE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.ways import Request
 
 CRASHED = 70  # as `ringlet boot` ends then
 
@@ -45,7 +51,7 @@ class Way(Rival):
             command += ["-global", "virtio-mmio.force-legacy=false"]
         return command
 
-    def spawn(self, request: Request) -> "Run":
+    def spawn(self, request: Request) -> Run:
         """As any, with the guest's status."""
         return Run(self.command(request), input=request.reads_input)
 

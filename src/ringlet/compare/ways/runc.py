@@ -3,6 +3,8 @@
 Source: OCI Runtime Specification 1.0.2, config.md; runc(8).
 """
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess
@@ -11,10 +13,13 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from ringlet.compare.instances import Spawned
-from ringlet.compare.ways import Request
 from ringlet.compare.ways.base import Rival
 from ringlet.compare.ways.container import config
 from ringlet.container.describe import describe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.ways import Request
 
 VERSION = "1.0.2"  # of the specification: what is described has nothing newer
 
@@ -43,7 +48,7 @@ class Way(Rival):
             *("run", "--bundle", bundle, identifier),
         ]
 
-    def spawn(self, request: Request) -> "Run":
+    def spawn(self, request: Request) -> Run:
         """Begins it as a process of its own."""
         return Run(self.command(request), input=request.reads_input)
 

@@ -1,17 +1,24 @@
 """A VM of ringlet's with a kernel that is there for the workload alone: the guest `work`."""
 
+from __future__ import annotations
+
 import os
 
 from ringlet.boot import DEFAULT_MEMORY
-from ringlet.compare.instances import Launched, Stdio, Streams
+from ringlet.compare.instances import Launched, Streams
 from ringlet.compare.lab import ringlet_command
-from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.ways import Unavailable
 from ringlet.compare.ways.base import CommandWay, size
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
 from ringlet.machine.config import Disk, MachineConfig
 from ringlet.machine.guests import FOLDER
 from ringlet.machine.machine import Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.compare.instances import Stdio
+    from ringlet.compare.ways import Request
 
 IMAGE = os.path.join(FOLDER, "work.elf")
 

@@ -10,6 +10,8 @@ Source: the kernel's admin-guide/cgroup-v1/ and admin-guide/cgroup-v2.rst; OCI r
 specification, config-linux.md, "Control groups".
 """
 
+from __future__ import annotations
+
 from ringlet.container.cgroups.cgroup import Cgroup
 from ringlet.container.cgroups.files import CgroupError
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Cgroup", "CgroupError", "Cgroups"]
 
 
-def __getattr__(name: str) -> "type[Cgroups]":
+def __getattr__(name: str) -> type[Cgroups]:
     """Imports what makes cgroups when it is first asked for: a start and an end need none of it."""
     if name != "Cgroups":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

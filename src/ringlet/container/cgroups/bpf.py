@@ -3,6 +3,8 @@
 Source: include/uapi/linux/bpf.h, `union bpf_attr`; bpf(2).
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import struct
@@ -59,7 +61,7 @@ def load(program: bytes) -> int:
     return _system_call()(_PROG_LOAD, attributes)
 
 
-def _attached(call: "_Call", cgroup: int) -> list[int]:
+def _attached(call: _Call, cgroup: int) -> list[int]:
     """The ids of the programs that are on this very cgroup."""
     ids = (ctypes.c_uint32 * _MOST)()
     query = struct.pack("=4IQ2I", cgroup, _CGROUP_DEVICE, 0, 0, ctypes.addressof(ids), _MOST, 0)
@@ -77,7 +79,7 @@ class _Call:
         self._syscall.restype = ctypes.c_long
         self._number = ctypes.c_long(number)
 
-    def __call__(self, command: int, attributes: "bytes | ctypes.Array[ctypes.c_char]") -> int:
+    def __call__(self, command: int, attributes: bytes | ctypes.Array[ctypes.c_char]) -> int:
         size = ctypes.c_uint(len(attributes))
         result: int = self._syscall(self._number, ctypes.c_int(command), attributes, size)
         if result < 0:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import struct
 
-from ringlet.container.cgroups.devices import ALL, Rule
+from ringlet.container.cgroups.devices import ALL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from ringlet.container.cgroups.devices import Rule
 
 _ACCESS = {"m": 1, "r": 2, "w": 4}
 _TYPE = {"b": 1, "c": 2}

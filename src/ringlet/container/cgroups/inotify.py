@@ -3,6 +3,8 @@
 Source: inotify(7); the kernel's admin-guide/cgroup-v2.rst, "Core Interface Files".
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from ringlet.container.cgroups.files import CgroupError
 from ringlet.container.cgroups.v1 import (
-    Write,
     cpuset,
     huge_pages,
     pids,
@@ -23,7 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringlet.container.cgroups.v1 import Look
+    from ringlet.container.cgroups.v1 import (
+        Look,
+        Write,
+    )
     from ringlet.container.spec.types import Resources
 
 

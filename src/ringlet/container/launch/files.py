@@ -4,6 +4,8 @@ Source: OCI Runtime Specification 1.3, config.md ("Mounts"), config-linux.md ("D
 "Dev symbolic links", "Rootfs Mount Propagation"); mount(8), mount_setattr(2).
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.container.launch.idmap import as_text, is_root_of_host
@@ -56,7 +58,7 @@ _SINGLE = (
 _LABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")  # by the kernel's policy, file by file
 _CGROUPS = "/sys/fs/cgroup"
 
-_DEVICES: "tuple[Device, ...]" = tuple(
+_DEVICES: tuple[Device, ...] = tuple(
     {"path": f"/dev/{name}", "type": "c", "major": major, "minor": minor, "fileMode": 0o666}
     for name, major, minor in (
         ("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9),
@@ -111,7 +113,7 @@ class _Attributes:
         self.set = self.set & ~off | on
         self.clear = self.clear & ~on | off
 
-    def add_to(self, plan: "Plan", target: str, slot: int) -> None:
+    def add_to(self, plan: Plan, target: str, slot: int) -> None:
         if self.set or self.clear or self.propagation:
             clear = self.clear | (_ATIME if self.set & _ATIME else 0)
             words = (int(self._recursive), self.set, clear, self.propagation)
@@ -119,8 +121,8 @@ class _Attributes:
 
 
 def open_sources(
-    plan: "Plan",
-    config: "Config",
+    plan: Plan,
+    config: Config,
     bundle: str,
     *,
     known: int | None,
@@ -171,7 +173,7 @@ def open_sources(
     return slots
 
 
-def _may_have_peers(config: "Config") -> bool:
+def _may_have_peers(config: Config) -> bool:
     """Whether a `shared` volume shows the container's mounts on the host: if its root is shared.
 
     So engines write it, and runc reads it. A user namespace's mounts are no peers of the host's.
@@ -180,13 +182,13 @@ def _may_have_peers(config: "Config") -> bool:
     return shared and not has_user_namespace(config)
 
 
-def _part(plan: "Plan", target: str, slot: int) -> None:
+def _part(plan: Plan, target: str, slot: int) -> None:
     """A copy of a tree that is shared shares, too: a mount in it would show on the host."""
     plan.add("attributes", target, slot, 1, 0, 0, _PROPAGATION["slave"])
 
 
 def build_root(
-    plan: "Plan", config: "Config", bundle: str, *, cgroup: "Cgroup | None", new: set[str]
+    plan: Plan, config: Config, bundle: str, *, cgroup: Cgroup | None, new: set[str]
 ) -> None:
     """The root and what is mounted in it, before it is the root."""
     linux = config.get("linux", {})
@@ -212,13 +214,13 @@ def build_root(
         plan.add("folder", cwd)
 
 
-def _is_bind(mount: "Mount", options: _Options) -> bool:
+def _is_bind(mount: Mount, options: _Options) -> bool:
     if "remount" in options.names:
         return False
     return bool(options.names & {"bind", "rbind"}) or mount.get("type") == "bind"
 
 
-def protect(plan: "Plan", config: "Config") -> None:
+def protect(plan: Plan, config: Config) -> None:
     """What isn't to be seen or written, once all is mounted."""
     linux = config.get("linux", {})
     for slot, mount in enumerate(config.get("mounts", ()), 1):
@@ -237,7 +239,7 @@ def protect(plan: "Plan", config: "Config") -> None:
         plan.add("propagation", "/", flag | _MS_REC * recursive)
 
 
-def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int, label: str) -> None:
+def _add_mount(plan: Plan, mount: Mount, options: _Options, slot: int, label: str) -> None:
     target, kind = mount["destination"], mount.get("type", "none")
     if "remount" in options.names:
         plan.add("at", target, slot)
@@ -271,7 +273,7 @@ def _add_mount(plan: "Plan", mount: "Mount", options: _Options, slot: int, label
     plan.add("attach", target, slot, links, int(_is_made_ready(mount)))
 
 
-def _is_made_ready(mount: "Mount") -> bool:
+def _is_made_ready(mount: Mount) -> bool:
     """Whether devices and links, and the console's file, are made in it before it is read-only."""
     if mount["destination"] != "/dev" or mount.get("type") != "tmpfs":
         return False
@@ -281,7 +283,7 @@ def _is_made_ready(mount: "Mount") -> bool:
 
 
 def _mount_cgroups(
-    plan: "Plan", mount: "Mount", options: _Options, cgroup: "Cgroup | None", *, own: bool
+    plan: Plan, mount: Mount, options: _Options, cgroup: Cgroup | None, *, own: bool
 ) -> None:
     """Version 2 alone: its file system. Else a folder for each hierarchy, as on the host."""
     target, attributes = mount["destination"], options.attributes.set | options.recursive.set
@@ -312,13 +314,13 @@ def _mount_cgroups(
         plan.add("attributes", target, 0, 0, 1, 0, 0)
 
 
-def _cant_mount(target: str, why: str, hint: str) -> "RingletError":
+def _cant_mount(target: str, why: str, hint: str) -> RingletError:
     from ringlet.container.spec.checkers import SpecError
 
     return SpecError(f"mounts: {target}: {why}", hint)
 
 
-def _hierarchies(cgroup: "Cgroup | None") -> dict[str, str]:
+def _hierarchies(cgroup: Cgroup | None) -> dict[str, str]:
     """Folder of each, by its controllers, joined by commas; version 2 has no name."""
     if not cgroup:
         return {"": _CGROUPS} if os.path.exists(f"{_CGROUPS}/cgroup.controllers") else {}
@@ -332,7 +334,7 @@ def _hierarchies(cgroup: "Cgroup | None") -> dict[str, str]:
 
 
 def _mount_hierarchy(
-    plan: "Plan",
+    plan: Plan,
     target: str,
     folder: str,
     name: str,
@@ -364,7 +366,7 @@ def _mount_hierarchy(
     plan.add("attach", target, 0, 1, 0)
 
 
-def _add_device(plan: "Plan", device: "Device", *, needed: bool) -> None:
+def _add_device(plan: Plan, device: Device, *, needed: bool) -> None:
     plan.add(
         "device",
         device["path"],

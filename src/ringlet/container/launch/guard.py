@@ -9,9 +9,15 @@ cgroup is made the guard is told of it, and in the end removes what there is.
 Source: pidfd_open(2), unix(7), PR_SET_PDEATHSIG(2const).
 """
 
+from __future__ import annotations
+
 import os
-from _socket import AF_UNIX, SOCK_SEQPACKET, SOL_SOCKET, socket, socketpair
+from _socket import AF_UNIX, SOCK_SEQPACKET, SOL_SOCKET, socketpair
 from _thread import allocate_lock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
 
 SCM_RIGHTS = 1
 
@@ -36,7 +42,7 @@ def expect(folders: list[str]) -> None:
     _tell(b"F" + b"".join(os.fsencode(folder) + b"\0" for folder in folders), [])
 
 
-def _tell(order: bytes, descriptors: "list[tuple[int, int, bytes]]") -> None:
+def _tell(order: bytes, descriptors: list[tuple[int, int, bytes]]) -> None:
     global _guard
     with _lock:
         if _guard is None:

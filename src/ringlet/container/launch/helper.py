@@ -7,6 +7,8 @@ forked.
 Source: posix_spawn(3), memfd_create(2), unix(7).
 """
 
+from __future__ import annotations
+
 import errno
 import os
 
@@ -17,7 +19,6 @@ from _socket import (
     SO_PASSCRED,
     SOCK_SEQPACKET,
     SOL_SOCKET,
-    socket,
     socketpair,
 )
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GETFL, fcntl
@@ -28,6 +29,9 @@ from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import (
+        socket,
+    )
     from collections.abc import Callable, Iterable
 
     from ringlet.container.launch.plan import Descriptors, Plan
@@ -90,12 +94,12 @@ class Opened:
 
 
 def carry_out(
-    plan: "Plan",
-    descriptors: "Descriptors",
+    plan: Plan,
+    descriptors: Descriptors,
     stdio: tuple[int, int, int],
-    on_child: "Callable[[int], None]",
+    on_child: Callable[[int], None],
     last: bytes,
-    on_mounted: "Callable[[], None] | None" = None,
+    on_mounted: Callable[[], None] | None = None,
 ) -> Launched:
     """Runs the helper until it says `last`."""
     from ringlet.container.launch.plan import STAGES  # loaded: it has made the plan
@@ -147,7 +151,7 @@ def carry_out(
             os.waitpid(helper, 0)
 
 
-def _check_kept(fds: "Iterable[int]") -> None:
+def _check_kept(fds: Iterable[int]) -> None:
     """Raises LaunchError if the command would have a descriptor from which paths lead to the host.
 
     A folder does, and what was opened with O_PATH may be one, or a tree of mounts (CVE-2024-21626).
@@ -185,7 +189,7 @@ def _receive_from(connection: socket, helpers: list[int]) -> bytes:
                 return report
 
 
-def run_alone(plan: "Plan", descriptors: "Descriptors", ours: socket, theirs: socket) -> None:
+def run_alone(plan: Plan, descriptors: Descriptors, ours: socket, theirs: socket) -> None:
     """Runs the helper to its end, for a plan that makes no container. Raises LaunchError.
 
     `theirs`, which is closed, is in place of its streams, and what failed is said over it.
@@ -267,9 +271,7 @@ def check_descriptors() -> None:
         )
 
 
-def _spawn(
-    plan: "Plan", descriptors: "Descriptors", stdio: tuple[int, int, int], control: int
-) -> int:
+def _spawn(plan: Plan, descriptors: Descriptors, stdio: tuple[int, int, int], control: int) -> int:
     check_descriptors()
     data, size = plan.encode()
     opened = Opened()

@@ -8,6 +8,8 @@ no hold of the container's standard streams.
 Source: OCI Runtime Specification 1.3, config.md ("POSIX-platform Hooks"), runtime.md ("Lifecycle").
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.container.fast_json import dumps
@@ -28,14 +30,14 @@ class HookError(RingletError):
     """A hook that could not be started, failed, or took too long."""
 
 
-def run_hooks(point: str, hooks: "Iterable[Hook]", state: dict[str, object], bundle: str) -> None:
+def run_hooks(point: str, hooks: Iterable[Hook], state: dict[str, object], bundle: str) -> None:
     """Runs `hooks` in order, in `bundle`. Raises HookError at the first that fails."""
     for number, hook in enumerate(hooks):
         _run(f"{point} hook {number}, {hook['path']}", hook, dumps(state).encode(), bundle)
 
 
 def run_all_hooks(
-    point: str, hooks: "Iterable[Hook]", state: dict[str, object], bundle: str
+    point: str, hooks: Iterable[Hook], state: dict[str, object], bundle: str
 ) -> list[HookError]:
     """Runs each of `hooks`, whatever the others do; those that failed."""
     failed = []
@@ -47,7 +49,7 @@ def run_all_hooks(
     return failed
 
 
-def _run(name: str, hook: "Hook", state: bytes, bundle: str) -> None:
+def _run(name: str, hook: Hook, state: bytes, bundle: str) -> None:
     from subprocess import PIPE, STDOUT, Popen  # most containers have no hooks
 
     memory = os.memfd_create("state")  # not a pipe: a hook that doesn't read it holds nobody
@@ -85,14 +87,14 @@ def _run(name: str, hook: "Hook", state: bytes, bundle: str) -> None:
         raise HookError(f"{name}: {how}" + (f": {said}" if said else ""), "see what it does")
 
 
-def _environment(hook: "Hook") -> dict[str, str] | None:
+def _environment(hook: Hook) -> dict[str, str] | None:
     """Its own; one whose configuration has no `env`, not even an empty one, gets ours: None."""
     if "env" not in hook:
         return None
     return dict(word.partition("=")[::2] for word in hook["env"])
 
 
-def _wait(process: "Popen[bytes]", seconds: int | None) -> bytes | None:
+def _wait(process: Popen[bytes], seconds: int | None) -> bytes | None:
     """The last of what it printed until its end; None if `seconds` are over before.
 
     The end of the process counts, not of the pipe, which what it left running may hold.

@@ -3,6 +3,8 @@
 Source: user_namespaces(7), "User and group ID mappings"; newuidmap(1); proc_pid_stat(5).
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.host.process import read_stat
@@ -22,7 +24,7 @@ def is_root_of_host() -> bool:
         return file.read().split() == ["0", "0", str((1 << 32) - 1)]
 
 
-def map_ids(pid: int, config: "Config") -> None:
+def map_ids(pid: int, config: Config) -> None:
     """Maps the ids of `pid`'s user namespace, if the configuration has a new one.
 
     Raises LaunchError.
@@ -40,7 +42,7 @@ def _is_ending(pid: int) -> bool:
     return bool(int(read_stat(pid)[6]) & _PF_EXITING)
 
 
-def _map_ids(pid: int, config: "Config") -> None:
+def _map_ids(pid: int, config: Config) -> None:
     linux = config.get("linux", {})
     if not any(one["type"] == "user" and "path" not in one for one in linux.get("namespaces", ())):
         return
@@ -59,11 +61,11 @@ def _map_ids(pid: int, config: "Config") -> None:
     _run("newgidmap", pid, groups)
 
 
-def _is_own(mappings: "list[IdMapping]", own: int) -> bool:
+def _is_own(mappings: list[IdMapping], own: int) -> bool:
     return len(mappings) == 1 and (mappings[0]["hostID"], mappings[0]["size"]) == (own, 1)
 
 
-def cgroup_owner(config: "Config") -> int | None:
+def cgroup_owner(config: Config) -> int | None:
     """To whom its version 2 cgroup belongs (config-linux.md, "Cgroup ownership"): its root.
 
     None where it is no container's own to change: it has no namespaces for it, or can't write it.
@@ -81,12 +83,12 @@ def cgroup_owner(config: "Config") -> int | None:
     return roots[0] if roots else None
 
 
-def as_text(mappings: "list[IdMapping]") -> str:
+def as_text(mappings: list[IdMapping]) -> str:
     """As /proc/PID/uid_map takes it."""
     return "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
 
 
-def _write(pid: int, name: str, mappings: "list[IdMapping]") -> None:
+def _write(pid: int, name: str, mappings: list[IdMapping]) -> None:
     _write_text(pid, name, as_text(mappings))
 
 
@@ -107,7 +109,7 @@ def _write_text(pid: int, name: str, text: str) -> None:
         ) from None
 
 
-def _run(program: str, pid: int, mappings: "list[IdMapping]") -> None:
+def _run(program: str, pid: int, mappings: list[IdMapping]) -> None:
     from subprocess import run
 
     from ringlet.container.launch.helper import LaunchError

@@ -8,6 +8,8 @@ Source: ptrace(2), "Ptrace access mode checking"; Linux 6.17, Documentation/file
 ("pidns").
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.container.spec.config_json import SpecError
@@ -20,7 +22,7 @@ _MAKES_IT_FROM_OUTSIDE = (6, 17)
 _CAP_SYS_PTRACE = 1 << 19
 
 
-def check(config: "Config", path: str) -> None:
+def check(config: Config, path: str) -> None:
     """Raises SpecError if somebody in the namespace at `path` could take over who makes procfs."""
     if not any(mount.get("type") == "proc" for mount in config.get("mounts", ())):
         return

@@ -6,6 +6,8 @@ Source: OCI Runtime Specification 1.3, config.md ("Linux Process"), config-linux
 the kernel's admin-guide/LSM/apparmor.rst and SELinux.rst.
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.container.spec.checkers import SpecError
@@ -19,7 +21,7 @@ _APPARMOR = "/sys/module/apparmor/parameters/enabled"
 _SELINUX = "/sys/fs/selinux/enforce"  # selinuxfs is mounted by who loads the policy
 
 
-def label_of(config: "Mapping[str, Any]", field: str) -> str:
+def label_of(config: Mapping[str, Any], field: str) -> str:
     """The label in that field of the configuration; empty for none. Raises SpecError."""
     label: str = config.get(field, "")
     if not label:

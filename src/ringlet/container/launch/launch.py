@@ -3,13 +3,14 @@
 Source: OCI Runtime Specification 1.3, runtime.md ("Lifecycle"); unix(7), user_namespaces(7).
 """
 
+from __future__ import annotations
+
 import os
 
 # The module `socket` makes enums of it all, which takes longer than the rest of us.
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket
 
 from ringlet.container.launch.helper import (
-    Launched,
     LaunchError,
     Opened,
     carry_out,
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ringlet.container.cgroups import Cgroup
+    from ringlet.container.launch.helper import (
+        Launched,
+    )
     from ringlet.container.launch.namespaces import Note
     from ringlet.container.spec.types import Config, Process
     from ringlet.container.state import Process as Init
@@ -31,13 +35,13 @@ SOCKET = "start"  # in the state folder
 
 
 def create(
-    config: "Config",
+    config: Config,
     bundle: str,
     *,
-    cgroup: "Cgroup | None",
+    cgroup: Cgroup | None,
     folder: str,
-    on_runtime: "Callable[[int], None]",
-    on_mounted: "Callable[[], None] | None" = None,
+    on_runtime: Callable[[int], None],
+    on_mounted: Callable[[], None] | None = None,
     console_socket: str | None = None,
     preserve_fds: int = 0,
     stdio: tuple[int, int, int] = (0, 1, 2),
@@ -160,12 +164,12 @@ def _not_waiting(error: OSError) -> LaunchError:
 
 
 def execute(
-    init: "Init",
-    config: "Config",
-    process: "Process",
+    init: Init,
+    config: Config,
+    process: Process,
     *,
-    cgroup: "Cgroup | None",
-    namespaces: "Note | None" = None,
+    cgroup: Cgroup | None,
+    namespaces: Note | None = None,
     console_socket: str | None = None,
     preserve_fds: int = 0,
     stdio: tuple[int, int, int] = (0, 1, 2),
@@ -236,7 +240,7 @@ def _connect(path: str) -> int:
         connection.close()
 
 
-def _connect_listener(config: "Config", opened: Opened) -> int | None:
+def _connect_listener(config: Config, opened: Opened) -> int | None:
     """To the agent that seccomp's notifications are for, where there can be any."""
     seccomp = config.get("linux", {}).get("seccomp")
     if seccomp is None or not any(

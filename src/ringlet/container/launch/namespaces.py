@@ -13,6 +13,8 @@ so the container's user namespace stays, and what process 1 makes without rights
 Source: namespaces(7), user_namespaces(7), ioctl_nsfs(2).
 """
 
+from __future__ import annotations
+
 import errno
 import os
 from fcntl import ioctl
@@ -32,7 +34,7 @@ _NS_GET_USERNS = 0xB701
 _FILES = {"mount": "mnt", "network": "net", "time": "time_for_children"}
 
 
-def note(pid: int) -> "Note":
+def note(pid: int) -> Note:
     """The namespaces of `pid`, which runs no program of the container yet.
 
     Empty if we may not see them. Raises LaunchError if the process has ended.
@@ -46,7 +48,7 @@ def note(pid: int) -> "Note":
         opened.close()
 
 
-def find(pid: int, config: "Config", noted: "Note | None", opened: Opened) -> list[tuple[int, int]]:
+def find(pid: int, config: Config, noted: Note | None, opened: Opened) -> list[tuple[int, int]]:
     """What to join to be where the container's process `pid` is: descriptors, and their types.
 
     What this process is in already isn't among them. Raises LaunchError if the process isn't where

@@ -9,6 +9,8 @@ Source: OCI Runtime Specification 1.3, config-linux.md, "Network Devices"; netli
 rtnetlink(7); Linux, net/core/rtnetlink.c (do_setlink); <linux/if_link.h>, <linux/if_addr.h>.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import socket
@@ -43,7 +45,7 @@ class NetDeviceError(RingletError):
     """A network device that the container can't have."""
 
 
-def move(config: "Config", pid: int) -> None:
+def move(config: Config, pid: int) -> None:
     """Moves linux.netDevices into the container's network namespace, with their addresses, and up.
 
     It is the namespace of the process `pid`, where it is a new one; one that is joined has a path.
@@ -76,13 +78,13 @@ class _Netlink:
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
 
-    def __enter__(self) -> "_Netlink":
+    def __enter__(self) -> _Netlink:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.socket.close()
 
-    def ask(self, kind: int, flags: int, body: bytes) -> "Iterator[tuple[int, bytes]]":
+    def ask(self, kind: int, flags: int, body: bytes) -> Iterator[tuple[int, bytes]]:
         """The type and content of each answer. Raises OSError if the kernel refuses."""
         size = _HEADER.size + len(body)
         self.socket.send(_HEADER.pack(size, kind, _REQUEST | flags, 0, 0) + body)
@@ -204,7 +206,7 @@ def _addresses(outside: _Netlink, index: int) -> list[tuple[bytes, bytes]]:
     return addresses
 
 
-def _attributes(data: bytes) -> "Iterator[tuple[int, bytes]]":
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     while data:
         size, number = _ATTRIBUTE.unpack_from(data)
         yield number, data[_ATTRIBUTE.size : size]

@@ -6,6 +6,8 @@ csrc/container/container.c names the file of each step.
 Source: OCI Runtime Specification 1.3, config.md, config-linux.md and runtime-linux.md.
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.container.fast_json import dumps
@@ -80,11 +82,11 @@ class Descriptors:
 
 
 def creation(
-    config: "Config",
+    config: Config,
     bundle: str,
     *,
     id: str,
-    cgroup: "Cgroup | None",
+    cgroup: Cgroup | None,
     descriptors: Descriptors,
     start: int,
     console: int | None,
@@ -249,10 +251,10 @@ def creation(
 
 
 def execution(
-    config: "Config",
-    process: "Process",
+    config: Config,
+    process: Process,
     *,
-    cgroup: "Cgroup | None",
+    cgroup: Cgroup | None,
     unified: str | None,
     descriptors: Descriptors,
     namespaces: list[tuple[int, int]],
@@ -327,7 +329,7 @@ def execution(
     return plan
 
 
-def _join_cgroup(plan: Plan, cgroup: "Cgroup | None", unified: str | None) -> None:
+def _join_cgroup(plan: Plan, cgroup: Cgroup | None, unified: str | None) -> None:
     if unified is not None:
         plan.add("unified", unified)
     if cgroup:
@@ -336,7 +338,7 @@ def _join_cgroup(plan: Plan, cgroup: "Cgroup | None", unified: str | None) -> No
             plan.add("cgroup", tasks)
 
 
-def _offsets(linux: "Linux") -> str:
+def _offsets(linux: Linux) -> str:
     """As /proc/PID/timens_offsets takes them (time_namespaces(7))."""
     offsets = linux.get("timeOffsets", {})
     lines = ""
@@ -349,7 +351,7 @@ def _offsets(linux: "Linux") -> str:
     return lines
 
 
-def _name_things(plan: Plan, config: "Config", linux: "Linux", new: set[str]) -> None:
+def _name_things(plan: Plan, config: Config, linux: Linux, new: set[str]) -> None:
     if "network" in new:
         plan.add("loopback")
     if "hostname" in config:
@@ -360,7 +362,7 @@ def _name_things(plan: Plan, config: "Config", linux: "Linux", new: set[str]) ->
         plan.add("sysctl", name, sysctl_path(name), value)
 
 
-def _state(config: "Config", bundle: str, id: str) -> "Callable[[str], str]":
+def _state(config: Config, bundle: str, id: str) -> Callable[[str], str]:
     """The state of a status, up to the process id."""
 
     def state(status: str) -> str:
@@ -378,7 +380,7 @@ def _state(config: "Config", bundle: str, id: str) -> "Callable[[str], str]":
     return state
 
 
-def _listener_says(config: "Config", state: str) -> list[str]:
+def _listener_says(config: Config, state: str) -> list[str]:
     """The container process state, config-linux.md, without the process ids between its parts."""
     text = dumps(
         {
@@ -390,7 +392,7 @@ def _listener_says(config: "Config", state: str) -> list[str]:
     return [f'{text[:-1]}, "pid": ', f', "state": {state}', "}}"]
 
 
-def _add_hook(plan: Plan, point: str, hook: "Hook", state: str, environment: list[str]) -> None:
+def _add_hook(plan: Plan, point: str, hook: Hook, state: str, environment: list[str]) -> None:
     """`environment` is for a hook whose configuration has none."""
     seconds = hook.get("timeout")
     arguments = hook.get("args") or [hook["path"]]
@@ -406,7 +408,7 @@ def _add_hook(plan: Plan, point: str, hook: "Hook", state: str, environment: lis
     )
 
 
-def _add_console(plan: Plan, process: "Process", socket: int, *, mount: bool) -> None:
+def _add_console(plan: Plan, process: Process, socket: int, *, mount: bool) -> None:
     size = process.get("consoleSize", {"height": 0, "width": 0})
     plan.add("console", "", socket, size["height"], size["width"], int(mount))
 

@@ -3,6 +3,8 @@
 Source: OCI Runtime Specification 1.3, config.md ("POSIX process", "Linux Process").
 """
 
+from __future__ import annotations
+
 from ringlet.container.launch.labels import label_of
 from ringlet.container.spec.checkers import SpecError, shown
 from ringlet.container.spec.names import (
@@ -38,7 +40,7 @@ _TO_BEGIN = (
 )  # fmt: skip
 
 
-def prepare(plan: "Plan", process: "Process") -> None:
+def prepare(plan: Plan, process: Process) -> None:
     """What takes rights of the host."""
     if "oomScoreAdj" in process:
         plan.add("oom_score_adj", process["oomScoreAdj"])
@@ -46,7 +48,7 @@ def prepare(plan: "Plan", process: "Process") -> None:
         plan.add("hard", limit["type"], RLIMITS.index(limit["type"]), _unsigned(limit["hard"]))
 
 
-def set_labels(plan: "Plan", process: "Process") -> None:
+def set_labels(plan: Plan, process: Process) -> None:
     """What the kernel's security modules will call it from exec on: by the host's procfs."""
     if profile := label_of(process, "apparmorProfile"):
         plan.add("apparmor", profile)
@@ -54,7 +56,7 @@ def set_labels(plan: "Plan", process: "Process") -> None:
         plan.add("selinux", label)
 
 
-def become_user(plan: "Plan", process: "Process", *, schedule: bool = True) -> None:
+def become_user(plan: Plan, process: Process, *, schedule: bool = True) -> None:
     """From the container's root to the process' user, who keeps capabilities for the moment."""
     user = process["user"]
     plan.add("streams", "", user["uid"])
@@ -67,7 +69,7 @@ def become_user(plan: "Plan", process: "Process", *, schedule: bool = True) -> N
     plan.add("cwd", process["cwd"], 1)
 
 
-def find_command(plan: "Plan", process: "Process") -> None:
+def find_command(plan: Plan, process: Process) -> None:
     """What is run, found while `create` can still tell."""
     arguments = process["args"]
     plan.add("command", arguments[0], len(arguments), *arguments, *process.get("env", ()))
@@ -76,18 +78,18 @@ def find_command(plan: "Plan", process: "Process") -> None:
 class Filter:
     """The container's seccomp filter. `says` are the words of the step for its listener."""
 
-    def __init__(self, seccomp: "Seccomp", says: "list[object] | None") -> None:
+    def __init__(self, seccomp: Seccomp, says: list[object] | None) -> None:
         from ringlet.container.seccomp.filter import compile
 
         self.compiled = compile(seccomp)
         self.says = says if says is not None and self.compiled.notify else []
 
     @classmethod
-    def of(cls, linux: "Linux", says: "list[object] | None") -> "Filter | None":
+    def of(cls, linux: Linux, says: list[object] | None) -> Filter | None:
         """None if the configuration has none."""
         return cls(linux["seccomp"], says) if "seccomp" in linux else None
 
-    def add_to(self, plan: "Plan") -> None:
+    def add_to(self, plan: Plan) -> None:
         """The step that sets it."""
         plan.notes += self.compiled.notes
         program = self.compiled.program
@@ -108,7 +110,7 @@ def lets_a_process_begin(filter: Filter | None) -> bool:
     )
 
 
-def refuse_late(config: "Config", process: "Process") -> None:
+def refuse_late(config: Config, process: Process) -> None:
     """Raises SpecError for a filter that is set late by a process which others could take over.
 
     It has no filter until then, and without no_new_privs it keeps CAP_SYS_ADMIN. Who may trace it
@@ -126,17 +128,17 @@ def refuse_late(config: "Config", process: "Process") -> None:
         )
 
 
-def _may_get(process: "Process | None", capability: str) -> bool:
+def _may_get(process: Process | None, capability: str) -> bool:
     sets: Any = {} if process is None else process.get("capabilities", {})
     return any(capability in names for names in sets.values())
 
 
-def has_user_namespace(config: "Config") -> bool:
+def has_user_namespace(config: Config) -> bool:
     """Whether it isn't the host's: new, or joined."""
     return any(one["type"] == "user" for one in config.get("linux", {}).get("namespaces", ()))
 
 
-def refuse_no_pivot(config: "Config") -> None:
+def refuse_no_pivot(config: Config) -> None:
     """Raises SpecError for a container that could uncover the host's root below its own."""
     if _may_get(config.get("process"), "CAP_SYS_ADMIN"):
         raise SpecError(
@@ -146,9 +148,9 @@ def refuse_no_pivot(config: "Config") -> None:
 
 
 def drop_rights(
-    plan: "Plan",
-    process: "Process",
-    linux: "Linux",
+    plan: Plan,
+    process: Process,
+    linux: Linux,
     filter: Filter | None,
     *,
     late: Filter | None,
@@ -174,7 +176,7 @@ def drop_rights(
             filter.add_to(plan)
 
 
-def filter_late(plan: "Plan", process: "Process", filter: Filter) -> None:
+def filter_late(plan: Plan, process: Process, filter: Filter) -> None:
     """As late as it can be, since it holds for the rest of the plan, too."""
     if process.get("noNewPrivileges", False):
         filter.add_to(plan)
@@ -184,7 +186,7 @@ def filter_late(plan: "Plan", process: "Process", filter: Filter) -> None:
     _set_capabilities(plan, process)
 
 
-def _set_capabilities(plan: "Plan", process: "Process", kept: int = 0) -> None:
+def _set_capabilities(plan: Plan, process: Process, kept: int = 0) -> None:
     sets = process.get("capabilities", {})  # who names none has none
     plan.add(
         "capabilities",
@@ -196,14 +198,14 @@ def _set_capabilities(plan: "Plan", process: "Process", kept: int = 0) -> None:
     )
 
 
-def set_limits(plan: "Plan", process: "Process") -> None:
+def set_limits(plan: Plan, process: Process) -> None:
     """Its limits, which could be too tight for what is done before."""
     for limit in process.get("rlimits", ()):
         number, soft, hard = RLIMITS.index(limit["type"]), limit["soft"], limit["hard"]
         plan.add("rlimit", limit["type"], number, _unsigned(soft), _unsigned(hard))
 
 
-def is_not_inherited(process: "Process") -> bool:
+def is_not_inherited(process: Process) -> bool:
     """Whether a child of this process would not have its scheduling: sched(7)."""
     scheduler = process.get("scheduler")
     return scheduler is not None and (
@@ -212,13 +214,13 @@ def is_not_inherited(process: "Process") -> bool:
     )
 
 
-def schedule_late(plan: "Plan", process: "Process", *, keep_for_filter: bool) -> None:
+def schedule_late(plan: Plan, process: Process, *, keep_for_filter: bool) -> None:
     """By the process itself; the right that it was left for that goes then."""
     _schedule(plan, process)
     _set_capabilities(plan, process, _mask(["CAP_SYS_ADMIN"]) if keep_for_filter else 0)
 
 
-def _schedule(plan: "Plan", process: "Process") -> None:
+def _schedule(plan: Plan, process: Process) -> None:
     scheduler = process.get("scheduler")
     if scheduler is not None:
         flags = sum(1 << SCHEDULER_FLAGS.index(flag) for flag in scheduler.get("flags", ()))
@@ -239,7 +241,7 @@ def _schedule(plan: "Plan", process: "Process") -> None:
         plan.add("io_priority", "", number << _IO_CLASS_SHIFT | priority["priority"])
 
 
-def _add_memory_policy(plan: "Plan", linux: "Linux") -> None:
+def _add_memory_policy(plan: Plan, linux: Linux) -> None:
     policy = linux.get("memoryPolicy")
     if policy is not None:
         mode, nodes = policy["mode"], policy.get("nodes")
@@ -248,7 +250,7 @@ def _add_memory_policy(plan: "Plan", linux: "Linux") -> None:
         plan.add("memory_policy", mode, MEMORY_POLICIES.index(mode) | flags, *words)
 
 
-def set_affinity(plan: "Plan", process: "Process", when: 'Literal["initial", "final"]') -> None:
+def set_affinity(plan: Plan, process: Process, when: Literal["initial", "final"]) -> None:
     """execCPUAffinity, `initial` or `final`: before it is in its cgroup, and after."""
     affinity = process.get("execCPUAffinity", {}).get(when)
     if affinity:
@@ -271,7 +273,7 @@ def _mask(names: list[str]) -> int:
     return sum(1 << CAPABILITIES.index(name) for name in set(names) if name in CAPABILITIES)
 
 
-def lacking_capabilities(config: "Config", process: "Process") -> str | None:
+def lacking_capabilities(config: Config, process: Process) -> str | None:
     """A warning of those that it names and that can't be granted, as config.md wants it."""
     sets: Any = process.get("capabilities", {})
     named = {name for names in sets.values() for name in names}

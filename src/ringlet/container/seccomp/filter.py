@@ -7,6 +7,8 @@ trusted; neither is an error.
 Source: OCI runtime specification 1.3, config-linux.md, "Seccomp"; seccomp(2).
 """
 
+from __future__ import annotations
+
 import os
 import zlib
 
@@ -68,10 +70,10 @@ class Filter:
 
 
 # The last profile, and its filter: a program that makes containers makes them of one profile.
-_last: "tuple[Seccomp, Filter] | None" = None
+_last: tuple[Seccomp, Filter] | None = None
 
 
-def compile(seccomp: "Seccomp") -> Filter:
+def compile(seccomp: Seccomp) -> Filter:
     """The filter of the configuration's linux.seccomp, checked by `spec.check`.
 
     The same object again gives the same filter: who wants another profile makes another object.
@@ -84,7 +86,7 @@ def compile(seccomp: "Seccomp") -> Filter:
     return _last[1]
 
 
-def _compile(seccomp: "Seccomp") -> Filter:
+def _compile(seccomp: Seccomp) -> Filter:
     flags = _flags(seccomp)
     parts = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
     key = dumps([seccomp.get(part) for part in parts]).encode()
@@ -139,7 +141,7 @@ def allows(program: bytes, number: int, arguments: tuple[int, ...] = ()) -> bool
     return False
 
 
-def _flags(seccomp: "Seccomp") -> int:
+def _flags(seccomp: Seccomp) -> int:
     flags = 0
     for name in seccomp.get("flags", []):
         if name not in _FLAGS:
@@ -160,7 +162,7 @@ def _flags(seccomp: "Seccomp") -> int:
     return flags | _NEW_LISTENER
 
 
-def _notes(seccomp: "Seccomp", flags: int, unknown: list[str]) -> list[str]:
+def _notes(seccomp: Seccomp, flags: int, unknown: list[str]) -> list[str]:
     notes = []
     if seccomp.get("listenerPath") and not flags & _NEW_LISTENER:  # to be ignored, it says
         notes.append("linux.seccomp.listenerPath: not used, for no rule has SCMP_ACT_NOTIFY")

@@ -8,6 +8,8 @@ seccomp_rule_add(3); Linux, include/uapi/linux/filter.h (struct sock_filter), se
 (struct seccomp_data) and audit.h.
 """
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os
@@ -72,7 +74,7 @@ class _Argument(ctypes.Structure):
     )
 
 
-def build(seccomp: "Seccomp") -> tuple[bytes, list[str], str]:
+def build(seccomp: Seccomp) -> tuple[bytes, list[str], str]:
     """The program, the names that libseccomp doesn't know, and the library's path.
 
     The program is an array of struct sock_filter. Rules for unknown names are left out: profiles
@@ -118,7 +120,7 @@ def version() -> str:
     return ".".join(map(str, library.seccomp_version().contents))
 
 
-def _names(rules: "list[SeccompSyscall]") -> set[str]:
+def _names(rules: list[SeccompSyscall]) -> set[str]:
     return {name for rule in rules for name in rule["names"]}
 
 
@@ -198,7 +200,7 @@ def _add_architecture(library: ctypes.CDLL, context: int, name: str) -> int:
 
 
 def _add_rule(
-    library: ctypes.CDLL, context: int, default: int, where: str, rule: "SeccompSyscall"
+    library: ctypes.CDLL, context: int, default: int, where: str, rule: SeccompSyscall
 ) -> list[str]:
     """Add it for each of its names but the unknown ones, which are returned."""
     action = _action(f"{where}.action", rule["action"], f"{where}.errnoRet", rule.get("errnoRet"))
@@ -227,7 +229,7 @@ def _add_rule(
     return unknown
 
 
-def _argument(where: str, argument: "SeccompArg") -> _Argument:
+def _argument(where: str, argument: SeccompArg) -> _Argument:
     operator = _OPERATORS.get(argument["op"])
     if operator is None:
         raise _bad(f"{where}.op", f"unknown operator {argument['op']}")
@@ -280,7 +282,7 @@ def _no_such_call(library: ctypes.CDLL, names: set[str], architectures: set[int]
     return _packed(instructions)
 
 
-def _no_arguments_seen(library: ctypes.CDLL, rules: "list[SeccompSyscall]") -> bytes:
+def _no_arguments_seen(library: ctypes.CDLL, rules: list[SeccompSyscall]) -> bytes:
     """Instructions, to run before the others: ENOSYS for work that is allowed by its arguments.
 
     32-bit x86's socketcall and ipc have the arguments of that work in memory, where a filter can't

@@ -9,6 +9,8 @@ Source: moby/profiles, seccomp/default.json (2026-06), the facts of it for x86, 
 socket is made; OCI runtime specification 1.3, config-linux.md, "Seccomp".
 """
 
+from __future__ import annotations
+
 import errno
 
 TYPE_CHECKING = False
@@ -136,7 +138,7 @@ _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 _CLONE_NAMESPACES = 0x7E020000
 
 
-def for_capabilities(capabilities: "Iterable[str]") -> "Seccomp":
+def for_capabilities(capabilities: Iterable[str]) -> Seccomp:
     """The profile for a container whose bounding set has `capabilities`, as CAP_SYS_TIME."""
     having = set(capabilities)
     names = [name for group in _ALLOWED.values() for name in group.split()]
@@ -165,11 +167,11 @@ def for_capabilities(capabilities: "Iterable[str]") -> "Seccomp":
     }
 
 
-def _allow(names: list[str]) -> "SeccompSyscall":
+def _allow(names: list[str]) -> SeccompSyscall:
     return {"names": names, "action": "SCMP_ACT_ALLOW"}
 
 
-def _allow_if(name: str, operator: str, value: int, value_two: int = 0) -> "SeccompSyscall":
+def _allow_if(name: str, operator: str, value: int, value_two: int = 0) -> SeccompSyscall:
     """Where the call's first argument compares so."""
     return {
         "names": [name],

@@ -6,6 +6,8 @@ comes back as a new one that has the known fields alone, without those that are 
 programs that write the files null is no value.
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.errors import ConfigError
@@ -34,7 +36,7 @@ class FieldError(Exception):
         self.hint = hint
         self.where = where
 
-    def within(self, name: str) -> "FieldError":
+    def within(self, name: str) -> FieldError:
         """The same, seen from the object that has it as `name`, or the array, as `[number]`."""
         dot = "." if self.where and not self.where.startswith("[") else ""
         self.where = f"{name}{dot}{self.where}"
@@ -113,7 +115,7 @@ def flag(value: object) -> bool:
     return value
 
 
-def integer(low: int, high: int) -> "Checker":
+def integer(low: int, high: int) -> Checker:
     """A whole number of that range, its ends included."""
 
     def check(value: object) -> int:
@@ -133,7 +135,7 @@ UINT64 = integer(0, (1 << 64) - 1)
 INT64 = integer(-(1 << 63), (1 << 63) - 1)
 
 
-def one_of(what: str, known: "Iterable[str]") -> "Checker":
+def one_of(what: str, known: Iterable[str]) -> Checker:
     """One of the strings that are known; `what` says of what."""
     names = frozenset(known)
 
@@ -155,11 +157,11 @@ def _choose(given: str, names: frozenset[str]) -> str:
 
 
 def array(
-    item: "Checker", rules: "Iterable[Rule]" = (), *, least: int = 0, most: int | None = None
-) -> "Checker":
+    item: Checker, rules: Iterable[Rule] = (), *, least: int = 0, most: int | None = None
+) -> Checker:
     """An array of `least` to `most` items; `rules` are as those of `record`."""
 
-    def check(value: object) -> "list[Any]":
+    def check(value: object) -> list[Any]:
         if not isinstance(value, list):
             raise FieldError(f"{shown(value)} is not an array", "write it in brackets: [...]")
         if len(value) < least:
@@ -180,10 +182,10 @@ def array(
     return check
 
 
-def unique(key: str) -> "Rule":
+def unique(key: str) -> Rule:
     """A rule of an array: no two of its objects have the same `key`."""
 
-    def check(entries: "list[dict[str, str]]") -> None:
+    def check(entries: list[dict[str, str]]) -> None:
         seen = set()
         for number, entry in enumerate(entries):
             if entry[key] in seen:
@@ -194,10 +196,10 @@ def unique(key: str) -> "Rule":
     return check
 
 
-def mapping(key: "Checker", item: "Checker") -> "Checker":
+def mapping(key: Checker, item: Checker) -> Checker:
     """An object whose keys are the file's own."""
 
-    def check(value: object) -> "dict[str, Any]":
+    def check(value: object) -> dict[str, Any]:
         known = {}
         given = _object(value)
         name = ""
@@ -213,17 +215,17 @@ def mapping(key: "Checker", item: "Checker") -> "Checker":
 
 
 def record(
-    required: "Mapping[str, Checker]",
-    optional: "Mapping[str, Checker] | None" = None,
-    rules: "Iterable[Rule]" = (),
-) -> "Checker":
+    required: Mapping[str, Checker],
+    optional: Mapping[str, Checker] | None = None,
+    rules: Iterable[Rule] = (),
+) -> Checker:
     """An object of these fields, and of unknown ones, which are left out.
 
     `rules` are asked last, each about the whole; they raise FieldError where fields don't fit.
     """
     fields = {**required, **(optional or {})}
 
-    def check(value: object) -> "dict[str, Any]":
+    def check(value: object) -> dict[str, Any]:
         known = {}
         given = _object(value)
         name = ""
@@ -243,13 +245,13 @@ def record(
     return check
 
 
-def _object(value: object) -> "dict[str, Any]":
+def _object(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FieldError(f"{shown(value)} is not an object", "write it in braces: {...}")
     return value
 
 
-def refuse(why: str, hint: str) -> "Checker":
+def refuse(why: str, hint: str) -> Checker:
     """A field whose every value is refused."""
 
     def check(value: object) -> None:
@@ -258,7 +260,7 @@ def refuse(why: str, hint: str) -> "Checker":
     return check
 
 
-def apply(checker: "Checker", value: object, place: str, root: str = "") -> "Any":
+def apply(checker: Checker, value: object, place: str, root: str = "") -> Any:
     """What `checker` makes of `value`, which is `root` in `place`. Raises SpecError."""
     try:
         return checker(value)

@@ -7,6 +7,8 @@ as the specification demands; values that aren't known are refused.
 Source: OCI Runtime Specification 1.3, config.md.
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.container.spec.checkers import (
@@ -52,7 +54,7 @@ _FILE = "config.json"
 _HOST_NAME = 64  # bytes that the kernel takes of one
 
 
-def load(bundle: str) -> "Config":
+def load(bundle: str) -> Config:
     """What `bundle`/config.json describes. Raises SpecError."""
     from ringlet.container.fast_json import loads
 
@@ -70,25 +72,25 @@ def load(bundle: str) -> "Config":
     return check(value)
 
 
-def check(value: object) -> "Config":
+def check(value: object) -> Config:
     """The configuration in `value`, which is left as it is. Raises SpecError."""
     known: Config = apply(_CONFIG, value, _FILE)
     return known
 
 
-def check_process(value: object) -> "Process":
+def check_process(value: object) -> Process:
     """The process in `value`, what `process` is in config.json. Raises SpecError."""
     known: Process = apply(process, value, "", "process")
     return known
 
 
-def check_resources(value: object) -> "Resources":
+def check_resources(value: object) -> Resources:
     """The limits in `value`, what `linux.resources` is in config.json. Raises SpecError."""
     known: Resources = apply(resources, value, "", "resources")
     return known
 
 
-def process_of(config: "Config") -> "Process":
+def process_of(config: Config) -> Process:
     """The process to start. Raises SpecError where there is none; a container may be without."""
     if "process" not in config:
         raise SpecError(
@@ -127,7 +129,7 @@ def _host_name(value: object) -> str:
     return name
 
 
-def _mountable(mount: "Mount") -> None:
+def _mountable(mount: Mount) -> None:
     options = mount.get("options", ())
     if "bind" in options or "rbind" in options:
         if not mount.get("source"):
@@ -140,7 +142,7 @@ def _mountable(mount: "Mount") -> None:
         raise FieldError("uidMappings and gidMappings are only together", "add the other")
 
 
-def _host_names_of_its_own(config: "Config") -> None:
+def _host_names_of_its_own(config: Config) -> None:
     for key in ("hostname", "domainname"):
         if key in config and namespace(config.get("linux", {}), "uts") is None:
             raise FieldError(
@@ -150,7 +152,7 @@ def _host_names_of_its_own(config: "Config") -> None:
             )
 
 
-def _mounts_of_its_own(config: "Config") -> None:
+def _mounts_of_its_own(config: Config) -> None:
     """Without a mount namespace it has its starter's, in which nothing may be changed."""
     linux = config.get("linux", {})
     if namespace(linux, "mount") is not None:
@@ -180,7 +182,7 @@ def _mounts_of_its_own(config: "Config") -> None:
         )
 
 
-def _joined_namespaces_can_be_trusted(config: "Config") -> None:
+def _joined_namespaces_can_be_trusted(config: Config) -> None:
     """With what it makes of the host's rights nobody who is in there may meddle."""
     linux = config.get("linux", {})
     user, pid = namespace(linux, "user"), namespace(linux, "pid")
@@ -201,7 +203,7 @@ def _joined_namespaces_can_be_trusted(config: "Config") -> None:
         )
 
 
-def _one_domain_name(config: "Config") -> None:
+def _one_domain_name(config: Config) -> None:
     """The parameter is set last, and would be the one that counts."""
     name = config.get("domainname")
     for parameter, value in config.get("linux", {}).get("sysctl", {}).items():
@@ -213,7 +215,7 @@ def _one_domain_name(config: "Config") -> None:
             )
 
 
-def _hooks_can_start(config: "Config") -> None:
+def _hooks_can_start(config: Config) -> None:
     """sched(7): under SCHED_DEADLINE a process has children only if they don't inherit it."""
     scheduler = config.get("process", {}).get("scheduler")
     if (
@@ -229,7 +231,7 @@ def _hooks_can_start(config: "Config") -> None:
         )
 
 
-def _mounts_can_map(config: "Config") -> None:
+def _mounts_can_map(config: Config) -> None:
     if namespace(config.get("linux", {}), "user") is not None:
         return
     for number, mount in enumerate(config.get("mounts", ())):
@@ -242,7 +244,7 @@ def _mounts_can_map(config: "Config") -> None:
             )
 
 
-def _user_is_mapped(config: "Config") -> None:
+def _user_is_mapped(config: Config) -> None:
     linux = config.get("linux", {})
     user_namespace = namespace(linux, "user")
     if "process" not in config or user_namespace is None or "path" in user_namespace:
@@ -261,7 +263,7 @@ def _user_is_mapped(config: "Config") -> None:
             )
 
 
-def _is_mapped(number: int, mappings: "list[IdMapping]") -> bool:
+def _is_mapped(number: int, mappings: list[IdMapping]) -> bool:
     return any(0 <= number - one["containerID"] < one["size"] for one in mappings)
 
 

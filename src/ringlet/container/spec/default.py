@@ -4,6 +4,8 @@ Source: OCI Runtime Specification 1.3, config.md and config-linux.md ("Default F
 facts of it as runc's `spec` has them, which users know.
 """
 
+from __future__ import annotations
+
 import os
 
 from ringlet.container.spec.names import OCI_VERSION
@@ -29,7 +31,7 @@ READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trig
 NO = ("nosuid", "noexec", "nodev")
 
 
-def default(*, rootless: bool = False) -> "Config":
+def default(*, rootless: bool = False) -> Config:
     """A shell, in its namespaces. `rootless`: its root is this process' user, and all there is."""
     capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
     return {
@@ -58,7 +60,7 @@ def default(*, rootless: bool = False) -> "Config":
     }
 
 
-def mounts(*, rootless: bool) -> "list[Mount]":
+def mounts(*, rootless: bool) -> list[Mount]:
     """The default file systems. `rootless`: without those that take rights over the host's."""
     # The group 5, tty, is not there where one group alone is mapped.
     terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
@@ -108,7 +110,7 @@ def mounts(*, rootless: bool) -> "list[Mount]":
     return default
 
 
-def _linux(rootless: bool) -> "Linux":
+def _linux(rootless: bool) -> Linux:
     from ringlet.container.seccomp.profile import DEFAULT
 
     linux: Linux = {

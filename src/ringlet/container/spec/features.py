@@ -3,6 +3,8 @@
 Source: OCI Runtime Specification 1.3, features.md and features-linux.md.
 """
 
+from __future__ import annotations
+
 from ringlet.container.spec.names import (
     CAPABILITIES,
     HOOKS,
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def features() -> "dict[str, Any]":
+def features() -> dict[str, Any]:
     """The Features structure."""
     return {
         "ociVersionMin": "1.0.0",

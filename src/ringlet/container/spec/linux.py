@@ -5,6 +5,8 @@ set_mempolicy(2); Linux, kernel/user_namespace.c, ipc/ipc_sysctl.c and ipc/mq_sy
 net/core/dev.c (dev_valid_name, dev_alloc_name).
 """
 
+from __future__ import annotations
+
 from ringlet.container.spec.checkers import (
     INT64,
     UINT32,
@@ -57,18 +59,18 @@ _DEVICE_NAME = 15  # bytes that the kernel takes of one
 _TEMPLATE = "%d"  # in a new name, in whose place the kernel puts a number
 
 
-def namespace(linux: "Linux", kind: str) -> "Namespace | None":
+def namespace(linux: Linux, kind: str) -> Namespace | None:
     """The namespace of that type that the container gets, or joins; None if it keeps the host's."""
     return next((one for one in linux.get("namespaces", ()) if one["type"] == kind), None)
 
 
-def _in_range(mapping: "IdMapping") -> None:
+def _in_range(mapping: IdMapping) -> None:
     for first in (mapping["containerID"], mapping["hostID"]):
         if first + mapping["size"] > _NO_ID:
             raise FieldError(f"IDs above {_NO_ID - 1} don't exist", "lower it", "size")
 
 
-def _apart(mappings: "list[IdMapping]") -> None:
+def _apart(mappings: list[IdMapping]) -> None:
     from itertools import pairwise
 
     for side in ("containerID", "hostID"):
@@ -78,13 +80,13 @@ def _apart(mappings: "list[IdMapping]") -> None:
                 raise FieldError(f"{side} {following} is in two entries", "keep them apart")
 
 
-def _numbered(device: "Device") -> None:
+def _numbered(device: Device) -> None:
     for number in ("major", "minor"):
         if device["type"] != "p" and number not in device:
             raise FieldError("it is missing", "only a FIFO, of type p, has none", number)
 
 
-def _mapped(linux: "Linux") -> None:
+def _mapped(linux: Linux) -> None:
     user = namespace(linux, "user")
     for key in ("uidMappings", "gidMappings"):
         if linux.get(key) and user is None:
@@ -95,7 +97,7 @@ def _mapped(linux: "Linux") -> None:
             raise FieldError("a new user namespace needs it", "map at least the ID 0", key)
 
 
-def _clocks_of_its_own(linux: "Linux") -> None:
+def _clocks_of_its_own(linux: Linux) -> None:
     time = namespace(linux, "time")
     if linux.get("timeOffsets") and (time is None or "path" in time):
         raise FieldError(
@@ -129,7 +131,7 @@ def _new_name(value: object) -> str:
     return name
 
 
-def _network_of_its_own(linux: "Linux") -> None:
+def _network_of_its_own(linux: Linux) -> None:
     """A rule: devices are moved into a network namespace, and two don't get one name."""
     devices = linux.get("netDevices", {})
     if devices and not any(one["type"] == "network" for one in linux.get("namespaces", ())):
@@ -147,7 +149,7 @@ def _network_of_its_own(linux: "Linux") -> None:
         seen.add(name)
 
 
-def _nodes_of_the_policy(policy: "MemoryPolicy") -> None:
+def _nodes_of_the_policy(policy: MemoryPolicy) -> None:
     """set_mempolicy(2): two modes have no nodes, MPOL_PREFERRED may, all others have."""
     mode, nodes = policy["mode"], policy.get("nodes")
     if nodes and mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
@@ -160,12 +162,12 @@ _ERRNO_HINT = "only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do"
 _WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 
 
-def _errno_of_action(rule: "SeccompSyscall") -> None:
+def _errno_of_action(rule: SeccompSyscall) -> None:
     if "errnoRet" in rule and rule["action"] not in _WITH_ERRNO:
         raise FieldError(f"{rule['action']} returns none", _ERRNO_HINT, "errnoRet")
 
 
-def _whole_profile(seccomp: "Seccomp") -> None:
+def _whole_profile(seccomp: Seccomp) -> None:
     if "defaultErrnoRet" in seccomp and seccomp["defaultAction"] not in _WITH_ERRNO:
         raise FieldError(f"{seccomp['defaultAction']} returns none", _ERRNO_HINT, "defaultErrnoRet")
     if "listenerMetadata" in seccomp and "listenerPath" not in seccomp:

@@ -4,6 +4,8 @@ Source: OCI Runtime Specification 1.3, config.md and config-linux.md; capabiliti
 getrlimit(2); Linux, include/uapi/linux/capability.h.
 """
 
+from __future__ import annotations
+
 OCI_VERSION = "1.3.0"
 
 HOOKS = (

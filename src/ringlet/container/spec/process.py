@@ -4,6 +4,8 @@ Source: OCI Runtime Specification 1.3, config.md, "Process" and "POSIX-platform 
 setrlimit(2), sched_setattr(2), proc_pid_oom_score_adj(5).
 """
 
+from __future__ import annotations
+
 from ringlet.container.spec.checkers import (
     UINT16,
     UINT64,
@@ -44,14 +46,14 @@ def variable(value: object) -> str:
     return pair
 
 
-def _soft_below_hard(limit: "Rlimit") -> None:
+def _soft_below_hard(limit: Rlimit) -> None:
     if limit["soft"] > limit["hard"]:
         raise FieldError(
             f"soft {limit['soft']} is above hard {limit['hard']}", "raise hard", "soft"
         )
 
 
-def _of_the_policy(scheduler: "Scheduler") -> None:
+def _of_the_policy(scheduler: Scheduler) -> None:
     """That the kernel gets what the policy has, and nothing else's."""
     policy = scheduler["policy"]
     realtime = policy in ("SCHED_FIFO", "SCHED_RR")
@@ -123,7 +125,7 @@ _PROCESS = record(
 )
 
 
-def process(value: object) -> "Process":
+def process(value: object) -> Process:
     """`process`, with a user: root, where none is said."""
     if isinstance(value, dict) and value.get("terminal") in (None, False):
         value = {name: field for name, field in value.items() if name != "consoleSize"}

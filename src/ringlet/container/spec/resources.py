@@ -3,6 +3,8 @@
 Source: OCI Runtime Specification 1.3, config-linux.md, "Control groups" to "Unified".
 """
 
+from __future__ import annotations
+
 from ringlet.container.spec.checkers import (
     INT64,
     UINT16,
@@ -80,7 +82,7 @@ def _file(value: object) -> str:
     return file
 
 
-def _swap_above_limit(memory: "Memory") -> None:
+def _swap_above_limit(memory: Memory) -> None:
     limit, swap = memory.get("limit", 0), memory.get("swap", 0)
     if 0 < swap < limit:
         raise FieldError(
@@ -88,14 +90,14 @@ def _swap_above_limit(memory: "Memory") -> None:
         )
 
 
-def _burst_below_quota(cpu: "Cpu") -> None:
+def _burst_below_quota(cpu: Cpu) -> None:
     quota, burst = cpu.get("quota", 0), cpu.get("burst", 0)
     if 0 < quota < burst:
         raise FieldError(f"{burst} is above quota {quota}", "lower it", "burst")
 
 
-def _any_of(one: str, other: str) -> "Rule":
-    def check(known: "dict[str, object]") -> None:
+def _any_of(one: str, other: str) -> Rule:
+    def check(known: dict[str, object]) -> None:
         if one not in known and other not in known:
             raise FieldError(f"there is neither {one} nor {other}", "give one of them, or both")
 

@@ -4,6 +4,8 @@ Source: OCI Runtime Specification 1.3, config-linux.md, "Sysctl"; sysctl(8) (of 
 namespaces(7), ipc_namespaces(7); Linux, ipc/ipc_sysctl.c and ipc/mq_sysctl.c.
 """
 
+from __future__ import annotations
+
 from ringlet.container.spec.checkers import FieldError, shown
 
 TYPE_CHECKING = False
@@ -33,7 +35,7 @@ def sysctl_path(name: str) -> str:
     return name
 
 
-def sysctl_of_its_own(linux: "Linux") -> None:
+def sysctl_of_its_own(linux: Linux) -> None:
     """A rule: each parameter belongs to a namespace that the container doesn't share with us."""
     for name in linux.get("sysctl", ()):
         path = sysctl_path(name)

@@ -7,7 +7,13 @@ Source: OCI Runtime Specification 1.3, config.md and config-linux.md.
 
 # ruff: noqa: D101 - what each is for is the specification's to say
 
-from typing import Literal, NotRequired, TypedDict
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NotRequired
 
 
 class Root(TypedDict):
