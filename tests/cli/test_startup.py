@@ -32,7 +32,6 @@ STANDARD = {
     "errno",
     "functools",
     "itertools",
-    "keyword",
     "mmap",
     "operator",
     "reprlib",
