@@ -75,6 +75,7 @@ lint: build
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/rooms.py --check
 	$(CC) -fsyntax-only -Wall -Wextra -Werror -Icsrc/core csrc/core/*.c csrc/init/*.c csrc/container/*.c benchmarks/*.c
 
 # Measures what users have: the wheel, installed.
