@@ -54,7 +54,7 @@ _ONE_AFTER_ANOTHER = (
     "compare/test_footprint.py",
     "compare/test_instances.py",
     "compare/test_lab.py",
-    "compare/test_run.py",
+    "compare/test_comparison.py",
     "container/cgroups",
     "container/test_attack_terminal.py",
     "container/test_attacks.py",

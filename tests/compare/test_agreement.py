@@ -13,9 +13,9 @@ from statistics import median, quantiles
 
 import pytest
 
+from ringlet.compare.comparison import Limits, compare
 from ringlet.compare.lab import Settings
 from ringlet.compare.report import Cell
-from ringlet.compare.run import Limits, compare
 
 pytestmark = [pytest.mark.needs_hyperfine, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringlet.container.runtime import write_pid
+from ringlet.container.pid_file import write_pid
 from ringlet.oci.commands import COMMANDS
 
 from ..examples import examples

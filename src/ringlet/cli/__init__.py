@@ -9,7 +9,7 @@ START_NS = time.monotonic_ns()  # before all else: the timings of --json start h
 import os  # noqa: E402
 import sys  # noqa: E402
 
-from ringlet.cli.report import answer  # noqa: E402
+from ringlet.cli.answer import answer  # noqa: E402
 from ringlet.host.standard_streams import fill_standard_streams  # noqa: E402
 
 TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start

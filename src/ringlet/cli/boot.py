@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from ringlet.boot import PROTOCOLS
+from ringlet.cli.answer import CANNOT, print_json
 from ringlet.cli.foreground import attend, boot
-from ringlet.cli.report import CANNOT, print_json
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.settings import parse_size
 from ringlet.machine.config import DECOMPRESSORS, parse_address, read_toml

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
+    from ringlet.compare.comparison import Progress
     from ringlet.compare.report import Report
-    from ringlet.compare.run import Progress
 
 EPILOG = """\b
 Examples:
@@ -190,9 +190,9 @@ class _Plan:
         instances: int | None,
         keep: str | None,
     ) -> None:
+        from ringlet.compare.comparison import Limits
         from ringlet.compare.lab import Settings
         from ringlet.compare.measures import NAMES
-        from ringlet.compare.run import Limits
         from ringlet.compare.ways import DEFAULT as USUAL
         from ringlet.compare.ways import OPTIONAL, is_installed
 
@@ -223,7 +223,7 @@ class _Plan:
         """Measures, until a signal is `caught`."""
         import shlex
 
-        from ringlet.compare.run import compare
+        from ringlet.compare.comparison import compare
 
         with _progress() as show:
 

@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from threading import Timer
 
-from ringlet.cli.report import print_json, report
+from ringlet.cli.answer import print_json, report
 from ringlet.closing import Closing
 from ringlet.container.attachment import Attachment
 from ringlet.container.container import Container

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import click
 
-from ringlet.cli.report import CANNOT
+from ringlet.cli.answer import CANNOT
 from ringlet.errors import RingletError
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import click
 
-from ringlet.cli.report import CANNOT, INTERRUPTED, output_closed, report
+from ringlet.cli.answer import CANNOT, INTERRUPTED, output_closed, report
 from ringlet.errors import RingletError, near
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import click
 
-from ringlet.cli.report import report
+from ringlet.cli.answer import report
 from ringlet.errors import ConfigError
 
 TYPE_CHECKING = False

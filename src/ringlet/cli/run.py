@@ -165,8 +165,8 @@ def command(
     It has namespaces of its own, few capabilities, a seccomp filter and a limit on processes; it
     sees no process, network or file of the host but what it is given.
     """
+    from ringlet.cli.answer import print_json
     from ringlet.cli.container import run
-    from ringlet.cli.report import print_json
 
     try:
         values = {} if config is None else read_toml(config)

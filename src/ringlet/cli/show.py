@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ringlet.cli.report import print_json
+from ringlet.cli.answer import print_json
 from ringlet.machine.config import from_mapping
 from ringlet.machine.machine import Machine
 

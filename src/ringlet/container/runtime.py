@@ -12,6 +12,7 @@ import os
 
 from ringlet.container.launch import launch
 from ringlet.container.log import now
+from ringlet.container.pid_file import write_pid
 from ringlet.container.state import (
     DamageError,
     Process,
@@ -468,23 +469,6 @@ def socket_for(
             "the process has a terminal that nobody would hold", "use --console-socket SOCKET"
         )
     return socket
-
-
-def write_pid(path: str, pid: int) -> None:
-    """Writes the file, as a whole or not at all; others may write to its folder.
-
-    Nobody can guess the name that it has at first, and lay a link or a file of their own there.
-    """
-    new = os.path.join(os.path.dirname(path), f".ringlet-{os.urandom(8).hex()}")
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    try:
-        os.write(fd, str(pid).encode())
-        os.rename(new, path)
-    except BaseException:
-        os.unlink(new)
-        raise
-    finally:
-        os.close(fd)
 
 
 def _keep_config(bundle: str, folder: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ringlet.container.attachment import Attachment
-from ringlet.container.runtime import write_pid
+from ringlet.container.pid_file import write_pid
 from ringlet.host.standard_streams import find_terminal
 
 TYPE_CHECKING = False

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from ringlet.compare.comparison import Limits, Progress, compare
 from ringlet.compare.lab import Settings
 from ringlet.compare.measures import Found
 from ringlet.compare.report import Cell, Report, read, to_json
-from ringlet.compare.run import Limits, Progress, compare
 from ringlet.errors import RingletError
 
 from .toys import add_measure, add_way, row
