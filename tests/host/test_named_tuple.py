@@ -37,6 +37,9 @@ def test_fields_are_given_in_order_by_name_or_by_default(point: type[TheirPoint]
     assert point(1) == point(x=1) == point(1, 2) == point(1, z="z") == (1, 2, "z")
     one = point(1, y=5)
     assert (one.x, one.y, one.z, one.total) == (1, 5, "z", 6)
+    assert point._make([1, 5, "z"]) == one
+    with pytest.raises(TypeError):
+        point._make([1, 5])
     assert point._fields == ("x", "y", "z")
     x, *rest = one
     assert (x, rest) == (1, [5, "z"])

@@ -21,6 +21,7 @@ from _operator import itemgetter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Self
 
 
@@ -51,6 +52,13 @@ class NamedTuple(tuple[object, ...]):
             except KeyError as error:
                 raise TypeError(f"{cls.__name__} lacks its field {error.args[0]!r}") from None
         return tuple.__new__(cls, values)
+
+    @classmethod
+    def _make(cls, values: Iterable[object]) -> Self:
+        made = tuple.__new__(cls, values)
+        if len(made) != len(cls._fields):
+            raise TypeError(f"{cls.__name__} has the fields {', '.join(cls._fields)}")
+        return made
 
     def __getnewargs__(self) -> tuple[object, ...]:
         """For copy and pickle."""
