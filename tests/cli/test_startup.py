@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from ..container.rootfs import make_rootfs
 from .command import ENVIRONMENT, LONG
 
 RUN = "from ringlet.cli import run; run(sys.argv[1:])"
@@ -119,6 +121,15 @@ def test_boot_of_a_short_guest_imports_nothing_of_what_it_does_not_use() -> None
         "ringlet.cli.group",
     }
     assert not modules & unused
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_busybox
+def test_run_with_plain_options_does_without_click_and_other_slow_imports(tmp_path: Path) -> None:
+    rootfs = make_rootfs(tmp_path / "rootfs")
+    modules = imported("run", "--env", "A=b", str(rootfs), "true")
+    assert "ringlet.container.container" in modules
+    assert not modules & (HEAVY | {"click", "enum", "re", "signal", "typing"})
 
 
 def test_help_imports_no_kvm() -> None:

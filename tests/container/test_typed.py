@@ -16,9 +16,9 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.nee
 RUN = "from ringlet.cli import main; main()"
 AS_IT_IS = """
 import sys
-from ringlet.container.config import ContainerConfig
+from ringlet.host.workload import Workload
 from ringlet.container.container import Container
-with Container(ContainerConfig(rootfs=sys.argv[3], command=sys.argv[5:])) as container:
+with Container(Workload(rootfs=sys.argv[3], command=sys.argv[5:])) as container:
     container.run()
 """
 READS = "echo up >&2; head -n 1 <&{}; echo end"

@@ -5,12 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from ringlet.container.config import ContainerConfig
 
 from ringlet.container import volumes
 from ringlet.container.container import Container
 from ringlet.container.volumes import find_source
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.workload import Workload
 
 from .box import Box
 from .rootfs import make_rootfs
@@ -114,7 +114,7 @@ def test_no_descriptor_stays_open(tmp_path: Path) -> None:
 
 
 def run(rootfs: Path, volume: str, script: str, output: Path) -> str:
-    config = ContainerConfig(rootfs=rootfs, command=["sh", "-c", script], volumes=[volume])
+    config = Workload(rootfs=rootfs, command=["sh", "-c", script], volumes=[volume])
     with (
         open(output, "wb") as file,
         open(os.devnull, "rb") as null,

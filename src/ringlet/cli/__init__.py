@@ -40,6 +40,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] == ["run"]:
+        return _run_container(arguments)
     if arguments[:1] != ["boot"]:
         return _parse(arguments)
     from ringlet.kvm.ahead import make_vm
@@ -57,6 +59,17 @@ def _run(arguments: list[str]) -> int:
     finally:
         if vm is not None:
             vm.close()  # harmless where a machine has closed it already
+
+
+def _run_container(arguments: list[str]) -> int:
+    from ringlet.cli import plain
+
+    values = plain.parse_run(arguments[1:])
+    if values is None:
+        return _parse(arguments)
+    from ringlet.cli.container import run
+
+    return run(values)
 
 
 def _parse(arguments: list[str], vm: Vm | None = None) -> int:

@@ -9,14 +9,13 @@ Making one resolves and opens all that its configuration names. `start` lets the
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]
 import os
-import signal
 import time
 from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 from contextlib import ExitStack, suppress
 from select import POLLIN, poll
 from threading import Lock, Timer
-from typing import NamedTuple, cast
 
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError, RingletError
@@ -24,12 +23,14 @@ from ringlet.host.workload import PIDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NamedTuple
 
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.spec.types import Config
     from ringlet.host.outcome import Usage
     from ringlet.host.workload import Workload
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 TIMEOUT_STATUS = 124
 
@@ -102,7 +103,8 @@ class Container(Closing):
         from ringlet.container.launch import guard, launch
         from ringlet.container.launch.helper import LaunchError
 
-        config = cast("Config", description)  # as `spec.check` would have it: a test holds that
+        # It is as `spec.check` would have it: a test holds that.
+        config: Config = description  # type: ignore[assignment]
         cgroups = Cgroups.find()
         guard.expect([hierarchy.place(None, self.id) for hierarchy in cgroups.hierarchies])
         self.cgroup: Cgroup = cgroups.create(

@@ -8,9 +8,17 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from typing import Any, NamedTuple
 
 from ringlet.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
+    _Mapping = list[dict[str, Any]]
+    Ranges = tuple[_Mapping, _Mapping]  # of users, and of groups
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 RANGE = 1 << 16  # IDs of a container: as many as its programs expect
 _FIRST_FREE = 1 << 20  # where we look for a range that nobody has: above what systems give to users
@@ -97,10 +105,6 @@ def _records(rootfs: str, name: str, fields: int) -> list[list[str]]:
             os.close(file)
     lines = (line.split(":") for line in text.split("\n"))
     return [line for line in lines if len(line) == fields]
-
-
-_Mapping = list[dict[str, Any]]
-Ranges = tuple[_Mapping, _Mapping]  # of users, and of groups
 
 
 def id_ranges() -> tuple[Ranges, list[str]]:

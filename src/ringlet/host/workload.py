@@ -7,7 +7,6 @@ describe.py makes namespaces and cgroups of it.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from ringlet.errors import ConfigError
 from ringlet.host.outcome import STOP_TIMEOUT
@@ -16,7 +15,9 @@ from ringlet.host.settings import parse_size
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
+    from typing import Any, NamedTuple
+else:
+    from ringlet.host.named_tuple import NamedTuple
 
 NETWORKS = ("none", "host")
 PIDS = 1024  # processes and threads that a workload may have, if nothing is said
