@@ -34,6 +34,7 @@ STANDARD = {
     "errno",
     "functools",
     "itertools",
+    "keyword",
     "mmap",
     "operator",
     "reprlib",

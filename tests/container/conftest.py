@@ -1,5 +1,7 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,3 +31,13 @@ def box(tmp_path: Path) -> Iterator[Box]:
     box = Box(tmp_path)
     yield box
     box.close()
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Any]:
+    """A cgroup of the host's, with rules for devices where the host has these."""
+    from ringlet.container.cgroups import Cgroups
+
+    made = Cgroups.find().create(f"/ringlet-launch-{os.getpid()}", "one", {}, may_lack=True)
+    yield made
+    made.delete()

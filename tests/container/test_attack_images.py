@@ -242,7 +242,7 @@ def test_steps_in_a_word_would_be_taken_if_it_were_not_escaped(
 ) -> None:
     box.linux["sysctl"] = {"kernel.shm_rmid_forced": "1\nsysctl x kernel/msgmax 4321"}
     assert box.run("cat /proc/sys/kernel/msgmax") != "4321\n"
-    monkeypatch.setattr(plan, "_needs_escape", lambda text: False)
+    monkeypatch.setattr(plan, "is_plain", lambda text: True)
     box.process["args"] = ["cat", "/proc/sys/kernel/msgmax"]  # words with no space
     assert box.run() == "4321\n"
 

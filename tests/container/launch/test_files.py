@@ -353,15 +353,6 @@ def test_a_mount_of_version_2_without_a_namespace_is_of_the_containers_cgroup(
     assert box.printed().split(" ")[3].endswith(f"/{os.path.basename(cgroup.unified)}")
 
 
-@pytest.fixture
-def cgroup() -> Iterator[Any]:
-    from ringlet.container.cgroups import Cgroups
-
-    made = Cgroups.find().create(f"/ringlet-launch-{os.getpid()}", "one", {}, may_lack=True)
-    yield made
-    made.delete()
-
-
 # ---- File systems of which there is one ----
 
 
