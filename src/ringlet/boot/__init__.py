@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringlet.boot.detect import detect, parse_as
+from ringlet.boot.detect import PROTOCOLS, detect, parse_as
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import Image, open_image
 from ringlet.boot.kernel import DEFAULT_MEMORY, Kernel
@@ -20,8 +20,6 @@ __all__ = [
     "open_image",
     "open_kernel",
 ]
-
-PROTOCOLS = ("flat", "linux", "multiboot", "pvh", "elf64")
 
 
 def open_kernel(source: str | bytes | os.PathLike[str], protocol: str | None = None) -> Kernel:

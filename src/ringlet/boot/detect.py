@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from ringlet.boot.image import Image
     from ringlet.boot.kernel import Kernel
 
+PROTOCOLS = ("flat", "linux", "multiboot", "pvh", "elf64")
+
 _BOOT_SIGNATURE = 510, b"\x55\xaa"
 _BZIMAGE = 0x202, b"HdrS"  # Linux, Documentation/arch/x86/boot.rst
 _HEAD_SIZE = 0x206
@@ -81,8 +83,6 @@ def parse_as(image: Image, protocol: str) -> Kernel:
         from ringlet.boot import elf64
 
         return elf64.Elf64Kernel(image, elf.parse(image))
-    from ringlet.boot import PROTOCOLS
-
     raise ConfigError(
         f"there is no boot protocol {protocol!r}", f"choose one of {', '.join(PROTOCOLS)}"
     )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import os
+import sys
 
-START_NS = time.monotonic_ns()  # before all else: the timings of --json start here
-
-import os  # noqa: E402
-import sys  # noqa: E402
-
-from ringlet.cli.answer import answer  # noqa: E402
-from ringlet.host.standard_streams import fill_standard_streams  # noqa: E402
+from ringlet.cli import began  # noqa: F401 (before all else)
+from ringlet.cli.answer import answer
+from ringlet.host.standard_streams import fill_standard_streams
 
 TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import os
 import sys
 from contextlib import ExitStack, contextmanager, suppress
 
-from ringlet.cli import START_NS
 from ringlet.cli.answer import print_json, report
+from ringlet.cli.began import START_NS
 from ringlet.errors import ConfigError
 from ringlet.host.outcome import STOP_TIMEOUT
 from ringlet.host.output import FdOutput

@@ -47,10 +47,15 @@ _LEAST = 96  # descriptors: RLIMIT_NOFILE has to be above all their numbers
 _HIGH = 64  # descriptors are moved up here, out of the way of their numbers in the helper
 
 
+# A container's creation in parts, in this order: the namespaces are there and the ids are mapped,
+# all is mounted, the root is the container's.
+STAGES = ("clone", "mounts", "pivot")
+
+
 class Launched:
     """A container's process, a child of this one. The caller closes `pidfd`.
 
-    `stages` are when each of plan.STAGES was over: CLOCK_MONOTONIC in nanoseconds.
+    `stages` are when each of STAGES was over: CLOCK_MONOTONIC in nanoseconds.
     """
 
     def __init__(self, pid: int, pidfd: int) -> None:
@@ -102,8 +107,6 @@ def carry_out(
     on_mounted: Callable[[], None] | None = None,
 ) -> Launched:
     """Runs the helper until it says `last`."""
-    from ringlet.container.launch.plan import STAGES  # loaded: it has made the plan
-
     _check_kept((*stdio, *range(3, descriptors.first)))
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     child: Launched | None = None

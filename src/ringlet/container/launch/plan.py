@@ -12,6 +12,7 @@ import os
 
 from ringlet.container.fast_json import dumps
 from ringlet.container.launch import files, privileges
+from ringlet.container.launch.helper import STAGES
 from ringlet.container.spec.config_json import process_of
 from ringlet.container.spec.sysctl import sysctl_path
 from ringlet.host.plan_word import is_plain, plan_word
@@ -36,10 +37,6 @@ _RUN_FOREVER = -1  # milliseconds of a hook
 
 # Hooks of the host that find all that is mounted at the root's path, before it is the root.
 MOUNTED_HOOKS = ("prestart", "createRuntime")
-
-# What a container's creation is made of, in this order: the namespaces are there and the ids are
-# mapped, all is mounted, the root is the container's.
-STAGES = ("clone", "mounts", "pivot")
 
 
 class Plan:

@@ -1,0 +1,7 @@
+"""When this process began: imported before all else, since the timings of `--json` start here."""
+
+from __future__ import annotations
+
+import time
+
+START_NS = time.monotonic_ns()  # CLOCK_MONOTONIC in nanoseconds
