@@ -144,8 +144,9 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A shell's background jobs ignore it, and so would each program that a test wants to end by it.
+    # A shell's background jobs ignore these, and so would each program that a test ends by them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     most = examples(settings.default.max_examples)
     settings.register_profile("some", max_examples=most, deadline=None)  # hosts are noisy
     settings.load_profile("some")
