@@ -14,11 +14,14 @@ mode_t starters_umask;
 
 /*
  * fds WHAT FIRST: exec closes all descriptors from FIRST on, whatever ringlet's process had open
- * (CVE-2024-21626). Below FIRST are the streams and the descriptors that are to be passed on.
+ * (CVE-2024-21626). Below FIRST are the streams and the descriptors that are to be passed on. All of these are
+ * open, or the helper's own descriptors would be among them: host_proc took the lowest free number.
  */
 void step_fds(void)
 {
 	first_own = number();
+	if (host_proc < first_own)
+		fail("a descriptor that is to be passed on isn't open", EBADF);
 	must(sys(close_range, first_own, ~0U, CLOSE_RANGE_CLOEXEC), "close_range");
 }
 

@@ -47,8 +47,11 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
     """
     from ringlet.container.seccomp.profile import DEFAULT
     from ringlet.container.spec import default
+    from ringlet.container.volumes import find_source
 
     rootfs = os.path.abspath(workload.rootfs)
+    if os.path.lexists(rootfs):
+        rootfs = find_source(rootfs, "rootfs")
     identity = find_user(rootfs, workload.user)
     ranges, notes = id_ranges()
     identity = _mapped(identity, ranges)

@@ -19,7 +19,7 @@ _LINKS_MAX = 40  # as the kernel has it
 _SYSTEM = ("/", "/var")  # who gives a container one of these to write to has given it the host
 
 
-def find_source(path: str) -> str:
+def find_source(path: str, what: str = "volume") -> str:
     """The path of what `path` leads to, with no link in it. Raises ConfigError."""
     names = os.path.abspath(path).split("/")[::-1]
     here, place, links = "/", os.open("/", _AS_IT_IS), 0
@@ -38,7 +38,7 @@ def find_source(path: str) -> str:
                 links += 1
                 if links > _LINKS_MAX or not _is_the_systems(here, os.fstat(place), status):
                     raise ConfigError(
-                        f"the volume {path} is behind the link {os.path.join(here, name)}, which "
+                        f"the {what} {path} is behind the link {os.path.join(here, name)}, which "
                         "a container could have made",
                         f"if you mean it, name where it leads: {os.path.realpath(path)}",
                     )
@@ -51,7 +51,7 @@ def find_source(path: str) -> str:
                 here, place = "/", os.open("/", _AS_IT_IS)
     except OSError as error:
         raise ConfigError(
-            f"there is no {path} for a volume: {error.strerror}", "check the path, or make it"
+            f"there is no {path} for a {what}: {error.strerror}", "check the path, or make it"
         ) from None
     finally:
         os.close(place)

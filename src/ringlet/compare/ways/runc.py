@@ -54,8 +54,9 @@ class Way(Rival):
 
     def _bundle(self, request: Request) -> str:
         described, _ = describe(config(self._lab.rootfs, request))
-        for mount in described["mounts"]:  # everybody may write to the disk, and its owner is ours
-            mount["options"] = [option for option in mount["options"] if option != "idmap"]
+        for mount in described["mounts"]:
+            if mount["destination"] == self.disk:  # a file, to which everybody may write
+                mount["options"] = ["bind", "nosuid", "nodev"]
         text = json.dumps(described | {"ociVersion": VERSION}, indent=2)
         if text not in self._bundles:
             bundle = self._folder / f"bundle-{len(self._bundles) + 1}"

@@ -140,7 +140,11 @@ def open_sources(
     linux = config.get("linux", {})
     mappings = linux.get("uidMappings", []), linux.get("gidMappings", [])
     peers = _may_have_peers(config)
-    plan.add("bind", "/", 0, os.path.join(bundle, config["root"]["path"]), 1, 1)
+    # A root that is a link is refused, as runc does: whoever may swap it would have any folder of
+    # the host as the root.
+    root = os.path.join(bundle, config["root"]["path"]).rstrip("/") or "/"
+    root = os.path.join(os.path.realpath(os.path.dirname(root)), os.path.basename(root))
+    plan.add("bind", "/", 0, root, 1, 0)
     of_run = layer is not None or known is not None  # `ringlet run`
     if known is not None:
         plan.add("same", "/", 0, known)

@@ -162,8 +162,11 @@ def _check_kept(fds: Iterable[int]) -> None:
     for fd in fds:
         try:
             leads_out = S_ISDIR(os.fstat(fd).st_mode) or fcntl(fd, F_GETFL) & os.O_PATH
-        except OSError:  # it isn't open
-            continue
+        except OSError:
+            raise LaunchError(
+                f"descriptor {fd}, which is to be handed on, isn't open",
+                "hand on open descriptors alone: --preserve-fds and LISTEN_FDS count from 3",
+            ) from None
         if leads_out:
             raise LaunchError(
                 f"descriptor {fd} is a folder, or a path that isn't opened to be read: the "
