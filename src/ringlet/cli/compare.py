@@ -1,4 +1,4 @@
-"""`ringlet compare`: the same work in a process, a container and a VM, side by side."""
+"""`ringlet compare`: compares the same work in a process, in a container and in a VM."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class _Stopping(Closing):
         return self._container.fileno()
 
     def signal(self, number: int) -> None:
-        """Sends the signal to the container; a second SIGINT or SIGTERM kills the container."""
+        """Sends the signal to the container. The second SIGINT, or the second SIGTERM, kills it."""
         config = self._container.config
         self._container.signal(number)
         if number in self._asked:

@@ -216,7 +216,7 @@ class Spawned(Closing):
 
 
 class Launched(Closing, Generic[SandboxT]):
-    """A sandbox of this process, which `make` makes with the standard streams, and then started.
+    """A sandbox of this process: `make` makes it with the standard streams, and it is started.
 
     `steps` returns when each step of the sandbox's life was over, in order; the last step is `end`.
     `roots` returns the host's processes that were made for the sandbox, without our own.

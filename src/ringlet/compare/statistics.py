@@ -66,7 +66,10 @@ def interval(samples: Sequence[float]) -> tuple[float, float] | None:
 
 
 def noise(samples: Sequence[float]) -> float:
-    """Returns half the width of the median's interval, by the median; inf for too few samples."""
+    """Returns half the width of the median's interval, divided by the median.
+
+    Returns infinity for too few samples.
+    """
     between = interval(samples)
     if between is None:
         return inf

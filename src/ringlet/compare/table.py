@@ -230,7 +230,7 @@ def _medians(measure: Measure) -> dict[str, float]:
 
 
 def _best(measure: Measure, medians: Mapping[str, float]) -> set[str]:
-    """Returns the best way, and those that don't differ by more than chance; none if all do not."""
+    """Returns the best ways, as far as the samples show; none if no way is worse."""
     if measure.better not in ("lower", "higher") or not medians:
         return set()
     best = (min if measure.better == "lower" else max)(medians, key=lambda name: medians[name])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_PACKAGES = {"debian": "linux-image-amd64", "ubuntu": "linux-image-generic"}
 
 _QEMU_PACKAGE = "qemu-system-x86"
-# A package such as those of DEFAULT_PACKAGES has no files. The packages that it depends on have.
+# A package such as those of DEFAULT_PACKAGES holds no files. Its dependencies hold the files.
 _KERNEL_PACKAGE = re.compile(r"linux-(image|modules)-[a-z0-9.+-]+")
 _MOST_PACKAGES = 8
 # The files to keep: no sound, and only the drivers of devices that virtual machines have.

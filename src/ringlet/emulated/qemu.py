@@ -76,7 +76,7 @@ def arguments(
 
 
 def _folder(path: str, tag: str, access: str) -> str:
-    """Returns the option that shares a folder. Only for root, a write sets owners on the host."""
+    """Returns the option that shares a folder with its owners; only root may change owners."""
     model = "passthrough" if os.geteuid() == 0 else "none"
     quoted = path.replace(",", ",,")
     return f"local,path={quoted},mount_tag={tag},security_model={model},multidevs=remap,{access}"

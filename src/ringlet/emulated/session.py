@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 CRASHED, TIMEOUT, CANNOT, QUIT, OUTPUT_CLOSED = 70, 124, 125, 130, 141
 
 _UP = 180  # seconds that a machine needs at most to start, on a slow host
-_FOREGROUND = 0.5  # seconds between two looks: the shell sends no signal for it
+_FOREGROUND = 0.5  # seconds between two checks for our return to the foreground
 _LOG_LINES = 20
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INSISTING = 3  # so many ending signals end the machine itself

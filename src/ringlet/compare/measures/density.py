@@ -29,7 +29,7 @@ _SOFTWARE_KVM = "this KVM emulates a guest's ring 0: it boots slower than on har
 
 
 class Measure:
-    """The density: it starts whole commands, within the memory that the settings allow."""
+    """The density of instances: whole commands, within the memory that the settings allow."""
 
     name = "density"
     group = "density"
@@ -112,7 +112,7 @@ class Measure:
 
 
 def _rate(way: Way, at_once: int) -> float:
-    """Returns the starts in a second. It always waits for the oldest of the running instances."""
+    """Returns the starts in a second. The oldest running instance is always waited for first."""
     count = 0
     under_way: deque[Instance] = deque()
     with ExitStack() as stack:  # closes the others if one fails

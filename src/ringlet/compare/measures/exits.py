@@ -36,7 +36,7 @@ class Measure:
         self.rows = (_CALL_ROW, _EXIT_ROW)
 
     def sample(self, way: Way) -> Mapping[str, Found | Exception]:
-        """Runs the workload once. Without a VM, it reads no port: the port would be the host's."""
+        """Runs the workload once. No port is read without a VM: the port would be the host's."""
         request = Request([*_CALL, *_EXIT] if way.own_kernel else _CALL)
         command = shlex.join(way.command(request))
         results = outcomes(way, request, 1 + way.own_kernel)

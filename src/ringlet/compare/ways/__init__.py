@@ -1,7 +1,7 @@
 """The ways to run the workload: their interface, and the list of all ways.
 
 A way is a class `Way` in a module of this package, and an entry in `NAMES`. A way is made with a
-`Lab`, and makes its files there. The lab removes these files when it is closed.
+`Lab`, and makes its files there. The lab cleans up when it is closed.
 """
 
 from __future__ import annotations
