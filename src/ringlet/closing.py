@@ -1,23 +1,23 @@
-"""What is opened is closed: the context manager that everything with a `close` is."""
+"""The base class of everything that has to be closed, which makes it a context manager."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start
+TYPE_CHECKING = False  # not imported: `typing` takes as long to import as Python takes to start
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
 
 class Closing(ABC):
-    """Closed at the end of a `with` block, also on an exception."""
+    """An object that the end of a `with` block closes, also after an exception."""
 
     __slots__ = ()
 
     @abstractmethod
     def close(self) -> None:
-        """Close it."""
+        """Closes the object."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""The one family of exceptions: each says what happened and what to do about it."""
+"""The exceptions of ringlet: each says what happened and what to do about it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ if TYPE_CHECKING:
 
 
 class RingletError(Exception):
-    """Something ringlet could not do.
+    """A failure of ringlet.
 
-    `message` is one line of what happened, `hint` one line of what to do. The command line
-    prints both and no traceback, and ends with `status`. A traceback has the hint as a note.
+    `message` is one line that says what happened, `hint` one line that says what to do. The command
+    line prints both lines, no traceback, and ends with `status`. A traceback has the hint as its
+    note.
     """
 
     status = 125
@@ -24,7 +25,7 @@ class RingletError(Exception):
 
 
 class ConfigError(RingletError):
-    """An option or a key of the configuration that can't be used."""
+    """An option, or a key of the configuration, that can't be used."""
 
 
 class ImageError(RingletError):
@@ -32,8 +33,8 @@ class ImageError(RingletError):
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """The beginning of a hint: which of `known` is near to `word`; empty if there is none."""
-    from difflib import get_close_matches  # imported when there is an error to show
+    """Returns the beginning of a hint that names the word of `known` similar to `word`, or ""."""
+    from difflib import get_close_matches  # imported only for an error
 
     close = get_close_matches(word, known, 1)
     return f"did you mean `{close[0]}`? " if close else ""

@@ -1,4 +1,4 @@
-"""The command line: reads what the person asks for, and shows the answer."""
+"""The command line of ringlet: reads the arguments, and runs the command that they name."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from ringlet.cli import began  # noqa: F401 (before all else)
 from ringlet.cli.answer import answer
 from ringlet.host.standard_streams import fill_standard_streams
 
-TYPE_CHECKING = False  # of `typing`, whose import takes as long as the interpreter's start
+TYPE_CHECKING = False  # not imported: `typing` takes as long to import as Python takes to start
 if TYPE_CHECKING:
     from ringlet.kvm.vm import Vm
 
 
 def main() -> None:
-    """The program. Ends the process with the status that the design's table says."""
+    """Runs the program, and ends the process with a status of the table in docs/design.md."""
     try:  # noqa: SIM105 - contextlib is one more module
         fill_standard_streams()
     except OSError:
-        pass  # a system without /dev/null: then they stay closed
+        pass  # this system has no /dev/null: the streams stay closed
     status = run(sys.argv[1:])
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
     except OSError:
-        sys.exit(status)  # Python says what it could not write
-    # All is closed. For Python to take itself apart would be a sixth of a short guest's time.
+        sys.exit(status)  # Python itself reports the failed write
+    # Everything is closed. Python's own shutdown would take a sixth of a short guest's run time.
     os._exit(status)
 
 
 def run(arguments: list[str]) -> int:
-    """The status of `ringlet ARGUMENTS`."""
+    """Runs `ringlet ARGUMENTS`, and returns its exit status."""
     return answer(lambda: _run(arguments))
 
 
@@ -55,7 +55,7 @@ def _run(arguments: list[str]) -> int:
         return boot(values, vm=vm)
     finally:
         if vm is not None:
-            vm.close()  # harmless where a machine has closed it already
+            vm.close()  # harmless if a machine has already closed the VM
 
 
 def _run_container(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""How the command line says what went wrong: two lines on standard error, and a status."""
+"""The command line's answer to a failure: two lines on standard error, and an exit status."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ OUTPUT_CLOSED = 141
 
 
 def report(message: str, hint: str, details: Iterable[str] = ()) -> None:
-    """What happened, what to do, and then what else there is to know.
+    """Prints on standard error what happened, what to do about it, and then `details`.
 
-    Where nobody can read it, the status has to do.
+    If standard error can't be written, the exit status is the only report.
     """
-    import click  # a command that goes well may have done without
+    import click  # imported here: a command that succeeds may not need click
 
     name = click.style("ringlet:", fg="red", bold=True)
     lines = [
@@ -36,19 +36,19 @@ def report(message: str, hint: str, details: Iterable[str] = ()) -> None:
 
 
 def print_json(report: dict[str, Any]) -> None:
-    """For programs, on standard output."""
+    """Prints `report` on standard output as JSON, for programs."""
     import json
 
     print(json.dumps(report, indent=2), flush=True)
 
 
 def _one_line(text: str) -> str:
-    """`text`, in which a name may have brought line breaks or a terminal's escape sequences."""
+    """Returns `text` without the line breaks and escape sequences that a name in it may hold."""
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def answer(command: Callable[[], int]) -> int:
-    """The status of `command`, of which a failure is one, too."""
+    """Runs `command`, and returns its exit status, also if `command` fails with an exception."""
     try:
         return command()
     except RingletError as error:
@@ -58,8 +58,8 @@ def answer(command: Callable[[], int]) -> int:
         return output_closed()
     except Interrupted as signal:
         return signal.status
-    except (MemoryError, ImportError, SystemError) as error:  # as the import of a library says it
-        with suppress(OSError):  # what makes it pretty takes memory
+    except (MemoryError, ImportError, SystemError) as error:  # an import without memory
+        with suppress(OSError):  # `report` would need more memory
             os.write(2, f"ringlet: there is not enough memory: {error}\n".encode())
             os.write(2, b"   hint: give it more: ulimit -v\n")
     except OSError as error:
@@ -70,6 +70,6 @@ def answer(command: Callable[[], int]) -> int:
 
 
 def output_closed() -> int:
-    """The status where whoever read our own output has gone: nothing is left to say."""
+    """Returns the exit status for a closed standard output, on which nothing more is printed."""
     sys.stdout = None
     return OUTPUT_CLOSED

@@ -1,4 +1,4 @@
-"""When this process began: imported before all else, since the timings of `--json` start here."""
+"""The time when this process began. It is imported first: the timings of `--json` start here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ringlet boot`: a guest kernel from the command line."""
+"""`ringlet boot`: boots a guest kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ringlet.kvm.vm import Vm
 
-# The keys of `MachineConfig` that a command in the guest has a use of its own for.
+# The keys of `MachineConfig` that ringlet sets itself when a command runs in the guest (--exec).
 _OF_A_COMMAND = ("initrd", "modules", "serial", "com2", "com3")
 
 EPILOG = """\b
@@ -239,7 +239,7 @@ def _execute(
     _require_free(values, "--exec", *_OF_A_COMMAND)
     taken = ("image", *_OF_A_COMMAND)
     options = {key: value for key, value in values.items() if key not in taken}
-    # A terminal stays as it is where the command has none: Ctrl-D is for the host's to act on.
+    # Without a terminal for the command, the host's terminal keeps its mode and handles Ctrl-D.
     window = os.get_terminal_size(0) if os.isatty(0) and os.isatty(1) else None
 
     def make() -> LinuxCommand:

@@ -1,4 +1,4 @@
-"""`ringlet compare`: the same work in a process, a container and a VM, side by side."""
+"""`ringlet compare`: compares the same work in a process, in a container and in a VM."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ Status: 0; 125 if ringlet could not do it; 128 + n after signal n, with what was
 """
 
 STDOUT = "-"
-MOST = 10_000  # of what can be counted here
+MOST = 10_000  # the largest number that a counting option takes
 
 
 class Preset(NamedTuple):
-    """How thorough it is: rounds at least and at most, seconds for all, instances at once."""
+    """How thorough a comparison is: fewest and most rounds, seconds in all, instances at once."""
 
     least: int
     most: int
@@ -175,7 +175,7 @@ def command(
 
 
 class _Plan:
-    """What is to be measured. Raises `ConfigError`."""
+    """The plan of a comparison: its ways, its measures and its limits. Raises `ConfigError`."""
 
     def __init__(
         self,
@@ -208,19 +208,19 @@ class _Plan:
         self.ways = _choose("way", [*(list(_words(ways)) or USUAL), *asked], [*USUAL, *OPTIONAL])
         self.measures = _choose("measure", list(_words(measures)) or NAMES, NAMES)
         self._settings = Settings(kernel, instances or preset.instances, keep=keep)
-        budget = preset.seconds if runs is None else float("inf")  # N rounds are N rounds
+        budget = preset.seconds if runs is None else float("inf")  # with --runs, time is no limit
         self._limits = Limits(
             runs or preset.least, runs or preset.most, budget if seconds is None else seconds
         )
 
     def groups(self) -> list[str]:
-        """Of the measures: charts have their names."""
+        """Returns the groups of the measures. The name of a chart begins with its group."""
         from ringlet.compare.measures import find
 
         return [find(name).group for name in self.measures]
 
     def run(self, caught: Sequence[int]) -> Report:
-        """Measures, until a signal is `caught`."""
+        """Measures until the plan is done or `caught` holds a signal, and returns the report."""
         import shlex
 
         from ringlet.compare.comparison import compare
@@ -243,7 +243,7 @@ class _Plan:
 
 
 class _Outputs:
-    """The files that are asked for: found to be possible before anything is measured."""
+    """The output files that the user asked for. They are opened before the measuring starts."""
 
     def __init__(
         self,
@@ -273,7 +273,7 @@ class _Outputs:
         self._failure: RingletError | None = None
 
     def check(self, groups: Iterable[str]) -> None:
-        """Raises `ConfigError` for a chart of another group."""
+        """Raises `ConfigError` if a chart belongs to a group that isn't among `groups`."""
         from ringlet.compare.words import slug
 
         known = list(dict.fromkeys(map(slug, groups)))
@@ -282,7 +282,10 @@ class _Outputs:
                 raise ConfigError(f"there is no chart {name!r}", f"there are {', '.join(known)}")
 
     def write(self, report: Report) -> str | None:
-        """Makes them: where one fails the others are there. What is for standard output."""
+        """Writes the files, and returns the text for standard output, if there is any.
+
+        If one file can't be written, the others are written nevertheless.
+        """
         from ringlet.compare.report import to_json
 
         texts = {}
@@ -305,7 +308,7 @@ class _Outputs:
         return texts.get(STDOUT)
 
     def complain(self) -> None:
-        """Raises the `RingletError` of a file that could not be made."""
+        """Raises the `RingletError` of a file that could not be written, if there is one."""
         if self._failure is not None:
             raise self._failure
 
@@ -331,7 +334,7 @@ def _words(given: Iterable[str]) -> Iterator[str]:
 
 
 def _choose(what: str, asked: Iterable[str], known: Sequence[str]) -> list[str]:
-    """Those that are asked for, in their order."""
+    """Returns the names of `asked` in the order of `known`. Raises `ConfigError`."""
     asked = set(asked)
     for name in sorted(asked.difference(known)):
         hint = f"{near(name, known)}there are {', '.join(known)}"
@@ -348,15 +351,16 @@ def _name_and_file(text: str) -> tuple[str, str]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that came. None is an exception: half of a way's clean-up would be left undone.
+    """Collects the signals that arrive, in the list that it yields.
 
-    What is under way ends first, some seconds at most.
+    A signal raises no exception, which would interrupt the clean-up of a way. The sample that is
+    being taken ends first, within a few seconds.
     """
     caught: list[int] = []
 
     def on_signal(number: int, frame: object) -> None:
         if not caught:
-            start = "\n" if os.isatty(2) else ""  # behind the bar
+            start = "\n" if os.isatty(2) else ""  # the cursor is behind the progress bar
             with suppress(OSError):
                 os.write(2, f"{start}ringlet: ending; what was found is shown\n".encode())
         caught.append(number)
@@ -367,7 +371,10 @@ def _signals() -> Iterator[list[int]]:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Progress], None]]:
-    """Shows it on standard error: a bar on a terminal, otherwise a line for each measure."""
+    """Yields a function that shows the progress on standard error.
+
+    A terminal shows a bar. Any other standard error gets a line for each measure.
+    """
     if not sys.stderr.isatty():
         told = set()
 
@@ -382,7 +389,7 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Display
 
-    # No thread of its own: it would take time from what is measured.
+    # The bar has no thread of its own, which would take processor time from the measured work.
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}")
     console = Console(stderr=True, color_system=_color())
     with Display(*columns, console=console, auto_refresh=False, transient=True) as display:

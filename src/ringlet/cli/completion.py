@@ -1,8 +1,8 @@
-"""Completion in bash: the script that bash evaluates, in the place of click's.
+"""The bash script that completes ringlet's command line. It replaces click's script.
 
-Click's script forgets all other words when a file may stand there too (so that
-`ringlet boot he<TAB>` offers no guest), and offers nothing where click knows of nothing. This
-script offers files beside the other words, and files alone where there are no other words.
+Click's script drops all other words where a file is allowed, too (so that `ringlet boot he<TAB>`
+offers no guest), and offers nothing where click has no completion. Ringlet's script offers files
+beside the other words, and files alone where there are no other words.
 
 Source: bash(1), "Programmable Completion"; click, shell_completion.py.
 """
@@ -29,6 +29,6 @@ complete -o default -o nosort -F %(complete_func)s %(prog_name)s
 
 @add_completion_class
 class Bash(BashComplete):
-    """Click's answers, by our script."""
+    """Completes by click's answers, with ringlet's own script."""
 
     source_template = _SCRIPT

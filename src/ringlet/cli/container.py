@@ -1,4 +1,4 @@
-"""A container in the foreground: its signals, its terminal, its report, its status."""
+"""Runs a container in the foreground: handles its signals, terminal, report and exit status."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 def run(values: dict[str, Any], *, as_json: bool = False) -> int:
-    """Runs what `values`, for `Workload`, say, and returns the command's status."""
-    check_descriptors()  # before some are open: a module takes one to be loaded
+    """Runs the container of `values`, for `Workload`, and returns the command's exit status."""
+    check_descriptors()  # checked before any is opened: to load a module takes one
     values.setdefault("tty", not as_json and os.isatty(0) and os.isatty(1))
     config = Workload(**values)
     output = 2 if as_json else 1
@@ -76,27 +76,28 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
 
 
 class _Stopping(Closing):
-    """The container for `Attachment.follow`: who wants it to end needn't rely on its command."""
+    """The container, for `Attachment.follow`: ends even if its command ignores the signals."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self._asked: set[int] = set()
         self._timer: Timer | None = None
-        self.late = False  # whether it was killed for its time was over
+        self.late = False  # whether the container was killed after `stop_timeout`
 
     def fileno(self) -> int:
-        """Readable once it has ended."""
+        """Returns a descriptor that is readable once the container has ended."""
         return self._container.fileno()
 
     def signal(self, number: int) -> None:
-        """Sends it on. The second time that it says to end, the container does."""
+        """Sends the signal to the container. The second SIGINT, or the second SIGTERM, kills it."""
         config = self._container.config
         self._container.signal(number)
         if number in self._asked:
             self._container.kill()
         if number in (signal.SIGINT, signal.SIGTERM):
             self._asked.add(number)
-        # SIGHUP says that the terminal is gone. Where there is none, it says what a program likes.
+        # SIGHUP means that the terminal has gone. Without a terminal, each program gives SIGHUP a
+        # meaning of its own.
         if number == signal.SIGTERM or (number == signal.SIGHUP and config.tty):
             self._timer = self._timer or self._start(config.stop_timeout)
 
@@ -111,7 +112,7 @@ class _Stopping(Closing):
         self._container.kill()
 
     def close(self) -> None:
-        """It is killed no more."""
+        """Stops the timer that would kill the container."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer.join()

@@ -1,4 +1,4 @@
-"""`ringlet doctor`: what this host can do, and the command that gets what is missing."""
+"""`ringlet doctor`: shows what this host can do, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ringlet.container.spec.types import Resources
     from ringlet.kvm.system import System
 
-# Capabilities that ringlet uses: KVM_CAP_ and what they are to a person.
+# The KVM capabilities that ringlet uses: the name after KVM_CAP_, and a description for people.
 _CAPABILITIES = {
     0: "interrupt controllers in the kernel",
     32: "interrupts by eventfd (irqfd)",
@@ -34,11 +34,11 @@ Examples:
 Status: 0 if guests can be booted here, else 125. What is missing for other things doesn't count.
 """
 
-GUESTS = "guests"  # what the status tells of; all else can be missing
+GUESTS = "guests"  # the exit status depends on this use alone
 
 
 class Finding(NamedTuple):
-    """One thing looked at, and what it is for. `hint` says how to get it, empty if it is fine."""
+    """One thing that was checked, and its use. `hint` says how to get it; empty if it works."""
 
     use: str
     what: str
@@ -77,7 +77,7 @@ def _show(findings: list[Finding]) -> None:
 
 
 def examine() -> list[Finding]:
-    """Looks at all of it."""
+    """Checks everything, and returns the findings."""
     return [
         *_kvm(),
         _look("containers", _limits),
@@ -92,7 +92,7 @@ def examine() -> list[Finding]:
 
 
 def _look(use: str, find: Callable[[], str]) -> Finding:
-    """What `find` says, or the `RingletError` of what is missing."""
+    """Returns the finding that `find` makes, or that its `RingletError` describes."""
     try:
         return Finding(use, find(), True)
     except RingletError as error:
@@ -100,7 +100,7 @@ def _look(use: str, find: Callable[[], str]) -> Finding:
 
 
 def _kvm() -> list[Finding]:
-    """Looks at KVM, up to the first thing without which there is nothing more to see."""
+    """Checks KVM, up to the first failure that makes the other checks impossible."""
     try:
         from ringlet.kvm.system import API_VERSION, System
 
@@ -122,7 +122,7 @@ def _kvm() -> list[Finding]:
 
 
 def _probe(system: System) -> Finding:
-    """Which kind of KVM it is, by a guest of a few ring-0 instructions."""
+    """Finds which kind of KVM the host has, by a guest of a few ring-0 instructions."""
     from ringlet.machine.probe import unsupported_instruction
 
     try:
@@ -141,7 +141,7 @@ def _probe(system: System) -> Finding:
 
 
 def _limits() -> str:
-    """Whether a container gets its limits: a cgroup with limits is made, and removed."""
+    """Checks that a container gets its limits: makes a cgroup with limits, and removes it."""
     import os
 
     from ringlet.container.cgroups.find import Cgroups
@@ -161,7 +161,7 @@ def _limits() -> str:
 
 
 def _ids() -> str:
-    """Whether a container has more users than root."""
+    """Checks whether a container can have users besides root."""
     from ringlet.container.identity import id_ranges
 
     (users, _), notes = id_ranges()

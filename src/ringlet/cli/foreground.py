@@ -1,4 +1,4 @@
-"""A machine in the foreground: its signals, its report, its status."""
+"""Runs a machine in the foreground: handles its signals, its report and its exit status."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ringlet.kvm.vm import Vm
     from ringlet.machine.machine import Result
 
-# How a command in a guest ends by itself, or by who is there to see it.
+# The reasons for an end that the guest's command or the user chose.
 _EXPECTED = ("exit-port", "quit", "signal", "output-closed")
 
 
@@ -37,9 +37,9 @@ def boot(
     log_unclaimed: bool = False,
     vm: Vm | None = None,
 ) -> int:
-    """Boots the machine of `values`, for `MachineConfig`, and returns the command's status.
+    """Boots the machine of `values`, for `MachineConfig`, and returns the exit status.
 
-    `vm` was made ahead. Raises `RingletError`.
+    `vm` is a VM that was made ahead. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
     if isinstance(config.image, str) and hides_guest(config.image):
@@ -63,10 +63,10 @@ def attend(
     log_unclaimed: bool = False,
     last_words: bool = False,
 ) -> int:
-    """Runs the machine that `make` makes, and returns the command's status.
+    """Runs the machine that `make` makes, and returns the exit status.
 
-    With `last_words`, the kernel's log is shown after an end that a command in the guest doesn't
-    choose. Raises `RingletError`.
+    With `last_words`, the end of the kernel's log is shown, unless the guest's command or the user
+    ended the machine. Raises `RingletError`.
     """
     start = _start()
     with _ending_signals() as ending, ExitStack() as stack:
@@ -74,7 +74,7 @@ def attend(
         ending.machine = machine
         ending.end()
         if log_unclaimed:
-            log = FdOutput(2, machine.control.stop_fd)  # a guest can flood it, too
+            log = FdOutput(2, machine.control.stop_fd)  # a guest can flood this log, too
             stack.callback(log.close)
             machine.unclaimed.log = lambda line: log.write(f"ringlet: {line}\r\n".encode())
         for number, line in enumerate(machine.lines, 1):
@@ -85,7 +85,8 @@ def attend(
     if last_words and machine.console_log is not None and result.reason not in _EXPECTED:
         with suppress(OSError), open(2, "wb", closefd=False) as stderr:
             stderr.write(machine.console_log.tail)
-    # All is closed. A signal from here on is the process's, also while it waits to report.
+    # Everything is closed. From here on, a signal acts on the process itself, also while the
+    # process waits until it can write its report.
     if as_json:
         print_json(_as_json(machine, result, start))
     _explain(machine.config.timeout, result)
@@ -93,10 +94,10 @@ def attend(
 
 
 class _Ending:
-    """The machine that a signal ends; one that comes before the machine is there waits for it.
+    """Ends the machine when a signal arrives. An earlier signal waits until the machine exists.
 
-    The first SIGTERM presses the power button, where the guest listens for that. Any signal
-    afterwards ends the machine, and so does SIGALRM, when the time to power off is over.
+    The first SIGTERM presses the power button, if the guest listens for the button. Any other
+    signal ends the machine, and so does SIGALRM, when the time to power off is over.
     """
 
     machine: Machine | None = None
@@ -117,7 +118,7 @@ class _Ending:
 
 @contextmanager
 def _ending_signals() -> Iterator[_Ending]:
-    """SIGTERM and its like end the run of the machine."""
+    """Handles SIGTERM and the other ending signals by the `_Ending` that it yields."""
     ending = _Ending()
 
     def on_signal(number: int, frame: object) -> None:
@@ -134,7 +135,7 @@ def _ending_signals() -> Iterator[_Ending]:
 
 
 def _explain(timeout: float | None, result: Result) -> None:
-    """On standard error, for an end that a person would wonder at."""
+    """Explains an unusual end on standard error."""
     if result.crash is not None:
         what = f"the guest crashed: {result.reason}"
         if result.crash.not_emulated:
@@ -155,7 +156,7 @@ def _explain(timeout: float | None, result: Result) -> None:
 
 
 def _start() -> int:
-    """Where the timings start: CLOCK_MONOTONIC in nanoseconds."""
+    """Returns the time at which the timings start: CLOCK_MONOTONIC in nanoseconds."""
     outer = os.environ.get("RINGLET_START_NS", str(START_NS))
     if not (outer.isascii() and outer.isdigit() and len(outer) < 20):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""The group of commands. Each command is a module of its own, imported when used."""
+"""The group of commands. Each command is a module of its own, imported when it is used."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ringlet.kvm.vm import Vm
 
-# Name and, so that `ringlet --help` imports none of them, what the command does.
+# The name of each command, and its description, so that `ringlet --help` imports no command.
 COMMANDS = {
     "boot": "Boot a guest kernel.",
     "doctor": "Say what this host can do, and how to get what is missing.",
@@ -35,11 +35,11 @@ class LateGroup(click.Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All of them, in the order of the table."""
+        """Returns the names of all commands, in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The function `command` of the module of that name."""
+        """Returns the function `command` of the module `cmd_name`."""
         if cmd_name not in COMMANDS:
             return None
         command = import_module(f"ringlet.cli.{cmd_name}").command
@@ -49,7 +49,7 @@ class LateGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command. For a word that is none, the error's hint names the near one."""
+        """Finds the command. For an unknown word, the error's hint names a similar command."""
         word = args[0]
         if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
             others = f"`ringlet --help` shows the commands: {', '.join(COMMANDS)}"
@@ -57,14 +57,14 @@ class LateGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """The command. A broken pipe is answered before click makes a status of 1 of it."""
+        """Runs the command. Handles a broken pipe, for which click would return status 1."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             return output_closed()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """From the table alone."""
+        """Writes the list of commands, from the table alone."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
@@ -84,16 +84,22 @@ def cli(ctx: click.Context) -> None:
 
 
 def _near_choice(error: click.UsageError) -> str:
-    """Of an option whose values are few: a hint at the near one. Click looks for options itself."""
+    """Returns a hint that names the similar value, for an option with a fixed set of values.
+
+    Click itself names similar options.
+    """
     kind = error.param.type if isinstance(error, click.BadParameter) and error.param else None
     if not isinstance(kind, click.Choice):
         return ""
-    word = error.message.split("'")[1:2]  # click quotes the word first
+    word = error.message.split("'")[1:2]  # the first quoted word is the wrong value
     return near(word[0], kind.choices) if word else ""
 
 
 def run_group(arguments: list[str], vm: Vm | None = None) -> int:
-    """The status of a command that click parses. `vm` was made ahead, for `ringlet boot`."""
+    """Parses `arguments` by click, runs the command, and returns its exit status.
+
+    `vm` is a VM that was made ahead, for `ringlet boot`.
+    """
     if COMPLETE in os.environ:
         from ringlet.cli import completion  # noqa: F401 (it registers what click lacks)
     try:

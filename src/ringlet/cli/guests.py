@@ -1,4 +1,4 @@
-"""`ringlet guests`: the guest kernels that come with ringlet."""
+"""`ringlet guests`: lists the guest kernels that come with ringlet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ringlet initramfs`: the small system that a Linux kernel starts with, from the command line."""
+"""`ringlet initramfs`: makes an initramfs, the small system that a Linux kernel starts with."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Examples:
 The command's status becomes the machine's. The same content gives the same image, to the byte.
 """
 
-# Of a terminal on a serial line, which doesn't say.
+# The size of a terminal on a serial line, which doesn't report its size.
 ROWS, COLUMNS = 24, 80
 
 
@@ -121,13 +121,16 @@ def _is_inside(path: str, folder: str) -> bool:
 
 
 def split_file(text: str) -> tuple[str, str]:
-    """A file's path on the host, and that in the guest: FILE[:AT]. Raises `ConfigError`."""
+    """Splits FILE[:AT] into the path on the host and the path in the guest.
+
+    Raises `ConfigError`.
+    """
     path, at = _split(text, "/")
     return path, at if at != "/" else os.path.basename(path)
 
 
 def _split(text: str, default: str) -> tuple[str, str]:
-    """The path on the host, and that in the guest: PATH[:AT]."""
+    """Splits PATH[:AT] into the path on the host and the path in the guest."""
     path, colon, at = text.rpartition(":")
     if not colon:
         path, at = text, default
@@ -144,4 +147,4 @@ def _compressed(file: BinaryIO, how: str) -> Iterator[BinaryIO]:
     from gzip import GzipFile
 
     with GzipFile("", "wb", fileobj=file, mtime=0) as compressed:
-        yield cast("BinaryIO", compressed)  # all that is asked of it is write()
+        yield cast("BinaryIO", compressed)  # only write() is called

@@ -1,4 +1,4 @@
-"""`ringlet nested`: a command where KVM is real, on a host where it isn't."""
+"""`ringlet nested`: runs a command in an emulated machine that has a hardware KVM."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def command(
 
 @contextmanager
 def _progress() -> Iterator[Callable[[], None]]:
-    """A line on a terminal while the machine comes up, and what erases the line."""
+    """Shows a line on a terminal while the machine starts; yields what erases the line."""
     shown = "ringlet: the machine comes up, in some 6 seconds ..." if sys.stderr.isatty() else ""
 
     def erase() -> None:

@@ -1,4 +1,4 @@
-"""A file that a command makes: it is there whole in the end, or as it was before."""
+"""A file that a command writes: the file is replaced as a whole, or stays as it was."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ringlet.errors import RingletError
 
 
 class OutputFile(Closing):
-    """Can be written at `path` until `finish` puts it in its place. Raises `RingletError`.
+    """A file to write at `path`, which `finish` then moves to its place. Raises `RingletError`.
 
-    A device or a pipe is written where it is.
+    A device or a pipe is written directly.
     """
 
     def __init__(self, path: str) -> None:
@@ -34,20 +34,20 @@ class OutputFile(Closing):
             ) from None
 
     def finish(self) -> None:
-        """What was written is the file from now on."""
+        """Replaces the file by the written one."""
         if self._is_ours:
             os.replace(self.path, self._place)
             self._is_ours = False
 
     def close(self) -> None:
-        """Leaves nothing of what isn't finished."""
+        """Removes the written file, unless `finish` was called."""
         if self._is_ours:
             self._is_ours = False
             os.unlink(self.path)
 
 
 def _is_special(path: str) -> bool:
-    """Whether it is neither a file nor absent. Raises `OSError` for a folder."""
+    """Returns whether `path` is a device or a pipe. Raises `OSError` for a folder."""
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:

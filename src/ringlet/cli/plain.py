@@ -1,7 +1,7 @@
-"""`ringlet boot` and `ringlet run` with the options that need no parser.
+"""Parses `ringlet boot` and `ringlet run` without click, if only the common options are used.
 
-click takes longer to import than all else takes. What isn't plain, or is wrong, is left to click,
-which takes the same words the same way.
+To import click takes longer than everything else. Click parses every other command line, and the
+wrong ones. It understands the same words in the same way.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Options of `boot`, each with one value, a key of `MachineConfig`.
+# The options of `boot`. Each has one value and is named after a key of `MachineConfig`.
 OPTIONS = ("--cmdline", "--initrd", "--memory", "--serial")
-# Options of `run`: each with one value, a key of `Workload`; those that may be given again, with
-# their key; those without a value.
+# The options of `run`, whose values go to `Workload`: the options with one value; the options
+# that may be repeated, with their keys; the options without a value.
 RUN_OPTIONS = ("--hostname", "--memory", "--user", "--workdir")
 RUN_LISTS = {"--env": "env", "--volume": "volumes"}
 RUN_FLAGS = ("--read-only", "--write")
 
 
 def parse(arguments: list[str]) -> dict[str, Any] | None:
-    """What `ringlet boot ARGUMENTS` asks for, for `MachineConfig`; None where click has to look.
+    """Returns the keys for `MachineConfig` that `arguments` of `ringlet boot` set.
 
-    Raises `ConfigError` as the command does.
+    Returns None if click has to parse the arguments. Raises `ConfigError` as the command does.
     """
     values: dict[str, Any] = {}
     words = iter(arguments)
@@ -41,9 +41,9 @@ def parse(arguments: list[str]) -> dict[str, Any] | None:
 
 
 def parse_run(arguments: list[str]) -> dict[str, Any] | None:
-    """What `ringlet run ARGUMENTS` asks for, for `Workload`; None where click has to look.
+    """Returns the keys for `Workload` that `arguments` of `ringlet run` set.
 
-    Raises `ConfigError` as the command does.
+    Returns None if click has to parse the arguments. Raises `ConfigError` as the command does.
     """
     values: dict[str, Any] = {}
     words = iter(arguments)

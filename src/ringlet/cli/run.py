@@ -1,4 +1,4 @@
-"""`ringlet run`: a command in a container."""
+"""`ringlet run`: runs a command in a container."""
 
 from __future__ import annotations
 
@@ -48,21 +48,21 @@ not do it; 126 and 127 if the command can't be run, or isn't there.
 
 
 class _Run(click.Command):
-    """Its options end at COMMAND, which has its own; ROOTFS may stand among them."""
+    """A command whose options end at COMMAND. ROOTFS may stand between the options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if ctx.resilient_parsing:  # for completion: words may be missing
+        if ctx.resilient_parsing:  # in a completion, words may be missing
             return super().parse_args(ctx, args)
         before, rootfs, after = self._split(ctx, args)
         if rootfs and after[:1] and after[0].startswith("-"):
             options, command, words = self._split(ctx, after)
             if before[-1:] == ["--"]:
                 before.pop()
-            args = [*before, *options, *rootfs, *command, *words]  # as click has them
+            args = [*before, *options, *rootfs, *command, *words]  # in the order that click expects
         return super().parse_args(ctx, args)
 
     def _split(self, ctx: click.Context, args: list[str]) -> tuple[list[str], list[str], list[str]]:
-        """The options, the first word that is none, if there is one, and the rest."""
+        """Returns the options, the first word that isn't an option, if any, and the other words."""
         found, _, _ = self.make_parser(ctx).parse_args(list(args))
         first = [word for word in (found["rootfs"],) if isinstance(word, str)]
         rest = list(found["command"]) if isinstance(found["command"], tuple) else []

@@ -1,4 +1,4 @@
-"""`ringlet boot IMAGE --show`: the devices of a machine, in a table or as JSON."""
+"""`ringlet boot IMAGE --show`: lists the devices of a machine, in a table or as JSON."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def show(values: dict[str, Any], *, as_json: bool, vm: Vm | None) -> int:
-    """Makes the machine of `values`, for `MachineConfig`, and prints its devices; nothing runs.
+    """Makes the machine of `values`, for `MachineConfig`, and prints its devices; runs nothing.
 
-    No far end of a serial line is opened: to open a file empties it. Raises `RingletError`.
+    The files of serial lines aren't opened, since to open a file empties it. Raises `RingletError`.
     """
     lines = {line: "none" for line in ("com2", "com3") if values.get(line) is not None}
     config = from_mapping(values | lines | {"serial": "none", "force": True})
@@ -51,7 +51,7 @@ def _as_json(placed: Placed) -> dict[str, Any]:
 
 
 def _hexadecimal(state: Any) -> Any:
-    """`state` with the bytes in it as text, which JSON has."""
+    """Returns `state` with its bytes as hexadecimal text, since JSON has no bytes."""
     if isinstance(state, dict):
         return {name: _hexadecimal(value) for name, value in state.items()}
     if isinstance(state, list):

@@ -1,5 +1,6 @@
 """Measures what the same work costs as a process, in a container and in a VM.
 
-A way (ways/) is how the work is run, a measure (measures/) is what is found out about it; each is
-a plug-in of its own. comparison.py takes them in turns, report.py is what comes out.
+A way (ways/) runs the work, for example in a container. A measure (measures/) measures one
+property of a way, for example its start-up time. Each way and each measure is a plug-in.
+comparison.py takes them in turns, and report.py holds the results.
 """

@@ -1,8 +1,9 @@
-"""The charts of a report, as SVG or PNG, by matplotlib: `ringlet compare --chart NAME=FILE`.
+"""Draws the charts of a report by matplotlib: `ringlet compare --chart NAME=FILE`.
 
-A chart shows a group of measures, the phases of one, or a quantity by the number of instances. The
-SVG has its text as text, refers to nothing outside of itself, and has attributes in the place of
-styles, so that a page under a strict Content Security Policy can hold it and style it.
+A chart shows a group of measures, the phases of one measure, or a quantity by the number of
+instances. It is written as SVG or PNG. The SVG keeps its text as text, refers to nothing outside,
+and uses attributes in place of styles. That is why a page under a strict Content Security Policy
+can contain the SVG and style it.
 Source: SVG 1.1 (W3C), Appendix N: the properties that are presentation attributes as well.
 """
 
@@ -46,35 +47,35 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".svg", ".png")
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
-MOST_MEASURES = 60  # of a group that are looked at
-MOST_PANELS = 16  # of a chart
-MARKS = "¹²³⁴⁵⁶"  # of the notes below a chart
+MOST_MEASURES = 60  # the most measures of a group that are drawn
+MOST_PANELS = 16  # the most panels of a chart
+MARKS = "¹²³⁴⁵⁶"  # the marks of the notes below a chart
 GAP = 24  # pixels between two panels
-INSTALL = f"{sys.executable} -m pip install matplotlib"  # in a checkout, too
+INSTALL = f"{sys.executable} -m pip install matplotlib"  # works in a checkout, too
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 
 
 class Chart(NamedTuple):
-    """What a chart shows: some panels of one group."""
+    """A chart: some panels of one group of measures."""
 
     title: str
     group: str
     panels: Sequence[Panel]
 
     def tell(self) -> str:
-        """What it shows, in words."""
+        """Returns a text that says what the chart shows."""
         return clean(f"{self.title}. " + ". ".join(panel.tell() for panel in self.panels), 4000)
 
 
 def require() -> None:
-    """Raises `RingletError` where there is no matplotlib to draw by."""
+    """Raises `RingletError` if matplotlib isn't installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise RingletError("charts need matplotlib", INSTALL)
 
 
 def check_path(path: str) -> str:
-    """The suffix of a chart's file. Raises `RingletError` for one that can't be written."""
+    """Returns the suffix of a chart's file. Raises `RingletError` for an unknown format."""
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in SUFFIXES:
         raise RingletError(
@@ -84,7 +85,7 @@ def check_path(path: str) -> str:
 
 
 def charts(report: Report) -> dict[str, Chart]:
-    """The charts that `report` has numbers for, by their names."""
+    """Returns the charts for which `report` has numbers, by their names."""
     found: dict[str, Chart] = {}
     for group, measures in groups(report).items():
         for suffix, panels in _kinds(measures[:MOST_MEASURES], report.ways):
@@ -99,12 +100,12 @@ def charts(report: Report) -> dict[str, Chart]:
 
 
 def names(report: Report) -> list[str]:
-    """The names of its charts."""
+    """Returns the names of the report's charts."""
     return list(charts(report))
 
 
 def _kinds(measures: Sequence[Measure], ways: Sequence[Way]) -> Iterator[tuple[str, list[Panel]]]:
-    """The charts of one group: the end of each one's name, and its panels."""
+    """Yields the charts of one group: the end of each chart's name, and its panels."""
     by_number: dict[tuple[str, str], dict[int, Measure]] = {}
     for measure in measures:
         base, _, count = measure.name.rpartition("-")
@@ -124,12 +125,15 @@ def _kinds(measures: Sequence[Measure], ways: Sequence[Way]) -> Iterator[tuple[s
 
 
 def draw(report: Report, name: str, narrow: bool = False) -> str:
-    """The chart `name` as SVG: 880 pixels wide, or 300 with `narrow`. Raises `RingletError`."""
+    """Draws the chart `name` as SVG, 880 pixels wide, or 300 with `narrow`.
+
+    Raises `RingletError`.
+    """
     return _draw(_find(report, name), f"{name}-{'narrow' if narrow else 'wide'}", narrow)
 
 
 def write(report: Report, name: str, path: str) -> None:
-    """The chart `name` on white, SVG or PNG by the file's suffix. Raises `RingletError`."""
+    """Writes the chart `name` on white, as SVG or PNG by the suffix. Raises `RingletError`."""
     suffix = check_path(path)
     chart = _find(report, name)
     paper: dict[str, Any] = {"facecolor": "white", "bbox_inches": "tight", "pad_inches": 0.2}
@@ -168,24 +172,24 @@ def _draw(chart: Chart, salt: str, narrow: bool = False, **options: Any) -> str:
 
 @contextmanager
 def _style(salt: str) -> Iterator[None]:
-    """Matplotlib's settings for as long as a chart is drawn, whatever the user's are."""
+    """Sets matplotlib's settings while a chart is drawn, whatever the user's settings are."""
     from matplotlib import style
 
     ours = {
         "svg.fonttype": "none",
-        "svg.hashsalt": salt,  # the ids are the same each time
-        "text.parse_math": False,  # a $ is a $
-        "font.family": "DejaVu Sans",  # which comes with matplotlib
+        "svg.hashsalt": salt,  # the same chart has the same ids each time
+        "text.parse_math": False,  # a $ is a plain character
+        "font.family": "DejaVu Sans",  # this font comes with matplotlib
         "lines.solid_capstyle": "butt",
     }
     with warnings.catch_warnings(), style.context(["default", ours]):
-        warnings.simplefilter("ignore")  # the font lacks a letter: the SVG's reader has others
+        warnings.simplefilter("ignore")  # about a missing letter: the SVG's reader has other fonts
         yield
 
 
 def _figure(chart: Chart, narrow: bool) -> Figure:
-    """The panels in two columns, or in one."""
-    width = 300 if narrow else 880  # a phone has more pixels: its text becomes larger
+    """Draws the panels in two columns, or in one."""
+    width = 300 if narrow else 880  # a phone scales the chart up, and its text with it
     alone = len(chart.panels) == 1 or any(panel.is_wide for panel in chart.panels)
     columns = 1 if narrow or alone else 2
     column = (width - (columns - 1) * 2 * GAP) / columns
@@ -210,7 +214,10 @@ def _figure(chart: Chart, narrow: bool) -> Figure:
 
 
 def _tidy(svg: str, description: str) -> str:
-    """Matplotlib's SVG without what a page can't hold: a doctype, styles, ids that others have."""
+    """Removes the parts of matplotlib's SVG that a page can't contain.
+
+    The parts are the doctype, the styles, and ids that another chart of the page may have as well.
+    """
     ET.register_namespace("", SVG)
     ET.register_namespace("xlink", XLINK)
     root = ET.fromstring(svg[svg.index("<svg") :])
@@ -234,7 +241,7 @@ def _tidy(svg: str, description: str) -> str:
 
 
 def _properties(style: str) -> Iterator[tuple[str, str]]:
-    """The declarations of a style attribute; of a font, the weight and the size."""
+    """Yields the declarations of a style attribute; for a font, its weight and its size."""
     for declaration in filter(None, style.split(";")):
         name, _, value = (part.strip() for part in declaration.partition(":"))
         if name == "font":

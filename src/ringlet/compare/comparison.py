@@ -1,8 +1,9 @@
-"""A comparison under way: each measure of each way in turns, as often as the noise asks for.
+"""Runs a comparison: takes each measure of each way in turns, more often if there is more noise.
 
-What disturbs the host for a while disturbs all ways alike: they take turns in each round, and
-another one begins each time. The first round of a measure only warms up. All measures have one
-that counts before any has a second, and then share the time that is left.
+The ways take turns in each round, and each round begins with another way. That is why a temporary
+disturbance of the host affects all ways alike. The first round of a measure only warms up. Every
+measure gets one round that counts before any measure gets a second one. Then the measures share the
+time that is left.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ if TYPE_CHECKING:
     from ringlet.compare.measures import Found, Measure, Row
     from ringlet.compare.ways import Way
 
-QUIET = 0.05  # noise below which more samples tell no more
-MAX_FAILURES = 2  # of a way in one measure, before it takes no more turns there
+QUIET = 0.05  # with less noise than this, more samples aren't needed
+MAX_FAILURES = 2  # after so many failures, a way leaves a measure
 _MAX_REASON = 500  # characters
 
 
 class Limits(NamedTuple):
-    """How long it goes on: rounds of those measures that leave it to the noise, and seconds."""
+    """The limits of a comparison: rounds of measures without a fixed number of rounds; seconds."""
 
     least: int = 6  # rounds
-    most: int = 30  # also of those measures that have a number of their own
-    seconds: float = 100.0  # for all
+    most: int = 30  # rounds, also of measures with a fixed number
+    seconds: float = 100.0  # for the whole comparison
 
 
 class Progress(NamedTuple):
-    """How far it is: what is measured, which part of all is done, and the seconds left."""
+    """The progress: the group of measures, the share that is done, and the seconds left."""
 
     measure: str
     done: float
@@ -57,10 +58,11 @@ def compare(
     command: str = "",
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Report:
-    """Measures, and leaves nothing behind but the report. `command` is what it says made it.
+    """Runs a comparison, returns its report, and leaves nothing else behind.
 
-    `on_progress` is called before each sample. A KeyboardInterrupt, also of its own, ends the
-    measuring and the report has what was found by then. Raises `RingletError`.
+    The report shows `command` as the command that made it. `on_progress` is called before each
+    sample. A KeyboardInterrupt, also from `on_progress`, ends the measuring; the report then has
+    the samples taken so far. Raises `RingletError`.
     """
     began = time.monotonic()
     watch = host.Watch()
@@ -92,7 +94,7 @@ def compare(
 
 
 class _Comparison:
-    """The ways that there are, and what was found."""
+    """The ways that work on this host, and the runs of the measures."""
 
     def __init__(self, lab: Lab, names: Sequence[str], loaded: Sequence[Measure]) -> None:
         self.columns: list[report.Way] = []
@@ -114,7 +116,7 @@ class _Comparison:
         self._runs = [_Run(measure, self._ways) for measure in loaded]
 
     def go(self, limits: Limits, deadline: float, on_progress: Callable[[Progress], None]) -> None:
-        """Measures: one round of each, then as many as its share of the time is enough for."""
+        """Takes one round of each measure, then as many rounds as its share of the time allows."""
         began = time.monotonic()
         done = 0.0
 
@@ -134,7 +136,7 @@ class _Comparison:
             run_on(run, now + (deadline - now) * needs[0] / sum(needs))
 
     def report(self, reason: str) -> tuple[list[report.Measure], bool]:
-        """The rows, and whether no cell is empty; `reason` is why one is."""
+        """Returns the rows, and whether every cell has a value; an empty cell shows `reason`."""
         rows = []
         all_there = True
         for run in self._runs:
@@ -159,18 +161,18 @@ class _Run:
     def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
         self.measure = measure
         self.samples = {(row.name, way.name): _Samples(way) for row in measure.rows for way in ways}
-        self._ways = list(ways)  # that take turns
+        self._ways = list(ways)  # the ways that take turns
         self._failures: Counter[str] = Counter()
         self._rounds = 0
-        self._seconds = measure.seconds  # of a round
+        self._seconds = measure.seconds  # the duration of a round
         self._is_over = False
 
     def left(self, limits: Limits) -> float:
-        """For how many more seconds it goes on, at most."""
+        """Returns how many more seconds the measure takes, at most."""
         return 0.0 if self._is_over else (self._bounds(limits)[2] - self._rounds) * self._seconds
 
     def _bounds(self, limits: Limits) -> tuple[int, int, int]:
-        """Rounds that warm up, and how many there are at least and at most, with these."""
+        """Returns the warm-up rounds, and the fewest and the most rounds, warm-up included."""
         fixed = self.measure.rounds
         least, most = limits.least, limits.most
         if fixed is not None:
@@ -179,10 +181,10 @@ class _Run:
         return warm_up, least + warm_up, most + warm_up
 
     def turns(self, limits: Limits, end: float | None, deadline: float) -> Iterator[None]:
-        """Measures; it yields before each sample. No sample is begun after `deadline`.
+        """Takes rounds of samples, and yields before each sample.
 
-        With `end`, no round is begun that wouldn't be over by then; else the first that counts is
-        the last.
+        No sample is begun after `deadline`. With `end`, no round is begun that would take longer
+        than until `end`. Without `end`, the first round that counts is the last.
         """
         warm_up, least, most = self._bounds(limits)
         while not self._is_over:
@@ -204,7 +206,7 @@ class _Run:
         found: Mapping[str, Found | Exception]
         try:
             found = self.measure.sample(way)
-        except Exception as error:  # of a plug-in: the cells of all others stay
+        except Exception as error:  # a plug-in's error leaves the other cells alone
             found = {row.name: error for row in self.measure.rows}
         failed = True
         for row in self.measure.rows:
@@ -227,7 +229,7 @@ class _Run:
 
 
 class _Samples:
-    """Of one way in one row."""
+    """The samples of one way in one row."""
 
     def __init__(self, way: Way) -> None:
         self._own_kernel = way.own_kernel
@@ -240,7 +242,7 @@ class _Samples:
         return self._cell.samples
 
     def add(self, found: Found | Exception) -> None:
-        """One more sample, or why there is none."""
+        """Adds one sample, or the error that prevented it."""
         cell = self._cell
         if isinstance(found, Exception):
             cell.error = _reason(found)
@@ -257,12 +259,13 @@ class _Samples:
             self.add(RingletError("what was found is no number", "look at its command"))
 
     def cell(self, row: Row, kvm: str) -> Cell:
-        """What they come to."""
+        """Returns the cell of the report: the median of the samples, its phases and its notes."""
         cell = self._cell
         if cell.samples:
             cell.median = middle = median(cell.samples)
             cell.spread = spread(cell.samples)
-            # Of the run that is nearest: medians of the parts don't add up to the median.
+            # The phases of the run that is nearest to the median: the medians of the phases don't
+            # add up to the median of the whole.
             distances = [abs(value - middle) for value in cell.samples]
             cell.phases = dict(self._phases[distances.index(min(distances))])
         if cell.samples or cell.text is not None:
@@ -281,7 +284,7 @@ def _row(measure: Measure, row: Row, cells: dict[str, Cell]) -> report.Measure:
     medians = Medians({name: cell.samples for name, cell in cells.items() if cell.samples})
     try:
         meaning = row.meaning(medians)
-    except (LookupError, ValueError, ArithmeticError):  # of a way that isn't there
+    except (LookupError, ValueError, ArithmeticError):  # the sentence needs a way that is missing
         meaning = ""
     return report.Measure(
         name=row.name,
@@ -296,7 +299,7 @@ def _row(measure: Measure, row: Row, cells: dict[str, Cell]) -> report.Measure:
 
 
 def _reason(error: Exception) -> str:
-    """Why there is nothing, in one line."""
+    """Returns the reason for an empty cell, in one line."""
     text = f"{error.message}; {error.hint}" if isinstance(error, RingletError) else str(error)
     if not isinstance(error, RingletError | OSError):
         text = f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""Many instances of one way at once, within a share of the memory that the host has free."""
+"""Runs many instances of one way at once, within a share of the host's free memory."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from ringlet.compare.lab import Settings
     from ringlet.compare.ways import Instance, Request, Way
 
-_KERNEL = MIB  # what the host's kernel may keep for an instance, in what no process shows
+_KERNEL = MIB  # memory of the host's kernel for an instance, which no process shows
 _GIB = 1 << 30
 _PATIENCE = 120  # seconds, for a kernel to boot while others do
 
 
 class Full(Unavailable):
-    """There are as many as there can be: one more was tried."""
+    """The limit of instances is reached: one more instance could not be started."""
 
 
 class Crowd(Closing):
-    """Instances of `way`, all of which end with it. `instances` are those that have begun."""
+    """Instances of `way`. `instances` are the started ones; `close` ends all of them."""
 
     def __init__(self, way: Way, request: Request, settings: Settings) -> None:
         self._way = way
@@ -36,22 +36,23 @@ class Crowd(Closing):
         self._stack = ExitStack()
 
     def grow(self, count: int) -> None:
-        """Starts more, until there are `count` that work.
+        """Starts instances until `count` of them work.
 
-        Raises `Unavailable`, before it hurts, where they would take more memory than they may, as
-        the ones before tell; `Full` where the next can't be started.
+        Raises `Unavailable` before the start if, by the memory of the instances so far, `count`
+        instances would take more memory than allowed. Raises `Full` if the next instance can't be
+        started.
         """
         if not self.instances:
             self._start(1)
         self._check(count)
-        at_once = 2 * (os.cpu_count() or 1)  # or the last would wait too long for its turn
+        at_once = 2 * (os.cpu_count() or 1)  # with more, the last one would wait too long
         while len(self.instances) < count:
             self._start(min(at_once, count - len(self.instances)))
             if self._free - available() > self._limit:
                 raise Full(f"all of the {self._share()} is taken", "ask for fewer: --instances")
 
     def processes(self) -> list[int]:
-        """Of all of them."""
+        """Returns the processes of all instances."""
         return [pid for instance in self.instances for pid in instance.processes()]
 
     def _check(self, count: int) -> None:
@@ -87,5 +88,5 @@ class Crowd(Closing):
             raise Full(str(failure), "look at `ulimit -a`") from failure
 
     def close(self) -> None:
-        """Ends them all."""
+        """Ends all instances."""
         self._stack.close()

@@ -1,4 +1,4 @@
-"""A report as CSV, for a spreadsheet: a line for each sample, and for each cell that has none.
+"""Writes a report as CSV: a line for each sample, and for each cell that has no samples.
 
 Source: RFC 4180.
 """
@@ -16,7 +16,7 @@ COLUMNS = ("measure", "unit", "way", "sample", "value", "error")
 
 
 def to_csv(report: Report) -> str:
-    """All samples, numbered from 1, in the order in which they were taken."""
+    """Returns all samples as CSV, numbered from 1 in the order in which they were taken."""
     file = StringIO(newline="")
     lines = csv.writer(file)
     lines.writerow(COLUMNS)

@@ -1,4 +1,4 @@
-"""What processes, and the kernel for them, take of the host's memory.
+"""Measures the host's memory that processes use, and that the kernel uses for them.
 
 Source: Linux, Documentation/filesystems/proc.rst (smaps, smaps_rollup, status, meminfo, zoneinfo).
 """
@@ -18,20 +18,21 @@ KIB = 1 << 10
 
 
 class Footprint(NamedTuple):
-    """In bytes."""
+    """The memory of some processes, in bytes."""
 
-    resident: int  # each page once, whatever else on the host shares it
+    resident: int  # each page counts once, even if others share it
     page_tables: int
 
 
 def footprint(pids: Iterable[int]) -> Footprint:
-    """Of all these processes together; one that is gone has none. Raises `Unavailable`.
+    """Returns the memory of all these processes together. Raises `Unavailable`.
 
-    The usual sum of their proportional sizes (PSS) would give a part of Python's and ringlet's
-    own pages to the process that compares, and favour what is written in Python over what isn't.
+    A process that has ended has no memory. The usual sum of proportional set sizes (PSS) isn't
+    used. PSS would charge a part of Python's and ringlet's pages to the process that runs the
+    comparison, which would favour ways that are written in Python.
     """
     anonymous = page_tables = 0
-    mapped: dict[tuple[str, ...], int] = {}  # by device, inode and offset in the file
+    mapped: dict[tuple[str, ...], int] = {}  # by device, inode and offset of the mapping
     for pid in pids:
         try:
             anonymous += _sizes(f"/proc/{pid}/smaps_rollup").get("Pss_Anon", 0)
@@ -48,10 +49,11 @@ def footprint(pids: Iterable[int]) -> Footprint:
 
 
 def available() -> int:
-    """Bytes that programs could still have before the host is short of memory.
+    """Returns how many bytes programs could still take before the host is short of memory.
 
-    Free pages in the lists of each CPU are among them, which MemAvailable leaves out: since Linux
-    6.7 those may grow to hundreds of MiB, and what a program takes and gives back wouldn't show.
+    It is MemAvailable and the free pages in the per-CPU lists, which MemAvailable leaves out. Since
+    Linux 6.7 these lists may grow to hundreds of MiB. Without the lists, the result would not
+    change when a program takes a page from a list or gives a page back.
     """
     fields = (line.split() for line in _lines("/proc/zoneinfo"))
     listed = sum(int(words[1]) for words in fields if words[:1] == ["count:"])
@@ -59,12 +61,12 @@ def available() -> int:
 
 
 def kvm_page_tables() -> int:
-    """Bytes of the page tables that the kernel keeps for all guests (since Linux 6.1)."""
+    """Returns the bytes of page tables that KVM keeps for all guests (since Linux 6.1)."""
     return _sizes("/proc/meminfo").get("SecPageTables", 0)
 
 
 def _files(pid: int) -> Iterator[tuple[tuple[str, ...], int]]:
-    """What is resident of each mapping of a file, without the pages that it has a copy of."""
+    """Yields the resident bytes of each mapping of a file, without its private copies."""
     key: tuple[str, ...] = ()
     resident = 0
     for line in _lines(f"/proc/{pid}/smaps"):
@@ -79,7 +81,7 @@ def _files(pid: int) -> Iterator[tuple[tuple[str, ...], int]]:
 
 
 def _sizes(path: str) -> dict[str, int]:
-    """Its lines `Name: N kB`, in bytes."""
+    """Returns the values of the file's lines `Name: N kB`, in bytes, by their names."""
     fields = (line.split() for line in _lines(path))
     return {
         words[0].rstrip(":"): int(words[1]) * KIB

@@ -1,4 +1,4 @@
-"""The machine that a comparison is made on.
+"""The host on which a comparison runs.
 
 Source: proc(5), /proc/cpuinfo; Linux, Documentation/ABI/testing/sysfs-firmware-dmi-tables and
 drivers/firmware/dmi-id.c for /sys/class/dmi/id; arch/x86/include/asm/cpufeatures.h ("hypervisor");
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def look(versions: Mapping[str, str]) -> Host:
-    """The facts, and the versions of what is compared beside ringlet's and Python's."""
+    """Returns the facts about the host; `versions` are those of the compared programs."""
     processor, is_guest = _processor()
     model = " ".join(filter(None, map(_dmi, ("sys_vendor", "product_name"))))
     return Host(
@@ -38,14 +38,14 @@ def look(versions: Mapping[str, str]) -> Host:
 
 
 class Watch:
-    """Looks, from when it is made, at what else the host does."""
+    """Watches the other work on the host, from the moment when the watch is made."""
 
     def __init__(self) -> None:
         self._before = _times()
         self._load = os.getloadavg()[0]
 
     def others(self) -> Others | None:
-        """What there was by now; None where /proc doesn't tell."""
+        """Returns the other work so far, or None if /proc has no numbers."""
         now = _times()
         if now is None or self._before is None:
             return None
@@ -58,7 +58,7 @@ class Watch:
 
 
 def _times() -> tuple[float, float, float, float] | None:
-    """In seconds: the clock, what this process and its children took, all did, and steal time."""
+    """Returns, in seconds, the clock, our processes' time, all processes' time, and steal time."""
     own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     try:
         with open("/proc/stat") as file:
@@ -76,7 +76,7 @@ def _times() -> tuple[float, float, float, float] | None:
 
 
 def kvm() -> str:
-    """`hardware`, `software`, or `none` for one that is missing, or may not be opened."""
+    """Returns `hardware`, `software`, or `none` if /dev/kvm is missing or can't be opened."""
     try:
         from ringlet.kvm.system import System
         from ringlet.machine.probe import unsupported_instruction
@@ -88,7 +88,7 @@ def kvm() -> str:
 
 
 def _processor() -> tuple[str, bool]:
-    """Its name, and whether it says that a hypervisor runs it."""
+    """Returns the processor's name, and whether it reports a hypervisor."""
     try:
         with open("/proc/cpuinfo") as file:
             first = file.read(1 << 20).partition("\n\n")[0]
@@ -102,7 +102,7 @@ def _processor() -> tuple[str, bool]:
 
 
 def _dmi(name: str) -> str:
-    """What the firmware says of itself; empty where there is none, or nothing is said."""
+    """Returns the firmware's field `name`, or an empty text if there is none."""
     try:
         with open(f"/sys/class/dmi/id/{name}", errors="replace") as file:
             return file.read(1 << 10).strip()

@@ -1,4 +1,4 @@
-"""Runs of the workload: processes of their own, and sandboxes of this process."""
+"""Runs of the workload: as processes of their own, and as sandboxes of this process."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ SandboxT = TypeVar("SandboxT", bound=Sandbox)
 Stdio = tuple[int, int, int]
 
 _MAX_LINE = 1 << 20  # bytes
-_MAX_WORDS = 400  # characters of what went wrong
+_MAX_WORDS = 400  # characters of an error message
 _CHUNK = 1 << 16
-_PATIENCE = 10  # seconds, in which a program that lost its workload cleans up
+_PATIENCE = 10  # seconds for a program to clean up after its workload has ended
 
 
 class Streams(Closing):
-    """The standard streams of a run, whose ends are `stdio`.
+    """The standard streams of a run. The run gets the descriptors `stdio`.
 
-    Its input is /dev/null, or with `input` what `write` is given. `command` is what to try by hand
-    where it fails. It has no thread: who reads a line sees when it came.
+    The run's input is /dev/null, or with `input` the data given to `write`. The hint of an error
+    shows `command`, to try it by hand. Streams have no thread: `read_line` itself takes the time at
+    which a line arrives.
     """
 
     def __init__(self, command: list[str], *, input: bool = False) -> None:
@@ -63,11 +64,11 @@ class Streams(Closing):
             self._stack = stack.pop_all()
 
     def hand_over(self) -> None:
-        """The run has its own descriptor of the output by now: its end is the output's."""
+        """Closes our write end of the output, which then ends when the run closes its own."""
         self._theirs.close()
 
     def read_line(self, timeout: float = 30) -> tuple[int, str]:
-        """As `Instance.read_line` says."""
+        """Does as `Instance.read_line` says."""
         until = time.monotonic() + timeout
         while not self._lines:
             if self._at_end:
@@ -88,19 +89,19 @@ class Streams(Closing):
         self._lines.extend((now, line.rstrip(b"\r").decode(errors="replace")) for line in whole)
 
     def write(self, data: bytes) -> None:
-        """As `Instance.write` says."""
+        """Does as `Instance.write` says."""
         if self._input is None:
             raise Unavailable("this run has no input", "ask for words that read it")
         os.write(self._input, data)
 
     def failure(self, what: str) -> Unavailable:
-        """That it failed, in its own words where it has said any, otherwise `what`."""
+        """Returns the error of a failed run: the run's own error message, or else `what`."""
         said = os.pread(self._errors, _CHUNK, 0).decode(errors="replace")
         message, hint = _words(said)
         return Unavailable(message[:_MAX_WORDS] or what, hint[:_MAX_WORDS] or self._by_hand())
 
     def too_late(self, what: str) -> Unavailable:
-        """That it still runs; what it has said so far is no reason."""
+        """Returns the error of a run that takes too long. Its output so far isn't the reason."""
         return Unavailable(what, self._by_hand())
 
     def _by_hand(self) -> str:
@@ -112,7 +113,7 @@ class Streams(Closing):
 
 
 class Spawned(Closing):
-    """A command, begun as a process of its own, and all the processes that come of it."""
+    """A command that was started as a process of its own, and all processes that it starts."""
 
     def __init__(self, command: list[str], *, input: bool = False) -> None:
         self.command = command
@@ -133,7 +134,7 @@ class Spawned(Closing):
                 file_actions=actions,
                 setpgroup=0,
                 setsigmask=(),
-                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # which Python ignores
+                setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),  # Python ignores these signals
             )
             self._spawned = time.monotonic_ns()
         except OSError as error:
@@ -141,7 +142,7 @@ class Spawned(Closing):
             raise Unavailable(f"{command[0]}: {error.strerror}", "is it installed?") from error
         try:
             self._pidfd = os.pidfd_open(self.pid)
-        except OSError:  # there are as many descriptors as there may be
+        except OSError:  # no more descriptors can be opened
             os.killpg(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
             self._streams.close()
@@ -151,7 +152,7 @@ class Spawned(Closing):
         self._streams.hand_over()
 
     def wait(self, timeout: float = 30) -> int:
-        """As `Instance.wait` says."""
+        """Does as `Instance.wait` says."""
         if self.ended is None and not self._has_ended(timeout):
             raise self._streams.too_late(f"it has not ended after {timeout:g} seconds")
         return self._status
@@ -160,39 +161,37 @@ class Spawned(Closing):
         if not self._waiting.poll(timeout * 1000):
             return False
         self.ended = time.monotonic_ns()
-        with suppress(
-            ProcessLookupError, PermissionError
-        ):  # all that is left in the group has ended
-            os.killpg(self.pid, signal.SIGKILL)  # not waited for yet: the group is its own still
+        with suppress(ProcessLookupError, PermissionError):  # the group has no process left
+            os.killpg(self.pid, signal.SIGKILL)  # before waitpid(), its id can't be reused
         self._status = self._judge(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
         return True
 
     def _judge(self, code: int) -> int:
-        """The workload's status, of the command's exit code, or -n for signal n."""
+        """Returns the workload's status for the command's exit code, which is -n for signal n."""
         return 128 - code if code < 0 else code
 
     def failure(self, what: str) -> Unavailable:
-        """As `Streams.failure` says."""
+        """Does as `Streams.failure` says."""
         return self._streams.failure(what)
 
     def processes(self) -> list[int]:
-        """As `Instance.processes` says."""
+        """Does as `Instance.processes` says."""
         return tree(self._roots())
 
     def _roots(self) -> list[int]:
-        """Those that aren't descendants of each other; this command's own is the first."""
+        """Returns the roots of the run's process trees; the command itself is the first."""
         return [] if self.ended is not None else [self.pid]
 
     def exits(self) -> int | None:
-        """None: a command tells at its end, at most."""
+        """Returns None: a command reports its exits at its end, if at all."""
         return None
 
     def phases(self) -> dict[str, int]:
-        """`spawned`: its program is there, and begins."""
+        """Returns the step `spawned`: the command's program was loaded, and begins."""
         return {"spawned": self._spawned}
 
     def close(self) -> None:
-        """Ends the workload and lets the command clean up; what is there then is killed."""
+        """Ends the workload, lets the command clean up, and then kills all processes left."""
         if self.closed:
             return
         until = time.monotonic() + _PATIENCE
@@ -201,14 +200,14 @@ class Spawned(Closing):
             inner = _leaves(roots)
             for pid in inner - set(roots):
                 _kill(pid, signal.SIGKILL)
-            if inner <= set(roots):  # it has no workload, or is it
+            if inner <= set(roots):  # the command has no workload, or is the workload
                 _kill(self.pid, signal.SIGTERM)
             self._has_ended(0.5)
         if self.ended is None:
             for pid in self.processes():
                 _kill(pid, signal.SIGKILL)
             self._has_ended(_PATIENCE)
-        with suppress(ChildProcessError):  # orphans, if this process adopts them
+        with suppress(ChildProcessError):  # waits for orphans, if this process adopts them
             while os.waitpid(-self.pid, 0):
                 pass
         os.close(self._pidfd)
@@ -217,10 +216,10 @@ class Spawned(Closing):
 
 
 class Launched(Closing, Generic[SandboxT]):
-    """A sandbox that this process has made, by `make` with its standard streams, and started.
+    """A sandbox of this process: `make` makes it with the standard streams, and it is started.
 
-    `steps` tells when each step of its life was over, in order; the last is its `end`. `roots` are
-    the host's processes that were made for it, if they aren't this one.
+    `steps` returns when each step of the sandbox's life was over, in order; the last step is `end`.
+    `roots` returns the host's processes that were made for the sandbox, without our own.
     """
 
     def __init__(
@@ -246,7 +245,7 @@ class Launched(Closing, Generic[SandboxT]):
         streams.hand_over()
 
     def wait(self, timeout: float = 30) -> int:
-        """As `Instance.wait` says."""
+        """Does as `Instance.wait` says."""
         try:
             outcome = self._sandbox.wait(timeout)
         except RingletError as error:
@@ -257,32 +256,32 @@ class Launched(Closing, Generic[SandboxT]):
         return outcome.status
 
     def processes(self) -> list[int]:
-        """As `Instance.processes` says."""
+        """Does as `Instance.processes` says."""
         return tree([] if self._has_ended() else self._roots(self._sandbox))
 
     def _has_ended(self) -> bool:
         return self._steps(self._sandbox)["end"] is not None
 
     def exits(self) -> int | None:
-        """Those of all kinds."""
+        """Returns the number of exits of all kinds."""
         exits = self._sandbox.usage().exits
         return None if exits is None else sum(exits.values())
 
     def phases(self) -> dict[str, int]:
-        """As `Instance.phases` says."""
+        """Does as `Instance.phases` says."""
         steps = self._steps(self._sandbox).items()
         return {step: at for step, at in steps if at is not None and step != "end"}
 
     def close(self) -> None:
-        """Ends it if it runs, and leaves nothing of it."""
+        """Ends the sandbox if it runs, and removes everything that was made for it."""
         self._stack.close()
 
 
 def _words(said: str) -> tuple[str, str]:
-    """What a program said of its failure, in a line, and its hint where it is ringlet.
+    """Returns a program's error message in one line, and the hint if the program is ringlet.
 
-    Others' may be in the format of a log (logrus, as runc and podman have it): `level=error
-    msg="..."`.
+    The messages of other programs may have the format of a log. runc and podman use logrus:
+    `level=error msg="..."`.
     """
     printable = "".join(c if c.isprintable() or c == "\n" else " " for c in said)
     lines = list(filter(None, map(str.strip, printable.split("\n"))))
@@ -294,23 +293,23 @@ def _words(said: str) -> tuple[str, str]:
 
 
 def tree(roots: Iterable[int]) -> list[int]:
-    """These processes and all that descend from them, but for those that have ended."""
+    """Returns the processes `roots` and all their descendants, without those that have ended."""
     return [pid for pid, _ in _family(roots)]
 
 
 def _leaves(roots: Iterable[int]) -> set[int]:
-    """Those of `tree` without a child."""
+    """Returns the processes of `tree` that have no child."""
     family = _family(roots)
     return {pid for pid, _ in family} - {parent for _, parent in family}
 
 
 def _family(roots: Iterable[int]) -> list[tuple[int, int]]:
-    """Each process of `tree` and its parent."""
+    """Returns each process of `tree`, and its parent."""
     children: dict[int, list[int]] = {}
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
-            with suppress(OSError):  # it has ended
+            with suppress(OSError):  # the process has ended
                 state, parent = read_stat(name)[:2]
                 if state not in b"ZX":
                     parents[int(name)] = int(parent)

@@ -1,4 +1,4 @@
-"""Where a comparison works: the workload, a root for containers, a disk, and what was asked for."""
+"""The lab of a comparison: the workload, a root for containers, a disk, and the settings."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ DISK_BYTES = 64 << 20
 
 
 class Settings(NamedTuple):
-    """What was asked for."""
+    """The settings that the user chose."""
 
-    kernel: str | None = None  # of the Linux VM; None to look for one
-    most_instances: int = 20  # that run at once, of one way
-    memory_share: float = 0.25  # of the host's free memory that all of them may take
-    keep: str | None = None  # a new folder for what the commands of the report name, which stays
+    kernel: str | None = None  # the Linux VM's kernel; None to look for one
+    most_instances: int = 20  # the most instances of one way that run at once
+    memory_share: float = 0.25  # the share of free memory for all instances
+    keep: str | None = None  # a new folder to keep the files that the report names
 
 
 class Lab(Closing):
-    """A folder with what the ways share, gone when it is closed unless it is to be kept.
+    """A folder with the files that the ways share. Raises `RingletError`.
 
-    Raises `RingletError`.
+    `close` removes the folder, unless the settings say to keep it.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -50,14 +50,14 @@ class Lab(Closing):
             for name in ("proc", "sys", "dev", "tmp"):
                 (self.rootfs / name).mkdir(parents=True)
             shutil.copy(self.work, self.rootfs / "work")
-            (self.rootfs / "disk").touch()  # for who mounts the disk there
+            (self.rootfs / "disk").touch()  # a mount point for the disk
             self.disk = self.folder / "disk"
             self._fill_disk()
             self.tsc_hz = self._measure_tsc()
             self._stack = stack.pop_all()
 
     def on_close(self, call: Callable[[], object]) -> None:
-        """Has `call` called when the comparison is over."""
+        """Calls `call` when the comparison is over."""
         self._stack.callback(call)
 
     def _make_folder(self, stack: ExitStack) -> Path:
@@ -82,7 +82,7 @@ class Lab(Closing):
         self.disk.chmod(0o666)  # root in a container is another user
 
     def _measure_tsc(self) -> float:
-        """Ticks of the time-stamp counter in a second, which the workload counts its time in."""
+        """Returns the rate of the time-stamp counter, the workload's clock, in Hz."""
         try:
             done = subprocess.run([self.work, "hz"], capture_output=True, text=True, check=True)
             return float(done.stdout.partition("hz=")[2].split()[0])
@@ -92,12 +92,12 @@ class Lab(Closing):
             ) from error
 
     def close(self) -> None:
-        """Removes it all."""
+        """Removes everything that the lab has made."""
         self._stack.close()
 
 
 def ringlet_command() -> list[str]:
-    """How a shell calls this very ringlet."""
+    """Returns the command by which a shell runs this installation of ringlet."""
     beside = Path(sys.executable).parent / "ringlet"
     if beside.exists():
         return [str(beside)]

@@ -1,4 +1,4 @@
-"""Reports of different hosts, or of different days, beside each other: `ringlet compare --load`."""
+"""Shows reports of different hosts or days beside each other: `ringlet compare --load`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ringlet.compare.report import Measure, Report
 
-MOST = 6  # that a terminal is wide enough for
+MOST = 6  # the most reports that fit the width of a terminal
 _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -31,7 +31,7 @@ _LEGEND = (
 
 
 class SideBySide:
-    """What rich prints of reports with their names: a column a report, a line a way."""
+    """A table of named reports, for rich: each report is a column, each way a line."""
 
     def __init__(self, reports: Sequence[tuple[str, Report]]) -> None:
         self.reports = reports
@@ -66,7 +66,7 @@ class SideBySide:
         yield Text(_LEGEND, _DIM)
 
     def _ways(self) -> dict[str, str]:
-        """The titles of all ways, by their names."""
+        """Returns the titles of all ways, by their names."""
         ways = [way for _, report in self.reports for way in report.ways]
         return {way.name: clean(way.title) for way in reversed(ways)}
 
@@ -80,14 +80,14 @@ class SideBySide:
 
 
 def side_by_side(reports: Sequence[tuple[str, Report]]) -> SideBySide:
-    """For `Console.print`. Raises `RingletError` for too many of them."""
+    """Returns a table for `Console.print`. Raises `RingletError` for too many reports."""
     if len(reports) > MOST:
         raise RingletError(f"{len(reports)} reports don't fit", f"load at most {MOST} at once")
     return SideBySide(reports)
 
 
 def matched(reports: Sequence[Report]) -> list[list[Measure | None]]:
-    """The measures of the same name and unit of each report, None where it lacks one."""
+    """Groups the measures by name and unit: one of each report, or None if the report has none."""
     names = dict.fromkeys((row.name, row.unit) for report in reports for row in report.measures)
     rows = [{(row.name, row.unit): row for row in report.measures} for report in reports]
     return [[row.get(name) for row in rows] for name in names]

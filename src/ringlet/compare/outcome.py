@@ -1,4 +1,4 @@
-"""What a run of the workload tells: the numbers of its lines NAME=VALUE (guests/README.md)."""
+"""Reads the results of a run of the workload: lines of NAME=NUMBER (guests/README.md)."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _PAIR = re.compile(r"([a-z]+)=(\d{1,20})")
 
 
 def numbers(line: str) -> dict[str, int]:
-    """Its words NAME=NUMBER, by their names."""
+    """Returns the numbers of the line's words NAME=NUMBER, by their names."""
     pairs = (_PAIR.fullmatch(word) for word in line.split())
     return {pair[1]: int(pair[2]) for pair in pairs if pair is not None}
 
 
 def outcomes(way: Way, request: Request, count: int) -> list[dict[str, int]]:
-    """Runs its actions and has the numbers of the `count` lines behind the first.
+    """Runs the workload's actions, and returns the numbers of the `count` lines after the first.
 
-    It is run from this process where that can be done: what the workload measures by itself is
-    the same then, and found sooner. Raises `Unavailable`, with the reason of an action that failed.
+    The workload is launched from this process if the way can do so: the workload measures the same
+    numbers, and starts faster. Raises `Unavailable`, with the reason if an action failed.
     """
     try:
         instance = way.launch(request)
@@ -46,7 +46,7 @@ def outcomes(way: Way, request: Request, count: int) -> list[dict[str, int]]:
 
 
 def value(outcome: dict[str, int], name: str) -> int:
-    """One of them. Raises `Unavailable` where there is none."""
+    """Returns the number `name`. Raises `Unavailable` if there is none."""
     if name not in outcome:
         raise Unavailable(f"the workload told no {name}", "try it")
     return outcome[name]

@@ -1,7 +1,7 @@
-"""A report as one page that needs nothing else: `ringlet compare --html FILE`.
+"""Writes a report as one self-contained HTML page: `ringlet compare --html FILE`.
 
-It has no script and asks for nothing of the network, which its Content Security Policy makes sure
-of: what a report says is hostile, and is escaped on top of that.
+The page has no script and loads nothing from the network. Its Content Security Policy enforces
+both, since the contents of a report are hostile. The contents are escaped, too.
 Sources: HTML (WHATWG); Content Security Policy Level 3 (W3C), 4.1; WCAG 2.2 (W3C).
 """
 
@@ -34,7 +34,7 @@ KVM = {
     "tell of the emulation as well",
     "none": "none that can be used here: no VM was run",
 }
-# A way's colour on a dark page, where the light one lacks contrast.
+# The colours of ways on a dark page, for those whose colour on a light page lacks contrast there.
 DARK = {
     "#6b7683": "#95a0ad",
     "#0b6cb0": "#3f9fe0",
@@ -45,7 +45,7 @@ DARK = {
 
 
 def write(report: Report, path: str) -> None:
-    """`report` as one HTML file. Raises `RingletError`."""
+    """Writes `report` as one HTML file. Raises `RingletError`."""
     page = render(report).encode()
     try:
         with open(path, "wb") as file:
@@ -57,7 +57,7 @@ def write(report: Report, path: str) -> None:
 
 
 def render(report: Report) -> str:
-    """`report` as HTML. Raises `RingletError` without matplotlib."""
+    """Returns `report` as HTML. Raises `RingletError` without matplotlib."""
     charts.require()
     style = _style()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -117,7 +117,7 @@ def _heading(text: str, most: int = 200) -> str:
 
 
 def _prose(text: str) -> str:
-    """`text` with what is between backticks as code."""
+    """Returns `text` as HTML, in which text between backticks is code."""
     return re.sub("`([^`]+)`", r"<code>\1</code>", _text(text))
 
 
@@ -133,7 +133,7 @@ def _named(way: Way, at: int) -> str:
 
 
 def _head(report: Report, anchors: Mapping[str, str]) -> Iterator[str]:
-    """The verdict, the way to each part, and what is to be known before the numbers are read."""
+    """Yields the head of the page: the verdict, links to the parts, and the warnings."""
     yield "<header>"
     yield "<h1>The same work, side by side</h1>"
     if said := verdict(report):
@@ -189,7 +189,7 @@ def _ways(ways: Iterable[Way]) -> Iterator[str]:
 def _group(
     report: Report, group: str, anchor: str, measures: list[Measure], drawn: list[str]
 ) -> Iterator[str]:
-    """What was found in a sentence, then charts and what is no number; all numbers behind that."""
+    """Yields a group of measures: a sentence, the charts, the texts, and then all numbers."""
     yield f'<section aria-labelledby="{anchor}">'
     yield f'<h2 id="{anchor}">{_heading(group, 80)}</h2>'
     first = max(measures, key=lambda row: min(sum(map(has_median, row.ways.values())), 2))
@@ -221,7 +221,7 @@ def _figure(report: Report, name: str) -> str:
 
 
 def _notes(anchor: str, notes: Mapping[tuple[str, str], int], seen: int) -> Iterator[str]:
-    """Those after the first `seen`."""
+    """Yields the notes after the first `seen`."""
     if len(notes) > seen:
         yield f'<ol class="notes" start="{seen + 1}">'
         for (title, note), at in list(notes.items())[seen:]:
@@ -258,7 +258,7 @@ def _table(
 
 
 def _is_shown(way: Way, measures: Iterable[Measure]) -> bool:
-    """Whether there is more to say of it than why it isn't here, which is said of the way."""
+    """Returns whether `way` has more to show than the reason why it is unavailable."""
     cells = (measure.ways.get(way.name) for measure in measures)
     return way.error is None or any(cell and cell.error != way.error for cell in cells)
 

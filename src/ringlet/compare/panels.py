@@ -1,7 +1,8 @@
-"""What a chart is made of: bars, phases and series, drawn on a canvas measured in pixels.
+"""The panels of a chart: bars, rows and series, drawn on a canvas that is measured in pixels.
 
-Scales are the module's own: a report's numbers may be anything, and a bar's place has to be finite.
-A length tells the value on a linear scale only, so that a logarithmic one has points, not bars.
+The module has its own scales, since a report may hold any number, and a bar's position has to be
+finite. A length shows a value on a linear scale only. That is why a logarithmic scale has points in
+place of bars.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 INK, MUTED, GRID, PAPER = "#1c2128", "#5b6470", "#d9dde3", "#ffffff"
 
-# One colour a way, the same everywhere: blue and green where the host's kernel is shared, red and
-# yellow where there is one of its own. They differ in lightness too.
+# Each way has the same colour everywhere: blue or green if it shares the host's kernel, red or
+# yellow if it has a kernel of its own. The colours differ in lightness, too.
 COLOURS = {
     "process": "#6b7683",
     "container": "#0b6cb0",
@@ -39,34 +40,34 @@ COLOURS = {
     "podman": "#4b4fa3",
 }
 MARKERS = "osD^vPX*h"
-MOST_SAMPLES = 60  # that are drawn of one cell
-LARGEST = 1e30  # and its reciprocal: what can be drawn
-LETTER, BOLD = 0.6, 0.68  # the width of one, of its size, in fonts that are wide
-LOG_RATIO = 20  # of the medians, beyond which the scale is logarithmic
+MOST_SAMPLES = 60  # the most samples of one cell that are drawn
+LARGEST = 1e30  # numbers from 1 / LARGEST to LARGEST can be drawn
+LETTER, BOLD = 0.6, 0.68  # a letter's width by its size, in wide fonts
+LOG_RATIO = 20  # if the medians' ratio is larger, the scale is logarithmic
 
 
 def colour(name: str, at: int) -> str:
-    """Of the way `name`, which is the report's number `at`."""
+    """Returns the colour of the way `name`, which has index `at` in the report."""
     return COLOURS.get(name) or list(COLOURS.values())[at % len(COLOURS)]
 
 
 def can_be_drawn(value: float | None) -> bool:
-    """Whether there is a place for `value` on a scale."""
-    return value is not None and abs(value) <= LARGEST  # False for what isn't a number
+    """Returns whether `value` has a position on a scale."""
+    return value is not None and abs(value) <= LARGEST  # False for NaN
 
 
 def has_median(cell: Cell | None) -> bool:
-    """Whether `cell` has a number that can be drawn."""
+    """Returns whether `cell` has a median that can be drawn."""
     return cell is not None and cell.error is None and can_be_drawn(cell.median)
 
 
 def has_numbers(measure: Measure, ways: Sequence[Way]) -> bool:
-    """Whether there is a way that `measure` has a number of."""
+    """Returns whether `measure` has a number for one of `ways`."""
     return any(has_median(measure.ways.get(way.name)) for way in ways)
 
 
 def quartiles(cell: Cell) -> tuple[float, float]:
-    """The quartiles of a cell that has a median: of its samples, or as its spread tells."""
+    """Returns the quartiles of a cell with a median: by its samples, or by its spread."""
     samples = [value for value in cell.samples if can_be_drawn(value)]
     assert cell.median is not None
     if len(samples) > 1:
@@ -77,7 +78,7 @@ def quartiles(cell: Cell) -> tuple[float, float]:
 
 
 class Scale(NamedTuple):
-    """Values to pixels, `start` to `end`; what is beyond them stays at the edge."""
+    """Maps values to pixels from `start` to `end`. A value outside is drawn at the edge."""
 
     low: float
     high: float
@@ -86,14 +87,14 @@ class Scale(NamedTuple):
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where `value` is."""
+        """Returns the position of `value`."""
         if self.log:
             value = math.log10(value) if value > 0 else self.low
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """A few round values."""
+        """Returns a few round values for the scale's ticks."""
         if self.log:
             every = math.ceil((self.high - self.low) / 5)
             return [float(f"1e{at}") for at in range(int(self.low), int(self.high) + 1, every)]
@@ -105,7 +106,7 @@ class Scale(NamedTuple):
 
 
 def make_scale(cells: Sequence[Cell], start: float, end: float) -> Scale:
-    """The scale for the medians and quartiles of `cells`."""
+    """Returns a scale for the medians and quartiles of `cells`."""
     medians = [cell.median or 0 for cell in cells]
     values = [value for cell in cells for value in quartiles(cell)]
     low, high = min(values), max(values)
@@ -117,12 +118,12 @@ def make_scale(cells: Sequence[Cell], start: float, end: float) -> Scale:
 
 
 class Canvas:
-    """A sheet of `width` x `height` pixels with the origin at the left top."""
+    """A sheet of `width` x `height` pixels with the origin at the top left."""
 
     def __init__(self, width: float, height: float, marks: Mapping[str, str]) -> None:
         from matplotlib.figure import Figure
 
-        self.marks = marks  # of the notes
+        self.marks = marks  # the marks of the notes
         self.figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")
         axes: Axes = self.figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, width), ylim=(height, 0))
@@ -133,20 +134,20 @@ class Canvas:
         self, x: float, y: float, text: str, *, size: float = 12, right: bool = False,
         color: str = INK, bold: bool = False, middle: bool = False,
     ) -> None:  # fmt: skip
-        """One line, its baseline at `y`, its start (or end, or middle) at `x`."""
+        """Draws one line of text with its baseline at `y` and its start, end or middle at `x`."""
         self._axes.text(
             x, y, text, size=size, color=color, weight=700 if bold else 400, va="baseline",
             ha="center" if middle else "right" if right else "left",
         )  # fmt: skip
 
     def box(self, x: float, y: float, width: float, height: float, **style: Any) -> None:
-        """A filled box."""
+        """Draws a filled box."""
         from matplotlib.patches import Rectangle
 
         self._axes.add_patch(Rectangle((x, y), width, height, linewidth=0, clip_on=False, **style))
 
     def line(self, x: Sequence[float], y: Sequence[float], **style: Any) -> None:
-        """A line, or its markers."""
+        """Draws a line, or its markers."""
         self._axes.plot(x, y, **{"linewidth": 1, "clip_on": False, **style})
 
 
@@ -154,40 +155,40 @@ class Panel(Protocol):
     """A part of a chart under a title of its own."""
 
     title: str
-    is_wide: bool  # has no other one beside it
+    is_wide: bool  # the panel takes the full width
 
     def height(self, narrow: bool, width: float) -> float:
-        """In pixels."""
+        """Returns the height in pixels."""
         ...
 
     def draw(self, canvas: Canvas, x: float, y: float, width: float, narrow: bool) -> None:
-        """Draws it with its left top at `x`, `y`."""
+        """Draws the panel with its top left at `x`, `y`."""
         ...
 
     def tell(self) -> str:
-        """What it shows, in words."""
+        """Returns a text that says what the panel shows."""
         ...
 
     def notes(self) -> list[str]:
-        """What is to be noted of its numbers."""
+        """Returns the notes on the panel's numbers."""
         ...
 
 
 def fit(text: str, width: float, size: float = 12) -> str:
-    """`text`, shortened to what fits into `width` pixels in most fonts."""
+    """Returns `text`, shortened so that it fits into `width` pixels in most fonts."""
     return clean(text, max(int(width / size / LETTER), 2))
 
 
 def wrap(
     text: str, width: float, size: float = 13, letter: float = BOLD, lines: int = 2
 ) -> list[str]:
-    """`text` in one line, or in up to `lines`, of `width` pixels; as that of a title."""
+    """Wraps `text`, in the size of a title, into at most `lines` lines of `width` pixels."""
     letters = int(width / size / letter)
     return textwrap.wrap(clean(text), letters, max_lines=lines, placeholder=" …") or [""]
 
 
 def draw_head(canvas: Canvas, x: float, y: float, title: Sequence[str], below: str) -> float:
-    """The title and a line below it; where what follows begins."""
+    """Draws the title and the line below it, and returns the position of the next part."""
     for line in title:
         y += 17
         canvas.text(x, y - 3, line, size=13, bold=True)
@@ -198,9 +199,9 @@ def draw_head(canvas: Canvas, x: float, y: float, title: Sequence[str], below: s
 
 
 class Rows:
-    """What panels share that have a row for each way."""
+    """The base class of panels that have a row for each way."""
 
-    row = (24.0, 39.0)  # pixels, wide and narrow
+    row = (24.0, 39.0)  # pixels of a row, in a wide and in a narrow chart
     foot = 0.0
     is_wide = False
 
@@ -214,17 +215,17 @@ class Rows:
         ]
 
     def below(self) -> str:
-        """The line below the title."""
+        """Returns the line below the title."""
         return ""
 
     def height(self, narrow: bool, width: float) -> float:
-        """In pixels."""
+        """Returns the height in pixels."""
         title = len(wrap(self.title, width))
         head = title * 17 + (15 if self.below() else 0) + 6
         return head + len(self.rows) * self.row[narrow] + self.foot
 
     def tell(self) -> str:
-        """What it shows, in words."""
+        """Returns a text that says what the panel shows."""
         found = (
             f"{clean(way.title, 60)} {quantity(cell.median or 0, self.measure.unit)}"
             for _, way, cell in self.rows
@@ -232,11 +233,11 @@ class Rows:
         return f"{self.title}: {', '.join(found)}"
 
     def notes(self) -> list[str]:
-        """What is to be noted of its numbers."""
+        """Returns the notes on the panel's numbers."""
         return [cell.note for _, _, cell in self.rows if cell.note]
 
     def draw(self, canvas: Canvas, x: float, y: float, width: float, narrow: bool) -> None:
-        """Draws it with its left top at `x`, `y`."""
+        """Draws the panel with its top left at `x`, `y`."""
         y = draw_head(canvas, x, y, wrap(self.title, width), self.below())
         left, right = (x, x + width) if narrow else (x + 112, x + width - 88)
         row = self.row[narrow]
@@ -254,17 +255,17 @@ class Rows:
     def draw_scale(
         self, canvas: Canvas, left: float, right: float, starts: Sequence[float], height: float
     ) -> None:
-        """What is behind the rows."""
+        """Draws the scale behind the rows."""
 
     def draw_row(
         self, canvas: Canvas, cell: Cell, color: str, left: float, right: float, y: float
     ) -> None:
-        """One way's."""
+        """Draws the row of one way."""
         raise NotImplementedError
 
 
 class Bars(Rows):
-    """A measure: a bar a way with whiskers from quartile to quartile, and the samples."""
+    """A measure: for each way a bar, whiskers from quartile to quartile, and the samples."""
 
     def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
         super().__init__(measure, ways)
@@ -275,7 +276,7 @@ class Bars(Rows):
         return make_scale([cell for _, _, cell in self.rows], left, right)
 
     def below(self) -> str:
-        """What is better, and whether a length tells the value."""
+        """Returns whether less or more is better, and whether a length shows the value."""
         better = {"lower": "less is better", "higher": "more is better"}
         words = (better.get(self.measure.better), "logarithmic scale" if self._log else None)
         return ", ".join(word for word in words if word)
@@ -283,7 +284,7 @@ class Bars(Rows):
     def draw_scale(
         self, canvas: Canvas, left: float, right: float, starts: Sequence[float], height: float
     ) -> None:
-        """A line at zero, or at each power of ten."""
+        """Draws a line at zero, or at each power of ten."""
         scale = self._scale(left, right)
         end = starts[-1] + height
         for tick in scale.ticks() if self._log else [0.0]:
@@ -300,7 +301,7 @@ class Bars(Rows):
     def draw_row(
         self, canvas: Canvas, cell: Cell, color: str, left: float, right: float, y: float
     ) -> None:
-        """The median, its quartiles, and its samples below."""
+        """Draws the median, the quartiles, and the samples below."""
         scale = self._scale(left, right)
         at, middle = scale(cell.median or 0), y + 8
         if self._log:
@@ -309,7 +310,7 @@ class Bars(Rows):
             zero = scale(0)
             canvas.box(min(zero, at), y + 2, max(abs(at - zero), 1), 12, facecolor=color)
         low, high = (scale(value) for value in quartiles(cell))
-        if high - low > (14 if self._log else 1):  # a point hides shorter ones
+        if high - low > (14 if self._log else 1):  # the point hides a shorter line
             canvas.line([low, high], [middle] * 2, color=PAPER, linewidth=3)
             canvas.line([low, high], [middle] * 2, color=INK, linewidth=1.25)
             for end in (low, high):
@@ -325,7 +326,7 @@ class Bars(Rows):
 
 
 class Series:
-    """A quantity by a number of instances: a line a way, named at its end."""
+    """A quantity by the number of instances: a line for each way, with its name at the end."""
 
     is_wide = True
 
@@ -341,11 +342,11 @@ class Series:
                 self._lines.append((at, way, points))
 
     def height(self, narrow: bool, width: float) -> float:
-        """In pixels."""
+        """Returns the height in pixels."""
         return len(wrap(self.title, width)) * 17 + 270 + 14 * max(len(self._lines) - 6, 0)
 
     def tell(self) -> str:
-        """What it shows, in words."""
+        """Returns a text that says what the panel shows."""
         found = (
             f"{clean(way.title, 60)} "
             + ", ".join(f"{quantity(cell.median or 0, self._unit)} of {n}" for n, cell in points)
@@ -354,11 +355,11 @@ class Series:
         return f"{self.title}: {'; '.join(found)}"
 
     def notes(self) -> list[str]:
-        """What is to be noted of its numbers."""
+        """Returns the notes on the panel's numbers."""
         return [cell.note for _, _, points in self._lines for _, cell in points if cell.note]
 
     def draw(self, canvas: Canvas, x: float, y: float, width: float, narrow: bool) -> None:
-        """Draws it with its left top at `x`, `y`."""
+        """Draws the panel with its top left at `x`, `y`."""
         end = y + self.height(narrow, width) - 36
         scale = make_scale([c for _, _, points in self._lines for _, c in points], end, 0)
         below = f"{clean(self._unit, 20)}, by the number of instances"

@@ -1,4 +1,4 @@
-"""The sentences on what was found, right for any ways."""
+"""Makes the sentences about the results. They hold for any set of ways."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ if TYPE_CHECKING:
 
     from ringlet.compare.report import Report
 
-BASE = "process"  # what the others are compared with, where it was measured
-_NEAR = 0.1  # a difference that is called none, if the spread is larger
-_BUSY, _STEAL = 0.15, 0.02  # of each processor, beyond which numbers suffer
+BASE = "process"  # the way with which the others are compared, if it was measured
+_NEAR = 0.1  # a smaller difference counts as none if it is within the spread
+_BUSY, _STEAL = 0.15, 0.02  # of each processor; with more, the numbers are noisy
 
 
 def called(name: str) -> str:
-    """A way in a sentence: `the container`, but `runc`."""
+    """Returns the name of a way as in a sentence: `the container`, but `runc`."""
     title = find(name).title
     return f"the {title}" if name in DEFAULT else title
 
 
 def joined(parts: Sequence[str]) -> str:
-    """With commas, and an `and` before the last."""
+    """Joins the parts with commas, and with `and` before the last one."""
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def capital(text: str) -> str:
-    """With a capital at its beginning."""
+    """Returns `text` with a capital at its beginning."""
     return text[:1].upper() + text[1:]
 
 
 def compare(medians: Mapping[str, float], unit: str, what: str) -> str:
-    """How many times as long as in the process, or else as in the fastest way, `what` takes.
+    """Returns a sentence on how long `what` takes beside the process, or else the fastest way.
 
     `A start takes 2.4x as long in the container and 3.1x as long in the tiny VM as in the process.`
-    No ratio is given where the samples (of `Medians`; others are exact) are too few, or differ more
-    among themselves.
+    If `medians` is a `Medians`, no ratio is given if there are too few samples, or if the medians
+    differ less than their samples spread. Other numbers are exact.
     """
     if not medians:
         return ""
@@ -63,24 +63,27 @@ def compare(medians: Mapping[str, float], unit: str, what: str) -> str:
 
 
 def differ(medians: Mapping[str, float], one: str, other: str) -> bool:
-    """Whether the samples carry that the medians of these ways differ. Others are exact."""
+    """Returns whether the medians of two ways differ by more than chance.
+
+    The samples of a `Medians` decide. Other numbers are exact, and always differ.
+    """
     if not isinstance(medians, Medians):
         return True
     return are_apart(medians.samples[one], medians.samples[other])
 
 
 def listed(values: Mapping[str, float], unit: str = "") -> str:
-    """`1.20 MiB (container), 3.40 MiB (tiny VM) and 9 MiB (Linux VM)`; empty for none."""
+    """Returns `1.20 MiB (container) and 9 MiB (Linux VM)`, or an empty text for no values."""
     return joined([f"{quantity(value, unit)} ({find(way).title})" for way, value in values.items()])
 
 
 def of_own_kernel(values: Mapping[str, float]) -> dict[str, float]:
-    """Those of the ways that don't share the host's."""
+    """Returns the values of the ways that have a kernel of their own."""
     return {way: value for way, value in values.items() if find(way).own_kernel}
 
 
 def started(medians: Mapping[str, float]) -> str:
-    """`3,018 processes, 8.71 containers or 17.5 tiny VMs`; of a program, `8 of runc`."""
+    """Returns `3,018 processes, 8.71 containers or 8 of runc`."""
     parts = [
         f"{number(rate)} {_many(way) if way in DEFAULT else f'of {find(way).title}'}"
         for way, rate in medians.items()
@@ -89,7 +92,7 @@ def started(medians: Mapping[str, float]) -> str:
 
 
 def times(ratio: float) -> str:
-    """`1.26x`, `185x`."""
+    """Returns a ratio as text: `1.26x`, `185x`."""
     return f"{ratio:.2f}x" if ratio < 2 else f"{number(ratio, 2)}x"
 
 
@@ -101,9 +104,9 @@ _ASPECTS = {
 
 
 def verdict(report: Report) -> str:
-    """What was found, in one sentence: of ringlet's own ways beside the process, or the first.
+    """Returns the main result in one sentence: ringlet's own ways compared with the first way.
 
-    Empty where too little is known for it.
+    The first way is the process, if it was measured. The sentence is empty if too little is known.
     """
     ways = [way.name for way in report.ways if way.name in DEFAULT and way.error is None]
     rows = {row.name: row.ways for row in report.measures}
@@ -116,7 +119,7 @@ def verdict(report: Report) -> str:
     parts: list[str] = []
     told: list[str] = []
     for way, ratios in found.items():
-        if list(ratios) == told:  # what they are for has just been said
+        if list(ratios) == told:  # the way before has named the same aspects
             parts.append(f"{called(way)} takes {joined(list(ratios.values()))} as long")
         else:
             each = [f"{ratio} as long {aspect}" for aspect, ratio in ratios.items()]
@@ -126,7 +129,7 @@ def verdict(report: Report) -> str:
 
 
 def _ratio(cell: Cell, base: Cell) -> str | None:
-    """`1.26x`, or `about 1x` for nearly the same; None where the samples don't carry a ratio."""
+    """Returns `1.26x`, or `about 1x` for nearly 1; None if the samples don't support a ratio."""
     if not cell.median or not base.median or not 0 < cell.median / base.median < inf:
         return None
     ratio = cell.median / base.median
@@ -137,13 +140,13 @@ def _ratio(cell: Cell, base: Cell) -> str | None:
 
 
 def ratio_to(cell: Cell, base: Cell | None) -> str:
-    """How many times the base's the median of a cell is; empty unless the samples carry it."""
+    """Returns the ratio of a cell's median to the base's; empty if the samples don't support it."""
     found = None if base is None or base is cell else _ratio(cell, base)
     return "" if found is None or found.startswith("about") else found
 
 
 def incomplete(report: Report) -> str:
-    """Why not all is measured; empty where it is."""
+    """Returns why the report is incomplete, or an empty text if it is complete."""
     if report.complete:
         return ""
     return {
@@ -153,7 +156,7 @@ def incomplete(report: Report) -> str:
 
 
 def disturbed(report: Report) -> str:
-    """What other work the host had, if it was enough to be seen in the numbers; else empty."""
+    """Returns a warning if other work on the host was enough to affect the numbers, else ""."""
     others, count = report.others, max(report.host.processors, 1)
     if others is None:
         return ""

@@ -1,4 +1,4 @@
-"""Charts of what goes on between a beginning and an end: the steps on the way, and their parts."""
+"""The panels that show the steps of a run from its beginning to its end, and its phases."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     )
     from ringlet.compare.report import Cell, Measure, Way
 
-STEP = ", to "  # in a title: before it what begins, behind it a step on the way
-_MARKS = "|os^Dv"  # of the steps
-_MOST_PHASES = 12  # of a cell
-# The colour of each phase of a chart, by the order in which they are met; then made by rule.
+STEP = ", to "  # in a title, it stands between the beginning and the step
+_MARKS = "|os^Dv"  # the marks of the steps
+_MOST_PHASES = 12  # the most phases of a cell
+# The colours of a chart's phases, in the order of the phases. More colours are computed.
 _COLOURS = (
     "#0b6cb0", "#e3a21a", "#12936b", "#d1540b", "#8a63c9", "#5cb3e4", "#9c2f5f", "#9aa62e",
     "#6b7683", "#d98cb3", "#2f7f86", "#b98a4e",
@@ -42,7 +42,7 @@ _COLOURS = (
 
 
 def phase_colour(at: int) -> str:
-    """Of the phase number `at` of a chart: no two have the same."""
+    """Returns the colour of the phase with index `at` in a chart: each phase has its own."""
     if at < len(_COLOURS):
         return _COLOURS[at]
     red, green, blue = colorsys.hsv_to_rgb(at * 0.618 % 1, 0.5 + at % 3 * 0.2, 0.5 + at % 4 * 0.1)
@@ -50,7 +50,7 @@ def phase_colour(at: int) -> str:
 
 
 def keys(names: Sequence[str], width: float) -> list[tuple[float, int, str]]:
-    """The names of marks or colours in lines of `width`: how far in which line each begins."""
+    """Lays out a legend in lines of `width`: the x position, the line and the text of each name."""
     found, x, line = [], 0.0, 0
     for name in names:
         text = fit(name, width - 18)
@@ -63,7 +63,7 @@ def keys(names: Sequence[str], width: float) -> list[tuple[float, int, str]]:
 
 
 class Steps:
-    """Measures from the same beginnings to steps on the way: a row a way, a mark a step."""
+    """Measures from one beginning to several steps: a row for each way, a mark for each step."""
 
     is_wide = True
 
@@ -79,7 +79,7 @@ class Steps:
             self._blocks.append((begin, [line for line in lines if line[2]]))
 
     def _cells(self, rows: Sequence[Measure], way: Way) -> list[tuple[int, Cell]]:
-        """The cells of a way, each with the number of its step."""
+        """Returns the cells of a way, each with the number of its step."""
         found = ((row, row.ways.get(way.name)) for row in rows)
         return [
             (self._steps.index(row.title.partition(STEP)[2]), cell)
@@ -91,13 +91,13 @@ class Steps:
         return [cell for _, lines in self._blocks for *_, cells in lines for _, cell in cells]
 
     def height(self, narrow: bool, width: float) -> float:
-        """In pixels."""
+        """Returns the height in pixels."""
         rows = sum(len(lines) for _, lines in self._blocks)
         lines = keys(self._steps, width)[-1][1] + 1
         return 40 + 18 * lines + len(self._blocks) * 26 + rows * (38 if narrow else 24) + 20
 
     def tell(self) -> str:
-        """What it shows, in words."""
+        """Returns a text that says what the panel shows."""
         found = (
             f"{clean(begin, 80)}, {clean(way.title, 60)}: "
             + ", ".join(
@@ -110,11 +110,11 @@ class Steps:
         return f"{self.title}: {'; '.join(found)}"
 
     def notes(self) -> list[str]:
-        """What is to be noted of its numbers."""
+        """Returns the notes on the panel's numbers."""
         return [cell.note for cell in self._all() if cell.note]
 
     def draw(self, canvas: Canvas, x: float, y: float, width: float, narrow: bool) -> None:
-        """Draws it with its left top at `x`, `y`."""
+        """Draws the panel with its top left at `x`, `y`."""
         left, right = (x, x + width) if narrow else (x + 112, x + width - 110)
         scale = make_scale(self._all(), left, right)
         below = f"{clean(self._unit, 20)}, less is better" + ", logarithmic scale" * scale.log
@@ -162,7 +162,7 @@ def _mark(color: str) -> dict[str, object]:
 
 
 class Phases(Rows):
-    """The parts of a median: each way's as shares of its own whole, a colour a phase."""
+    """The phases of a median, as shares of each way's whole. Each phase has its colour."""
 
     row = (44.0, 66.0)
     is_wide = True
@@ -174,13 +174,13 @@ class Phases(Rows):
         self._names = list(names)
 
     def height(self, narrow: bool, width: float) -> float:
-        """In pixels, with the names of the colours."""
+        """Returns the height in pixels, including the names of the colours."""
         left, right = (0.0, width) if narrow else (112.0, width - 88)
         self.foot = 8.0 + 18 * (1 + keys(self._names, right - left)[-1][1])
         return super().height(narrow, width)
 
     def draw(self, canvas: Canvas, x: float, y: float, width: float, narrow: bool) -> None:
-        """The rows, and which colour is which phase."""
+        """Draws the rows, and the legend of the colours."""
         super().draw(canvas, x, y, width, narrow)
         left, right = (x, x + width) if narrow else (x + 112, x + width - 88)
         top = y + self.height(narrow, width) - self.foot + 4
@@ -189,16 +189,16 @@ class Phases(Rows):
             canvas.text(left + key_x + 16, top + 18 * line + 12, text, color=MUTED)
 
     def below(self) -> str:
-        """What a length is."""
+        """Returns what a length means."""
         return "the parts, as shares of each way's whole"
 
     def tell(self) -> str:
-        """What it shows, in words."""
+        """Returns a text that says what the panel shows."""
         found = (f"{clean(way.title, 60)}: {self._parts(cell)}" for _, way, cell in self.rows)
         return f"{self.title}, in parts: {'; '.join(found)}"
 
     def is_begun_by(self, other: Phases) -> bool:
-        """Whether `other` has these phases and more, in each way."""
+        """Returns whether the phases of `other` begin with these phases and go on, for each way."""
         names = {way.name: [name for name, _ in phases(cell)] for _, way, cell in self.rows}
         longer = {way.name: [name for name, _ in phases(cell)] for _, way, cell in other.rows}
         return names != longer and all(
@@ -211,7 +211,7 @@ class Phases(Rows):
     def draw_row(
         self, canvas: Canvas, cell: Cell, color: str, left: float, right: float, y: float
     ) -> None:
-        """The parts, each in the colour of its phase, and their numbers below."""
+        """Draws the phases, each in its colour, and their numbers below."""
         parts = phases(cell)
         whole = sum(value for _, value in parts)
         x = left
@@ -227,7 +227,7 @@ class Phases(Rows):
 
 
 def phases(cell: Cell) -> list[tuple[str, float]]:
-    """The phases that can be drawn; none where there is nothing to compare."""
+    """Returns the phases that can be drawn, or none if there are fewer than two."""
     parts = [
         (clean(name, 40).replace("_", " "), value)
         for name, value in list(cell.phases.items())[:_MOST_PHASES]

@@ -1,7 +1,7 @@
-"""What is said of samples: how far they lie apart, and how sure their median is.
+"""Statistics of samples: their spread, and the confidence interval of their median.
 
 Source: W. J. Conover, Practical Nonparametric Statistics, 3rd edition, 3.2 ("Confidence interval
-for a quantile"), which asks nothing of how the samples are distributed.
+for a quantile"), which assumes no distribution of the samples.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_ONE_IN = 20  # intervals of this confidence, 95 %, misses the median
-ENOUGH = 3  # samples, of which something can be said
+_ONE_IN = 20  # at 95 % confidence, one interval in 20 doesn't contain the median
+ENOUGH = 3  # the fewest samples for a statement
 
 
 class Medians(dict[str, float]):
-    """The medians of a row, by the ways' names, with the samples that they are made of."""
+    """The medians of a row, by the ways' names, with their samples."""
 
     def __init__(self, samples: Mapping[str, Sequence[float]]) -> None:
         super().__init__({name: median(values) for name, values in samples.items() if values})
@@ -26,10 +26,10 @@ class Medians(dict[str, float]):
 
 
 def are_apart(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two medians differ by more than chance: what each may be has nothing in common.
+    """Returns whether two medians differ by more than chance: their intervals don't overlap.
 
-    A median may be anything in its interval or, where the samples are too few for an interval,
-    anything between the smallest and the largest. Fewer than three samples tell nothing.
+    If there are too few samples for a confidence interval, the interval is from the smallest sample
+    to the largest. Fewer than three samples show no difference.
     """
     if min(len(one), len(other)) < ENOUGH:
         return False
@@ -40,7 +40,7 @@ def are_apart(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def spread(samples: Sequence[float]) -> float | None:
-    """The distance of the quartiles; None for fewer than two samples."""
+    """Returns the interquartile range, or None for fewer than two samples."""
     if len(samples) < 2:
         return None
     first, _, third = quantiles(samples, n=4, method="inclusive")
@@ -48,14 +48,16 @@ def spread(samples: Sequence[float]) -> float | None:
 
 
 def interval(samples: Sequence[float]) -> tuple[float, float] | None:
-    """The samples between which the median lies, with a confidence of at least 95 %.
+    """Returns two samples between which the median lies, with a confidence of at least 95 %.
 
-    They are as far from the smallest as from the largest. None where there are too few: under 6.
+    One has the same rank from the smallest as the other from the largest. Returns None for fewer
+    than 6 samples.
     """
     ordered = sorted(samples)
     count = len(ordered)
-    # That the median is below the one of this rank: as many heads, at most, of `count` coins.
-    rank, ways, below = 0, 1, 1  # those with `rank` heads, and with at most so many
+    # The probability that the median is below ordered[rank] is the probability of at most `rank`
+    # heads when `count` coins are tossed.
+    rank, ways, below = 0, 1, 1  # the tosses with `rank` heads, and with at most `rank`
     while 2 * below * _ONE_IN <= 1 << count:
         ways = ways * (count - rank) // (rank + 1)
         rank += 1
@@ -64,7 +66,10 @@ def interval(samples: Sequence[float]) -> tuple[float, float] | None:
 
 
 def noise(samples: Sequence[float]) -> float:
-    """Half the width of the median's interval, relative to it; infinite for too few samples."""
+    """Returns half the width of the median's interval, divided by the median.
+
+    Returns infinity for too few samples.
+    """
     between = interval(samples)
     if between is None:
         return inf

@@ -1,4 +1,4 @@
-"""Counts the system calls that a process makes of its kernel, by tracing it.
+"""Counts the system calls of a process, by tracing the process.
 
 Source: ptrace(2), PTRACE_SEIZE and PTRACE_GET_SYSCALL_INFO (Linux 5.3).
 """
@@ -28,13 +28,14 @@ _PAUSE = 0.0002  # seconds
 
 
 def count(pid: int, begin: Callable[[], None], timeout: float = 10) -> int:
-    """How many system calls a process makes from `begin` to its end.
+    """Returns how many system calls a process makes from `begin` to its end.
 
-    It sleeps in a system call when this is called, which `begin` ends: that one is counted.
-    Raises `Unavailable` where it can't be traced, or doesn't end after `timeout` seconds.
+    Before the call of `count`, the process sleeps in a system call, which `begin` ends. The count
+    includes this system call. Raises `Unavailable` if the process can't be traced, or doesn't end
+    within `timeout` seconds.
     """
-    # The kernel takes requests of the thread that traces alone, and lets go of the process when
-    # that thread is gone, whatever became of either.
+    # The kernel accepts ptrace requests only from the tracing thread. When this thread ends, the
+    # kernel detaches it from the process in every case.
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(_count, pid, begin, time.monotonic() + timeout).result()
 
@@ -42,7 +43,7 @@ def count(pid: int, begin: Callable[[], None], timeout: float = 10) -> int:
 def _count(pid: int, begin: Callable[[], None], deadline: float) -> int:
     _ptrace(_SEIZE, pid, 0, _TRACESYSGOOD)
     _ptrace(_INTERRUPT, pid)
-    _next_stop(pid, deadline)  # in the call that it sleeps in
+    _next_stop(pid, deadline)  # the stop in the call in which the process sleeps
     begin()
     _ptrace(_SYSCALL, pid)
     calls = 0
@@ -51,14 +52,18 @@ def _count(pid: int, begin: Callable[[], None], deadline: float) -> int:
             info = ctypes.create_string_buffer(1)
             _ptrace(_GET_SYSCALL_INFO, pid, len(info), ctypes.addressof(info))
             calls += info.raw[0] == _ENTRY
-        # A signal for it goes on to it; SIGTRAP with an event in its upper bits is the tracer's.
+        # A signal for the process is passed on. SIGTRAP with an event in its upper bits is for the
+        # tracer alone.
         is_signal = stop != _SYSCALL_STOP and stop >> 8 == 0
         _ptrace(_SYSCALL, pid, 0, stop if is_signal else 0)
     return calls
 
 
 def _next_stop(pid: int, deadline: float) -> int | None:
-    """What it stopped at; None once it has ended. Its status is left for whoever started it."""
+    """Returns the status of the next stop, or None if the process has ended.
+
+    The exit status stays available to the process's parent.
+    """
     while True:
         try:
             found = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -67,7 +72,7 @@ def _next_stop(pid: int, deadline: float) -> int | None:
         if found is not None:
             if found.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
                 return None
-            # Or it would be a signal to it, should it be let go now.
+            # Without this call, the stop would become a signal to the process on a detach.
             os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG)
             return found.si_status
         if time.monotonic() > deadline:

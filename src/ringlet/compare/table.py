@@ -1,7 +1,7 @@
-"""A report as a table for a terminal: a section a group, a column a way.
+"""Shows a report as a table on a terminal: a section for each group, a column for each way.
 
-Each number has its spread and a bar relative to the row's largest; what doesn't fit in a cell is a
-note below. What a report says is shown as text alone, never as a terminal's control sequence.
+Each number has its spread, and a bar relative to the row's largest number. Text that doesn't fit
+into a cell is a note below the table. Control sequences in a report never reach the terminal.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 
     from ringlet.compare.report import Host, Measure, Report, Way
 
-LOG_RATIO = 50  # of a row's numbers, beyond which its bars are logarithmic
-COLOURS = ("cyan", "blue", "magenta", "yellow", "green", "red")  # of the ways
+LOG_RATIO = 50  # if a row's numbers differ more, its bars are logarithmic
+COLOURS = ("cyan", "blue", "magenta", "yellow", "green", "red")  # the colours of the ways
 PHASES = "█▒▓░▚▪▞◦" + ascii_letters + digits  # one for each phase that a report may have
 NOTHING = "—"
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _ASCII = str.maketrans("█▒▓░▚▪▞◦▏▎▍▌▋▊▉—±↓↑µ\xd7…", "#=+-%*/.   ####-~<>ux.")
 _MIN_COLUMN = 13
-_ABSENT_COLUMN = 10  # of a way that can't be gone here
+_ABSENT_COLUMN = 10  # the width for an unavailable way
 _MAX_COLUMN = 30
 _DIM = Style(dim=True)
 _BOLD = Style(bold=True)
 
 
 def to_text(renderable: RenderableType, width: int = 80, ascii_only: bool = False) -> str:
-    """Plain text, `width` columns wide at most."""
+    """Returns plain text, `width` columns wide at most."""
     from io import StringIO
 
     file = StringIO()
@@ -54,7 +54,7 @@ def to_text(renderable: RenderableType, width: int = 80, ascii_only: bool = Fals
 
 
 class Table:
-    """What rich prints of a report."""
+    """The table of a report, for rich."""
 
     def __init__(self, report: Report) -> None:
         self.report = report
@@ -80,19 +80,19 @@ class Table:
 
 
 class Notes:
-    """What is said below, each text once."""
+    """The notes below the table. Each text appears once."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
 
     def mark(self, text: str | None) -> str:
-        """The mark in a cell that refers to `text`; empty for None."""
+        """Returns the mark that refers to the note `text`; empty for None."""
         if text is None:
             return ""
         return f" [{self._numbers.setdefault(clean(text), len(self._numbers) + 1)}]"
 
     def lines(self) -> Iterator[RenderableType]:
-        """The texts, each with its number."""
+        """Yields the notes, each with its number."""
         grid = Grid.grid(padding=(0, 1))
         grid.add_column(justify="right")
         grid.add_column(overflow="fold")
@@ -103,7 +103,7 @@ class Notes:
 
 
 class Block:
-    """Ways that fit side by side, and the widths of the row's title and of their columns."""
+    """Ways that fit side by side, with the widths of the title's column and of their columns."""
 
     def __init__(self, ways: Sequence[Way], title: int, column: int) -> None:
         self.ways = ways
@@ -111,7 +111,7 @@ class Block:
         self._title = title
 
     def row(self, *cells: Text) -> Grid:
-        """The title of a row and its cells."""
+        """Returns a row: its title and its cells."""
         grid = Grid.grid(padding=(0, 1, 0, 0))
         for width in (self._title, *self.widths):
             grid.add_column(width=max(width - 1, 1), overflow="fold")
@@ -120,7 +120,7 @@ class Block:
 
 
 def blocks(ways: Sequence[Way], width: int) -> list[Block]:
-    """The ways, as many side by side as fit. Columns of all are as wide: so are their bars."""
+    """Splits the ways into blocks that fit. All columns, and so their bars, have the same width."""
     title = max(14, min(width // 5, 26))
     found: list[list[Way]] = [[]]
     for way in ways:
@@ -136,12 +136,12 @@ def blocks(ways: Sequence[Way], width: int) -> list[Block]:
 
 
 def _spare(ways: Sequence[Way], width: int) -> int:
-    """What the narrowest columns leave."""
+    """Returns the width that the narrowest columns leave free."""
     return width - sum(_ABSENT_COLUMN if way.error else _MIN_COLUMN for way in ways)
 
 
 def host_line(host: Host) -> Text:
-    """Where it was measured."""
+    """Returns a line that describes the host."""
     kvm = {"none": "no KVM", "software": "a software KVM", "hardware": "hardware KVM"}
     where = "" if host.virtualization == "none" else f"; itself a guest of {host.virtualization}"
     versions = ", ".join(f"{name} {version}" for name, version in host.versions.items())
@@ -157,20 +157,20 @@ def host_line(host: Host) -> Text:
 
 
 def bar(share: float, width: int) -> str:
-    """A bar of this share of `width` columns, to an eighth of one."""
+    """Returns a bar of this share of `width` columns, rounded to an eighth of a column."""
     eighths = round(min(max(share, 0), 1) * width * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
 def shares(values: Mapping[str, float]) -> tuple[dict[str, float], bool]:
-    """Each value relative to the largest, and whether that is by their logarithms."""
+    """Returns each value relative to the largest, and whether the scale is logarithmic."""
     positive = [value for value in values.values() if value > 0 and isfinite(value)]
     if not positive:
         return dict.fromkeys(values, 0.0), False
     low, high = min(positive), max(positive)
     logarithmic = high / LOG_RATIO > low
     if logarithmic:
-        base = log(low) - 1  # the smallest has a bar, too
+        base = log(low) - 1  # so that the smallest value has a bar, too
         found = {
             name: (log(value) - base) / (log(high) - base) if value > 0 else 0.0
             for name, value in values.items()
@@ -209,7 +209,7 @@ def _row(measure: Measure, all_ways: Sequence[Way], block: Block, notes: Notes) 
             text.append(f"\n{parts}", color)
         elif cell.text is not None:
             said = clean(cell.text)
-            text.append(said if " " in said else said.replace(",", ", "))  # where to wrap it
+            text.append(said if " " in said else said.replace(",", ", "))  # lines wrap at spaces
             text.append(marks, _DIM)
         else:
             text.append(NOTHING + marks, _DIM)
@@ -218,7 +218,7 @@ def _row(measure: Measure, all_ways: Sequence[Way], block: Block, notes: Notes) 
 
 
 def _half(spread: float, median: float) -> str:
-    """Half of it, with two digits that count; 0 beyond those of the median."""
+    """Returns half the spread with two significant digits; 0 if it is tiny beside the median."""
     half = abs(spread) / 2
     if half < abs(median) / 2000:
         return "0"
@@ -230,7 +230,7 @@ def _medians(measure: Measure) -> dict[str, float]:
 
 
 def _best(measure: Measure, medians: Mapping[str, float]) -> set[str]:
-    """The best, and who is as good as far as the samples tell; none if nobody is worse."""
+    """Returns the best ways, as far as the samples show; none if no way is worse."""
     if measure.better not in ("lower", "higher") or not medians:
         return set()
     best = (min if measure.better == "lower" else max)(medians, key=lambda name: medians[name])
@@ -243,12 +243,12 @@ def _best(measure: Measure, medians: Mapping[str, float]) -> set[str]:
 
 
 def _phases(measure: Measure) -> list[str]:
-    """The names of the parts that numbers of this row have, in order."""
+    """Returns the names of the phases in this row, in order."""
     return list(dict.fromkeys(name for cell in measure.ways.values() for name in cell.phases))
 
 
 def _parts(cell: Cell, phases: Sequence[str], share: float, width: int) -> str:
-    """The bar, of its phases where they are known."""
+    """Returns the bar, divided into its phases if they are known."""
     total = max(cell.median or 0, sum(max(part, 0) for part in cell.phases.values()))
     if not cell.phases or not total > 0 or not isfinite(total):
         return bar(share, width)
@@ -260,7 +260,7 @@ def _parts(cell: Cell, phases: Sequence[str], share: float, width: int) -> str:
 
 
 def _below(measure: Measure) -> Iterator[RenderableType]:
-    """What is said of a row in its full width."""
+    """Yields the lines below a row, in its full width."""
     phases = _phases(measure)
     says = [clean(measure.meaning)] if measure.meaning else []
     if phases:

@@ -1,4 +1,4 @@
-"""How a report's strings and numbers are shown: one line each, whatever the report holds."""
+"""Formats a report's strings and numbers: each as one line, whatever the report holds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ UNITS = {"us": "µs", "percent": "%"}
 
 
 def clean(text: str, most: int = 2000) -> str:
-    """`text` as one printable line of at most `most` characters.
+    """Returns `text` as one printable line of at most `most` characters.
 
-    What could hide or turn other text (control characters, marks of the writing direction) and
-    what XML can't say is replaced.
+    Characters are replaced that could hide or turn other text (control characters, marks of the
+    writing direction), and characters that XML can't hold.
     """
     line = " ".join(text[: 4 * most].split())
     if len(line) > most:
@@ -21,18 +21,18 @@ def clean(text: str, most: int = 2000) -> str:
 
 
 def heading(text: str, most: int = 200) -> str:
-    """`text` as it stands alone: with a capital."""
+    """Returns `text` as a heading: with a capital."""
     text = clean(text, most)
     return text[:1].upper() + text[1:]
 
 
 def slug(text: str) -> str:
-    """`text` as a name for a command line and for an anchor."""
+    """Returns `text` as a name for a command line and for an anchor."""
     return re.sub("[^a-z0-9]+", "-", text[:60].lower()).strip("-") or "group"
 
 
 def number(value: float, digits: int = 3) -> str:
-    """`value` with so many digits that count, at least those of its integer part."""
+    """Formats `value` with `digits` significant digits, at least those of its integer part."""
     if not math.isfinite(value):
         return "none"
     size = abs(value)
@@ -44,5 +44,5 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """`value` with its unit."""
+    """Formats `value` with its unit."""
     return f"{number(value)} {clean(UNITS.get(unit, unit), 20)}".strip()

@@ -1,4 +1,4 @@
-"""What a nested run is to be, as data. Checked here, once."""
+"""The configuration of a nested run. It is checked here, once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _LEAST_MEMORY = 512 * MIB  # the machine's kernel and a little Python
 
 
 class NestedConfig:
-    """A command and the machine it is to run in. Raises `ConfigError`.
+    """A command, and the emulated machine that runs it. Raises `ConfigError`.
 
     command   the program and its arguments
     cpus      how many CPUs; with several, QEMU's emulator is known to lock up on a busy host
-    memory    bytes of RAM; the files that are written in there come out of it
+    memory    bytes of RAM, which also holds the files that the command writes
     share     a folder whose writes reach the host; None for none
-    kernel    of the machine's Linux, with `modules` its folder; None to look for one
+    kernel    the machine's Linux kernel, and `modules` its modules' folder; None to look for one
     qemu      QEMU's program; None for the one on PATH
     timeout   seconds after which the run ends with status 124
     """

@@ -1,8 +1,7 @@
-"""Linux kernels that a nested machine can boot: with 9p, overlay, virtio and kvm-amd.
+"""Finds a Linux kernel that a nested machine can boot: with 9p, overlay, virtio and kvm-amd.
 
-A kernel is looked for where a distribution installs it: /boot/vmlinuz-RELEASE and
-/lib/modules/RELEASE. The cache that `ringlet nested --setup` fills holds such trees, too, one for
-each package.
+It looks where a distribution installs a kernel: /boot/vmlinuz-RELEASE and /lib/modules/RELEASE.
+The cache of `ringlet nested --setup` has the same tree of files for each package.
 
 Source: file-hierarchy(7).
 """
@@ -22,23 +21,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What must be there, built in or as modules.
+# The drivers that the kernel must have, built in or as modules.
 MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm_amd")
 
 SETUP = "`ringlet nested --setup` fetches your distribution's kernel (it installs nothing)"
 
 
 class Kernel(NamedTuple):
-    """A kernel image and the folder of its modules, of one release."""
+    """A kernel image, and the folder with the modules of the same release."""
 
     vmlinuz: Path
     modules: Path
 
 
 def cache() -> Path:
-    """Where `--setup` puts what it fetches, and what is found there is booted.
+    """Returns the folder where `--setup` puts the kernels that it fetches.
 
-    Raises `ConfigError` for a user without a home, and where others can write.
+    A kernel in this folder is booted. Raises `ConfigError` for a user without a home, and for a
+    folder that other users can write.
     """
     folder = cache_folder("nested")
     if folder is None:
@@ -54,7 +54,7 @@ def cache() -> Path:
 
 
 def kernels_under(root: Path) -> Iterator[Kernel]:
-    """The kernels of a system whose files lie at `root`, newest first."""
+    """Finds the kernels of a system whose root folder is `root`, newest first."""
     for vmlinuz in sorted((root / "boot").glob("vmlinuz-*"), key=_version, reverse=True):
         modules = root / "lib" / "modules" / vmlinuz.name.removeprefix("vmlinuz-")
         if modules.is_dir():
@@ -62,7 +62,7 @@ def kernels_under(root: Path) -> Iterator[Kernel]:
 
 
 def find_kernel() -> Kernel:
-    """The host's newest kernel that fits, or else a fetched one. Raises `RingletError`."""
+    """Returns the host's newest kernel that fits, or else a fetched one. Raises `RingletError`."""
     unreadable = None
     for kernel in _candidates():
         if not _fits(kernel):
@@ -76,8 +76,9 @@ def find_kernel() -> Kernel:
 
 
 def named_kernel(vmlinuz: str, modules: str | None) -> Kernel:
-    """The kernel that options name; modules beside it, or the host's, if not given.
+    """Returns the kernel that the options name.
 
+    Without `modules`, takes the modules beside the kernel, or else the host's.
     Raises `ConfigError`.
     """
     image = Path(os.path.realpath(vmlinuz))
@@ -102,7 +103,7 @@ def _candidates() -> Iterator[Kernel]:
 
 
 def _version(path: Path) -> list[tuple[int, str]]:
-    """6.10 comes after 6.9."""
+    """Returns a key that sorts 6.10 after 6.9."""
     return [(int(number or 0), word) for number, word in re.findall(r"(\d+)|(\D+)", path.name)]
 
 

@@ -1,7 +1,7 @@
-"""`ringlet nested --setup`: a distribution's kernel, into the cache, with nothing installed.
+"""`ringlet nested --setup`: fetches a distribution's kernel into the cache, without installing it.
 
-apt fetches a package as any user and checks its signature. Of its files the image stays and those
-modules that a virtual machine has a use for. Only QEMU is installed, and by root alone.
+apt fetches a package for any user and checks its signature. The cache keeps the kernel image and
+the modules that a virtual machine can use. Only QEMU is installed, and only if the user is root.
 
 Source: apt-get(8), apt-cache(8), dpkg-deb(1), os-release(5).
 """
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from ringlet.emulated.kernel import Kernel
 
-# The package of the current kernel, by the ID of /etc/os-release.
+# The package of the distribution's current kernel, by the ID in /etc/os-release.
 DEFAULT_PACKAGES = {"debian": "linux-image-amd64", "ubuntu": "linux-image-generic"}
 
 _QEMU_PACKAGE = "qemu-system-x86"
-# A package of DEFAULT_PACKAGES and its like has no files; those that it depends on do.
+# A package such as those of DEFAULT_PACKAGES holds no files. Its dependencies hold the files.
 _KERNEL_PACKAGE = re.compile(r"linux-(image|modules)-[a-z0-9.+-]+")
 _MOST_PACKAGES = 8
-# No sound, and of the drivers those that virtual machines have devices for.
+# The files to keep: no sound, and only the drivers of devices that virtual machines have.
 _KEPT = re.compile(
     r"\./(usr/)?(?P<path>boot/vmlinuz-[^/]+"
     r"|lib/modules/[^/]+/(modules\.[^/]+"
@@ -45,7 +45,7 @@ _KEPT = re.compile(
 
 
 def default_package() -> str:
-    """The package of this distribution's kernel. Raises `RingletError` where apt isn't."""
+    """Returns the package of the distribution's kernel; raises `RingletError` if there is none."""
     import platform
 
     try:
@@ -62,7 +62,7 @@ def default_package() -> str:
 
 
 def install_qemu() -> None:
-    """Installs QEMU, if it is missing and we are root with apt. Raises `RingletError`."""
+    """Installs QEMU by apt if it is missing. Raises `RingletError`, also if we aren't root."""
     if shutil.which(PROGRAM) is not None:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
@@ -73,7 +73,7 @@ def install_qemu() -> None:
 
 
 def fetch_kernel(package: str, folder: Path) -> Kernel:
-    """The kernel of `package`, in `folder`/`package`, fetched if it isn't there.
+    """Returns the kernel of `package` in `folder`/`package`, and fetches a missing kernel.
 
     Raises `RingletError`.
     """
@@ -99,9 +99,9 @@ def fetch_kernel(package: str, folder: Path) -> Kernel:
 
 
 def _download(package: str, scratch: Path) -> list[Path]:
-    """The archives of `package` and of the kernel packages that it depends on."""
+    """Downloads the archives of `package` and of the kernel packages that it depends on."""
     own_lists = [f"-oDir::State={scratch}/state", f"-oDir::Cache={scratch}/cache"]
-    for lists in ([], own_lists):  # the system's may be missing, or too old
+    for lists in ([], own_lists):  # the system's lists may be missing or too old
         if lists:
             for part in ("state/lists/partial", "cache/archives/partial"):
                 (scratch / part).mkdir(parents=True)
@@ -132,7 +132,7 @@ def _with_dependencies(package: str, lists: Sequence[str]) -> Iterator[str]:
 
 
 def _unpack(archive: Path, tree: Path) -> None:
-    """The files of a .deb that are kept, into `tree`."""
+    """Extracts the files to keep from a .deb into `tree`."""
     command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as dpkg:
         try:
@@ -153,7 +153,10 @@ def _unpack(archive: Path, tree: Path) -> None:
 
 
 def _quiet() -> list[str]:
-    """Its progress is for a terminal; and as root it is root who writes to the cache."""
+    """Returns apt's options: no progress without a terminal; and root downloads as root.
+
+    Otherwise apt would download as a user that can't write to root's cache.
+    """
     return ["-oAPT::Sandbox::User=root", *([] if sys.stderr.isatty() else ["-qq"])]
 
 
@@ -162,7 +165,7 @@ def _say(text: str) -> None:
 
 
 def _run(command: list[str], folder: Path | None = None, check: bool = True) -> bool:
-    """Runs apt, which shows its progress on standard error; whether it did it."""
+    """Runs apt, with its progress on standard error, and returns whether apt succeeded."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(
         command,

@@ -1,4 +1,4 @@
-"""What a run polls for of the emulated machine: its log, and the lines that it says."""
+"""The parts of the emulated machine that a run polls: its log, and its control connection."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from ringlet.host.polling import Ready
 
-_LINE = 4096  # bytes of the longest line that a machine may say
+_LINE = 4096  # bytes of the longest line that a machine may send
 
 
 class Log:
-    """Keeps the end of what the file of `fd` says. `fd` doesn't block and stays the caller's."""
+    """Keeps the end of the data from `fd`. `fd` is non-blocking and stays the caller's."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -27,16 +27,16 @@ class Log:
         self._open = True
 
     def watch(self) -> list[tuple[int, int]]:
-        """Its descriptor, until its end."""
+        """Returns the descriptor to poll, until its end of file."""
         return [(self._fd, select.POLLIN)] if self._open else []
 
     def step(self, ready: Ready) -> None:
-        """Reads what there is."""
+        """Reads the data that is ready."""
         if self._fd in ready:
             self._read()
 
     def drain(self) -> None:
-        """Reads all that is there already."""
+        """Reads all the data that is there already."""
         while self._read():
             pass
 
@@ -53,18 +53,18 @@ class Log:
 
     @property
     def tells_of_panic(self) -> bool:
-        """Whether Linux said that it panicked."""
+        """Returns whether Linux reported a panic."""
         return self._kept.tells_of_panic
 
     def last_lines(self, count: int) -> list[str]:
-        """The last lines that say something, without what a terminal would obey."""
+        """Returns the last lines that aren't empty, without control characters."""
         lines = self._kept.tail.decode("ascii", "replace").splitlines()
         printable = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
         return [line.rstrip() for line in printable if line.strip()][-count:]
 
 
 class Control:
-    """Lines to the machine and from it, through the connection `port`."""
+    """Sends lines to the machine, and receives lines, through the connection `port`."""
 
     def __init__(self, port: socket.socket, on_line: Callable[[str, str], None]) -> None:
         self._port = port
@@ -74,18 +74,18 @@ class Control:
         self.open = True
 
     def send(self, line: str) -> None:
-        """Sends `line` when the machine takes it."""
+        """Sends `line` as soon as the machine takes it."""
         self._outgoing += line.encode() + b"\n"
 
     def watch(self) -> list[tuple[int, int]]:
-        """Its descriptor, until its end."""
+        """Returns the descriptor to poll, until its end of file."""
         if not self.open:
             return []
         events = select.POLLIN | select.POLLOUT if self._outgoing else select.POLLIN
         return [(self._port.fileno(), events)]
 
     def step(self, ready: Ready) -> None:
-        """Sends and receives; each line, as its first word and the rest, goes to `on_line`."""
+        """Sends and receives. `on_line` gets the first word of each received line, and the rest."""
         events = ready.get(self._port.fileno(), 0)
         try:
             if events & select.POLLOUT:

@@ -1,6 +1,6 @@
-"""What the init of a nested machine is told, and the initramfs that it starts from.
+"""The plan for the init of a nested machine, and the initramfs that holds the init and its plan.
 
-Source: csrc/init/plan.c, which says what a plan can hold.
+Source: csrc/init/plan.c, which describes the lines of a plan.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def initramfs(
     config: NestedConfig, kernel: Kernel, size: os.terminal_size | None = None
 ) -> BinaryIO:
-    """The initramfs, a file in memory. With `size`, the command gets a terminal of that size.
+    """Makes the initramfs, a file in memory. Raises `RingletError`.
 
-    Raises `RingletError`.
+    With `size`, the command gets a terminal of that size.
     """
     file = os.fdopen(os.memfd_create("initramfs"), "w+b")
     try:
@@ -40,7 +40,7 @@ def initramfs(
 
 
 def _plan(config: NestedConfig, size: os.terminal_size | None) -> Iterator[bytes]:
-    """Our own files, folder, environment and user are the command's, too."""
+    """Returns the lines of the plan. The command gets our files, folder, environment and user."""
     yield plan_line("root9p", ROOT_TAG)
     yield plan_line("hostname", os.uname().nodename)
     if config.share is not None:

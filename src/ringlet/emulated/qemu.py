@@ -1,4 +1,4 @@
-"""QEMU: its program, its command line, and a process that never outlives us.
+"""QEMU: its program, its command line, and its process, which ends when ours ends.
 
 Source: QEMU 7.2's qemu(1); prctl(2), PR_SET_PDEATHSIG.
 """
@@ -29,13 +29,13 @@ ROOT_TAG = "ringlet-root"
 SHARE_TAG = "ringlet-share"
 _PR_SET_PDEATHSIG = 1
 
-# The machine's own kernel: few words, an end at a panic, and no care for what other guests of
-# this processor might learn; the emulated one has none.
+# The command line of the machine's kernel: a short log, a reset after a panic, and no mitigations
+# of the processor's leaks, since the emulated processor has no other guests.
 _CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check"
 
 
 def find_qemu(named: str | None = None) -> str:
-    """The path of QEMU's program. Raises `RingletError`."""
+    """Returns the path of QEMU's program. Raises `RingletError`."""
     found = shutil.which(named or PROGRAM)
     if found is None and named is not None:
         raise ConfigError(f"{named}: no program that can be run", "check the path")
@@ -47,10 +47,11 @@ def find_qemu(named: str | None = None) -> str:
 def arguments(
     config: NestedConfig, kernel: Kernel, initramfs: int, console: int, ports: Mapping[str, int]
 ) -> list[str]:
-    """QEMU's options. `initramfs`, `console` and the `ports`, by name, are descriptors it inherits.
+    """Returns QEMU's options.
 
-    The machine sees the host's files read-only as 9p share `ROOT_TAG`, the writable folder as
-    `SHARE_TAG`, and each port as virtio-serial port `ringlet.NAME`.
+    `initramfs`, `console` and the `ports`, by name, are descriptors that QEMU inherits. The machine
+    sees the host's files read-only as 9p share `ROOT_TAG`, the writable folder as `SHARE_TAG`, and
+    each port as virtio-serial port `ringlet.NAME`.
     """
     options = [
         *("-accel", "tcg,thread=multi"),
@@ -75,14 +76,14 @@ def arguments(
 
 
 def _folder(path: str, tag: str, access: str) -> str:
-    """A folder with the owners and modes that its files have; only root may change owners."""
+    """Returns the option that shares a folder with its owners; only root may change owners."""
     model = "passthrough" if os.geteuid() == 0 else "none"
     quoted = path.replace(",", ",,")
     return f"local,path={quoted},mount_tag={tag},security_model={model},multidevs=remap,{access}"
 
 
 class Qemu(Closing):
-    """QEMU's process. The kernel kills it when the thread that made it ends, however it ends."""
+    """QEMU's process. The kernel kills the process when the thread that started it ends."""
 
     def __init__(self, program: str, options: Sequence[str], descriptors: Sequence[int]) -> None:
         import ctypes
@@ -92,7 +93,7 @@ class Qemu(Closing):
 
         def die_with_parent() -> None:
             prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it has gone already
+            if os.getppid() != parent:  # the parent has ended already
                 os._exit(1)
 
         try:
@@ -102,17 +103,17 @@ class Qemu(Closing):
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 pass_fds=descriptors,
-                start_new_session=True,  # a terminal's Ctrl-C and Ctrl-Z are for the command
+                start_new_session=True,  # so that Ctrl-C and Ctrl-Z don't reach QEMU
                 preexec_fn=die_with_parent,
             )
         except OSError as error:
             raise RingletError(f"{program}: {error.strerror}", INSTALL) from error
         assert self._process.stderr is not None
-        self.errors = self._process.stderr.fileno()  # its standard error
+        self.errors = self._process.stderr.fileno()  # QEMU's standard error
         os.set_blocking(self.errors, False)
 
     def close(self) -> None:
-        """Kills it, if it hasn't ended, and waits for its end."""
+        """Kills QEMU, if it still runs, and waits for its end."""
         self._process.kill()
         self._process.wait()
         assert self._process.stderr is not None

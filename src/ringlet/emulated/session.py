@@ -1,13 +1,13 @@
 """A nested run from start to end.
 
-One thread polls for everything. The command's standard streams are a virtio-serial port each;
-what is said about it goes through a fourth, in lines:
+One thread polls all descriptors. Each standard stream of the command is a virtio-serial port. A
+fourth port, `control`, carries lines:
 
     to the machine     signal N, winsize ROWS COLUMNS, stdin-end TOTAL
     from the machine   ready, started, status N STDOUT-TOTAL STDERR-TOTAL, failed MESSAGE
 
-The totals are bytes: ports aren't in step with each other, so an end that came in one says
-nothing of what is still on its way in another.
+The totals count bytes. The ports aren't synchronized: when a line about an end arrives, data of
+another port may still be on its way. The totals tell how much data is to come.
 
 Source: the virtio specification 1.2, 5.3 Console Device.
 """
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from ringlet.emulated.config import NestedConfig
     from ringlet.host.polling import Part
 
-# How a run ends that its command did not end.
+# The exit statuses of a run that didn't end by its command's end.
 CRASHED, TIMEOUT, CANNOT, QUIT, OUTPUT_CLOSED = 70, 124, 125, 130, 141
 
-_UP = 180  # seconds within which a machine comes up, on the slowest of hosts
-_FOREGROUND = 0.5  # seconds: a shell says nothing when it brings us there, so we look
+_UP = 180  # seconds that a machine needs at most to start, on a slow host
+_FOREGROUND = 0.5  # seconds between two checks for our return to the foreground
 _LOG_LINES = 20
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_INSISTING = 3  # so many of these are meant for the machine
+_INSISTING = 3  # so many ending signals end the machine itself
 _PASSED_ON = (*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 _NOT_SEEN = "of this host's files it sees all but /dev, /proc, /run and /sys"
 _HELP = (
@@ -59,11 +59,10 @@ _HELP = (
 
 
 class MachineError(RingletError):
-    """The command did not come to its end, for the reason that `status` is.
+    """A failure that ended a run before its command ended. `status` is the reason.
 
-    CANNOT: the machine did not come up. CRASHED: it ended before its command. TIMEOUT.
-
-    `log` is the end of what its kernel said.
+    CANNOT: the machine did not start. CRASHED: the machine ended before its command. TIMEOUT: the
+    time was over. `log` holds the last lines of the kernel's log.
     """
 
     def __init__(self, message: str, hint: str, status: int, log: list[str]) -> None:
@@ -73,10 +72,10 @@ class MachineError(RingletError):
 
 
 def run(config: NestedConfig, on_start: Callable[[], None] = lambda: None) -> int:
-    """Runs the command on our own standard streams; its status, 128 + n where signal n ended it.
+    """Runs the command on our own standard streams, and returns its status: 128 + n after signal n.
 
-    `on_start` is called when the machine is up, before the command says anything.
-    On the main thread. Raises `RingletError`, of which `MachineError` tells more.
+    `on_start` is called when the machine has started, before the command writes anything. `run` has
+    to be called on the main thread. Raises `RingletError`; a `MachineError` has more details.
     """
     program = find_qemu(config.qemu)
     kernel = find_kernel() if config.kernel is None else named_kernel(config.kernel, config.modules)
@@ -93,7 +92,7 @@ def run(config: NestedConfig, on_start: Callable[[], None] = lambda: None) -> in
         options = arguments(config, kernel, image.fileno(), ports.pop("console"), ports)
         qemu = stack.enter_context(Qemu(program, options, passed))
         for end in theirs.values():
-            end.close()  # then QEMU's end is the end of our input
+            end.close()  # so that our input ends when QEMU ends
         image.close()
         session = _Session(stack, qemu, ours, on_start)
         if on_terminal:
@@ -102,7 +101,7 @@ def run(config: NestedConfig, on_start: Callable[[], None] = lambda: None) -> in
 
 
 class _Session:
-    """What is under way between a command in a machine and our own descriptors."""
+    """The session: moves data between the command in the machine and our own descriptors."""
 
     def __init__(
         self,
@@ -119,23 +118,23 @@ class _Session:
         self._stdout = stack.enter_context(Relay(ports["stdout"].fileno(), 1))
         self._stderr = stack.enter_context(Relay(ports["stderr"].fileno(), 2))
         self._outputs = (self._stdout, self._stderr)
-        # In the background it is not ours to read.
+        # The terminal may only be read while we are in its foreground.
         self._reader = Terminal(0, raw_output=True) if os.isatty(0) else None
         self._terminal: Terminal | None = None  # raw, for the command's pseudo-terminal
         self._escape = EscapeFilter()
         self._started = False
         self._on_start = on_start
         self._ending_signals = 0
-        self._status: int | None = None  # of the run, once it is known
-        self._totals: list[int] | None = None  # bytes that the command wrote, if it ended the run
+        self._status: int | None = None  # the status of the run, once it is known
+        self._totals: list[int] | None = None  # bytes that the command wrote, once it has ended
 
     def take_terminal(self, stack: ExitStack) -> None:
-        """Every key is the command's from here on."""
+        """Makes the terminal raw: from here on, the command gets every key."""
         assert self._reader is not None
         self._terminal = stack.enter_context(self._reader)
 
     def run(self, timeout: float | None) -> int:
-        """The status of the run. Raises `MachineError`."""
+        """Polls until the run ends, and returns its status. Raises `MachineError`."""
         up = time.monotonic() + _UP
         end = float("inf") if timeout is None else time.monotonic() + timeout
         stdin_ended = False
@@ -163,7 +162,7 @@ class _Session:
         return not self._control.open and all(r.at_end and r.idle for r in self._outputs)
 
     def _step(self, seconds: float) -> None:
-        """Waits for something to do, `seconds` at most, and does it."""
+        """Waits `seconds` at most for events, and handles them."""
         was_paused = self._stdin.paused
         self._stdin.paused = self._reader is not None and not self._reader.in_foreground()
         if self._stdin.paused:
@@ -182,9 +181,9 @@ class _Session:
                 self._no_sink(part, error)
 
     def _no_sink(self, part: Part, error: OSError) -> None:
-        """Whoever `part` writes to takes no more."""
+        """Handles a failed write of `part`, whose reader takes no more data."""
         if part is self._stdin:
-            self._stdin.drop()  # the machine has ended; what it said last tells how
+            self._stdin.drop()  # the machine has ended; its last data tells why
         elif error.errno in (errno.EPIPE, errno.EIO, errno.ECONNRESET):
             self._status, self._totals = OUTPUT_CLOSED, None
         else:
@@ -193,7 +192,7 @@ class _Session:
             ) from error
 
     def _edit(self, data: bytes) -> bytes:
-        """What of the input is the command's: a terminal has keys that are ours."""
+        """Returns the input for the command. On a terminal, handles the keys for ringlet."""
         if self._terminal is None:
             return data
         keys = b""
@@ -234,7 +233,7 @@ class _Session:
             self._status, *self._totals = (int(n) for n in numbers)
 
     def _lost(self) -> MachineError:
-        """Why QEMU has ended."""
+        """Returns the error that says why QEMU has ended."""
         self._console.drain()
         self._errors.drain()
         if self._console.tells_of_panic:

@@ -1,4 +1,4 @@
-"""What a Linux guest needs: its modules, its initramfs, and a command in it."""
+"""Linux guests: their modules, their initramfs, and a command in the guest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Completed", "LinuxCommand", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the command when it is first asked for: what builds an initramfs has no machine."""
+    """Imports `command.py` at its first use: to build an initramfs takes no machine."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ringlet.linux import command

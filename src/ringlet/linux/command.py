@@ -1,16 +1,16 @@
-"""A command in a stock Linux guest: `ringlet boot vmlinuz --exec 'uname -a'`.
+"""Runs a command in a stock Linux guest: `ringlet boot vmlinuz --exec 'uname -a'`.
 
 From a program:
 
     done = run("/boot/vmlinuz", "uname -a", cpus=2)
     print(done.status, done.stdout)
 
-The kernel boots with an initramfs of ours, whose init runs the command (csrc/init/). Its streams
-have serial lines of their own beside the console: standard input and output COM2, standard
-error COM3. Its status comes through the exit port.
+The kernel boots with ringlet's initramfs, whose init (csrc/init/) runs the command. The command's
+streams have their own serial lines beside the console: standard input and output use COM2,
+standard error uses COM3. Init reports the command's status through the exit port.
 
-The command's root is that initramfs, with busybox; or the root is on a disk, which can also be
-started like a machine's, with the init that it has.
+The command's root is the initramfs, with busybox, or a file system on a disk. A disk can also be
+started as a whole system, with its own /sbin/init (`root_initramfs`).
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
 
 NO_STATUS = End("no-status", 70)
 
-# A serial line has no end of input, so DLE begins what isn't data: DLE EOT is the end, DLE DLE
-# a DLE.
+# A serial line has no end of file. That is why DLE escapes the next byte: DLE EOT is the end of
+# input, and DLE DLE is a DLE in the data.
 _DLE, _EOT = b"\x10", b"\x04"
 
-# For what our machine has and a stock kernel has as modules.
+# The drivers of our machine's devices that a stock kernel has as modules.
 _MODULES = ("pvpanic-mmio",)
 _VIRTIO_MODULES = ("virtio_mmio",)
 _DISK_MODULES = ("virtio_blk",)
-_FILE_SYSTEMS = ("ext4", "crc32c_generic", "crc32c-intel")  # and what ext4 asks for by an alias
+_FILE_SYSTEMS = ("ext4", "crc32c_generic", "crc32c-intel")  # ext4, and what it requests
 
 
 class Completed(NamedTuple):
-    """A command that was run: how it ended, and what it wrote. `console` is the kernel's log."""
+    """The result of a command: its end and its output. `console` is the end of the kernel's log."""
 
     reason: str
     status: int
@@ -62,7 +62,7 @@ class Completed(NamedTuple):
 
 
 class Options(TypedDict, total=False):
-    """The keys of `MachineConfig` that a command leaves free."""
+    """The keys of `MachineConfig` that `LinuxCommand` doesn't set itself."""
 
     memory: int | None
     cpus: int
@@ -76,18 +76,18 @@ class Options(TypedDict, total=False):
 class LinuxCommand(Machine):
     """A machine whose kernel runs one command, as `sh -c` would.
 
-    It is started, waited for and closed as any machine. The status of its end is the command's;
-    where the guest ended before its command did, the end is `NO_STATUS`.
+    It is started, waited for and closed like any machine. It ends with the command's status, or
+    with `NO_STATUS` if the guest ended before its command.
 
     cmdline  more of the kernel's command line
     files    files of the host, each with its path in the guest
     modules  the kernel's /lib/modules/RELEASE; None to look beside the kernel
-    root     the one of the `disks`, such as /dev/vda, whose files the command sees; no `files` then
-    virtio   a program's own devices; the modules of Linux that drive them are loaded
+    root     the disk, such as /dev/vda, that is the command's root; it excludes `files`
+    virtio   a program's own devices; the Linux modules that drive these devices are loaded
     stdio    the command's standard streams, descriptors that stay the caller's
-    window   the command has a terminal of this size, and `stdio` is one that is raw meanwhile
+    window   the size of the command's terminal; our own terminal, in `stdio`, is raw meanwhile
     verbose  the kernel's log goes to standard error
-    vm       as of `Machine`
+    vm       as for `Machine`
 
     Raises `RingletError`.
     """
@@ -134,17 +134,17 @@ class LinuxCommand(Machine):
             com2=SerialEnd(
                 "stdio" if window is not None else (stdin, stdout),
                 encode=stuff,
-                raw_output=True,  # the command's own terminal has processed it
-                gate=MCR_RTS | MCR_OUT1,  # what comes before init listens would be lost
+                raw_output=True,  # the command's terminal has processed the output
+                gate=MCR_RTS | MCR_OUT1,  # init would lose input that comes before it listens
             ),
             com3=(None, stderr),
             **options,
         )
         super().__init__(config, virtio=virtio, output_fd=stdout, vm=vm)
-        self.control.power_button = lambda: False  # our init doesn't listen for it
+        self.control.power_button = lambda: False  # our init doesn't listen for the power button
 
     def _judge(self, end: End) -> End:
-        """Only the status that init reports counts: an end without one is no good end."""
+        """Returns NO_STATUS for an end of the guest for which init has reported no status."""
         return NO_STATUS if end in (HALT, POWER_OFF, RESET) else end
 
 
@@ -162,9 +162,9 @@ def run(
 ) -> Completed:
     """Boots `kernel`, runs `command` as `sh -c` would, and waits for its end.
 
-    The parameters are those of `LinuxCommand`; `options` are more of `MachineConfig`, such as
-    `cpus` and `timeout`. What the command writes is held in memory. Raises `RingletError` where
-    ringlet could not do it; how the guest fared, the answer says.
+    The parameters are those of `LinuxCommand`; `options` are other keys of `MachineConfig`, such as
+    `cpus` and `timeout`. The command's output is held in memory. Raises `RingletError` if ringlet
+    fails. If the guest or the command fails, the result says so.
     """
     with ExitStack() as stack:
         streams = [
@@ -195,14 +195,14 @@ def run(
 
 
 def stuff(data: bytes) -> bytes:
-    """`data` as it goes down the line; of none, the end of input."""
+    """Returns `data` as it is sent on the serial line; for no data, the end of input."""
     return data.replace(_DLE, _DLE + _DLE) if data else _DLE + _EOT
 
 
 def root_initramfs(
     kernel: str, root: str, *, modules: Path | None = None, disks: Sequence[Disk | str]
 ) -> bytes:
-    """An initramfs with which `kernel` starts /sbin/init of the disk `root`.
+    """Makes an initramfs with which `kernel` starts /sbin/init of the disk `root`.
 
     The parameters are those of `LinuxCommand`. Raises `RingletError`.
     """
@@ -261,13 +261,13 @@ def _environment() -> dict[str, str]:
 def _find_modules(
     kernel: str, folder: Path | None, has_disks: bool, devices: Collection[int]
 ) -> tuple[Path | None, list[str], list[str]]:
-    """Where they are, which are loaded, and which the kernel can ask for."""
+    """Returns the modules' folder, the modules to load, and those that the kernel may request."""
     from ringlet.linux.modules import drivers, listed
 
     names = list(_MODULES)
     if folder is None:
         folder = _beside(kernel)
-        if folder is None:  # it may have all built in
+        if folder is None:  # the kernel may have all drivers built in
             return None, [], []
         names = listed(folder, names)
     if has_disks or devices:
@@ -278,7 +278,7 @@ def _find_modules(
 
 
 def _beside(kernel: str) -> Path | None:
-    """Its modules where a distribution puts them: /boot/vmlinuz-R has /lib/modules/R."""
+    """Returns the modules of a distribution's kernel: /lib/modules/R for /boot/vmlinuz-R."""
     path = os.path.realpath(kernel)
     release = os.path.basename(path).partition("-")[2]
     folder = Path(os.path.dirname(os.path.dirname(path)), "lib", "modules", release)

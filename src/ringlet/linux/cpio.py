@@ -1,7 +1,7 @@
-"""Writes cpio archives in the format "newc", which an initramfs is.
+"""Writes cpio archives in the format "newc", the format of an initramfs.
 
-An archive depends on what is in it alone: entries are in the order of their names, owned by root,
-of time 0, and numbered in that order.
+The same entries always make the same archive: the entries are sorted by name and numbered in that
+order, root owns them, and their time is 0.
 
 Source: Linux, Documentation/driver-api/early-userspace/buffer-format.rst; init/initramfs.c (names
 and links of up to 4096 bytes; a folder comes before what is in it).
@@ -25,12 +25,12 @@ _PATH_MAX = 4096  # with the zero byte
 _SIZE_MAX = (1 << 32) - 1
 _TRAILER = "TRAILER!!!"
 
-# A file's bytes, or what opens it.
+# A file's bytes, or a function that opens the file.
 Content = bytes | Callable[[], BinaryIO]
 
 
 class Entry(NamedTuple):
-    """What there is at a name: `mode` as in `st_mode`, `device` the numbers of a device node.
+    """A file of any type: `mode` as in `st_mode`, `device` the numbers of a device node.
 
     The content of a symbolic link is its target.
     """
@@ -44,14 +44,14 @@ FOLDER = Entry(stat.S_IFDIR | 0o755)
 
 
 def link(target: str) -> Entry:
-    """A symbolic link."""
+    """Returns a symbolic link to `target`."""
     return Entry(stat.S_IFLNK | 0o777, os.fsencode(target))
 
 
 def write(out: BinaryIO, entries: Mapping[str, Entry]) -> None:
-    """Write an archive of `entries`, by name: relative paths. Missing folders are added.
+    """Writes an archive of `entries`, whose names are relative paths, and adds missing folders.
 
-    Raises `ConfigError` for what an archive can't hold.
+    Raises `ConfigError` for an entry that an archive can't hold.
     """
     entries = _with_folders(entries)
     number = 0
@@ -71,7 +71,7 @@ def write(out: BinaryIO, entries: Mapping[str, Entry]) -> None:
 
 
 def _with_folders(entries: Mapping[str, Entry]) -> dict[str, Entry]:
-    """`entries`, all of whose names can be made, after the folders they are in."""
+    """Checks the names of `entries`, and returns the entries with each folder before its files."""
     found = dict(entries)
     for name, entry in entries.items():
         if name == _TRAILER or any(part in ("", ".", "..") for part in name.split("/")):
@@ -99,7 +99,8 @@ def _header(out: BinaryIO, number: int, name: str, entry: Entry, size: int) -> N
     if size > _SIZE_MAX:
         raise ConfigError(f"{name} has more than 4 GiB", "an archive can't hold it; leave it out")
     path = os.fsencode(name) + b"\0"
-    # Inode, mode, uid, gid, links, time, size, the file's device, the node's, name's size, check.
+    # Inode, mode, uid, gid, links, time, size, the file's device, the node's device, the size of
+    # the name, checksum.
     fields = (number, entry.mode, 0, 0, 1, 0, size, 0, 0, *entry.device, len(path), 0)
     header = b"070701" + b"".join(b"%08x" % field for field in fields) + path
     out.write(header)
@@ -107,7 +108,7 @@ def _header(out: BinaryIO, number: int, name: str, entry: Entry, size: int) -> N
 
 
 def _pad(out: BinaryIO, size: int) -> None:
-    """Header with name and content each end at a multiple of 4."""
+    """Pads to a multiple of 4: the header with the name, and the content, each end at one."""
     out.write(bytes(-size % 4))
 
 

@@ -1,4 +1,4 @@
-"""Builds an initramfs whose init runs a plan: see csrc/init/plan.c for what one may say.
+"""Builds an initramfs whose init carries out a plan. csrc/init/plan.c describes plans.
 
 Source: Linux, Documentation/filesystems/ramfs-rootfs-initramfs.rst.
 """
@@ -26,7 +26,7 @@ INIT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_init", "init")
 
 
 def plan_line(key: str, *words: str | bytes | Path | int) -> bytes:
-    """A line of a plan. Raises `ConfigError` for a word with a zero byte."""
+    """Returns a line of a plan. Raises `ConfigError` for a word with a zero byte."""
     texts = [str(word) if isinstance(word, int) else os.fsdecode(word) for word in words]
     for text in texts:
         if "\0" in text:
@@ -35,12 +35,12 @@ def plan_line(key: str, *words: str | bytes | Path | int) -> bytes:
 
 
 def shell(command: str) -> list[bytes]:
-    """The lines of a plan that run `command` as a shell's."""
+    """Returns the lines of a plan that run `command` in a shell."""
     return [plan_line("arg", word) for word in ("sh", "-c", command)]
 
 
 def find_busybox() -> Path:
-    """Where this host has busybox. Raises `ImageError` if it has none that a guest can run."""
+    """Returns the path of the host's busybox. Raises `ImageError` if a guest can run none."""
     import shutil
 
     path = shutil.which("busybox")
@@ -53,7 +53,7 @@ def find_busybox() -> Path:
 
 
 def _is_static(path: str) -> bool:
-    """Whether this is an x86-64 program that needs no loader."""
+    """Returns whether the file is an x86-64 program that needs no dynamic loader."""
     try:
         elf = ElfFile(Path(path).read_bytes())
         return elf.machine == EM_X86_64 and PT_INTERP not in elf.segment_types()
@@ -71,14 +71,15 @@ def build(
     on_demand: Sequence[str] = (),
     busybox: Path | None = None,
 ) -> None:
-    """Write an initramfs that carries out `plan` to `out`.
+    """Writes an initramfs that carries out `plan` to `out`. Raises `RingletError`.
 
-    `copies` are files and folders of the host, each with its path in the guest; links and
-    permissions are kept, and a later one is put over an earlier one. `module_names` are taken from
-    `modules`, the kernel's /lib/modules/RELEASE, with what they depend on, and are loaded
-    before all else; those of `on_demand` when the kernel asks for them, by busybox. `busybox`
-    becomes /bin/busybox, with a link in /bin for each of its applets that isn't there yet. Raises
-    `RingletError`.
+    `copies` are files and folders of the host, each with its path in the guest. Links and
+    permissions are kept, and a later copy replaces an earlier one of the same path.
+
+    `modules` is the kernel's /lib/modules/RELEASE. Init first loads the modules `module_names` and
+    the modules that they depend on. busybox loads those of `on_demand` when the kernel requests
+    them. `busybox` becomes /bin/busybox, with a link in /bin for each of its applets whose name is
+    still free.
     """
     entries: dict[str, Entry] = {"tmp": Entry(stat.S_IFDIR | 0o1777), "root": FOLDER, "mnt": FOLDER}
     entries |= {"dev/console": Entry(stat.S_IFCHR | 0o600, device=(5, 1))}
@@ -112,15 +113,15 @@ def _add_modules(
 
 
 def _add_on_demand(entries: dict[str, Entry], folder: Path | None, names: Sequence[str]) -> None:
-    """As depmod(8) would, so that modprobe(8), which the kernel runs, finds them.
+    """Adds modules as depmod(8) would: the kernel runs modprobe(8), which finds them there.
 
-    In /etc/filesystems, mount(8) finds which file systems to try.
+    /etc/filesystems tells mount(8) which file systems to try.
     """
     found = _module_files(folder, names)
     if not found:
         return
     place = f"lib/modules/{found[0].release}"
-    needs: dict[str, list[str]] = {}  # of each, itself and all below it, in the order to load them
+    needs: dict[str, list[str]] = {}  # each module, after the modules that it needs
     dependencies, aliases, filesystems = [], [], []
     for module in found:
         below = [name for needed in module.needs for name in needs.get(needed, ())]
@@ -163,11 +164,11 @@ def _applets(busybox: Path) -> list[str]:
 
 
 def _copy(entries: dict[str, Entry], source: str, target: str) -> None:
-    """Add `source` and, of a folder, all that is in it, at `target`."""
+    """Adds `source` at `target`, and everything in it if it is a folder."""
     target = os.path.normpath("/" + target).lstrip("/")
     try:
         if not os.path.isdir(source):
-            # What is named is wanted itself, and not a link to it.
+            # For a link, the file that the link names is copied, not the link.
             _add(entries, os.path.realpath(source), target)
             return
         if target:
@@ -195,7 +196,7 @@ def _add(entries: dict[str, Entry], path: str, name: str) -> None:
     elif stat.S_ISREG(status.st_mode):
         entries[name] = _file(path, stat.S_IMODE(status.st_mode))
     elif stat.S_ISSOCK(status.st_mode):
-        pass  # nobody would listen there
+        pass  # a copy of a socket would have no listener
     else:
         numbers = os.major(status.st_rdev), os.minor(status.st_rdev)
         entries[name] = Entry(status.st_mode, device=numbers)

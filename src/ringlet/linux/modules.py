@@ -1,7 +1,7 @@
-"""Finds a kernel's modules and what they depend on, in /lib/modules/RELEASE.
+"""Finds a kernel's modules and the modules that they depend on, in /lib/modules/RELEASE.
 
-A module says itself which others it needs, so that modules.dep, which is made when a kernel is
-installed, isn't needed: the kernel may have been unpacked somewhere.
+Each module lists the modules that it needs. modules.dep, which the installation of a kernel makes,
+isn't read, since a kernel that was only unpacked has no modules.dep.
 
 Source: Linux, Documentation/kbuild/kbuild.rst (modules.order, modules.builtin); modpost.c and
 include/linux/module.h (`depends=`, `alias=` and `vermagic=` in .modinfo), file2alias.c
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-_SIZE_MAX = 256 << 20  # bytes of a module; the largest have 100 MiB, with debug information
-_DEEPEST = 100  # module that needs a module that needs
+_SIZE_MAX = 256 << 20  # most bytes of a module; with debug information, some have 100 MiB
+_DEEPEST = 100  # the longest chain of modules that need each other
 _SUFFIXES = ("", ".xz", ".zst", ".gz")
 
 
 class Module(NamedTuple):
-    """A module: its name, with underscores, its ELF, and what it says of itself.
+    """A module: its name, with underscores, its ELF file, and the fields of its .modinfo.
 
-    `needs` are the modules that it depends on itself, `aliases` the patterns by which the kernel
-    asks for it, and `release` is the kernel's.
+    `needs` are the modules that it depends on directly, `aliases` the patterns by which the kernel
+    requests the module, and `release` is the release of its kernel.
     """
 
     name: str
@@ -43,16 +43,16 @@ class Module(NamedTuple):
 
 
 def listed(folder: Path, names: Sequence[str]) -> list[str]:
-    """Those of `names` that `folder` has. Raises `ImageError`."""
+    """Returns the modules of `names` that `folder` has. Raises `ImageError`."""
     paths = _index(folder, "modules.order")
     return [name for name in names if _canonical(name) in paths]
 
 
 def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
-    """The modules `names` and those they depend on, in the order in which they can be loaded.
+    """Returns the modules `names` and those they depend on, in the order in which they can load.
 
-    `folder` is the kernel's /lib/modules/RELEASE. What is built into the kernel is left out. Raises
-    `ImageError` where one isn't there or can't be read.
+    `folder` is the kernel's /lib/modules/RELEASE. Modules that are built into the kernel are left
+    out. Raises `ImageError` for a module that is missing or can't be read.
     """
     builtin = _index(folder, "modules.builtin")
     paths = _index(folder, "modules.order")
@@ -84,17 +84,17 @@ def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
 
 
 def drivers(folder: Path, device_ids: Collection[int]) -> list[str]:
-    """The names of the modules in `folder` that drive virtio devices of these types.
+    """Returns the names of the modules in `folder` that drive virtio devices of these types.
 
-    A type that no module is for may have its driver in the kernel. Raises `ImageError`.
+    If no module drives a type, the kernel may have the driver built in. Raises `ImageError`.
     """
     if not device_ids:
         return []
     wanted = tuple(f"virtio:d{number:08X}v" for number in device_ids)
     found = []
     for name, path in _index(folder, "modules.order").items():
-        # All of Linux's have the word in their path: to read every module would take long. Of a
-        # kernel that was fetched, some modules were left out.
+        # The path of every virtio driver of Linux contains "virtio", and to read all modules would
+        # take long. A fetched kernel lacks some of the modules that it lists.
         if "virtio" in path and (file := _find_file(folder / path)) is not None:
             aliases = _parse(name, _read(*file)).aliases
             if any(alias.startswith(wanted) for alias in aliases):
@@ -107,7 +107,7 @@ def _canonical(name: str) -> str:
 
 
 def _index(folder: Path, file: str) -> dict[str, str]:
-    """The path of each module that is listed, by its name."""
+    """Returns the path of each module that `file` lists, by the module's name."""
     try:
         lines = (folder / file).read_text("utf-8", "surrogateescape").splitlines()
     except OSError as error:
@@ -123,13 +123,13 @@ def _index(folder: Path, file: str) -> dict[str, str]:
 
 
 def _find_file(path: Path) -> tuple[Path, str] | None:
-    """The file at `path`, or at `path` with the suffix of a compression; and that suffix."""
+    """Returns the file at `path`, or at `path` with a compression's suffix, and that suffix."""
     named = ((path.with_name(path.name + suffix), suffix) for suffix in _SUFFIXES)
     return next(((file, suffix) for file, suffix in named if file.is_file()), None)
 
 
 def _read(file: Path, suffix: str) -> bytes:
-    """The module in `file`, decompressed."""
+    """Reads and decompresses the module in `file`."""
     try:
         with file.open("rb") as source:
             data = source.read(_SIZE_MAX + 1)
@@ -147,7 +147,7 @@ def _read(file: Path, suffix: str) -> bytes:
 
 
 def _decompress(suffix: str, data: bytes) -> bytes:
-    """What `data` becomes, or at least a byte more than a module may have. Raises `ValueError`."""
+    """Decompresses `data`, and stops beyond the most bytes of a module. Raises `ValueError`."""
     if not suffix:
         return data
     name, decoder = find(data[:8])
@@ -159,7 +159,7 @@ def _decompress(suffix: str, data: bytes) -> bytes:
         if len(out) > _SIZE_MAX:
             return bytes(out)
     if name == "zstd":
-        import zstandard  # whose stream just ends where it is cut short
+        import zstandard  # its decoder reports no error for truncated data
 
         if len(out) < zstandard.frame_content_size(data):
             raise ValueError("it is cut short")

@@ -1,1 +1,1 @@
-"""The OCI runtime's command line, `ringlet-oci`, as engines and people use it."""
+"""The command line of the OCI runtime, `ringlet-oci`, for container engines and people."""

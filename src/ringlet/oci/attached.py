@@ -1,4 +1,4 @@
-"""`run` and `exec`: a process is launched, and unless it is detached, attended to its end."""
+"""`run` and `exec`: launch a process and, unless it is detached, wait for its end."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def run(
     detach: bool,
     keep: bool,
 ) -> int:
-    """Creates and starts a container; unless `detach`, waits for its end, its status, and deletes.
+    """Creates and starts a container, and returns an exit status.
 
-    `creation` is for `Runtime.create`.
+    Unless `detach`, waits for the container's end, returns the status of its process, and deletes
+    the container unless `keep`. `creation` holds arguments of `Runtime.create`.
     """
     if detach:
         container, _ = runtime.create(id, console_socket=console_socket, **creation)
@@ -61,7 +62,10 @@ def execute(
     preserve_fds: int,
     cgroups: Sequence[str],
 ) -> int:
-    """Runs one more process in a container; unless `detach`, waits for its end, its status."""
+    """Runs one more process in a container, and returns an exit status.
+
+    Unless `detach`, waits for the end of the process, and returns its status.
+    """
 
     def launch(open_console: Callable[[], str] | None) -> Launched:
         launched = runtime.execute(
@@ -91,7 +95,7 @@ def execute(
 
 
 def _sized(process: ProcessConfig) -> ProcessConfig:
-    """Its terminal has the size of this one from the start."""
+    """Returns `process` with the size of our own terminal, if it has a terminal without a size."""
     if process.get("terminal") and "consoleSize" not in process:
         ours = find_terminal()
         if ours is not None:
@@ -101,7 +105,7 @@ def _sized(process: ProcessConfig) -> ProcessConfig:
 
 
 def _attend(attachment: Attachment, launched: Launched, notify: Notify | None = None) -> int:
-    """The status of the process, once it has ended: 128 + n after signal n."""
+    """Waits for the end of the process, and returns its status: 128 + n after signal n."""
     attachment.follow(_Child(launched), *([] if notify is None else [notify]))
     code = os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
     return 128 - code if code < 0 else code
@@ -113,7 +117,7 @@ def _start(
     try:
         with container:
             if attachment is not None:
-                attachment.take_terminal()  # its size, before it runs
+                attachment.take_terminal()  # sets its size before the container runs
             return runtime.start_locked(container, foreground=attachment is not None)
     except BaseException:
         runtime.delete(container.id, force=True, init=container.init)
@@ -121,16 +125,16 @@ def _start(
 
 
 class _Child:
-    """For `Attachment.follow`."""
+    """The launched process, for `Attachment.follow`."""
 
     def __init__(self, launched: Launched) -> None:
         self._pid = launched.pid
         self._pidfd = launched.pidfd
 
     def fileno(self) -> int:
-        """Readable once it has ended."""
+        """Returns a descriptor that is readable once the process has ended."""
         return self._pidfd
 
     def signal(self, number: int) -> None:
-        """Sends it a signal."""
-        os.kill(self._pid, number)  # a child's id stays its own until it is waited for
+        """Sends a signal to the process."""
+        os.kill(self._pid, number)  # the id of a child isn't reused until waitpid()

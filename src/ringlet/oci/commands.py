@@ -1,4 +1,4 @@
-"""The commands of `ringlet-oci`: options in, lines and a status out; the work is `runtime`'s."""
+"""The commands of `ringlet-oci`: each calls `Runtime`, prints its answer, and returns a status."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class Command:
-    """`run` gets the runtime, the options' values and the arguments; it returns the status.
+    """A command: `run` takes the runtime, the options' values and the arguments.
 
-    With `passes_options`, what stands behind the first argument is for another program.
+    `run` returns the exit status. With `passes_options`, all words after the first argument belong
+    to another program.
     """
 
     __slots__ = ("example", "help", "options", "passes_options", "run", "usage")
@@ -42,7 +43,7 @@ class Command:
         self.passes_options = passes_options
 
     def check(self, arguments: list[str]) -> None:
-        """Raises OptionError unless there are as many as the usage says."""
+        """Raises OptionError unless there are as many arguments as the usage says."""
         words = self.usage.split()
         least = sum(word[0] != "[" for word in words)
         most = 1 << 30 if self.usage.endswith("...]") else len(words)
@@ -89,7 +90,7 @@ def _creation(values: Values) -> dict[str, Any]:
 
 
 def _listen_fds() -> int:
-    """How many descriptors were opened for this process, and not for one whose variables it has."""
+    """Returns LISTEN_FDS, the number of descriptors, if LISTEN_PID is this process; else 0."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
         return 0
     text = os.environ.get("LISTEN_FDS", "")
@@ -97,7 +98,7 @@ def _listen_fds() -> int:
 
 
 def _preserved(values: Values, after: int) -> int:
-    """How many descriptors to keep, `after` so many others: each has to be open."""
+    """Returns how many descriptors to keep after the first `after`. Each of them has to be open."""
     count = number(values, "preserve-fds")
     for fd in range(3 + after, 3 + after + count):
         try:

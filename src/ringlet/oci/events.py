@@ -1,6 +1,6 @@
-"""`events`: what a container uses, and when its memory was out; a JSON object a line.
+"""`events`: prints a container's resource usage and its out-of-memory kills as lines of JSON.
 
-The form is runc's: type, id, and for "stats" the data.
+Each object has runc's format: type, id, and for "stats" the data.
 
 Source: runc-events(8); containerd/go-runc, events.go.
 """
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from ringlet.container.runtime import Runtime
 
 _LOOKS, _LOOK = 20, 0.05  # times, seconds
-_MOST = 7 * 86400.0  # seconds; poll() takes 24 days
+_MOST = 7 * 86400.0  # seconds; poll() takes 24 days at most
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def show(runtime: Runtime, id: str, interval: str, *, once: bool) -> None:
-    """Prints until the container's end, or `once`. Raises StateError, OptionError, CgroupError."""
+    """Prints events until the container's end; with `once`, prints the usage once.
+
+    Raises StateError, OptionError, CgroupError.
+    """
     seconds = _seconds(interval)
     container = runtime.store.look(id)
     status = runtime.status(container)
@@ -47,7 +50,7 @@ def show(runtime: Runtime, id: str, interval: str, *, once: bool) -> None:
         if oom is not None:
             waiting.register(oom, POLLIN | POLLPRI)
         due = monotonic()
-        looks = 0  # to take again: version 1 tells of it before it has counted the kill
+        looks = 0  # left to take: cgroup v1 notifies before it counts the kill
         while init.alive:
             if monotonic() >= due:
                 _print("stats", id, cgroup.stats())
@@ -69,7 +72,7 @@ def show(runtime: Runtime, id: str, interval: str, *, once: bool) -> None:
 
 
 def _read(oom: int) -> None:
-    """Has it ready again only after the next time."""
+    """Reads `oom`, so that it isn't ready again before the next out-of-memory event."""
     try:
         os.pread(oom, 4096, 0)  # cgroup version 2: a file
     except OSError:
@@ -87,7 +90,7 @@ def _print(kind: str, id: str, data: dict[str, Any] | None = None) -> None:
 
 
 def _seconds(text: str) -> float:
-    """Such as 500ms, 5s, 1m; by a bare number, seconds."""
+    """Returns the seconds that `text` means, such as 500ms, 5s or 1m; a bare number is seconds."""
     number = text.rstrip("hms")
     unit = _UNITS.get(text[len(number) :] or "s")
     try:

@@ -1,4 +1,4 @@
-"""The process that `exec` runs: from a file, or the container's own, changed by options."""
+"""The process that `exec` runs: from a file, or the container's process changed by options."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def edit(values: dict[str, Any], arguments: list[str]) -> Callable[[Process], Process]:
-    """What makes the process to run out of the container's own."""
+    """Returns a function that makes the process to run from the container's own process."""
     path = values.get("process")
     if path is not None:
         process = _read(path)

@@ -1,6 +1,7 @@
-"""`ringlet-oci`: the command line by which engines and people run containers.
+"""`ringlet-oci`: the command line by which container engines and people run containers.
 
-It is runc's, as engines call it; there is no specification of it but the programs.
+It follows runc's command line, as engines call runc. No specification of that command line exists
+besides the programs themselves.
 
 Source: opencontainers/runtime-tools, docs/command-line-interface.md; runc(8) and its pages;
 containerd/go-runc, runc.go; containers/conmon, src/conmon.c.
@@ -39,21 +40,22 @@ GLOBAL = (
     Option("version v", None, "show the version"),
 )
 
-_STATELESS = ("features", "spec")  # there may be no place for a state
+_STATELESS = ("features", "spec")  # commands that need no folder for states
 
-# By these words, in small letters, engines tell a command that can't be run from failures of ours.
+# Engines search an error for these words in small letters. The words tell a command that can't be
+# run from a failure of the runtime.
 _ENGINES_WORDS = {126: "permission denied", 127: "no such file or directory"}
 _NO_MEMORY = "raise the limit: ulimit -v; if a container is left: delete --force ID"
-_LONGEST = 255  # characters of a word, where it is named in a message
-_EXEC_FAILED = 255  # of `exec`, whose other statuses are the command's
+_LONGEST = 255  # characters of a word of the command line in a message
+_EXEC_FAILED = 255  # the status of a failed `exec`; others are the command's
 
 
 def main() -> None:
-    """The program. Ends the process."""
+    """Runs the program, and ends the process."""
     status = 1
     try:
         fill_standard_streams()
-        if sys.stdout is not None:  # names of files may have bytes that its encoding hasn't
+        if sys.stdout is not None:  # file names may hold bytes that can't be encoded
             sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         status = run(sys.argv[1:])
         if sys.stdout is not None:
@@ -64,13 +66,13 @@ def main() -> None:
         status = signal.status
     except OSError as error:
         _say(f"standard output: {error.strerror}")
-    except (MemoryError, ImportError, SystemError) as error:  # as the import of a library says it
+    except (MemoryError, ImportError, SystemError) as error:  # an import without memory
         _say(f"there is not enough memory ({_NO_MEMORY}): {error}")
-    os._exit(status)  # for Python to take itself apart would be a tenth of a short run
+    os._exit(status)  # Python's own shutdown would take a tenth of a short run
 
 
 def _say(message: str) -> None:
-    """With hardly any memory, and to whoever is left to read it."""
+    """Writes `message` to standard error with little memory, and ignores a failed write."""
     try:
         os.write(2, f"ringlet-oci: {message}\n".encode(errors="replace"))
     except OSError:
@@ -78,7 +80,7 @@ def _say(message: str) -> None:
 
 
 def run(words: list[str]) -> int:
-    """The status of `ringlet-oci WORDS`."""
+    """Runs `ringlet-oci WORDS`, and returns its exit status."""
     log = Log()
     name = ""
     try:
@@ -101,12 +103,12 @@ def run(words: list[str]) -> int:
         why = _ENGINES_WORDS.get(status, "")
         said = error.message if why in error.message else f"{error.message}: {why}"
         log.error(_shorten(f"{said} ({error.hint})", words))
-        # That a command can't be run is an answer to these two, as it is a shell's.
+        # As in a shell, 126 and 127 mean for `run` and `exec` that the command can't be run.
         if name in ("run", "exec") and status in (126, 127):
             return status
         return _EXEC_FAILED if name == "exec" else 1
     except BrokenPipeError:
-        raise  # whoever read our output has gone: nothing to tell
+        raise  # the reader of our output has gone: no message
     except OSError as error:
         hint = "is it there, and yours to use?"
         if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -118,7 +120,7 @@ def run(words: list[str]) -> int:
 
 
 def _shorten(message: str, words: list[str]) -> str:
-    """The message, with the long ones of the command line's words cut short."""
+    """Returns `message` with the long words of the command line shortened."""
     for word in (*words, *(word.partition("=")[2] for word in words)):
         if len(word) > _LONGEST:
             message = message.replace(word, word[: _LONGEST - 3] + "...")
@@ -161,7 +163,7 @@ def _command(name: str) -> Command:
 
 
 def _version() -> int:
-    """The lines of runc's that engines and scripts look for, as far as they hold here."""
+    """Prints the lines of `runc --version` that engines read, as far as ringlet has them."""
     from importlib.metadata import version
 
     from ringlet.container.seccomp import libseccomp

@@ -1,7 +1,8 @@
-"""The words of a command line, by a table: argparse takes longer to import than a container to run.
+"""Parses the words of a command line by a table of options.
 
-Words are taken as the engines' other runtime (runc, by the Go packages flag and urfave/cli) takes
-them: `--name VALUE`, `--name=VALUE`, one dash or two, and before or after the arguments.
+argparse isn't used: to import argparse takes longer than to run a container. Options are parsed as
+runc parses them (by the Go packages flag and urfave/cli): `--name VALUE`, `--name=VALUE`, with one
+dash or two, before or after the arguments.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Option:
-    """`names`: the long one, then others. `value`: how help calls it; None for a switch."""
+    """An option. `names`: the long name first. `value`: its name in the help; None for a switch."""
 
     __slots__ = ("help", "many", "names", "value")
 
@@ -22,11 +23,11 @@ class Option:
         self.names = names.split()
         self.value = value
         self.help = help
-        self.many = many  # may be given again; the value is a list
+        self.many = many  # the option may be repeated; its value is a list
 
 
 class OptionError(ConfigError):
-    """A command line that can't be understood."""
+    """An error in the command line."""
 
 
 HELP = Option("help h", None, "show this and do nothing")
@@ -35,9 +36,9 @@ HELP = Option("help h", None, "show this and do nothing")
 def parse(
     words: list[str], options: tuple[Option, ...], *, mixed: bool = True
 ) -> tuple[dict[str, Any], list[str]]:
-    """What the options say, by long name, and the arguments that are left.
+    """Returns the values of the options, by long name, and the arguments.
 
-    Unless `mixed`, the first argument ends the options: all that follows is somebody else's.
+    Unless `mixed`, the first argument ends the options: all words after it are arguments.
     """
     known = {name: option for option in (*options, HELP) for name in option.names}
     values: dict[str, Any] = {}
@@ -73,12 +74,12 @@ def parse(
 
 
 def is_number(text: str) -> bool:
-    """Whether it is of a few digits alone: of thousands, and of other signs, int() makes errors."""
+    """Returns whether `text` is a few digits alone, which int() takes without an error."""
     return text.isascii() and text.isdecimal() and len(text) < 19
 
 
 def number(values: dict[str, Any], name: str) -> int:
-    """The whole number that option `name` gives, or 0."""
+    """Returns the whole number that option `name` gives, or 0."""
     text: str = values.get(name, "0")
     if not is_number(text):
         raise OptionError(f"--{name} {text}: no whole number, 0 or more", f"--{name} 0")
@@ -86,7 +87,7 @@ def number(values: dict[str, Any], name: str) -> int:
 
 
 def explain(options: tuple[Option, ...]) -> str:
-    """The options for --help, a line each."""
+    """Returns the help text of the options, one line each."""
     lines = []
     for option in (*options, HELP):
         names = ", ".join(("-" if len(name) == 1 else "--") + name for name in option.names)

@@ -1,8 +1,9 @@
-"""`ps` of a container: the lines that ps(1) has of its processes.
+"""`ps` of a container: prints the lines of ps(1) that show the container's processes.
 
-A column may have spaces (`-o args,pid`), so the process id isn't looked for in the line: ps is
-asked for one more column, the first one. With a format of its own (`-f`, `u`, `-Z`) ps refuses
-that; but there no column before the id has a word that is a number.
+A column may have spaces (`-o args,pid`), so that a process id can't be found in such a line. That
+is why ps prints the process id once more, as an additional first column. With a predefined format
+(`-f`, `u`, `-Z`), ps refuses an additional column. In these formats the process id is the first
+number from the column PID on.
 
 Source: ps(1), "OUTPUT FORMAT CONTROL".
 """
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def show(options: list[str], pids: list[int]) -> None:
-    """Prints those lines, and the head, as ps does with `options`. Raises OptionError."""
+    """Prints the head and the lines of `pids`, as ps does with `options`. Raises OptionError."""
     answer = _ask(options)
     if answer.returncode != 0:
         said = answer.stderr.strip().partition("\n")[0]

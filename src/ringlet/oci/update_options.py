@@ -1,4 +1,4 @@
-"""The limits that `update` sets: `linux.resources`, from a file or from options."""
+"""The limits that `update` sets: `linux.resources`, read from a file or from options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from ringlet.container.spec.types import Resources
 
-# option: where its value stands in `linux.resources`
+# For each option, the place of its value in `linux.resources`.
 _NUMBERS = {
     "blkio-weight": ("blockIO", "weight"),
     "cpu-period": ("cpu", "period"),
@@ -30,14 +30,14 @@ _UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
 
 
 def resources(values: dict[str, Any]) -> Resources:
-    """The limits to set. Raises OptionError, or SpecError for a field of the file."""
+    """Returns the limits to set. Raises OptionError, or SpecError for a field of the file."""
     from ringlet.container.spec.config_json import check_resources
 
     path = values.get("resources")
     new = _read(path) if path is not None else _given(values)
     if isinstance(new, dict):
-        # Engines write every field there is; 0 is "as it was", and was never a limit. They write
-        # no pids.limit unless they mean one, and 0 means no limit.
+        # Engines write every field of these kinds; a 0 there means "unchanged" and isn't a limit.
+        # Engines write pids.limit only to change the limit; a 0 there means no limit.
         for kind in ("memory", "cpu", "blockIO"):
             if isinstance(new.get(kind), dict):
                 kept = {

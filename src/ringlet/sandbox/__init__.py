@@ -1,6 +1,6 @@
-"""The interface that `Machine` and `Container` share: a sandbox, whichever it is.
+"""The interface that `Machine` and `Container` share.
 
-What uses sandboxes (a comparison, a pool, an engine) needs nothing else of them.
+A user of sandboxes (a comparison, a pool, an engine) needs no other interface.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ __all__ = ["STOP_TIMEOUT", "Outcome", "Sandbox", "Usage"]
 
 
 class Sandbox(Protocol):
-    """A sandbox that was made: it is started once, waited for, and closed.
+    """A sandbox, which is started once, waited for, and closed.
 
-    Each method raises `RingletError` where it can't be done.
+    Each method raises `RingletError` if it fails.
     """
 
     id: str
 
     def start(self) -> None:
-        """Starts it, and returns while it runs."""
+        """Starts the sandbox, and returns while the sandbox runs."""
 
     def run(self) -> Outcome:
-        """Starts it, and waits for its end."""
+        """Starts the sandbox, and waits for its end."""
 
     def wait(self, timeout: float | None = None) -> Outcome | None:
-        """Waits for its end; returns None if it still runs after `timeout` seconds."""
+        """Waits for the end; returns None if the sandbox still runs after `timeout` seconds."""
 
     def pause(self) -> None:
-        """Lets nothing of it run until `resume`."""
+        """Stops everything in the sandbox until `resume`."""
 
     def resume(self) -> None:
         """Ends a pause."""
 
     def stop(self, timeout: float = STOP_TIMEOUT) -> Outcome:
-        """Asks it to end, and ends it itself after `timeout` seconds; waits for that."""
+        """Asks the sandbox to end, kills it after `timeout` seconds, and waits for its end."""
 
     def kill(self) -> None:
-        """Ends it at once, and doesn't wait."""
+        """Kills the sandbox at once, and doesn't wait for its end."""
 
     def usage(self) -> Usage:
-        """What it has used so far."""
+        """Returns the resources that the sandbox has used so far."""
 
     def fileno(self) -> int:
-        """A descriptor that is readable once it has ended: for select, poll and asyncio."""
+        """Returns a descriptor, for select, poll and asyncio, that is readable after the end."""
 
     def close(self) -> None:
-        """Ends it if it runs, and removes all that was made for it."""
+        """Kills the sandbox if it runs, and releases everything that was made for it."""
 
     def __enter__(self) -> Self:
-        """Leaves it as it is; the end of the `with` block closes it."""
+        """Returns the sandbox unchanged; the end of the `with` block closes the sandbox."""
 
     def __exit__(
         self,
@@ -72,5 +72,5 @@ class Sandbox(Protocol):
 if TYPE_CHECKING:
 
     def _are_sandboxes(machine: Machine, container: Container) -> tuple[Sandbox, Sandbox]:
-        """Fails in mypy where a method of one of them is no longer as `Sandbox` says."""
+        """Fails in mypy if a method of `Machine` or `Container` differs from `Sandbox`."""
         return machine, container

@@ -1,4 +1,4 @@
-"""How many instances start in a second, and how many there can be at once."""
+"""Measures how many instances start in a second, and how many can run at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ringlet.compare.lab import Lab
     from ringlet.compare.ways import Instance, Way
 
-_SECONDS = 1.0  # that instances are started for
+_SECONDS = 1.0  # the time in which instances are started
 _PATIENCE = 120  # seconds, for a kernel to boot
 _START = Request(["start"])
 _WAIT = Request(["wait"])
@@ -29,7 +29,7 @@ _SOFTWARE_KVM = "this KVM emulates a guest's ring 0: it boots slower than on har
 
 
 class Measure:
-    """Whole commands, as a shell starts them. No more memory is taken than the settings allow."""
+    """The density of instances: whole commands, within the memory that the settings allow."""
 
     name = "density"
     group = "density"
@@ -74,7 +74,7 @@ class Measure:
         )
 
     def sample(self, way: Way) -> Mapping[str, Found | Exception]:
-        """The three one after another."""
+        """Takes the three samples one after another."""
         found: dict[str, Found | Exception] = {}
         command = shlex.join(way.command(_START))
         for name, at_once in (("rate", 1), ("rate-at-once", self._at_once)):
@@ -112,10 +112,10 @@ class Measure:
 
 
 def _rate(way: Way, at_once: int) -> float:
-    """In a second. The oldest of those under way is the next that is waited for."""
+    """Returns the starts in a second. The oldest running instance is always waited for first."""
     count = 0
     under_way: deque[Instance] = deque()
-    with ExitStack() as stack:  # one that failed leaves the others to be closed
+    with ExitStack() as stack:  # closes the others if one fails
         began = time.monotonic()
         while True:
             while len(under_way) < at_once and time.monotonic() - began < _SECONDS:

@@ -1,4 +1,4 @@
-"""How long a block of a disk takes to be read, written, and made durable.
+"""Measures how long it takes to read, to write and to flush a block of a disk.
 
 Source: proc(5), /proc/pid/mountinfo.
 """
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from ringlet.compare.ways import Way
 
 _BLOCK = 4096
-# In this order, or making the blocks durable would be to do so with all that were written before.
+# The flushes come before the writes: otherwise they would flush the blocks of the writes as well.
 _COUNTS = {"read": 1000, "flush": 50, "write": 1000}
 _PAST_CACHE = "past the guest's own cache (O_DIRECT), which would answer from its memory"
 _NO_DISK = "the image is in a tmpfs, where nothing is durable; TMPDIR can name a folder on a disk"
 
 
 class Measure:
-    """In microseconds for each block. All have the same image, in the host's page cache."""
+    """The time for a block, in microseconds. All ways use one image, in the host's page cache."""
 
     name = "disk"
     group = "disk"
@@ -46,7 +46,7 @@ class Measure:
         )
 
     def sample(self, way: Way) -> Mapping[str, Found | Exception]:
-        """One run, for all three."""
+        """Runs the workload once for all three rows."""
         words = []
         for action, count in _COUNTS.items():
             words += [action, way.disk, str(_BLOCK), str(count)]
@@ -54,7 +54,7 @@ class Measure:
         request = Request(words, disk=str(self._lab.disk))
         command = shlex.join(way.command(request))
         with open(self._lab.disk, "rb") as disk:
-            os.fdatasync(disk.fileno())  # what the last run wrote
+            os.fdatasync(disk.fileno())  # flushes the blocks that the last run wrote
         results = outcomes(way, request, len(_COUNTS))
         return {
             action: Found(

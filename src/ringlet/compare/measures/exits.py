@@ -1,4 +1,4 @@
-"""What it costs to leave the workload: for its kernel, and for the VMM."""
+"""Measures the cost of leaving the workload: to its kernel, and to the VMM."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_VMM = Unavailable("there is no VMM to exit to", "a system call goes to the h
 
 
 class Measure:
-    """A system call in nanoseconds, an exit in microseconds."""
+    """The time of a system call in nanoseconds, and of an exit in microseconds."""
 
     name = "exits"
     group = "exits"
@@ -36,7 +36,7 @@ class Measure:
         self.rows = (_CALL_ROW, _EXIT_ROW)
 
     def sample(self, way: Way) -> Mapping[str, Found | Exception]:
-        """One run; only what has a kernel of its own reads a port, or it would be the host's."""
+        """Runs the workload once. No port is read without a VM: the port would be the host's."""
         request = Request([*_CALL, *_EXIT] if way.own_kernel else _CALL)
         command = shlex.join(way.command(request))
         results = outcomes(way, request, 1 + way.own_kernel)

@@ -1,4 +1,4 @@
-"""What the work sees of the host, and what of it reaches the host's kernel."""
+"""Measures what the workload sees of the host, and how often it enters the host's kernel."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 _SEE = Request(["see"])
 _CALLS = Request(["calls"])
 _MOST_LINES = 64
-_MOST_NAMES = 40  # of a folder that the workload shows
-_INSIDES = 14  # files of a kernel's that it tries to read
-_LINES = 10  # that the workload writes when it is counted
+_MOST_NAMES = 40  # the most names of a folder that the workload shows
+_INSIDES = 14  # the kernel's files that the workload tries to read
+_LINES = 10  # the lines that the workload writes while it is counted
 _PATIENCE = 120  # seconds, for a kernel to boot
-_SETTLED = 0.03  # seconds without an exit
-_NAMESPACES = ("mnt", "net", "pid", "time", "uts")  # that a row below is about
+_SETTLED = 0.03  # seconds without an exit, after which the VM counts as idle
+_NAMESPACES = ("mnt", "net", "pid", "time", "uts")  # the namespaces that a row below shows
 
 
 class Measure:
-    """A text for each fact, and one number: what crosses the border for some system calls."""
+    """The isolation: a text for each fact, and a number of system calls or exits to the host."""
 
     name = "isolation"
     group = "isolation"
@@ -44,7 +44,7 @@ class Measure:
         self.rows = (*_FACTS, _CROSSINGS)
 
     def sample(self, way: Way) -> Mapping[str, Found | Exception]:
-        """One run that looks around, and one that is looked at."""
+        """Runs the workload once to see what it sees, and once to count its calls or exits."""
         found: dict[str, Found | Exception] = {}
         own = set(_NAMESPACES)
         try:
@@ -54,7 +54,7 @@ class Measure:
                 own, found["calls"] = _look_at(way)
         except (RingletError, OSError) as error:
             found["calls"] = error
-            if not way.own_kernel:  # whose its namespaces are isn't known
+            if not way.own_kernel:  # the owner of its namespaces is unknown
                 found |= {row.name: error for row in _FACTS}
         command = shlex.join(way.command(_SEE))
         for name, text in judge(_see(way), own, way.own_kernel).items():
@@ -63,9 +63,10 @@ class Measure:
 
 
 def judge(seen: Mapping[str, str], own: set[str], own_kernel: bool) -> dict[str, str]:
-    """What was seen, and whose it is: a text for each fact.
+    """Returns a text for each fact: what the workload sees, and whether it is the host's.
 
-    `own` are the namespaces that aren't this process's. Raises `Unavailable` for what can't be.
+    `own` are the workload's namespaces that differ from this process's. Raises `Unavailable` for
+    an impossible value.
     """
     own_kernel = own_kernel or _text(seen, "kernel") != os.uname().release
 
@@ -95,7 +96,7 @@ def _see(way: Way) -> dict[str, str]:
             for word in instance.read_line(_PATIENCE)[1].split():
                 name, _, value = word.partition("=")
                 seen[name] = value
-            if "open" in seen:  # the last one
+            if "open" in seen:  # the last fact
                 return seen
     raise Unavailable("the workload doesn't tell what it sees", "try its command")
 
@@ -148,13 +149,13 @@ def _hardware(seen: Mapping[str, str]) -> str | None:
 
 
 def _look_at(way: Way) -> tuple[set[str], Found | Exception]:
-    """Its own namespaces, and the system calls that it makes of the host's kernel."""
+    """Returns the workload's own namespaces, and the count of its system calls to the host."""
     with closing(way.spawn(_CALLS)) as instance:
         instance.read_line()
         pid = _workload(instance)
         own = set()
         for name in _NAMESPACES:
-            with suppress(FileNotFoundError):  # a kernel without it
+            with suppress(FileNotFoundError):  # the kernel lacks this namespace
                 if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"):
                     own.add(name)
         try:
@@ -173,12 +174,12 @@ def _workload(instance: Instance) -> int:
 
 
 def _exits(way: Way) -> Found:
-    """The exits of a VM for the same calls, none of which the host's kernel sees."""
+    """Counts a VM's exits for the same system calls, which the host's kernel doesn't see."""
     with closing(way.launch(_CALLS)) as instance:
         instance.read_line(_PATIENCE)
         before = _settled_exits(instance)
         instance.write(b"\n")
-        for _ in range(_LINES):  # the end of a whole kernel is no part of the work
+        for _ in range(_LINES):  # the kernel's shutdown isn't counted
             instance.read_line()
         exits = instance.exits()
     if exits is None:
@@ -191,7 +192,7 @@ def _exits(way: Way) -> Found:
 
 
 def _settled_exits(instance: Instance) -> int:
-    """Once it waits for input, after which little happens in it."""
+    """Returns the exits so far, once the VM is idle because the workload waits for input."""
     until = time.monotonic() + 2
     before, exits = -1, instance.exits() or 0
     while before != exits and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""What an instance costs the host in memory, alone and among many, idle and at work."""
+"""Measures the host's memory for an instance: alone and among many, idle and at work."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _IDLE = Request(["wait"])
 _USED = Request(["touch", str(TOUCHED)])
 _PATIENCE = 120  # seconds, for a kernel to boot
 _READINGS = 5
-_PAUSE = 0.01  # seconds between them
+_PAUSE = 0.01  # seconds between two readings
 
 
 class Measure:
-    """In MiB and KiB. An instance is the whole command, which a reader can start as well."""
+    """The memory in MiB and KiB. An instance is the whole command, as a reader can start it."""
 
     name = "memory"
     group = "memory"
@@ -52,7 +52,7 @@ class Measure:
         )
 
     def sample(self, way: Way) -> Mapping[str, Found | Exception]:
-        """A crowd that grows and goes, then one that uses its memory."""
+        """Measures a growing crowd of idle instances, then a crowd whose instances use memory."""
         found: dict[str, Found] = {}
         reason: Exception = RingletError("it wasn't measured", "look at the rows before")
         for measure in (self._crowd, self._use):
@@ -89,7 +89,7 @@ class Measure:
 
 
 def _workload_alone(lab: Lab) -> int:
-    """Bytes that the program takes as a bare process."""
+    """Returns the bytes that the workload takes as a bare process."""
     from subprocess import DEVNULL, PIPE, Popen
 
     with Popen([lab.work, *_IDLE.words], stdin=DEVNULL, stdout=PIPE) as process:
@@ -113,7 +113,7 @@ def _read_until(instance: Instance, word: str) -> None:
 
 
 def _steady(read: Callable[[], int]) -> float:
-    """The median of some readings: each CPU's part of the kernel's counters comes in late."""
+    """Returns the median of some readings: the kernel adds each CPU's counters with a delay."""
     readings = []
     for _ in range(_READINGS):
         readings.append(read())

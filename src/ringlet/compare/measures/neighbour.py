@@ -1,4 +1,4 @@
-"""What becomes of an instance's work while a neighbour of the same kind runs wild."""
+"""Measures how fast an instance works beside a misbehaving neighbour of the same kind."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 _FORK = ["fork", "10000"]
 _BOMB = Request(_FORK, limited=True)
-_BOMBS = Request(_FORK * 120, limited=True)  # in one instance, for longer than its neighbour works
-_TRIAL = Request(["fork", "100"], limited=True)  # of which limits let fewer through
+_BOMBS = Request(_FORK * 120, limited=True)  # in one instance, for longer than the loop runs
+_TRIAL = Request(["fork", "100"], limited=True)  # limits let fewer forks succeed
 _CRASH = Request(["crash"])
-_STEPS = 10_000_000  # of the loop, by which its rate is found
-_LEAST, _MOST = 0.25, 5.0  # seconds that the neighbour works
-_PATIENCE = 60.0  # seconds for what takes moments
+_STEPS = 10_000_000  # steps of the loop that find its rate
+_LEAST, _MOST = 0.25, 5.0  # seconds that the loop runs beside the neighbour
+_PATIENCE = 60.0  # seconds for each step that usually takes moments
 
 
 class Measure:
-    """The rate of a loop beside the neighbour, in percent of its rate alone."""
+    """The rate of a loop beside a bad neighbour, in percent of its rate alone."""
 
     name = "neighbour"
     group = "neighbour"
@@ -42,7 +42,7 @@ class Measure:
         self.rows = (_BOMB_ROW, _CRASH_ROW)
 
     def sample(self, way: Way) -> Mapping[str, Found | Exception]:
-        """A fork bomb, and a crash of the kernel where that isn't the host's."""
+        """Measures beside a fork bomb, and beside a kernel crash if the kernel isn't the host's."""
         found: dict[str, Found | Exception] = {}
         for name, measure in (("bomb", self._bomb), ("crash", self._crash)):
             try:
@@ -70,24 +70,24 @@ class Measure:
             return Found("shares the host's kernel: not tried")
         began = time.monotonic()
         _crash(way)
-        # Long enough for another one in the midst of the work.
+        # The loop runs long enough for another crash during its run.
         steps = self._steps(way, 1.5 * (time.monotonic() - began))
         alone = _work(way, steps)
         percent = _percent(alone, way, steps, lambda: _crash(way))
         return Found(percent, command=shlex.join(way.command(_CRASH)))
 
     def _steps(self, way: Way, seconds: float) -> int:
-        """How many take so long, within bounds."""
+        """Returns how many steps of the loop take `seconds`, within bounds."""
         bounded = min(max(_LEAST, seconds), _MOST)
         return int(_STEPS * bounded * self._tsc_hz / _work(way, _STEPS))
 
 
 class _Ended(Unavailable):
-    """Its output has ended before its work was done."""
+    """The workload's output ended before its work was done."""
 
 
 def _work(way: Way, steps: int, during: Callable[[], None] = lambda: None) -> int:
-    """Cycles that a loop takes, while `during` is called. Raises `_Ended`."""
+    """Returns the cycles that a loop takes while `during` is called. Raises `_Ended`."""
     with closing(way.spawn(Request(["loop", str(steps)]))) as instance:
         instance.read_line(_PATIENCE)
         during()
@@ -100,7 +100,7 @@ def _work(way: Way, steps: int, during: Callable[[], None] = lambda: None) -> in
 def _percent(
     alone: int, way: Way, steps: int, during: Callable[[], None] = lambda: None
 ) -> float | str:
-    """The rate of the same work now, or why there is none."""
+    """Returns the rate of the same work now in percent, or why there is none."""
     try:
         return 100 * alone / _work(way, steps, during)
     except _Ended as error:
@@ -114,7 +114,7 @@ def _forks(way: Way, request: Request) -> int:
 
 
 def _crash(way: Way) -> None:
-    """The end of its own kernel."""
+    """Crashes the kernel of a VM."""
     with closing(way.spawn(_CRASH)) as instance:
         instance.read_line(_PATIENCE)
         said = "crashing"
@@ -127,7 +127,7 @@ def _crash(way: Way) -> None:
 
 
 def _number(instance: Instance, name: str) -> int:
-    """Of its next line."""
+    """Returns the number `name` of the next line."""
     return value(numbers(instance.read_line(_PATIENCE)[1]), name)
 
 

@@ -1,4 +1,4 @@
-"""How fast the workload computes: the same machine code each way, by the time-stamp counter."""
+"""Measures how fast the workload computes: the same machine code for each way."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 _STEPS, _NUMBERS, _KIB = 20_000_000, 200_000, 16_384
 _REQUEST = Request(["loop", str(_STEPS), "sort", str(_NUMBERS), "hash", str(_KIB)])
-_EQUAL = 0.03  # a difference that is none
+_EQUAL = 0.03  # a smaller difference counts as none
 
 _COUNTED = "In cycles of the time-stamp counter, which the workload counts itself: "
 
 
 class Measure:
-    """In milliseconds. All are to come to the same outcome."""
+    """The time of computations in milliseconds. All ways must compute the same result."""
 
     name = "processor"
     group = "processor"
@@ -44,7 +44,7 @@ class Measure:
         )  # fmt: skip
 
     def sample(self, way: Way) -> Mapping[str, Found | Exception]:
-        """One run, for all three."""
+        """Runs the workload once for all three rows."""
         command = shlex.join(way.command(_REQUEST))
         results = outcomes(way, _REQUEST, len(self.rows))
         checks = [value(result, "check") for result in results]

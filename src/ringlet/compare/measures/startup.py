@@ -1,4 +1,7 @@
-"""How long until the workload runs, says so, and has ended: as a command, and from a process."""
+"""Measures the time until the workload runs, writes a line, and has ended.
+
+The workload is started as a command, and from this process.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ _SOFTWARE_KVM = (
 
 
 class Measure:
-    """In milliseconds; the whole has the steps that are known as its parts."""
+    """The time in milliseconds. The time of the whole run has the known steps as its phases."""
 
     name = "startup"
     group = "startup"
@@ -63,7 +66,7 @@ class Measure:
         self.rows = tuple(_row(begin, until) for begin in _HOW for until in _UNTIL)
 
     def sample(self, way: Way) -> Mapping[str, Found | Exception]:
-        """One run as a command, and one from this process."""
+        """Runs the workload once as a command, and once from this process."""
         itself = [*ringlet_command(), "compare", "--measure", self.name, "--ways", way.name]
         return {
             **self._time("command", way.spawn, way.command(_REQUEST)),
@@ -89,25 +92,25 @@ class Measure:
         }
 
     def _steps(self, instance: Instance) -> dict[str, float]:
-        """When each step was over, in nanoseconds from its beginning, in their order."""
+        """Returns when each step was over, in nanoseconds from the run's beginning, in order."""
         output, line = instance.read_line(_PATIENCE)
         if status := instance.wait(_PATIENCE):
             raise Unavailable(f"the workload ended with status {status}", "try it")
         told, phases = numbers(line), instance.phases()
         ticks = value(told, "now") - value(told, "first")
-        # A line takes its time on a serial port: its first byte is nearer to when it was written.
+        # A line takes time on a serial port: its first byte arrives nearer to the time of writing.
         written = phases.pop("first_output", output)
         steps = {name.replace("_", " "): at for name, at in phases.items()}
         steps["first-instruction"] = written - round(ticks / self._tsc_hz * 1e9)
         steps["first-output"] = output
         assert instance.ended is not None
-        steps["end"] = max(instance.ended, output)  # a run in this process may be seen to end first
+        steps["end"] = max(instance.ended, output)  # in this process, the end may be seen first
         ordered = sorted(steps.items(), key=lambda step: step[1])
         return {name: at - instance.began for name, at in ordered}
 
 
 def _parts(steps: Mapping[str, float]) -> dict[str, float]:
-    """How long each step took, in milliseconds."""
+    """Returns how long each step took, in milliseconds."""
     parts = {}
     before = 0.0
     for name, at in steps.items():

@@ -1,7 +1,7 @@
-"""The ways to run the workload: what each has to offer, and which there are.
+"""The ways to run the workload: their interface, and the list of all ways.
 
-A way is a class of one module here, and a line in `NAMES`. It is made with a `Lab`, in which it
-makes what it needs, and closed by it.
+A way is a class `Way` in a module of this package, and an entry in `NAMES`. A way is made with a
+`Lab`, and makes its files there. The lab cleans up when it is closed.
 """
 
 from __future__ import annotations
@@ -20,68 +20,68 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 
-# The module of each, in the order of the columns. The first four are the default; others are asked
-# for by `--with`.
+# The modules of the ways, in the order of the report's columns. The first four are the default; the
+# option `--with` adds others.
 DEFAULT = ("process", "container", "tiny-vm", "linux-vm")
 OPTIONAL = ("qemu", "runc", "crun", "bwrap", "podman")
 
 
 class Unavailable(RingletError):  # noqa: N818 (an answer, not a mistake)
-    """A way, or a measure of it, that can't be had here: the reason is what its cell says."""
+    """A way, or a measure of a way, is unavailable here. Its cell shows the reason."""
 
 
 class Request(NamedTuple):
-    """One run of the workload: its words, as guests/work/work.c takes them; what it may have."""
+    """One run of the workload: its words, as guests/work/work.c takes them, and its resources."""
 
     words: Sequence[str]
-    memory: int = 64 * MIB  # bytes: a VM's RAM; a limit in a container only where `limited`
-    disk: str | None = None  # a raw image of the host, which the workload finds at `Way.disk`
-    limited: bool = False  # with the limits that this way has: `memory`, 64 processes, one CPU
+    memory: int = 64 * MIB  # bytes: a VM's RAM; for a container a limit, only if `limited`
+    disk: str | None = None  # a raw image of the host; the workload sees it as `Way.disk`
+    limited: bool = False  # with the way's limits: `memory`, 64 processes, one CPU
 
     @property
     def reads_input(self) -> bool:
-        """Whether the workload reads its descriptor 0: what it gets is `Instance.write`'s."""
+        """Returns whether the workload reads its descriptor 0, which `Instance.write` fills."""
         return self.words[0] == "calls"
 
 
 class Instance(Protocol):
-    """A run of the workload that was begun. Times are CLOCK_MONOTONIC in nanoseconds."""
+    """A started run of the workload. Times are CLOCK_MONOTONIC in nanoseconds."""
 
-    began: int  # right before it was asked for
-    ended: int | None  # when its end was seen
+    began: int  # the time right before the start
+    ended: int | None  # the time when its end was seen
 
     def read_line(self, timeout: float = 30) -> tuple[int, str]:
-        """The next line of its output, without its end, and when it was there.
+        """Returns the time at which the next line of output arrived, and the line without its end.
 
         Raises `Unavailable` at the end of the output or after `timeout` seconds.
         """
         ...
 
     def write(self, data: bytes) -> None:
-        """Gives the workload input, on its descriptor 0."""
+        """Writes input to the workload's descriptor 0."""
         ...
 
     def wait(self, timeout: float = 30) -> int:
-        """Its status. Raises `Unavailable` after `timeout` seconds."""
+        """Waits for the end; returns the status. Raises `Unavailable` after `timeout` seconds."""
         ...
 
     def processes(self) -> list[int]:
-        """The host's processes that are there for it and for nothing else.
+        """Returns the host's processes that exist for this run alone.
 
-        This very process isn't among them, where it runs a VM itself.
+        Our own process isn't among them, even if it runs a VM.
         """
         ...
 
     def exits(self) -> int | None:
-        """How many exits reached the VMM so far; None where there is none, or it doesn't tell."""
+        """Returns how many exits reached the VMM so far; None if they are unknown."""
         ...
 
     def phases(self) -> dict[str, int]:
-        """When each step of its start was over, in order, as far as it is known."""
+        """Returns when each known step of the start was over, in order."""
         ...
 
     def close(self) -> None:
-        """Ends it if it runs, and leaves nothing."""
+        """Ends the run if it still goes on, and removes everything that was made for it."""
         ...
 
 
@@ -91,33 +91,33 @@ class Way(Protocol):
     name: str
     title: str
     about: str  # one sentence
-    own_kernel: bool  # what crashes in there isn't the host's
+    own_kernel: bool  # a kernel crash inside doesn't crash the host
     disk: str  # where the workload finds `Request.disk`
-    least_memory: int  # bytes: a VM that is asked for with less gets so much
+    least_memory: int  # bytes: a VM gets at least this much memory
 
     def __init__(self, lab: Lab) -> None:
-        """Makes what it needs. Raises `Unavailable`, with the reason and a hint."""
+        """Makes the files that the way needs. Raises `Unavailable`, with the reason and a hint."""
         ...
 
     def command(self, request: Request) -> list[str]:
-        """The command that does it: what a reader can repeat in a shell."""
+        """Returns the command of the run, which a reader can repeat in a shell."""
         ...
 
     def spawn(self, request: Request) -> Instance:
-        """Begins it as a process of its own: `command`."""
+        """Starts `command` as a process of its own."""
         ...
 
     def launch(self, request: Request) -> Instance:
-        """Begins it from this process, which is already running. Raises `Unavailable`."""
+        """Starts the run from this process, which is already running. Raises `Unavailable`."""
         ...
 
     def versions(self) -> dict[str, str]:
-        """Of the programs that it is made of, besides ringlet."""
+        """Returns the versions of the programs that the way uses, besides ringlet."""
         ...
 
 
 def find(name: str) -> type[Way]:
-    """The way of this name, which isn't made yet."""
+    """Returns the class of the way `name`."""
     return import_module(_module(name)).Way  # type: ignore[no-any-return]
 
 
@@ -126,12 +126,12 @@ def _module(name: str) -> str:
 
 
 def is_installed(name: str) -> bool:
-    """Whether the program of this rival is there."""
+    """Returns whether the program of the rival `name` is installed."""
     return shutil.which(import_module(_module(name)).Way.program) is not None
 
 
 def load(name: str, lab: Lab) -> Way:
-    """The way of this name. Raises `Unavailable` where it can't be gone here."""
+    """Makes the way `name`. Raises `Unavailable` if the way can't run here."""
     way = find(name)(lab)
     assert way.name == name
     return way

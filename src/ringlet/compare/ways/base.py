@@ -1,4 +1,4 @@
-"""What most ways have in common: a command that is spawned, and tried once before all else."""
+"""The base classes of most ways: a way is a command, which is tried once before the measuring."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from ringlet.compare.lab import Lab
     from ringlet.compare.ways import Instance
 
-PROCESSES = 64  # that a limited run may have
-INSIDE = "/disk"  # where a container has a request's disk
+PROCESSES = 64  # the most processes of a limited run
+INSIDE = "/disk"  # the path of a request's disk in a container
 
 
 class CommandWay(ABC):
-    """A way that is a command: `command` is left to do, `launch` where there is one.
+    """A way that is a command. A subclass defines `command`, and `launch` if the way has one.
 
-    `prepare` makes what the commands need, before the trial.
+    `prepare` makes the files that the commands need, before the trial.
     """
 
     name: str
@@ -36,10 +36,10 @@ class CommandWay(ABC):
         self.try_out()
 
     def prepare(self) -> None:  # noqa: B027 (most need nothing)
-        """Makes what it needs. Raises `Unavailable`."""
+        """Makes the files that the way needs. Raises `Unavailable`."""
 
     def try_out(self) -> None:
-        """Runs the workload once. Raises `Unavailable` with the command's own words."""
+        """Runs the workload once. Raises `Unavailable` with the command's own error message."""
         with self.spawn(Request(["start"])) as run:
             run.read_line()
             if status := run.wait():
@@ -47,23 +47,23 @@ class CommandWay(ABC):
 
     @abstractmethod
     def command(self, request: Request) -> list[str]:
-        """The command that does it."""
+        """Returns the command of the run."""
 
     def spawn(self, request: Request) -> Spawned:
-        """Begins it as a process of its own."""
+        """Starts the command as a process of its own."""
         return Spawned(self.command(request), input=request.reads_input)
 
     def launch(self, request: Request) -> Instance:
-        """Raises `Unavailable`, if it isn't done otherwise."""
+        """Raises `Unavailable`, unless a subclass overrides the method."""
         raise Unavailable(f"{self.title} is a program alone", "measure its whole process")
 
     def versions(self) -> dict[str, str]:
-        """None, if nothing else is said."""
+        """Returns no versions, unless a subclass overrides the method."""
         return {}
 
 
 class Rival(CommandWay):
-    """A program that others have made. `package` is what installs it on Debian."""
+    """A program by other authors. `package` is its Debian package."""
 
     program: str
     package: str
@@ -77,17 +77,17 @@ class Rival(CommandWay):
         super().__init__(lab)
 
     def versions(self) -> dict[str, str]:
-        """What it says of itself."""
+        """Returns the version that the program reports."""
         with Spawned([self.program, "--version"]) as run:
             return {self.program: version_number(run.read_line()[1])}
 
 
 def version_number(line: str) -> str:
-    """The first word of a line that has a number: `runc version 1.1.5+ds1` is `1.1.5+ds1`."""
+    """Returns the first word with a digit: `1.1.5+ds1` of `runc version 1.1.5+ds1`."""
     numbers = (word for word in line.split() if word[:1].isdigit())
     return next(numbers, line[:40])
 
 
 def size(count: int) -> str:
-    """Bytes, as ringlet, QEMU and podman take them on a command line."""
+    """Formats bytes as ringlet, QEMU and podman take them on a command line."""
     return f"{count // MIB}M" if count % MIB == 0 else f"{count // 1024}K"

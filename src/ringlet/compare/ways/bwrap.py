@@ -1,4 +1,4 @@
-"""Bubblewrap, the sandbox below Flatpak, which is namespaces alone.
+"""Bubblewrap, the sandbox that Flatpak uses. It uses namespaces alone.
 
 Source: bwrap(1).
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Way(Rival):
-    """All namespaces that it knows, and the same root."""
+    """The workload in all of Bubblewrap's namespaces, with the same root as the containers."""
 
     name = "bwrap"
     title = "bubblewrap"
@@ -23,7 +23,7 @@ class Way(Rival):
     package = "bubblewrap"
 
     def command(self, request: Request) -> list[str]:
-        """`bwrap --unshare-all --bind ROOTFS / ... /work WORDS`."""
+        """Returns `bwrap --unshare-all --bind ROOTFS / ... /work WORDS`."""
         if request.limited:
             raise Unavailable("bubblewrap sets no limits", "that is what it lacks")
         command = [self.program, "--unshare-all", "--hostname", "ringlet", "--clearenv"]

@@ -1,4 +1,4 @@
-"""A container of ringlet's: `ringlet run`, or `Container` in this process."""
+"""A container of ringlet: `ringlet run`, or `Container` in this process."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Way(CommandWay):
-    """The workload in a container, with what `ringlet run` gives it."""
+    """The workload in a container, with the defaults of `ringlet run`."""
 
     name = "container"
     title = "container"
     about = "A container of ringlet's: the host's kernel, behind namespaces, limits and a filter."
 
     def command(self, request: Request) -> list[str]:
-        """`ringlet run ROOTFS -- /work WORDS`."""
+        """Returns `ringlet run ROOTFS -- /work WORDS`."""
         command = [*ringlet_command(), "run", str(self._lab.rootfs)]
         if request.disk is not None:
             command += ["--volume", f"{request.disk}:{self.disk}"]
@@ -36,11 +36,11 @@ class Way(CommandWay):
         return [*command, "--", "/work", *request.words]
 
     def spawn(self, request: Request) -> Run:
-        """Begins it as a process of its own."""
+        """Starts the command as a process of its own."""
         return Run(self.command(request), input=request.reads_input)
 
     def launch(self, request: Request) -> Launched[Container]:
-        """A `Container`, of the same configuration."""
+        """Starts a `Container` with the same configuration."""
 
         def make(stdio: Stdio) -> Container:
             return Container(config(self._lab.rootfs, request), stdio=stdio)
@@ -50,7 +50,7 @@ class Way(CommandWay):
 
 
 class Run(Spawned):
-    """A run of `ringlet run`, which has a guard: container/launch/guard.py."""
+    """A run of `ringlet run`, whose processes include its guard (container/launch/guard.py)."""
 
     def _roots(self) -> list[int]:
         return [root for own in super()._roots() for root in (own, *_guards(own))]
@@ -69,7 +69,7 @@ def _steps(container: Container) -> dict[str, int | None]:
 
 
 def _guards(owner: int) -> Iterator[int]:
-    """The guard of the process `owner`, by the descriptor that it holds; it is no child of it."""
+    """Finds the guard of the process `owner` by its pidfd of `owner`; it is no child of `owner`."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError), open(f"/proc/{name}/fdinfo/1") as file:
@@ -78,7 +78,7 @@ def _guards(owner: int) -> Iterator[int]:
 
 
 def config(rootfs: object, request: Request, disk: str = CommandWay.disk) -> Workload:
-    """The container for a request, as data: other runtimes get the same."""
+    """Returns the configuration of the container, which other runtimes get as well."""
     return Workload(
         rootfs=str(rootfs),
         command=["/work", *request.words],

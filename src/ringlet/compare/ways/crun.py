@@ -9,7 +9,7 @@ from ringlet.compare.ways import runc
 
 
 class Way(runc.Way):
-    """A bundle, and `crun run`."""
+    """The workload in an OCI bundle, run by `crun run`."""
 
     name = "crun"
     title = "crun"

@@ -1,4 +1,4 @@
-"""A VM of ringlet's with a stock Linux kernel, in which the workload is a command."""
+"""A VM of ringlet with a stock Linux kernel, in which the workload is a command."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.compare.instances import Stdio
 
-CRASH = "ringlet_compare_crash"  # without this word of its kernel's, the workload crashes none
+CRASH = "ringlet_compare_crash"  # the workload crashes only a kernel with this word
 PATIENCE = 120  # seconds for the first start, which decompresses the kernel
 
 
 class Way(CommandWay):
-    """The workload in an initramfs."""
+    """The workload in the initramfs of a Linux VM."""
 
     name = "linux-vm"
     title = "Linux VM"
@@ -38,7 +38,7 @@ class Way(CommandWay):
     least_memory = 192 * MIB  # a distribution's kernel, its initramfs, and room to unpack it
 
     def prepare(self) -> None:
-        """There has to be a KVM that runs Linux, and a kernel."""
+        """Checks that there is a KVM that runs Linux, and a kernel."""
         try:
             with System() as system:
                 require_linux(system, "a stock kernel")
@@ -47,14 +47,14 @@ class Way(CommandWay):
             raise Unavailable(error.message, error.hint) from error
 
     def try_out(self) -> None:
-        """As any, with more patience."""
+        """Runs the workload once, with a longer timeout than other ways."""
         with self.spawn(Request(["start"])) as run:
             run.read_line(PATIENCE)
             if status := run.wait(PATIENCE):
                 raise run.failure(f"it ended with status {status}")
 
     def command(self, request: Request) -> list[str]:
-        """`ringlet boot KERNEL --file WORK:/work --exec '/work WORDS'`."""
+        """Returns `ringlet boot KERNEL --file WORK:/work --exec '/work WORDS'`."""
         command = [*ringlet_command(), "boot", self.kernel, "--file", f"{self._lab.work}:/work"]
         command += ["--exec", _execute(request), "--memory", size(self._memory(request))]
         if request.disk is not None:
@@ -64,7 +64,7 @@ class Way(CommandWay):
         return command
 
     def launch(self, request: Request) -> Launched[LinuxCommand]:
-        """The same command, on a thread."""
+        """Runs the same command on a thread."""
 
         def make(stdio: Stdio) -> LinuxCommand:
             return LinuxCommand(
@@ -78,13 +78,13 @@ class Way(CommandWay):
             )
 
         streams = Streams(self.command(request), input=request.reads_input)
-        return Launched(make, streams, partial(steps, line=1))  # COM2 has the command's output
+        return Launched(make, streams, partial(steps, line=1))  # COM2 carries the command's output
 
     def _memory(self, request: Request) -> int:
         return max(request.memory, self.least_memory)
 
     def versions(self) -> dict[str, str]:
-        """The kernel's file: its release, where a distribution names it so."""
+        """Returns the kernel's file name; a distribution's kernel has its release in the name."""
         return {"guest kernel": os.path.basename(self.kernel).removeprefix("vmlinuz-")}
 
 
@@ -97,7 +97,7 @@ def _crashes(request: Request) -> bool:
 
 
 def find_kernel() -> str:
-    """The newest that is installed, or else one that `ringlet nested --setup` has fetched."""
+    """Returns the newest installed kernel, or else one that `ringlet nested --setup` fetched."""
     for root in (Path("/"), *sorted(cache().glob("linux-image-*"))):
         for kernel in kernels_under(root):
             if os.access(kernel.vmlinuz, os.R_OK):

@@ -1,4 +1,4 @@
-"""podman, with a root file system instead of an image, and no network, as ringlet's container.
+"""podman, with a root file system instead of an image and no network, like ringlet's container.
 
 Source: podman-run(1), conmon(8).
 """
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 _PR_SET_CHILD_SUBREAPER = 36
 _KILLED = 128 + signal.SIGKILL  # the status of a container that `close` has ended
-_PATIENCE = 10  # seconds, for the monitor of a container that has ended
+_PATIENCE = 10  # seconds for the monitor to end after its container
 
 
 class Way(Rival):
-    """`podman run`, with its own storage, in the comparison's folder."""
+    """The workload by `podman run`, with a storage of its own in the comparison's folder."""
 
     name = "podman"
     title = "podman"
@@ -40,8 +40,8 @@ class Way(Rival):
     package = "podman"
 
     def prepare(self) -> None:
-        """Its storage, a root of its own, into which it writes, and a cgroup to hold its own."""
-        self._folder = Path(mkdtemp(prefix="p", dir=self._lab.folder))  # short: podman wants that
+        """Makes the storage, the name of a cgroup, and a root that podman may write to."""
+        self._folder = Path(mkdtemp(prefix="p", dir=self._lab.folder))  # podman needs a short path
         self._rootfs = self._folder / "rootfs"
         shutil.copytree(self._lab.rootfs, self._rootfs)
         self._cgroup = f"/ringlet-compare-{os.getpid()}"
@@ -50,7 +50,7 @@ class Way(Rival):
         self._lab.on_close(self._remove_cgroups)
 
     def try_out(self) -> None:
-        """With podman's own choice of a runtime, or else with runc."""
+        """Runs the workload once by podman's default runtime, or else by runc."""
         try:
             super().try_out()
         except Unavailable:
@@ -60,7 +60,7 @@ class Way(Rival):
             super().try_out()
 
     def command(self, request: Request) -> list[str]:
-        """`podman run --rm --network none --rootfs ROOTFS /work WORDS`."""
+        """Returns `podman run --rm --network none --rootfs ROOTFS /work WORDS`."""
         command = [self.program]
         for option, name in ("root", "storage"), ("runroot", "run"), ("tmpdir", "tmp"):
             command += [f"--{option}", str(self._folder / name)]
@@ -70,7 +70,7 @@ class Way(Rival):
         command += ["--name", f"ringlet-compare-{number}"]
         command += ["--conmon-pidfile", str(self._folder / f"{number}.pid")]
         command += ["--cgroup-parent", self._cgroup, "--network", "none", "--hostname", "ringlet"]
-        # Of themselves they are as high as root may raise them, which not every root may.
+        # By default podman raises these limits as high as root may, which fails in some containers.
         command += ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"]
         if request.reads_input:
             command += ["--interactive"]
@@ -83,7 +83,7 @@ class Way(Rival):
         return [*command, "--rootfs", str(self._rootfs), "/work", *request.words]
 
     def spawn(self, request: Request) -> Run:
-        """As any, with the monitor's process."""
+        """Starts the command, whose processes include its monitor."""
         command = self.command(request)
         pidfile = Path(command[command.index("--conmon-pidfile") + 1])
         return Run(command, pidfile, input=request.reads_input)
@@ -96,9 +96,10 @@ class Way(Rival):
 
 
 class Run(Spawned):
-    """A run of podman, whose container is the child of a monitor, which is no child of podman.
+    """A run of podman. Its container is the child of a monitor, which is no child of podman.
 
-    Where process 1 waits for no orphan, the monitor would stay as a zombie: it becomes ours.
+    If process 1 didn't wait for orphans, the monitor would stay as a zombie. That is why our
+    process adopts the monitor.
     """
 
     _running = 0
@@ -122,12 +123,12 @@ class Run(Spawned):
         return []
 
     def close(self) -> None:
-        """Waits for the monitor as well, which tells podman and cleans up after it."""
+        """Ends the run, and waits for its monitor, which informs podman and cleans up."""
         if self.closed:
             return
         was_running = self.ended is None
         super().close()
-        if was_running and self.wait() != _KILLED:  # it was about to make the container
+        if was_running and self.wait() != _KILLED:  # podman was about to make the container
             options = self.command[1 : self.command.index("run")]
             words = [self.command[0], *options, "rm", "--force", "--ignore", "--time", "0"]
             name = self.command[self.command.index("--name") + 1]
@@ -143,12 +144,12 @@ class Run(Spawned):
 
 
 def _adopt_orphans(yes: bool) -> None:
-    """Makes this process the parent of its descendants that lose theirs."""
+    """Makes this process the new parent of its orphaned descendants."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0)
 
 
 def _wait_for_monitors() -> None:
-    """For those that have ended, and are ours."""
+    """Waits for our monitors that have ended."""
     for name in os.listdir("/proc"):
         if name.isdigit():
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""A process of the host, and nothing around it: what the others are compared with."""
+"""A plain process of the host, with which the other ways are compared."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class Way(CommandWay):
     about = "A process of the host: the same program, with nothing around it."
 
     def prepare(self) -> None:
-        """It finds the disk where the host has it."""
+        """Sets the disk's path, which is the host's."""
         self.disk = str(self._lab.disk)
 
     def command(self, request: Request) -> list[str]:
-        """The program itself."""
+        """Returns the program itself."""
         if request.limited:
             raise Unavailable("a bare process has no limits of its own", "that is what it lacks")
         return [self._lab.work, *request.words]
 
     def launch(self, request: Request) -> Spawned:
-        """The same as `spawn`: a process is made by a running one in any case."""
+        """Does the same as `spawn`: a running process starts every process."""
         return self.spawn(request)

@@ -1,4 +1,4 @@
-"""QEMU's small machine, with the kernel and the work of the tiny VM.
+"""QEMU's machine type microvm, with the kernel and the workload of the tiny VM.
 
 Source: QEMU, docs/system/i386/microvm.rst.
 """
@@ -16,11 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.compare.ways import Request
 
-CRASHED = 70  # as `ringlet boot` ends then
+CRASHED = 70  # the status of `ringlet boot` after a crash
 
 
 class Way(Rival):
-    """The guest `work` in a microvm with as few devices as it can have."""
+    """The guest `work` in a microvm with as few devices as possible."""
 
     name = "qemu"
     title = "QEMU microvm"
@@ -31,13 +31,13 @@ class Way(Rival):
     package = "qemu-system-x86"
 
     def prepare(self) -> None:
-        """There has to be a KVM: emulated, it would be another comparison."""
+        """Checks that there is a KVM: without KVM, QEMU would emulate the processor."""
         if not os.access("/dev/kvm", os.R_OK | os.W_OK):
             raise Unavailable("there is no /dev/kvm that may be opened", "try `ringlet doctor`")
 
     def command(self, request: Request) -> list[str]:
-        """`qemu-system-x86_64 -M microvm -kernel work.elf -append WORDS`."""
-        # Without ACPI it tells the guest of its disk in the command line, as ringlet does.
+        """Returns `qemu-system-x86_64 -M microvm -kernel work.elf -append WORDS`."""
+        # Without ACPI, QEMU describes the disk in the guest's command line, as ringlet does.
         machine = "microvm,acpi=off,pic=off,pit=off,rtc=off,isa-serial=on"
         command = [self.program, "-M", machine, "-accel", "kvm", "-cpu", "host,-arch-capabilities"]
         command += ["-m", size(request.memory), "-nodefaults", "-no-user-config", "-no-reboot"]
@@ -52,12 +52,12 @@ class Way(Rival):
         return command
 
     def spawn(self, request: Request) -> Run:
-        """As any, with the guest's status."""
+        """Starts the command, as a run whose status is the guest's."""
         return Run(self.command(request), input=request.reads_input)
 
 
 class Run(Spawned):
-    """A run of QEMU, which ends with 2n + 1 for the guest's n, and with 0 if the guest crashed."""
+    """A run of QEMU. It ends with 2n + 1 for the guest's status n, and with 0 after a crash."""
 
     def _judge(self, code: int) -> int:
         return code >> 1 if code > 0 and code & 1 else super()._judge(code) or CRASHED

@@ -1,4 +1,4 @@
-"""runc, of the Open Container Initiative, with the configuration of ringlet's own container.
+"""runc, of the Open Container Initiative, with the configuration of ringlet's container.
 
 Source: OCI Runtime Specification 1.0.2, config.md; runc(8).
 """
@@ -21,11 +21,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.compare.ways import Request
 
-VERSION = "1.0.2"  # of the specification: what is described has nothing newer
+VERSION = "1.0.2"  # of the specification; the configuration needs no newer one
 
 
 class Way(Rival):
-    """A bundle, and `runc run`."""
+    """The workload in an OCI bundle, run by `runc run`."""
 
     name = "runc"
     title = "runc"
@@ -34,13 +34,13 @@ class Way(Rival):
     package = "runc"
 
     def prepare(self) -> None:
-        """A folder for bundles, and for the state."""
+        """Makes a folder for the bundles and the state."""
         self._folder = Path(mkdtemp(prefix=f"{self.name}-", dir=self._lab.folder))
         self._bundles: dict[str, str] = {}
         self._numbers = count(1)
 
     def command(self, request: Request) -> list[str]:
-        """`runc run --bundle BUNDLE ID`."""
+        """Returns `runc run --bundle BUNDLE ID`."""
         bundle = self._bundle(request)
         identifier = f"ringlet-compare-{next(self._numbers)}"
         return [
@@ -49,7 +49,7 @@ class Way(Rival):
         ]
 
     def spawn(self, request: Request) -> Run:
-        """Begins it as a process of its own."""
+        """Starts the command as a process of its own."""
         return Run(self.command(request), input=request.reads_input)
 
     def _bundle(self, request: Request) -> str:
@@ -67,10 +67,10 @@ class Way(Rival):
 
 
 class Run(Spawned):
-    """A run of a runtime, which leaves a container half made if it is ended meanwhile."""
+    """A run of a runtime. If it is killed during the creation, a half-made container is left."""
 
     def close(self) -> None:
-        """Deletes that as well."""
+        """Ends the run, and deletes a container that is left."""
         if self.closed:
             return
         super().close()

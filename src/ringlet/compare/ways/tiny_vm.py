@@ -1,4 +1,4 @@
-"""A VM of ringlet's with a kernel that is there for the workload alone: the guest `work`."""
+"""A VM of ringlet with a kernel that only runs the workload: the guest `work`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Way(CommandWay):
     title = "tiny VM"
     about = "A VM of ringlet's with a kernel of a few hundred lines, made for this workload."
     own_kernel = True
-    disk = "/dev/vda"  # of the one disk there is, whatever it is called
+    disk = "/dev/vda"  # any path: the guest uses its only disk
 
     def prepare(self) -> None:
-        """There has to be a KVM."""
+        """Checks that there is a KVM."""
         if not os.path.exists(IMAGE):
             raise Unavailable("the guest `work` isn't built", "run `make`")
         try:
@@ -42,8 +42,8 @@ class Way(CommandWay):
             raise Unavailable(error.message, error.hint) from error
 
     def command(self, request: Request) -> list[str]:
-        """`ringlet boot work --cmdline WORDS`."""
-        image = IMAGE if os.path.exists("work") else "work"  # a file of that name goes first
+        """Returns `ringlet boot work --cmdline WORDS`."""
+        image = IMAGE if os.path.exists("work") else "work"  # a file named `work` would go first
         command = [*ringlet_command(), "boot", image, "--cmdline", " ".join(request.words)]
         if request.memory != DEFAULT_MEMORY:
             command += ["--memory", size(request.memory)]
@@ -52,7 +52,7 @@ class Way(CommandWay):
         return command
 
     def launch(self, request: Request) -> Launched[Machine]:
-        """A `Machine`, of the same configuration, on a thread."""
+        """Runs a `Machine` with the same configuration on a thread."""
 
         def make(stdio: Stdio) -> Machine:
             return Machine(
@@ -70,7 +70,7 @@ class Way(CommandWay):
 
 
 def steps(machine: Machine, line: int = 0) -> dict[str, int | None]:
-    """When each step of a machine's life was over; its output is that of this serial line."""
+    """Returns when each step of a machine was over; its output is that of the serial `line`."""
     timings = machine.timings
     return {
         "vm_created": timings.vm_created,
