@@ -259,7 +259,7 @@ class Container(Closing):
         return self.cgroup.stats()
 
     def fileno(self) -> int:
-        """Returns a descriptor that is readable once the container has ended: for select, poll."""
+        """Returns a descriptor for select, poll and asyncio, readable once the container ended."""
         return self._pidfd
 
     def _kill(self, reason: str) -> None:
