@@ -37,7 +37,7 @@ class FieldError(Exception):
         self.where = where
 
     def within(self, name: str) -> FieldError:
-        """Adds the enclosing object's `name`, or the array's `[number]`, to the front of `where`."""
+        """Adds the enclosing object's `name`, or the array's `[number]`, before `where`."""
         dot = "." if self.where and not self.where.startswith("[") else ""
         self.where = f"{name}{dot}{self.where}"
         return self
