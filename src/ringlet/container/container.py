@@ -246,7 +246,7 @@ class Container(Closing):
         self._kill("killed")
 
     def signal(self, number: int) -> None:
-        """Sends the command a signal. A signal without a handler is lost: it is process 1."""
+        """Signals the command, which is process 1: a signal without a handler is lost."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, number)
 
@@ -255,7 +255,7 @@ class Container(Closing):
         return self.cgroup.usage() if self.result is None else self.result.usage
 
     def stats(self) -> dict[str, Any]:
-        """Returns all counters of its cgroup, as `ringlet-oci events --stats`, until `close`."""
+        """Returns all counters of the cgroup, as `ringlet-oci events --stats`, until `close`."""
         return self.cgroup.stats()
 
     def fileno(self) -> int:

@@ -51,8 +51,8 @@ class Runtime:
         self.store = store
         self.log = log
         self.may_lack = may_lack
-        # Freeing this lets failed work be undone where memory ran out. Bytes take no memory until
-        # they are read; a bytearray would be written, in a tenth of the time of a `start`.
+        # This is freed before failed work is undone, in case memory ran out. Bytes take no memory
+        # until they are read; a bytearray would be written, in a tenth of the time of a `start`.
         self._reserve: bytes | None = bytes(_RESERVE)
 
     def create(
@@ -72,7 +72,8 @@ class Runtime:
 
         The container sends its terminal, if it has one, to `console_socket`, or to the socket that
         `open_console` returns. It keeps `listen_fds` and then `preserve_fds` of our descriptors,
-        after the standard streams; systemd's variables tell of the first. Errors leave nothing.
+        after the standard streams. The variables of sd_listen_fds(3) tell the container of
+        `listen_fds`. On any error nothing is left.
         """
         # `start` and `delete` don't need these modules.
         from ringlet.container.launch import namespaces

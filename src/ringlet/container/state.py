@@ -45,11 +45,11 @@ _ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_
 
 
 class StateError(RingletError):
-    """A container doesn't exist, exists already, or isn't in the right state for the operation."""
+    """The error for a container that doesn't exist, exists already, or is in a wrong state."""
 
 
 class DamageError(StateError):
-    """A container's `state.json` isn't as ringlet wrote it."""
+    """The error for a container whose `state.json` isn't as ringlet wrote it."""
 
     def __init__(self, id: str, why: str) -> None:
         super().__init__(

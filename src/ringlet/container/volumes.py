@@ -60,6 +60,6 @@ def find_source(path: str) -> str:
 
 
 def _is_the_systems(here: str, folder: os.stat_result, link: os.stat_result) -> bool:
-    """Returns whether a link in the folder `here` is made by root, not by a container: /var/run."""
+    """Returns whether root, not a container, made a link in the folder `here`, such as /var/run."""
     is_roots = link.st_uid == folder.st_uid == 0 and not folder.st_mode & 0o022
     return is_roots and (os.geteuid() != 0 or here in _SYSTEM)

@@ -98,7 +98,7 @@ class Cgroup:
         if self.unified is None or self._exact:
             return self.unified
         own = (read(f"/proc/{pid}", "cgroup") or "").rpartition("0::")[2].rstrip("\n")
-        # Names may repeat: the longest start of `own` that is also the end of our path is our part.
+        # Names may repeat: the longest start of `own` that is the end of our path is our folder.
         start = len(own)
         while start > 0:
             if self.unified.endswith(own[:start]):

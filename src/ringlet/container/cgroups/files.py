@@ -30,7 +30,7 @@ _HINTS = {
 
 
 class CgroupError(RingletError):
-    """A cgroup could not be made, or a limit could not be set.
+    """The error for a cgroup that could not be made, or a limit that could not be set.
 
     `errno` is the kernel's reason, or 0 if it wasn't the kernel that refused.
     """
@@ -65,7 +65,7 @@ def write(folder: str, name: str, *values: str) -> None:
 
 
 def write_all(folder: str, writes: Iterable[tuple[str, str]]) -> None:
-    """Sets files whose values limit each other, such as a quota and its burst, in any order.
+    """Sets files whose values limit each other, such as a quota and its burst.
 
     A value that the kernel finds invalid beside another file's value is tried again after the other
     file is set. Raises `CgroupError`.

@@ -1,4 +1,4 @@
-"""Makes the folders of a container's cgroup in each hierarchy, with the files that they need.
+"""Makes the folders of a container's cgroup in each hierarchy, and makes them ready for use.
 
 Source: the kernel's admin-guide/cgroup-v2.rst, "Controlling Controllers" and "Delegation";
 admin-guide/cgroup-v1/cpusets.rst.

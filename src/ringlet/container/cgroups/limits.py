@@ -23,7 +23,7 @@ _NO_LIMIT = ("-1", "max")
 def set_limits(
     resources: Resources, version_1: dict[str, str], unified: str | None, lacking: dict[str, str]
 ) -> list[str]:
-    """Sets the limits of `resources` in the container's folders; returns notes of omissions.
+    """Sets the limits of `resources` in the container's folders; returns notes of ignored ones.
 
     `version_1` has a folder for each controller, and `unified` is the folder of version 2.
     `lacking` has the reason why a controller can't be used. Raises `CgroupError`.

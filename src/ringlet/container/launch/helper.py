@@ -65,7 +65,7 @@ class Launched:
 
 
 class LaunchError(RingletError):
-    """The step `step` failed for the object `what`.
+    """The error for a failed step: `step` failed for the object `what`.
 
     `status`: 127 if there is no such command, 126 if the command can't be executed, else 125.
     """

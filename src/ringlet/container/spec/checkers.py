@@ -24,11 +24,11 @@ _SHOWN = 60  # characters of a value, in a message
 
 
 class SpecError(ConfigError):
-    """A field of the container's configuration can't be used."""
+    """The error for a field of the container's configuration that can't be used."""
 
 
 class FieldError(Exception):
-    """Tells `why` a value can't be used, `where` the value is, and, as `hint`, what to do."""
+    """The error of a checker: `why` a value can't be used, `where` it is, and a `hint`."""
 
     def __init__(self, why: str, hint: str, where: str = "") -> None:
         super().__init__(why)
