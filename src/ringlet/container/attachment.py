@@ -1,15 +1,15 @@
-"""Attaches this process to one of a container, which gets its signals and its terminal.
+"""Attaches this process to a process of a container: passes on its signals and its terminal.
 
-Signals are caught from before the process is there until after its end, and none is lost: they
-wait until they can be sent on. One that would end this program before the process is there does
-that (host/interrupt.py).
+This process catches signals from before the container's process exists until after its end. No
+signal is lost: each waits until it can be sent on. A signal that would end this program before the
+container's process exists does end this program (host/interrupt.py).
 
 Source: signal(7); pidfd_open(2).
 """
 
 from __future__ import annotations
 
-# The module `signal` makes enums of it all, which takes a tenth of a whole `run`.
+# The module `signal` turns all constants into enums, which takes a tenth of the time of a `run`.
 import _signal as signal  # type: ignore[import-not-found]
 
 from ringlet.closing import Closing
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
         """A process of a container."""
 
         def fileno(self) -> int:
-            """Readable once it has ended."""
+            """Returns a descriptor that is readable once the process has ended."""
 
         def signal(self, number: int) -> object:
-            """Sends it a signal; it may have ended."""
+            """Sends the process a signal; the process may have ended already."""
 
 
-# Not sent on: what can't be caught, what tells of this process itself, and what a shell's job
-# control says to this one.
+# Signals that are not sent on: those that can't be caught, those that tell of this process itself,
+# and those that a shell's job control sends to this process.
 _OWN = {
     signal.SIGKILL,
     signal.SIGSTOP,
@@ -53,12 +53,12 @@ _OWN = {
     signal.SIGTTOU,
     signal.SIGCONT,
 }
-# The highest are left: a vCPU of this process may be kicked by one (csrc/core/kick.c).
+# The highest signals are left out: one of them may kick a vCPU of this process (csrc/core/kick.c).
 _SENT_ON = {*range(1, signal.SIGSYS), *range(signal.SIGRTMIN, signal.SIGRTMAX - 3)} - _OWN
 
 
 class Attachment(Closing):
-    """Catches signals from now on; `follow` attends a process to its end."""
+    """Catches signals from now on; `follow` serves a process until its end."""
 
     def __init__(self) -> None:
         self._process: Process | None = None
@@ -69,27 +69,27 @@ class Attachment(Closing):
         self._interrupts = Handlers(interrupt.ENDING, interrupt.note)
 
     def open_console(self) -> str:
-        """The path of a socket to which the process is to send its terminal."""
+        """Returns the path of a socket to which the process is to send its terminal."""
         from ringlet.container.console_socket import ConsoleSocket
 
         self._socket = ConsoleSocket()
         return self._socket.path
 
     def take_terminal(self) -> None:
-        """Ties the terminal that the process has sent to ours, if it was to send one."""
+        """Connects the terminal that the process has sent, if it was to send one, to ours."""
         if self._socket is not None and self._terminal is None:
             from ringlet.host.pty_relay import PtyRelay
 
             self._terminal = PtyRelay(self._socket.receive())
 
     def follow(self, process: Process, *parts: Part) -> None:
-        """Sends the signals on to `process`, and moves what its terminal has, until it has ended.
+        """Sends signals on to `process` and relays its terminal, until the process has ended.
 
-        `parts` are polled for meanwhile.
+        `parts` are polled in the meantime.
         """
         self._process = process
         self._interrupts.close()
-        interrupt.forget()  # they wait to be sent on, too
+        interrupt.forget()  # signals that came before also wait to be sent on
         self._end = end = polling.End(process.fileno())
         followed = [self._signals, *parts, end]
         if self._terminal is not None:
@@ -106,14 +106,14 @@ class Attachment(Closing):
         if number == signal.SIGWINCH and self._terminal is not None:
             self._terminal.resize()
         elif self._end is not None and self._end.came:
-            # Only what it has written is still to be shown, to somebody who may not read it.
+            # The process has ended: only its last output is left to show, perhaps to no reader.
             if number in interrupt.ENDING and self._terminal is not None:
                 self._terminal.drop()
         else:
             self._process.signal(number)
 
     def close(self) -> None:
-        """Gives the terminal back, removes the socket, puts the handlers back."""
+        """Gives the terminal back, removes the socket, and restores the signal handlers."""
         if self._terminal is not None:
             self._terminal.close()
         if self._socket is not None:

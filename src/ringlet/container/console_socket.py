@@ -1,4 +1,4 @@
-"""A socket to which a container sends the master end of its terminal, as it would to an engine.
+"""A socket to which a container sends the master end of its terminal, as to a container engine.
 
 Source: OCI runtime command line interface, "Console socket"; unix(7), SCM_RIGHTS.
 """
@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from ringlet.closing import Closing
 from ringlet.container.state import StateError
 
-_SECONDS = 10  # until the container, which is there by then, has sent its terminal
+_SECONDS = 10  # how long to wait for the terminal of a container that already exists
 
 
 class ConsoleSocket(Closing):
@@ -27,10 +27,10 @@ class ConsoleSocket(Closing):
         self._socket.settimeout(_SECONDS)
 
     def receive(self) -> int:
-        """The master end of the terminal that the container has sent."""
+        """Returns the master end of the terminal that the container has sent."""
         fds: list[int] = []
         try:
-            while not fds:  # one that couldn't be made, and was tried in another way, hung up
+            while not fds:  # a failed first try to make a terminal may have hung up
                 with self._socket.accept()[0] as sender:
                     sender.settimeout(_SECONDS)
                     _, fds, _, _ = recv_fds(sender, 4096, 1)

@@ -3,8 +3,8 @@
     with Container(Workload(rootfs="rootfs", command=["ls", "/"])) as container:
         print(container.run().status)
 
-Making one resolves and opens all that its configuration names. `start` lets the command run,
-`wait` waits for its end; `run` is both.
+To make a container resolves and opens everything that its configuration names. `start` lets the
+command run, `wait` waits for its end, and `run` does both.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ TIMEOUT_STATUS = 124
 
 
 class Timings:
-    """When each step was over: CLOCK_MONOTONIC in nanoseconds, None while it isn't."""
+    """When each step was over: CLOCK_MONOTONIC in nanoseconds; None for a step that isn't over."""
 
     __slots__ = ("cloned", "created", "end", "mounted", "pivoted", "started")
 
     def __init__(self) -> None:
-        self.cloned: int | None = None  # the namespaces are there, and the ids are mapped
-        self.mounted: int | None = None  # all that the container sees is
-        self.pivoted: int | None = None  # its root is its own
-        self.created: int | None = None  # the container is there, and its init waits
+        self.cloned: int | None = None  # the namespaces exist, and the ids are mapped
+        self.mounted: int | None = None  # everything that the container sees is mounted
+        self.pivoted: int | None = None  # the container has its own root
+        self.created: int | None = None  # the container exists, and its init waits
         self.started: int | None = None  # the command runs
         self.end: int | None = None
 
 
 class ContainerResult(NamedTuple):
-    """How a container ended: the `Outcome` of a container.
+    """How a container ended: a container's form of `Outcome`.
 
     `reason` is `exit`, `signal`, `timeout`, `stopped` or `killed`.
     """
@@ -58,14 +58,14 @@ class ContainerResult(NamedTuple):
     reason: str
     status: int
     usage: Usage
-    oom_kills: int  # how many of its processes the kernel has killed for want of memory
+    oom_kills: int  # how many of its processes the kernel has killed because memory ran out
 
 
 class Container(Closing):
-    """A container that is there and whose command doesn't run yet: a context manager, for one run.
+    """A container that exists and whose command doesn't run yet: a context manager, for one run.
 
-    `stdio` are the descriptors of its standard streams. With `tty`, its terminal's other end
-    comes through the socket at `console_socket`. Raises `RingletError`.
+    `stdio` are the descriptors of the command's standard streams. With `tty`, the other end of its
+    terminal comes through the socket at `console_socket`. Raises `RingletError`.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Container(Closing):
         self.timings = Timings()
         self.result: ContainerResult | None = None
         self._was_started = False
-        self._reason: str | None = None  # of an end that was asked for
+        self._reason: str | None = None  # the reason of an end that the caller asked for
         self._lock = Lock()
         self._timer: Timer | None = None
         description, self.notes = describe(config)
@@ -103,7 +103,7 @@ class Container(Closing):
         from ringlet.container.launch import guard, launch
         from ringlet.container.launch.helper import LaunchError
 
-        # It is as `spec.check` would have it: a test holds that.
+        # The configuration is already in the form that `spec.check` returns: a test checks this.
         config: Config = description  # type: ignore[assignment]
         cgroups = Cgroups.find()
         guard.expect([hierarchy.place(None, self.id) for hierarchy in cgroups.hierarchies])
@@ -125,7 +125,7 @@ class Container(Closing):
                 try:
                     launched = launch.create(
                         config,
-                        "/",  # all its paths are absolute
+                        "/",  # all paths of the configuration are absolute
                         cgroup=self.cgroup,
                         folder=self.id,
                         on_runtime=guard.watch,
@@ -152,7 +152,7 @@ class Container(Closing):
         stack.callback(self._end)
 
     def _open_rootfs(self) -> int:
-        """To write to. Raises `ConfigError` if what the container makes there could harm us."""
+        """Opens a rootfs to write to. Raises `ConfigError` if files made there could harm us."""
         from ringlet.container.reach import is_reached_by_others
 
         rootfs = os.open(self.config.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -166,7 +166,7 @@ class Container(Closing):
         )
 
     def _without_ids(self, config: Config, target: str) -> None:
-        """The file system of what is mounted there can't map IDs."""
+        """Removes the ID mapping of the mount at `target`, whose file system can't map IDs."""
         for mount in config["mounts"]:
             if mount["destination"] == target and "idmap" in mount["options"]:
                 mount["options"].remove("idmap")
@@ -177,7 +177,7 @@ class Container(Closing):
         )
 
     def _limit_processes(self) -> None:
-        """The default, which nobody has asked for, where a user without rights may set it."""
+        """Sets the default limit of processes where a user without rights may set a limit."""
         from ringlet.container.cgroups import CgroupError
 
         try:
@@ -186,7 +186,7 @@ class Container(Closing):
             self.notes.append("its processes are not limited: that takes a pids controller")
 
     def start(self) -> None:
-        """Lets the command run. Raises `RingletError`, with `status` 126 or 127 if it can't be."""
+        """Lets the command run. Raises `RingletError`, with `status` 126 or 127 if it can't run."""
         from ringlet.container.launch import launch
 
         if self._was_started:
@@ -200,14 +200,14 @@ class Container(Closing):
             self._timer.start()
 
     def run(self) -> ContainerResult:
-        """Lets the command run, to its end."""
+        """Lets the command run and waits for its end."""
         self.start()
         result = self.wait()
         assert result is not None
         return result
 
     def wait(self, timeout: float | None = None) -> ContainerResult | None:
-        """Waits for the end; None if it hasn't come after `timeout` seconds."""
+        """Waits for the end; returns None if the end hasn't come after `timeout` seconds."""
         if not self._was_started:
             raise RingletError("this container was never started", "call start() or run() first")
         waiting = poll()
@@ -218,17 +218,17 @@ class Container(Closing):
         return self.result
 
     def pause(self) -> None:
-        """Stops all its processes, until `resume`."""
+        """Stops all processes of the container, until `resume`."""
         self.cgroup.freeze()
 
     def resume(self) -> None:
-        """Lets them go on."""
+        """Lets the processes of a paused container go on."""
         self.cgroup.thaw()
 
     def stop(self, timeout: float | None = None) -> ContainerResult:
-        """Asks the command to end by SIGTERM; after `timeout` seconds it is killed.
+        """Asks the command to end, by SIGTERM; after `timeout` seconds the command is killed.
 
-        If no `timeout` is given, the configuration's `stop_timeout` counts.
+        Without a `timeout`, the configuration's `stop_timeout` counts.
         """
         timeout = self.config.stop_timeout if timeout is None else timeout
         self._reason = self._reason or "stopped"
@@ -242,30 +242,30 @@ class Container(Closing):
         return result
 
     def kill(self) -> None:
-        """Ends it at once, and doesn't wait."""
+        """Kills the container at once, and doesn't wait for its end."""
         self._kill("killed")
 
     def signal(self, number: int) -> None:
-        """Sends its command a signal. One that it doesn't handle is lost: it is process 1."""
+        """Signals the command, which is process 1: a signal without a handler is lost."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, number)
 
     def usage(self) -> Usage:
-        """What it has used so far, by its cgroup."""
+        """Returns how much the container has used so far, as its cgroup counts."""
         return self.cgroup.usage() if self.result is None else self.result.usage
 
     def stats(self) -> dict[str, Any]:
-        """All that its cgroup counts, as `ringlet-oci events --stats` has it. For an open one."""
+        """Returns all counters of the cgroup, as `ringlet-oci events --stats`, until `close`."""
         return self.cgroup.stats()
 
     def fileno(self) -> int:
-        """Readable once it has ended: for select, poll and asyncio."""
+        """Returns a descriptor for select, poll and asyncio, readable once the container ended."""
         return self._pidfd
 
     def _kill(self, reason: str) -> None:
         self._reason = self._reason or reason
         with suppress(ProcessLookupError):
-            # It is process 1: with it go all that it has.
+            # The command is process 1: when process 1 ends, the kernel kills all other processes.
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         if self.cgroup.frozen:
             self.cgroup.thaw()
@@ -290,5 +290,5 @@ class Container(Closing):
             self._reap()
 
     def close(self) -> None:
-        """Ends it if it runs, and removes all that was made."""
+        """Ends the container if it runs, and removes everything that was made for it."""
         self._stack.close()

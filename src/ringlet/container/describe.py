@@ -1,7 +1,7 @@
-"""From a workload to the configuration of the container runtime.
+"""Makes the configuration of the container runtime from a workload.
 
-The defaults are the safe ones: its own user namespace, few capabilities, a seccomp filter, no new
-privileges, nothing of the host's /proc that tells or does too much.
+The defaults are the safe ones: a user namespace of its own, few capabilities, a seccomp filter,
+no new privileges, and no file of the host's /proc that tells or does too much.
 
 Source: OCI Runtime Specification 1.3, config.md and config-linux.md.
 """
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from ringlet.host.workload import Workload
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-PERIOD = 100_000  # microseconds in which a container has its processor time
+PERIOD = 100_000  # microseconds: the period of the limit of processor time
 
-# What a root of containers needs to install software and to serve, and no more. Docker's list
-# without MKNOD (devices), AUDIT_WRITE, NET_RAW (forged packets) and SETFCAP.
+# Capabilities that root in a container needs to install software and to serve, and no more.
+# This is Docker's list without MKNOD (devices), AUDIT_WRITE, NET_RAW (forged packets) and SETFCAP.
 CAPABILITIES = tuple(
     f"CAP_{name}"
     for name in (
@@ -35,15 +35,15 @@ CAPABILITIES = tuple(
     )
 )  # fmt: skip
 
-# Besides what every container doesn't see.
+# Masked paths in addition to those that no container sees.
 MASKED = ("/proc/interrupts", "/sys/devices/virtual/powercap")
 _TERMINALS = 5  # the group tty
 
 
 def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
-    """The runtime's configuration, and what is weaker than it should be on this host.
+    """Returns the runtime's configuration, and notes of all that is weaker than intended here.
 
-    Raises `ConfigError` where the rootfs, its user or a volume isn't there.
+    Raises `ConfigError` where the rootfs, its user or a volume doesn't exist.
     """
     from ringlet.container.seccomp.profile import DEFAULT
     from ringlet.container.spec import default
@@ -82,9 +82,9 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
 
 
 def layer(workload: Workload) -> str | None:
-    """How large what the container changes of its root may become, as tmpfs(5) has it.
+    """Returns the most that changes of the root may take, in the form of tmpfs(5).
 
-    Half of its memory. None where changes are kept.
+    This is half of the container's memory. Returns None where changes are kept.
     """
     if workload.write:
         return None
@@ -92,7 +92,7 @@ def layer(workload: Workload) -> str | None:
 
 
 def _mapped(identity: Identity, ranges: Ranges) -> Identity:
-    """Without the groups that its user namespace hasn't. Raises `ConfigError` if it isn't there."""
+    """Drops groups that aren't mapped. Raises `ConfigError` if the user or its group isn't."""
     users, groups = map(_count, ranges)
     for what, number, count in (("user", identity.uid, users), ("group", identity.gid, groups)):
         if number >= count:
@@ -105,7 +105,7 @@ def _mapped(identity: Identity, ranges: Ranges) -> Identity:
 
 
 def _count(mapping: list[dict[str, Any]]) -> int:
-    """How many IDs it has: they begin at 0, and there is no gap."""
+    """Returns how many IDs a mapping has: its IDs begin at 0, and there is no gap."""
     return sum(one["size"] for one in mapping)
 
 
@@ -115,8 +115,8 @@ def _process(workload: Workload, identity: Identity) -> dict[str, Any]:
         environment["TERM"] = os.environ.get("TERM", "xterm")
     environment |= workload.env
     capabilities = list(CAPABILITIES)
-    # Another user than root gets none: they are there for a program that becomes root, and
-    # no_new_privs keeps every program from that.
+    # A user other than root gets no capabilities: they would be there for a program that becomes
+    # root, and no_new_privs keeps every program from becoming root.
     held = capabilities if identity.uid == 0 else []
     return {
         "terminal": workload.tty,
@@ -140,7 +140,7 @@ def _resources(workload: Workload) -> dict[str, Any]:
     if workload.pids is not None or os.geteuid() == 0:
         resources["pids"] = {"limit": PIDS if workload.pids is None else workload.pids}
     if workload.memory is not None:
-        # With what is swapped out: a limit that pushes its memory to the disk is none.
+        # The limit includes swapped memory: otherwise the container could go over it by swapping.
         resources["memory"] = {"limit": workload.memory, "swap": workload.memory}
     if workload.cpus is not None:
         resources["cpu"] = {"period": PERIOD, "quota": max(1000, int(workload.cpus * PERIOD))}
@@ -161,7 +161,7 @@ def _mounts(workload: Workload, *, has_groups: bool) -> list[dict[str, Any]]:
 
         source = find_source(os.fspath(volume.source))
         flags = ["rbind", "rnosuid", "rnodev", "rro" if volume.readonly else "rw"]
-        if os.geteuid() == 0:  # who uses it has the ids that it has on the host, as in the rootfs
+        if os.geteuid() == 0:  # ids in a volume are the same as on the host, as in the rootfs
             flags.append("idmap")
         described.append(
             {"destination": volume.path, "type": "bind", "source": source, "options": flags}
@@ -170,7 +170,7 @@ def _mounts(workload: Workload, *, has_groups: bool) -> list[dict[str, Any]]:
 
 
 def _open_volumes(workload: Workload) -> Iterator[str]:
-    """What is to be known of volumes that the container and other users both reach."""
+    """Yields a warning for each writable volume that other users of the host can reach, too."""
     from ringlet.container.reach import is_reached_by_others
 
     for volume in workload.volumes:

@@ -1,7 +1,7 @@
-"""JSON without the module `json`, whose import (of `re` and `enum`) takes as long as all of ours.
+"""JSON without the module `json`, whose imports (`re`, `enum`) take as long as all of ringlet's.
 
-The parser and the writer are the standard library's own, in C; where a Python has no such parts,
-`json` does the work.
+The parser and the writer are the C parts of the standard library. Where a Python lacks these C
+parts, the module `json` does the work.
 
 Source: RFC 8259; Python's Lib/json/scanner.py and Lib/json/encoder.py.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def loads(text: str) -> Any:
-    """The value of `text`. Raises ValueError, as json.loads does, and on nesting too deep."""
+    """Returns the value of `text`. Raises ValueError as json.loads does, and on deep nesting."""
     try:
         from _json import make_scanner
     except ImportError:
@@ -28,7 +28,7 @@ def loads(text: str) -> Any:
         raise ValueError(f"a value is missing at character {error.value}") from None
     except RecursionError:
         raise ValueError("it is nested too deep") from None
-    except SystemError:  # it wants to say what is wrong, by a class of the module `json`
+    except SystemError:  # the scanner tries to raise an exception class of the module `json`
         from json import loads as decode
 
         return decode(text)
@@ -38,7 +38,7 @@ def loads(text: str) -> Any:
 
 
 def dumps(value: object) -> str:
-    """`value` on one line."""
+    """Returns `value` as JSON on one line."""
     try:
         from _json import encode_basestring_ascii, make_encoder
     except ImportError:
@@ -63,7 +63,7 @@ def _refuse(value: object) -> object:
 
 
 class _Context:
-    """What the scanner asks: Python's own numbers, and no NaN or Infinity."""
+    """The settings that the scanner reads: Python's own numbers, and no NaN or Infinity."""
 
     strict = True
     object_hook = None

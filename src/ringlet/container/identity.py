@@ -1,4 +1,4 @@
-"""Who a container's command is, in the container and on the host.
+"""The user that a container's command runs as, in the container and on the host.
 
 Source: passwd(5), group(5), subuid(5), user_namespaces(7).
 """
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from typing import Any, NamedTuple
 
     _Mapping = list[dict[str, Any]]
-    Ranges = tuple[_Mapping, _Mapping]  # of users, and of groups
+    Ranges = tuple[_Mapping, _Mapping]  # the mapping of users, and that of groups
 else:
     from ringlet.host.named_tuple import NamedTuple
 
-RANGE = 1 << 16  # IDs of a container: as many as its programs expect
-_FIRST_FREE = 1 << 20  # where we look for a range that nobody has: above what systems give to users
+RANGE = 1 << 16  # how many IDs a container gets: as many as its programs expect
+_FIRST_FREE = 1 << 20  # where to look for a free range: above the ranges of users
 _MAX_FILE = 1 << 20
 MAX_ID = (1 << 32) - 2
 
@@ -36,7 +36,7 @@ class Identity(NamedTuple):
 
 
 def find_user(rootfs: str, user: str) -> Identity:
-    """`USER[:GROUP]`, names of the rootfs or numbers. Raises `ConfigError`."""
+    """Finds `USER[:GROUP]`, by names of the rootfs or by numbers. Raises `ConfigError`."""
     name, colon, group = user.partition(":")
     found = None
     for line in _records(rootfs, "passwd", 7):
@@ -59,7 +59,7 @@ def find_user(rootfs: str, user: str) -> Identity:
 
 
 def _is(wanted: str, record: list[str]) -> bool:
-    """A number is an ID and never a name, whatever an image calls its users (CVE-2016-3697)."""
+    """Returns whether the record is wanted. A number is an ID, never a name (CVE-2016-3697)."""
     return wanted == record[2 if wanted.isdigit() else 0]
 
 
@@ -72,7 +72,7 @@ def _number(text: str, what: str) -> int:
 
 
 def _records(rootfs: str, name: str, fields: int) -> list[list[str]]:
-    """The lines of a file in the rootfs' /etc. It is an image's: no link in it is followed."""
+    """Returns the records of a file in the image's /etc; follows no link in that path."""
     folder = -1
     file = -1
     try:
@@ -88,7 +88,8 @@ def _records(rootfs: str, name: str, fields: int) -> list[list[str]]:
                         dir_fd=folder)  # fmt: skip
         os.close(folder)
         folder = below
-        # To open a device does something: looked at first, and opened by what was looked at.
+        # Opening a device can have an effect. So the file is checked first, and then the checked
+        # file itself is opened.
         found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
             if not stat.S_ISREG(os.fstat(found).st_mode):
@@ -98,7 +99,7 @@ def _records(rootfs: str, name: str, fields: int) -> list[list[str]]:
             os.close(found)
         text = os.read(file, _MAX_FILE).decode("utf-8", "surrogateescape")
     except OSError:
-        return []  # then there are numbers alone
+        return []  # then only numbers can be used
     finally:
         os.close(folder)
         if file >= 0:
@@ -108,7 +109,7 @@ def _records(rootfs: str, name: str, fields: int) -> list[list[str]]:
 
 
 def id_ranges() -> tuple[Ranges, list[str]]:
-    """Which IDs of the host a container's are, for users and for groups; and what that lacks."""
+    """Returns the host's IDs for a container's users and groups, and notes of what is missing."""
     if os.geteuid() == 0:
         return (_map(0, _root_range("/etc/subuid")), _map(0, _root_range("/etc/subgid"))), []
     uid, gid = os.geteuid(), os.getegid()
@@ -123,7 +124,7 @@ def id_ranges() -> tuple[Ranges, list[str]]:
 
 
 def _map(own: int, rest: tuple[int, int] | None) -> _Mapping:
-    """Root is `own`, where that isn't the host's root, and what follows is `rest`."""
+    """Returns a mapping of root to `own`, unless that is the host's root, and then of `rest`."""
     mapping: _Mapping = []
     if own or rest is None:
         mapping.append({"containerID": 0, "hostID": own, "size": 1})
@@ -147,7 +148,7 @@ def _subordinate(path: str) -> list[tuple[str, int, int]]:
 
 
 def _root_range(path: str) -> tuple[int, int]:
-    """Root's own range, or else the first that nobody has: root may map any."""
+    """Returns root's own range, or else the first free range: root may map any range."""
     entries = _subordinate(path)
     for name, first, count in entries:
         if name in ("root", "0") and count >= RANGE:

@@ -1,7 +1,7 @@
-"""The log of `ringlet-oci`: lines that engines read, or people.
+"""The log of `ringlet-oci`: lines for container engines, or for people.
 
-The engines' form, which they look through for the reason of a failure, is a JSON object a line:
-level, msg, time.
+Container engines look through the log for the reason of a failure. In their format each line is a
+JSON object with level, msg and time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from time import gmtime, strftime, time_ns
 from ringlet.container.fast_json import dumps
 from ringlet.host.named_file import is_ours_or_roots, keeps_names
 
-# A FIFO that nobody reads is no reason to wait.
+# O_NONBLOCK: a FIFO without a reader must not make us wait.
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class Log:
-    """Lines to the file `path`, or to standard error. What can't be written is lost."""
+    """Writes lines to the file `path`, or to standard error; drops lines that can't be written."""
 
     def __init__(self, path: str | None = None, *, json: bool = False, debug: bool = False) -> None:
         self._path = path
@@ -27,16 +27,16 @@ class Log:
         self._debug = debug
 
     def debug(self, message: str) -> None:
-        """Of use to who looks for a fault; written only if asked for."""
+        """Writes a message that helps to find a fault; only if debug messages are on."""
         if self._debug:
             self._write("debug", message)
 
     def warning(self, message: str) -> None:
-        """Something went wrong, and the work goes on."""
+        """Writes that something went wrong, and that the work goes on."""
         self._write("warning", message)
 
     def error(self, message: str) -> None:
-        """Why nothing was done. Standard error has it in any case."""
+        """Writes why nothing was done, in any case to standard error as well."""
         if self._path is not None:
             self._write("error", message)
         _show(message)
@@ -56,7 +56,7 @@ class Log:
         except OSError:
             return
         try:
-            os.write(fd, text.encode() + b"\n")  # at once: others append to the file, too
+            os.write(fd, text.encode() + b"\n")  # in one write: others append, too
         except OSError:
             pass
         finally:
@@ -64,7 +64,7 @@ class Log:
 
 
 def _open(path: str) -> int:
-    """Follows a link only if nobody else can have laid it: who can would choose the file."""
+    """Opens the log; follows a link only if no other user can have made it to choose the file."""
     try:
         return os.open(path, _FLAGS | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -77,16 +77,16 @@ def _open(path: str) -> int:
 
 
 def now() -> str:
-    """The time, in UTC, by RFC 3339."""
+    """Returns the time, in UTC, in the form of RFC 3339."""
     seconds, nanoseconds = divmod(time_ns(), 10**9)
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)) + f".{nanoseconds:09}Z"
 
 
 def _show(message: str) -> None:
     if sys.stderr is not None:
-        # A name in it may have line breaks, or what a terminal obeys.
+        # A name in the message may have line breaks, or control sequences of a terminal.
         line = message if message.isprintable() else ascii(message)[1:-1]
         try:
             print(f"ringlet-oci: {line}", file=sys.stderr, flush=True)
-        except OSError:  # nobody reads it; the status has to do
+        except OSError:  # nobody reads the log; the exit status has to be enough
             pass

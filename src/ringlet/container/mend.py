@@ -1,8 +1,9 @@
-"""What `delete --force` finds of a container whose `state.json` is damaged.
+"""Finds the cgroup of a container whose `state.json` is damaged, for `delete --force`.
 
-Its configuration is a file of its own, and names the cgroup. That cgroup is taken for the
-container's if all its processes are in other PID namespaces than this one: none is a process of
-the host's, or of whoever shares a cgroup with it. Nor may it be, or hold, another container's.
+The container's configuration is a file of its own, and names the cgroup. The cgroup counts as the
+container's only if all its processes are in other PID namespaces than this process: then none is a
+process of the host, or of anybody who shares a cgroup with the host. And the cgroup must not be, or
+contain, the cgroup of another container.
 
 Source: pid_namespaces(7); OCI Runtime Specification 1.3, config-linux.md ("Cgroups Path").
 """
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def find_cgroup(container: Record, store: Store) -> dict[str, Any] | None:
-    """The cgroup, as `Cgroup.load` takes it; None where there is none, or it may be another's."""
+    """Returns the cgroup, for `Cgroup.load`; None if there is none, or it may be another's."""
     from ringlet.container.cgroups import Cgroup, Cgroups
     from ringlet.container.cgroups.find import check_path
     from ringlet.container.spec import config_json
@@ -57,7 +58,7 @@ def _folders_of_others(container: Record, store: Store) -> Iterator[str]:
     for id in store.ids():
         try:
             cgroup = store.look(id).data.get("cgroup") if id != container.id else None
-        except (OSError, StateError):  # it is damaged, too, or has just been deleted
+        except (OSError, StateError):  # the other one is damaged, too, or has just been deleted
             continue
         if cgroup is not None:
             yield from cgroup["version_1"].values()
@@ -68,6 +69,6 @@ def _folders_of_others(container: Record, store: Store) -> Iterator[str]:
 def _is_of_another_namespace(pid: int) -> bool:
     try:
         theirs = os.stat(f"/proc/{pid}/ns/pid")
-    except FileNotFoundError:  # it has ended
+    except FileNotFoundError:  # the process has ended
         return True
     return not os.path.samestat(theirs, os.stat("/proc/self/ns/pid"))

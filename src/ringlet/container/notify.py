@@ -1,9 +1,9 @@
-"""sd_notify(3) from inside a container: whoever waits for it hears that it is ready.
+"""sd_notify(3) from inside a container: the service manager hears that the container is ready.
 
-The socket in our NOTIFY_SOCKET isn't given to the container, which could say anything there: that
-the service stops, or that some process of the host's is its main one. The container has a socket
-of its own, in a folder of its state that is bound to /run/notify; of what it says READY=1 alone is
-passed on.
+The container doesn't get the socket in our NOTIFY_SOCKET. With that socket the container could
+send any message: that the service stops, or that some process of the host is the main one. The
+container has a socket of its own, in a folder of its state that is bound to /run/notify. Of the
+container's messages only READY=1 is passed on.
 
 Source: sd_notify(3); systemd.service(5), "Type=notify"; unix(7).
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 
-# The module `socket` makes enums of it all, which takes longer than the rest of us.
+# The module `socket` turns its constants into enums: that takes longer than ringlet's own imports.
 from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, socket
 from select import POLLIN
 
@@ -35,13 +35,13 @@ _MESSAGE = 4096
 
 
 def prepare(config: Config, folder: str) -> None:
-    """Makes the folder, and has it in the container; nothing if an engine has seen to it."""
+    """Makes the folder and binds it into the container; does nothing if an engine did this."""
     process = config.get("process")
     if process is None or any(one.startswith(f"{VARIABLE}=") for one in process.get("env", ())):
         return
     place = os.path.join(folder, _FOLDER)
     os.mkdir(place)
-    os.chmod(place, 0o755)  # whatever the umask is: the container's users have to get in
+    os.chmod(place, 0o755)  # whatever the umask is: the container's users have to reach the socket
     options = ["bind", "ro", "nosuid", "nodev", "noexec"]
     config["mounts"] = [
         *config.get("mounts", ()),
@@ -51,16 +51,16 @@ def prepare(config: Config, folder: str) -> None:
 
 
 def listen(folder: str, log: Log, *, main_pid: int | None) -> Notify | None:
-    """The socket, before the container's process runs; None if it has no folder for one.
+    """Opens the socket before the container's process runs; None if it has no folder for one.
 
-    `main_pid` is told as the service's main process, once it is ready.
+    Once the container is ready, `main_pid` is reported as the service's main process.
     """
     place = os.path.join(folder, _FOLDER)
     return Notify(place, log, main_pid) if os.path.isdir(place) else None
 
 
 class Notify(Closing):
-    """The container's socket in the folder `place`, until it has said that it is ready."""
+    """The container's socket in the folder `place`, until the container says that it is ready."""
 
     def __init__(self, place: str, log: Log, main_pid: int | None) -> None:
         self._log = log
@@ -69,10 +69,10 @@ class Notify(Closing):
         self._socket = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         fd = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            path = f"/proc/self/fd/{fd}/{_NAME}"  # a path may be too long for a socket
+            path = f"/proc/self/fd/{fd}/{_NAME}"  # the whole path may be too long for a socket
             self._socket.bind(path)
             made = os.open(_NAME, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
-            try:  # any of the container's users may write to it
+            try:  # all users of the container may write to the socket
                 os.chmod(f"/proc/self/fd/{made}", 0o777)
             finally:
                 os.close(made)
@@ -83,11 +83,11 @@ class Notify(Closing):
             os.close(fd)
 
     def watch(self) -> list[tuple[int, int]]:
-        """Its descriptor, until the container has said that it is ready."""
+        """Returns the socket's descriptor, until the container has said that it is ready."""
         return [] if self.ready else [(self._socket.fileno(), POLLIN)]
 
     def step(self, ready: Ready) -> None:
-        """Reads what it said, and passes on that it is ready."""
+        """Reads the container's message, and passes on that the container is ready."""
         if self._socket.fileno() in ready:
             try:
                 said = self._socket.recv(_MESSAGE, MSG_DONTWAIT)
@@ -109,7 +109,7 @@ class Notify(Closing):
             theirs.close()
 
     def wait(self, process: Process) -> None:
-        """Until it is ready, or the process has ended."""
+        """Waits until the container is ready, or the process has ended."""
         try:
             pidfd = os.pidfd_open(process.pid)
         except ProcessLookupError:
@@ -123,5 +123,5 @@ class Notify(Closing):
         os.close(pidfd)
 
     def close(self) -> None:
-        """The container's messages go nowhere from here on."""
+        """Closes the socket: messages of the container are lost from here on."""
         self._socket.close()

@@ -1,7 +1,7 @@
-"""Who gets to a folder of the host's.
+"""Tells who can reach a folder of the host.
 
-A file that belongs to a user, is setuid, and can be reached by others, makes them that user. What
-the root of a container writes into a folder of the host's can be such a file.
+A setuid file gives the rights of its owner to everybody who can reach and run the file. A container
+whose root writes into a folder of the host can make such a file there.
 
 Source: path_resolution(7); inode(7), "The file type and mode"; acl(5).
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import os
 
-_SEARCH = 0o011  # for the group and others. Where there is an ACL, the group's bits bound all of it
+_SEARCH = 0o011  # of the group and others. In an ACL, the group's bits limit all entries
 
 
 def is_reached_by_others(folder: int) -> bool:
-    """Whether others than we and root get to it, through all the folders that it lies in.
+    """Returns whether users other than us and root can reach the folder through its parents.
 
-    Its own mode closes nothing: the container's root owns the folder, and may open it again.
-    It is a descriptor, and so are those: what a name leads to may change.
+    The folder's own mode protects nothing: the container's root owns the folder, and can change its
+    mode. `folder` and its parents are descriptors, because a path may come to lead elsewhere.
     """
     here = os.dup(folder)
     inside = False
@@ -29,7 +29,7 @@ def is_reached_by_others(folder: int) -> bool:
             above = os.open("..", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
             os.close(here)
             here, inside = above, True
-            if os.path.samestat(os.fstat(here), status):  # the root
+            if os.path.samestat(os.fstat(here), status):  # this is the root folder
                 return True
     finally:
         os.close(here)

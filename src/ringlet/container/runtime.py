@@ -1,7 +1,7 @@
-"""The operations on a container, over the parts: record, configuration, cgroup, launch, hooks.
+"""The operations on a container, which use its parts: record, configuration, cgroup, launch, hooks.
 
-What they share is the order: note it, then make it; and in the end everything that is noted is
-removed, whether it was made or not.
+All operations keep one order: each thing is noted first and made after that. In the end everything
+that is noted is removed, whether it was made or not.
 
 Source: OCI Runtime Specification 1.3, runtime.md ("Lifecycle", "Operations"); sd_listen_fds(3).
 """
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
 
 _RESERVE = 4 << 20  # bytes
 
-SIGKILL = 9  # of the module signal, whose import takes a tenth of a whole `run`
+SIGKILL = 9  # of the module signal, whose import takes a tenth of the time of a `run`
 
 
 class Runtime:
-    """The containers under one root. With `may_lack`, cgroups that can't be had are left out."""
+    """The containers under one root. With `may_lack`, cgroups that can't be made are left out."""
 
     def __init__(self, store: Store, log: Log, *, may_lack: bool = False) -> None:
         self.store = store
         self.log = log
         self.may_lack = may_lack
-        # What fails for want of memory can be undone with this. Bytes take none until they are
-        # read; a bytearray would be written, which takes a tenth of a whole `start`.
+        # This is freed before failed work is undone, in case memory ran out. Bytes take no memory
+        # until they are read; a bytearray would be written, in a tenth of the time of a `start`.
         self._reserve: bytes | None = bytes(_RESERVE)
 
     def create(
@@ -68,13 +68,14 @@ class Runtime:
         no_pivot: bool = False,
         no_new_keyring: bool = False,
     ) -> tuple[Record, Launched]:
-        """A container whose init waits to be started; its record, locked, is the caller's to close.
+        """Makes a container whose init waits for `start`; the caller closes its locked record.
 
-        Its terminal, if it has one, is sent to `console_socket`, or to that which `open_console`
-        gives. It keeps `listen_fds` and `preserve_fds` of our descriptors, after the standard
-        streams, and is told of the former as systemd tells. Whatever fails, nothing is left.
+        The container sends its terminal, if it has one, to `console_socket`, or to the socket that
+        `open_console` returns. It keeps `listen_fds` and then `preserve_fds` of our descriptors,
+        after the standard streams. The variables of sd_listen_fds(3) tell the container of
+        `listen_fds`. On any error nothing is left.
         """
-        # `start` and `delete` need none of it
+        # `start` and `delete` don't need these modules.
         from ringlet.container.launch import namespaces
         from ringlet.container.spec import config_json
 
@@ -161,22 +162,22 @@ class Runtime:
         return container, launched
 
     def start(self, id: str) -> None:
-        """The created container's process goes on; where that is to be told, until it is ready."""
+        """Lets a created container run; with NOTIFY_SOCKET, waits until the container is ready."""
         with self.store.open(id) as container:
             notify = self.start_locked(container)
         if notify is not None and container.init is not None:
             notify.wait(container.init)
 
     def start_locked(self, container: Record, *, foreground: bool = False) -> Notify | None:
-        """`start`, of a record that the caller holds; where it will say that it is ready.
+        """Does `start` for a record that the caller holds; returns the container's notify socket.
 
-        In the `foreground`, the service's main process is this one, and not the container's.
+        In the `foreground`, the service's main process is this process, not the container's.
         """
         status = self.status(container)
         if status != "created":
             raise StateError(f"container {container.id} is {status}, not created", "see `state`")
-        # Noted before: if this ringlet is killed here, the container may be running or not,
-        # and no second `start` is right for one that may be.
+        # Noted before the start: if this ringlet is killed here, the container may be running,
+        # and a container that may be running must not be started a second time.
         interrupt.check()
         container.data["started"] = True
         container.save()
@@ -191,8 +192,8 @@ class Runtime:
             self.log.debug(f"{container.id}: its process runs its command")
             self._run_hooks(container, "poststart", container.data.get("poststart"), "running")
         except RingletError as error:
-            # The specification wants a container whose hook failed destroyed; one whose command
-            # can't be run is stopped, and is its engine's to delete.
+            # The specification wants a container destroyed if a hook failed. A container whose
+            # command can't be run is stopped, and its engine deletes it.
             if getattr(error, "step", "hook") == "hook":
                 self._destroy(container)
             raise
@@ -209,7 +210,7 @@ class Runtime:
         open_console: Callable[[], str] | None = None,
         preserve_fds: int = 0,
     ) -> Launched:
-        """One more process in a container: what `edit` makes of that of its configuration.
+        """Runs one more process in a container: `edit` makes it from the configuration's process.
 
         `cgroups` are as in `Cgroup.below`.
         """
@@ -241,7 +242,7 @@ class Runtime:
         return launched
 
     def status(self, container: Record) -> str:
-        """creating, created, running, paused or stopped."""
+        """Returns creating, created, running, paused or stopped."""
         maker, init = container.maker, container.init
         if maker is not None:
             return "creating" if maker.alive else "stopped"
@@ -253,7 +254,7 @@ class Runtime:
         return "running" if container.data.get("started") else "created"
 
     def state(self, container: Record, status: str | None = None) -> dict[str, Any]:
-        """The state as the specification has it, and what engines expect besides."""
+        """Returns the state that the specification defines, and fields that engines expect."""
         from ringlet.container.spec.names import OCI_VERSION
 
         status = status or self.status(container)
@@ -287,14 +288,14 @@ class Runtime:
         send(init, number)
         if number == SIGKILL and cgroup is not None:
             if not container.data.get("own_pids"):
-                cgroup.kill()  # nothing else ends the others with it
+                cgroup.kill()  # without this, the other processes would not end with the init
             if status == "paused":
-                cgroup.thaw()  # version 1 holds even those that are to die
+                cgroup.thaw()  # in version 1 a frozen process doesn't even die
 
     def delete(self, id: str, *, force: bool = False, init: Process | None = None) -> None:
-        """Removes all of a stopped container; with `force`, of one in any state, or of none.
+        """Removes a stopped container; with `force`, one in any state, or a missing one.
 
-        With `init`, only of the one that this process is the first of.
+        With `init`, removes the container only if `init` is its first process.
         """
         self._reserve = None
         try:
@@ -319,7 +320,7 @@ class Runtime:
             self._destroy(container)
 
     def pause(self, id: str) -> None:
-        """Freezes all its processes."""
+        """Freezes all processes of the container."""
         with self.store.open(id) as container:
             status = self.status(container)
             if status not in ("running", "created"):
@@ -327,7 +328,7 @@ class Runtime:
             self._limited(container).freeze()
 
     def resume(self, id: str) -> None:
-        """Lets them go on."""
+        """Lets the processes of a paused container go on."""
         with self.store.open(id) as container:
             status = self.status(container)
             if status != "paused":
@@ -335,7 +336,7 @@ class Runtime:
             self._limited(container).thaw()
 
     def update(self, id: str, resources: Resources) -> None:
-        """Sets the limits that `resources` has; the others stay."""
+        """Sets the limits that `resources` has; the other limits stay."""
         with self.store.open(id) as container:
             status = self.status(container)
             if status == "stopped":
@@ -343,7 +344,7 @@ class Runtime:
             self._limited(container).set(resources)
 
     def processes(self, id: str) -> list[int]:
-        """The ids of its processes, on this host."""
+        """Returns the ids that the container's processes have on this host."""
         container = self.store.look(id)
         cgroup = self.cgroup(container)
         if cgroup is not None:
@@ -353,7 +354,7 @@ class Runtime:
         return [container.init.pid]
 
     def cgroup(self, container: Record) -> Cgroup | None:
-        """The container's cgroup; None if it has none."""
+        """Returns the container's cgroup; None if it has none."""
         data = container.data.get("cgroup")
         if data is None:
             return None
@@ -362,14 +363,14 @@ class Runtime:
         return Cgroup.load(data) or None
 
     def states(self) -> list[dict[str, Any]]:
-        """The state of each container."""
+        """Returns the state of each container."""
         states = []
         for id in self.store.ids():
             try:
                 states.append(self.state(self.store.look(id)))
             except DamageError as error:
                 self.log.warning(f"{error.message} ({error.hint})")
-            except StateError:  # deleted by now
+            except StateError:  # the container has been deleted meanwhile
                 continue
             except PermissionError as error:
                 self.log.warning(f"{error.filename}: {error.strerror}")
@@ -380,7 +381,7 @@ class Runtime:
 
         path = linux.get("cgroupsPath")
         if path is not None:
-            check_path(path)  # before it is looked at, and noted as what is to be removed
+            check_path(path)  # before the path is looked at, and noted for removal
         cgroups = Cgroups.find()
         planned = container.data["planned"] = []
         for hierarchy in cgroups.hierarchies:
@@ -415,7 +416,7 @@ class Runtime:
         return cgroup
 
     def _destroy(self, container: Record) -> None:
-        """Ends and removes everything of it, as far as it has come to be. Can be done again."""
+        """Ends and removes everything of the container that has been made. Can be done again."""
         self._reserve = None
         self.log.debug(f"{container.id}: what there is of it is removed")
         init, cgroup = container.init, self.cgroup(container)
@@ -430,7 +431,7 @@ class Runtime:
         for folder in container.data.get("planned", ()):
             try:
                 os.rmdir(folder)
-            except OSError:  # it was never made, or has become another's
+            except OSError:  # the folder was never made, or belongs to another container by now
                 continue
         state = self.state(container, "stopped") if container.data.get("poststop") else None
         container.remove()
@@ -455,7 +456,7 @@ class Runtime:
 def socket_for(
     terminal: bool, socket: str | None, open_console: Callable[[], str] | None
 ) -> str | None:
-    """The console socket of a process; None if it has no terminal."""
+    """Returns the console socket of a process; None if the process has no terminal."""
     if not terminal:
         if socket is not None:
             raise StateError(
@@ -472,7 +473,7 @@ def socket_for(
 
 
 def _keep_config(bundle: str, folder: str) -> None:
-    """What is checked is a copy, and the copy is what `exec` will go by."""
+    """Copies the configuration: the copy is checked, and `exec` reads the copy."""
     from ringlet.container.spec.config_json import MAX_BYTES
     from ringlet.host.named_file import read_named
 

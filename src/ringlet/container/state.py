@@ -1,15 +1,16 @@
-"""What is known of the containers of one host: a folder for each, under one root.
+"""The records of the containers of one host: a folder for each container, under one root.
 
-A folder holds `state.json`, replaced as a whole at each change, so whoever reads it needs no lock,
-and `config.json` as it was when the container was made. Whoever changes a container holds the
-lock of its folder. What is made for a container is noted before it is made, so that a ringlet
-killed at any step leaves nothing that `delete --force` doesn't find.
+A folder holds `state.json` and `config.json`. `state.json` is replaced as a whole at each change,
+so a reader needs no lock. `config.json` is as it was when the container was made. A process that
+changes a container holds the lock of its folder. What is made for a container is noted before it
+is made, so that a ringlet killed at any step leaves nothing that `delete --force` doesn't find.
+A status is never taken from the record: the processes show it. A process is known by its id and its
+start time.
 
-A status is never believed: it is what the processes say. A process is its id and its start time.
-
-What can't be read of `state.json` (a disk was full, a hand slipped) is damage, which is told, and
-which `delete --force` removes; a key that is missing is one of a container that isn't made yet.
-What another user could have written is refused: the hooks that it names would run as this one.
+A part of `state.json` that can't be read (a disk was full, somebody edited the file) is damage.
+Damage is reported, and `delete --force` removes the container. A key is missing in the record of a
+container that isn't fully made yet. A record that another user could have written is refused: the
+hooks that it names would run as this user.
 
 Source: OCI Runtime Specification 1.3, runtime.md ("State"); flock(2).
 """
@@ -34,21 +35,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-_GONE_SECONDS = 10  # how long a process that was killed may take to be gone
-LOCK_SECONDS = 30  # how long an operation waits for another one on the same container
+_GONE_SECONDS = 10  # how long a killed process may take to disappear
+LOCK_SECONDS = 30  # how long an operation waits for another operation on the same container
 
-_MAX_BYTES = 64 << 20  # of `state.json`, which has hooks and annotations of config.json
+_MAX_BYTES = 64 << 20  # of `state.json`, which contains hooks and annotations of config.json
 _MAX_PID = 1 << 22  # the kernel's PID_MAX_LIMIT
 
 _ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
 class StateError(RingletError):
-    """A container that isn't there, is there already, or isn't in a state for what was asked."""
+    """The error for a container that doesn't exist, exists already, or is in a wrong state."""
 
 
 class DamageError(StateError):
-    """A container whose `state.json` isn't what was written."""
+    """The error for a container whose `state.json` isn't as ringlet wrote it."""
 
     def __init__(self, id: str, why: str) -> None:
         super().__init__(
@@ -58,7 +59,7 @@ class DamageError(StateError):
 
 
 class Process:
-    """A process of this host: `pid`, and when it started, in clock ticks since boot."""
+    """A process of this host: `pid`, and its start time, in clock ticks since boot."""
 
     __slots__ = ("pid", "start")
 
@@ -74,19 +75,19 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether a thread of it is there: a zombie that nobody has waited for has none."""
+        """Returns whether the process has a thread: a zombie, not waited for yet, has none."""
         runs, start = _look(self.pid)
         return start == self.start and runs
 
 
 def send(process: Process, number: int) -> None:
-    """Sends to this process, and to none that has its id by now. That it's gone is no error."""
+    """Signals this process, and no later one of its id. A process that is gone is no error."""
     try:
         fd = os.pidfd_open(process.pid)
     except ProcessLookupError:
         return
     try:
-        # The descriptor stands for the process that started then, since this look is later.
+        # The descriptor stands for the process with this start time, which is read after the open.
         if _look(process.pid)[1] == process.start:
             pidfd_send_signal(fd, number)
     except ProcessLookupError:
@@ -96,7 +97,7 @@ def send(process: Process, number: int) -> None:
 
 
 def await_end(process: Process, id: str) -> None:
-    """Waits until the process, which was killed, is gone. Raises StateError if it doesn't go."""
+    """Waits until the killed process is gone. Raises StateError if the process stays."""
     deadline = monotonic() + _GONE_SECONDS
     while process.alive:
         if monotonic() > deadline:
@@ -108,14 +109,14 @@ def await_end(process: Process, id: str) -> None:
 
 
 class Record(Closing):
-    """What is known of a container. `data` is written by `save`; what changes it holds the lock."""
+    """The record of a container. `save` writes `data`; a process that changes it holds the lock."""
 
     def __init__(self, root: str, id: str, *, folder_fd: int = -1) -> None:
         self.id = id
         self.folder = os.path.join(root, id)
         self.data: dict[str, Any] = {}
         self.is_damaged = False
-        self._folder_fd = folder_fd  # the lock's holder, for as long as it is open
+        self._folder_fd = folder_fd  # the lock is held for as long as this descriptor is open
 
     def save(self) -> None:
         """Writes `data`, as a whole or not at all."""
@@ -125,9 +126,9 @@ class Record(Closing):
         os.rename(path + ".new", path)
 
     def read(self, *, mend: bool = False) -> None:
-        """Reads `data` again; it is empty if the container's maker didn't get as far.
+        """Reads `data` again; `data` is empty if the container's maker ended before the first save.
 
-        Raises DamageError; or, to `mend` it, keeps what is as it should be.
+        Raises DamageError; with `mend`, keeps the parts that are valid instead.
         """
         self.data = {}
         try:
@@ -154,7 +155,7 @@ class Record(Closing):
 
     @property
     def init(self) -> Process | None:
-        """The container's first process, dead or alive; None before it is made."""
+        """Returns the container's first process, dead or alive; None before the process is made."""
         return _process(self.data.get("init"))
 
     @init.setter
@@ -163,24 +164,24 @@ class Record(Closing):
 
     @property
     def maker(self) -> Process | None:
-        """The ringlet that makes it; None once it is made."""
+        """Returns the ringlet process that makes the container; None once the container is made."""
         return _process(self.data.get("maker"))
 
     def remove(self) -> None:
-        """Removes the folder, `state.json` last: a removal cut short can be done again."""
+        """Removes the folder, `state.json` last: an interrupted removal can be done again."""
         names = sorted(os.listdir(self.folder), key="state.json".__eq__)
         for name in names:
             path = os.path.join(self.folder, name)
             try:
                 os.unlink(path)
-            except IsADirectoryError:  # it was never ours
+            except IsADirectoryError:  # this folder was never ours
                 from shutil import rmtree
 
                 rmtree(path)
         os.rmdir(self.folder)
 
     def close(self) -> None:
-        """Gives the lock back."""
+        """Releases the lock."""
         if self._folder_fd >= 0:
             os.close(self._folder_fd)
             self._folder_fd = -1
@@ -193,7 +194,7 @@ class Store:
         self.root = os.path.abspath(root)
 
     def create(self, id: str) -> Record:
-        """A new container's record, locked. Raises StateError if there is one of this id."""
+        """Returns a new container's record, locked. Raises StateError if the id is taken."""
         check_id(id)
         os.makedirs(self.root, 0o700, exist_ok=True)
         self._check_root()
@@ -204,18 +205,18 @@ class Store:
                 f"container {id} exists already", f"choose another id, or: delete --force {id}"
             ) from None
         container = self._lock(id)
-        if container.data:  # deleted, and made again by another, between the two steps
+        if container.data:  # another process deleted and made it again, between the two steps
             container.close()
             raise StateError(f"container {id} exists already", "choose another id")
         return container
 
     def open(self, id: str, *, mend: bool = False) -> Record:
-        """The record, locked: nobody else changes it until it is closed."""
+        """Returns the record, locked: nobody else changes the container until it is closed."""
         check_id(id)
         return self._lock(id, mend=mend)
 
     def look(self, id: str) -> Record:
-        """The record as it is at this moment, not locked: to be read."""
+        """Returns the record as it is at this moment, not locked, for reading only."""
         check_id(id)
         container = Record(self.root, id)
         try:
@@ -229,7 +230,7 @@ class Store:
         return container
 
     def ids(self) -> Iterator[str]:
-        """The ids of all containers."""
+        """Yields the ids of all containers."""
         try:
             with os.scandir(self.root) as entries:
                 names = sorted(entry.name for entry in entries if entry.is_dir())
@@ -240,7 +241,7 @@ class Store:
                 yield name
 
     def _check_owner(self, folder: str, status: os.stat_result) -> None:
-        """Raises PermissionError if others may have a hand in this container's folder."""
+        """Raises PermissionError if another user may have changed this container's folder."""
         if not is_ours_or_roots(status):
             raise PermissionError(errno.EPERM, "it belongs to another user", folder)
         self._check_root()
@@ -248,7 +249,7 @@ class Store:
     def _check_root(self) -> None:
         from ringlet.container.launch.idmap import is_root_of_host
 
-        if is_root_of_host():  # elsewhere, a folder on the way may be nobody's that is known here
+        if is_root_of_host():  # in a user namespace, a parent's owner may have no ID
             from ringlet.host.cache import check_folder
 
             check_folder(self.root)
@@ -278,7 +279,7 @@ class Store:
                         ) from None
                     with interrupt.waiting:
                         sleep(0.005)
-            if not _is_at(path, fd):  # deleted while this one waited
+            if not _is_at(path, fd):  # the folder was deleted while this process waited
                 raise _absent(id)
             container = Record(self.root, id, folder_fd=fd)
             container.read(mend=mend)
@@ -289,7 +290,7 @@ class Store:
 
 
 def default_root() -> str:
-    """The folder for root's containers, or for this user's."""
+    """Returns the folder for root's containers, or for those of this user."""
     from ringlet.container.launch.idmap import is_root_of_host
 
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
@@ -301,7 +302,7 @@ def default_root() -> str:
 
 
 def check_id(id: str) -> None:
-    """Raises StateError unless `id` is of letters, digits and `_+-.`, and no `.` or `..`."""
+    """Raises StateError unless `id` has only letters, digits and `_+-.`, and isn't `.` or `..`."""
     if not _is_id(id):
         raise StateError(
             f"{id!r} is no container id", "use letters, digits, '_', '+', '-' and '.', 1 to 255"
@@ -355,7 +356,7 @@ def _is_cgroup(value: Any) -> bool:
 
 
 def _is_folder(value: Any) -> bool:
-    """It is to be removed in the end: what could lead elsewhere than it says is none."""
+    """Returns whether a folder may be removed in the end: its path must not lead anywhere else."""
     return _is_text(value) and value[:1] == "/" and os.path.normpath(value) == value
 
 
@@ -377,7 +378,7 @@ def _are_hooks(value: Any) -> bool:
     return True
 
 
-# What each key holds, where it is there.
+# The check of each key's value, where the key is present.
 _HOLDS: dict[str, Callable[[Any], bool]] = {
     "bundle": _is_text,
     "rootfs": _is_text,
@@ -401,11 +402,11 @@ def _process(value: list[int] | None) -> Process | None:
 
 
 def _look(pid: int) -> tuple[bool, int]:
-    """Whether the process has a thread, and when it started; (False, 0) if there is no process."""
+    """Returns whether the process has a thread, and its start time; (False, 0) if it is gone."""
     try:
         fields = read_stat(pid)
     except (FileNotFoundError, ProcessLookupError):
         return False, 0
-    # The state is the first thread's, which may have ended before the others.
+    # The state is that of the first thread, which may have ended before the others.
     state, threads, start = fields[0], int(fields[17]), int(fields[19])
     return state not in (b"Z", b"X") or threads > 1, start

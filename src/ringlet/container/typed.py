@@ -1,8 +1,9 @@
-"""The terminal of this process, for a process of a container that has no terminal of its own.
+"""Passes typed input on to a process of a container that has no terminal of its own.
 
-The process has a session of its own, so the kernel wouldn't stop it when it reads the terminal in
-the background: it would get what is typed for others. So it never has the terminal to read. What
-is typed is read here, where the rules of job control hold, and comes to it through a pipe.
+The process has a session of its own. So the kernel wouldn't stop the process when it reads this
+terminal in the background, and the process would get input that is typed for other programs.
+Therefore the process never gets the terminal to read. This process, for which the rules of job
+control hold, reads the typed input, and passes it on through a pipe.
 
 Source: credentials(7), "Process group ID and session ID"; signal(7), SIGTTIN; termios(3).
 """
@@ -18,33 +19,33 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.host.polling import Ready
 
-_READ_AHEAD = 4096  # bytes of input that the process hasn't taken
+_READ_AHEAD = 4096  # of input that the process hasn't read yet
 
 
 class TypedInput(Closing):
-    """A part that moves what is typed to a pipe; `fd` is the pipe's end for the process."""
+    """Moves typed input to a pipe, as a polled part; `fd` is the pipe's end for the process."""
 
     def __init__(self) -> None:
         self.fd, pipe = os.pipe()
         self._relay: Relay | None = Relay(0, pipe, limit=_READ_AHEAD)
-        os.close(pipe)  # the relay has opened it again
+        os.close(pipe)  # the relay has its own descriptor of the pipe
 
     def give(self) -> None:
-        """The process has its end."""
+        """Closes our copy of the process's end, once the process has it."""
         os.close(self.fd)
         self.fd = -1
 
     def watch(self) -> list[tuple[int, int]]:
-        """The descriptors of the relay, until the end of what is typed."""
+        """Returns the relay's descriptors, until the typed input ends."""
         return [] if self._relay is None else self._relay.watch()
 
     def step(self, ready: Ready) -> None:
-        """Moves what is there. In the background, the kernel stops us as we read."""
+        """Moves available input. In the background, the kernel stops this process when it reads."""
         if self._relay is None:
             return
         try:
             self._relay.step(ready)
-        except OSError:  # nobody has the pipe's other end any more
+        except OSError:  # nobody has the pipe's other end open any more
             self._relay.drop()
         if self._relay.at_end and self._relay.idle:
             self._end()
@@ -62,9 +63,9 @@ class TypedInput(Closing):
 
 
 def open_to_write(fd: int) -> int:
-    """A descriptor for the terminal of `fd`, which the caller closes, that can't be read.
+    """Returns a write-only descriptor for the terminal of `fd`; the caller closes the descriptor.
 
-    As it is where the terminal is another user's (after `su`), and can't be opened again.
+    If the terminal is another user's (after `su`) and can't be opened, this is a copy of `fd`.
     """
     try:
         return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)

@@ -1,8 +1,9 @@
-"""Where a volume's source is, without links that a container could have made.
+"""Resolves the source of a volume, and follows no link that a container could have made.
 
-A container that has had a volume may have left a link in it. The path of another container's volume
-through this link would lead to what the first container wanted: any file of the host. Whose link
-it is doesn't tell, since what the container's root makes in a volume belongs to us, or to root.
+A container with a volume may have left a link in it. If the path of another container's volume
+leads through this link, the first container chooses its target: any file of the host. The owner of
+the link tells nothing, since files that the container's root makes in a volume belong to us, or to
+root.
 
 Source: path_resolution(7); symlink(7).
 """
@@ -15,12 +16,12 @@ import stat
 from ringlet.errors import ConfigError
 
 _AS_IT_IS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_LINKS_MAX = 40  # as the kernel has it
-_SYSTEM = ("/", "/var")  # who gives a container one of these to write to has given it the host
+_LINKS_MAX = 40  # as in the kernel
+_SYSTEM = ("/", "/var")  # a user who lets a container write to one of these has given it the host
 
 
 def find_source(path: str, what: str = "volume") -> str:
-    """The path of what `path` leads to, with no link in it. Raises ConfigError."""
+    """Returns the path that `path` leads to, without any link in it. Raises ConfigError."""
     names = os.path.abspath(path).split("/")[::-1]
     here, place, links = "/", os.open("/", _AS_IT_IS), 0
     try:
@@ -59,6 +60,6 @@ def find_source(path: str, what: str = "volume") -> str:
 
 
 def _is_the_systems(here: str, folder: os.stat_result, link: os.stat_result) -> bool:
-    """Whether the link in the folder `here` is root's, and no container's, as /var/run is."""
+    """Returns whether root, not a container, made a link in the folder `here`, such as /var/run."""
     is_roots = link.st_uid == folder.st_uid == 0 and not folder.st_mode & 0o022
     return is_roots and (os.geteuid() != 0 or here in _SYSTEM)

@@ -1,10 +1,10 @@
-"""Control groups of a container: found, created, limited, frozen, counted, removed.
+"""The control groups of a container: found, created, limited, frozen, counted and removed.
 
     cgroups = Cgroups.find()
     cgroup = cgroups.create(path, id, resources, may_lack=False)
 
-Version 1, version 2 and the two together (hybrid) are one to the caller: each controller is
-used where this host has it.
+A caller sees no difference between version 1, version 2 and both together (hybrid): each
+controller is used in the hierarchy where this host has it.
 
 Source: the kernel's admin-guide/cgroup-v1/ and admin-guide/cgroup-v2.rst; OCI runtime
 specification, config-linux.md, "Control groups".
@@ -23,7 +23,7 @@ __all__ = ["Cgroup", "CgroupError", "Cgroups"]
 
 
 def __getattr__(name: str) -> type[Cgroups]:
-    """Imports what makes cgroups when it is first asked for: a start and an end need none of it."""
+    """Imports the code that makes cgroups at its first use: starts and ends don't need it."""
     if name != "Cgroups":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ringlet.container.cgroups.find import Cgroups

@@ -1,4 +1,4 @@
-"""Loads a device filter and puts it on a cgroup, by bpf(2).
+"""Loads a device filter and attaches it to a cgroup, by bpf(2).
 
 Source: include/uapi/linux/bpf.h, `union bpf_attr`; bpf(2).
 """
@@ -9,24 +9,25 @@ import ctypes
 import os
 import struct
 
-_NUMBERS = {"x86_64": 321, "aarch64": 280}  # of the system call
+_NUMBERS = {"x86_64": 321, "aarch64": 280}  # the number of the system call bpf
 
 _PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_GET_FD_BY_ID, _PROG_QUERY = 5, 8, 9, 13, 16
-_TYPE_CGROUP_DEVICE = 15  # of a program
-_CGROUP_DEVICE = 6  # where it is attached
-_ALLOW_MULTI = 2  # others may be there, and in cgroups below: all of them have to allow it
-_MOST = 64  # programs that may be attached to one cgroup
+_TYPE_CGROUP_DEVICE = 15  # the program's type
+_CGROUP_DEVICE = 6  # the place where the program is attached
+_ALLOW_MULTI = 2  # others may be attached, also below: all have to allow an access
+_MOST = 64  # how many programs may be attached to one cgroup
 
 
 def replace_filter(folder: str, program: bytes) -> None:
-    """Attaches the program to a version 2 cgroup, instead of those that are there.
+    """Attaches the program to a version 2 cgroup, and detaches the programs that were there.
 
     Raises `OSError`.
     """
     call = _system_call()
     cgroup = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # The new one first, then away with the old: nothing is ever allowed for want of a filter.
+        # The new program is attached before the old ones are detached: without any filter
+        # everything would be allowed in between.
         old = _attached(call, cgroup)
         loaded = load(program)
         try:
@@ -44,8 +45,8 @@ def replace_filter(folder: str, program: bytes) -> None:
 
 
 def load(program: bytes) -> int:
-    """A descriptor for the program, which the kernel has verified. Raises `OSError`."""
-    # Both have to live until the call has returned.
+    """Returns a descriptor of the program, which the kernel has verified. Raises `OSError`."""
+    # Both buffers have to exist until the call has returned.
     code = ctypes.create_string_buffer(program, len(program))
     license = ctypes.create_string_buffer(b"MIT")
     attributes = struct.pack(
@@ -62,7 +63,7 @@ def load(program: bytes) -> int:
 
 
 def _attached(call: _Call, cgroup: int) -> list[int]:
-    """The ids of the programs that are on this very cgroup."""
+    """Returns the ids of the programs that are attached to this cgroup itself."""
     ids = (ctypes.c_uint32 * _MOST)()
     query = struct.pack("=4IQ2I", cgroup, _CGROUP_DEVICE, 0, 0, ctypes.addressof(ids), _MOST, 0)
     attributes = ctypes.create_string_buffer(query, len(query))
@@ -72,7 +73,7 @@ def _attached(call: _Call, cgroup: int) -> list[int]:
 
 
 class _Call:
-    """bpf(2) itself: a command and its attributes; raises OSError."""
+    """Calls bpf(2) with a command and its attributes; raises OSError."""
 
     def __init__(self, number: int) -> None:
         self._syscall = ctypes.CDLL(None, use_errno=True).syscall

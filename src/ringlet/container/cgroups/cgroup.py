@@ -33,7 +33,7 @@ _PAUSE = 0.001  # seconds, the first time; then longer
 
 
 class Cgroup:
-    """A container's cgroup. Falsy where there is none, and then everything does nothing."""
+    """A container's cgroup. It is false if there is no cgroup; then all methods do nothing."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class Cgroup:
         """Whether device rules are set, once it has been made."""
         self._parents = parents
         self._may_lack = may_lack
-        self._exact = False  # whether version 2 has to be joined in this very folder
+        self._exact = False  # whether a process has to join version 2 in exactly this folder
 
     def __bool__(self) -> bool:
         return bool(self.version_1) or self.unified is not None
 
     @classmethod
     def load(cls, data: dict[str, Any]) -> Cgroup:
-        """From what `to_state` gave."""
+        """Makes a cgroup from the result of `to_state`."""
         return cls(
             data["version_1"],
             data["unified"],
@@ -71,7 +71,7 @@ class Cgroup:
         )
 
     def to_state(self) -> dict[str, Any]:
-        """What `load` takes: JSON."""
+        """Returns the cgroup as JSON, for `load`."""
         return {
             "version_1": self.version_1,
             "unified": self.unified,
@@ -81,7 +81,7 @@ class Cgroup:
 
     @property
     def tasks(self) -> list[str]:
-        """Version 1: the `tasks` files. A single-threaded process joins by writing 0 to each."""
+        """The `tasks` files of version 1: a single-threaded process joins by writing 0 to each."""
         return [f"{folder}/tasks" for folder in dict.fromkeys(self.version_1.values())]
 
     @property
@@ -90,15 +90,15 @@ class Cgroup:
         return folders if self.unified is None else [self.unified, *folders]
 
     def unified_of(self, pid: int) -> str | None:
-        """The version 2 folder that `pid`, a process of the container, is in.
+        """Returns the version 2 folder that `pid`, a process of the container, is in.
 
-        A container that has cgroups below its own may have moved all processes there, and then
-        no other can join the one that it came from.
+        A container that has cgroups below its own may have moved all processes there. Then no other
+        process can join the container's own cgroup.
         """
         if self.unified is None or self._exact:
             return self.unified
         own = (read(f"/proc/{pid}", "cgroup") or "").rpartition("0::")[2].rstrip("\n")
-        # Names may recur in it: what is both the end of our path and the start of its is ours.
+        # Names may repeat: the longest start of `own` that is the end of our path is our folder.
         start = len(own)
         while start > 0:
             if self.unified.endswith(own[:start]):
@@ -107,14 +107,14 @@ class Cgroup:
         return self.unified
 
     def below(self, wanted: Sequence[str]) -> Cgroup:
-        """The cgroup below this one that is `wanted`: what a process joins, and nothing else.
+        """Returns the cgroup below this one that is `wanted`, only for a process to join.
 
         Each is PATH, or CONTROLLER[,CONTROLLER...]:PATH for some hierarchies of version 1. A path
-        begins at this cgroup, also with a slash, and can't lead out of it. Raises `CgroupError`.
+        begins at this cgroup, even with a slash, and can't lead out of it. Raises `CgroupError`.
 
         Source: runc-exec(8), --cgroup.
         """
-        paths: dict[str, str] = {}  # of each folder of this cgroup
+        paths: dict[str, str] = {}  # for each folder of this cgroup
         exact = False
         for one in wanted:
             controllers, colon, path = one.partition(":")
@@ -164,7 +164,7 @@ class Cgroup:
         return folder
 
     def set(self, resources: Resources) -> None:
-        """Sets the limits that `resources` has, others stay. Raises `CgroupError`."""
+        """Sets the limits that `resources` has; the other limits stay. Raises `CgroupError`."""
         from ringlet.container.cgroups.limits import set_devices, set_limits
 
         self.notes += set_limits(resources, self.version_1, self.unified, {})
@@ -188,7 +188,7 @@ class Cgroup:
                 raise refused(f"{self.unified}/{name} can't be given to {uid}", error) from error
 
     def freeze(self) -> None:
-        """Stops every process; returns when they are. Raises `CgroupError`."""
+        """Stops every process; returns when all are stopped. Raises `CgroupError`."""
         self._set_frozen(True)
 
     def thaw(self) -> None:
@@ -209,7 +209,7 @@ class Cgroup:
                 now = keyed(read(folder, "cgroup.events")).get("frozen")
                 if now == int(frozen):
                     return
-            else:  # writing it again makes the kernel look again at those that were busy
+            else:  # a repeated write makes the kernel look again at processes that were busy
                 write(folder, name, "FROZEN" if frozen else "THAWED")
                 if (read(folder, name) or "").strip() == ("FROZEN" if frozen else "THAWED"):
                     return
@@ -230,25 +230,25 @@ class Cgroup:
 
     @property
     def frozen(self) -> bool:
-        """Whether it is frozen, or about to be."""
+        """Whether the cgroup is frozen, or is being frozen."""
         file = self._freezer()
         return file is not None and (read(*file) or "").strip() in ("1", "FROZEN", "FREEZING")
 
     def processes(self) -> list[int]:
-        """The process ids, also those in cgroups below, in order. Empty if it is gone."""
+        """Returns the process ids, sorted, also of cgroups below. Empty if the cgroup is gone."""
         found: set[int] = set()
-        # Any of version 1 would do; but a process may be in one version and not in the other.
+        # One folder of version 1 is enough; but a process may be in one version and not the other.
         for folder in self._folders[:2] if self.unified is not None else self._folders[:1]:
             found.update(map(int, (read(folder, "cgroup.procs") or "").split()))
             for at, name in below(folder):
                 found.update(map(int, (read(name, "cgroup.procs", at=at) or "").split()))
-        found.discard(0)  # one that isn't in this PID namespace
+        found.discard(0)  # a process outside of this PID namespace
         return sorted(found)
 
     def kill(self) -> None:
-        """SIGKILL to every process, also of a frozen cgroup; they may be zombies for a while.
+        """Kills every process, also of a frozen cgroup; they may be zombies for a while.
 
-        Raises `CgroupError` if some don't end.
+        Raises `CgroupError` if some processes don't end.
         """
         if self.unified is not None:
             try:
@@ -267,20 +267,20 @@ class Cgroup:
         )
 
     def _signal_all(self) -> bool:
-        """Whether there was any process."""
+        """Kills every process; returns whether there was any."""
         freezer = self.version_1.get("freezer")
         if freezer is None or not self.processes():
             return self.signal(_SIGKILL)
-        # None makes another meanwhile; and what is frozen ends once it runs.
+        # A frozen process can't make another one; it ends once it is thawed.
         write(freezer, "freezer.state", "FROZEN")
         try:
-            _thaw_below(freezer)  # the container may have frozen some itself
+            _thaw_below(freezer)  # the container may have frozen cgroups itself
             return self.signal(_SIGKILL)
         finally:
             write(freezer, "freezer.state", "THAWED")
 
     def signal(self, number: int) -> bool:
-        """Sends a signal to each process. Whether there was any."""
+        """Sends a signal to each process; returns whether there was any."""
         descriptors = {}
         try:
             for pid in self.processes():
@@ -292,7 +292,7 @@ class Cgroup:
                 return False
             from _signal import pidfd_send_signal  # type: ignore[import-not-found]
 
-            # A number may have gone to another process; one still listed has not.
+            # By now a process id may belong to another process, but not an id that is still listed.
             listed = self.processes()
             for pid, fd in descriptors.items():
                 try:
@@ -306,19 +306,19 @@ class Cgroup:
                 os.close(fd)
 
     def stats(self) -> dict[str, Any]:
-        """As the "data" of `runc events --stats`."""
+        """Returns the counters in the form of "data" of `runc events --stats`."""
         from ringlet.container.cgroups.stats import stats
 
         return stats(self.version_1, self.unified)
 
     def usage(self) -> Usage:
-        """What its processes have used."""
+        """Returns how much the processes have used."""
         from ringlet.container.cgroups.usage import usage
 
         return usage(self.version_1, self.unified)
 
     def oom_kills(self) -> int:
-        """How many processes the kernel has killed for want of memory within the limit."""
+        """Returns how many processes the kernel has killed because the memory limit was reached."""
         folder = self.version_1.get("memory")
         if folder is not None:
             return keyed(read(folder, "memory.oom_control")).get("oom_kill", 0)
@@ -327,10 +327,10 @@ class Cgroup:
         return 0
 
     def oom_fd(self) -> int | None:
-        """A descriptor, the caller's to close, readable when memory may have run out.
+        """Returns a non-blocking descriptor that is readable when memory may have run out.
 
-        So it is until it's read; it doesn't block. `oom_kills` tells whether it has. None without
-        a memory controller.
+        The descriptor is readable until it is read, and the caller closes it. `oom_kills` tells
+        whether memory has run out. Returns None without a memory controller.
         """
         folder = self.version_1.get("memory")
         if folder is None:
@@ -359,9 +359,9 @@ class Cgroup:
         return event
 
     def delete(self) -> None:
-        """Removes it, with those below; waits a while for the last process to be gone.
+        """Removes the cgroup and those below; waits a while for the last process to disappear.
 
-        What is gone already is no error. Raises `CgroupError` if processes stay.
+        A cgroup that is gone already is no error. Raises `CgroupError` if processes stay.
         """
         left = self._folders
         for _ in _until_patience_ends():
@@ -375,7 +375,7 @@ class Cgroup:
         for parent in reversed(self._parents):
             try:
                 os.rmdir(parent)
-            except OSError:  # another container is in it
+            except OSError:  # another container's cgroup is in this parent
                 continue
 
 
@@ -405,7 +405,7 @@ def _thaw_below(freezer: str) -> None:
     for at, name in below(freezer):
         try:
             fd = os.open(f"{name}/freezer.state", os.O_WRONLY | os.O_CLOEXEC, dir_fd=at)
-        except FileNotFoundError:  # it is gone by now
+        except FileNotFoundError:  # the cgroup is gone by now
             continue
         try:
             os.write(fd, b"THAWED")

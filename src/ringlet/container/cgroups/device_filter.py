@@ -1,8 +1,9 @@
-"""The device rules as a BPF program: what cgroup version 2 has for a `devices` controller.
+"""Compiles device rules to a BPF program, which replaces the `devices` controller in version 2.
 
-The kernel calls it at each mknod(2) and open(2) of a device; it returns whether that may be. It
-goes through the rules from the last to the first, and keeps the kinds of access that none has
-spoken of yet: a denial of one of them ends it, and so does the last of them being allowed.
+The kernel calls the program at each mknod(2) and open(2) of a device; the program returns whether
+the access is allowed. The program reads the rules from the last to the first, and keeps the kinds
+of access that no rule has decided yet. It ends when a rule denies one of these kinds, or when all
+of these kinds are allowed.
 
 Source: the kernel's bpf/standardization/instruction-set.rst; include/uapi/linux/bpf.h, `struct
 bpf_cgroup_dev_ctx`; bpf(2); admin-guide/cgroup-v2.rst, "Device controller".
@@ -26,17 +27,17 @@ _EVERYTHING = 7
 
 _INSTRUCTION = struct.Struct("=BBhi")  # opcode, registers (source << 4 | destination), offset, imm
 
-# Opcodes: class, operation and whether the operand is the immediate.
+# Opcodes: each has the class, the operation, and whether the operand is an immediate value.
 _LOAD_WORD = 0x61  # dst = *(u32 *)(src + offset)
 _MOVE_REGISTER, _MOVE, _AND, _SHIFT_RIGHT = 0xBF, 0xB7, 0x57, 0x77
 _JUMP, _JUMP_IF_NOT, _JUMP_IF_ANY, _EXIT = 0x05, 0x55, 0x45, 0x95
 
-# Registers. The context comes in r1; the result goes in r0.
+# Registers. The program gets the context in r1, and returns the result in r0.
 _RESULT, _CONTEXT, _LEFT, _KIND, _MAJOR, _MINOR = range(6)
 
 
 def compile(rules: Sequence[Rule]) -> bytes:
-    """The instructions, for BPF_PROG_TYPE_CGROUP_DEVICE."""
+    """Returns the instructions of the rules, for BPF_PROG_TYPE_CGROUP_DEVICE."""
     program = [
         _instruction(_LOAD_WORD, _LEFT, source=_CONTEXT, offset=0),  # access << 16 | type
         _instruction(_LOAD_WORD, _MAJOR, source=_CONTEXT, offset=4),
@@ -46,7 +47,7 @@ def compile(rules: Sequence[Rule]) -> bytes:
         _instruction(_SHIFT_RIGHT, _LEFT, value=16),
     ]
     for rule in reversed(rules):
-        if rule[1] == "a":  # the verifier wants no code that is never reached
+        if rule[1] == "a":  # the verifier refuses code that is never reached
             return b"".join((*program, *_return(int(rule[0]))))
         program += _judge(rule)
     program += _return(0)

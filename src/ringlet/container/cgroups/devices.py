@@ -1,7 +1,7 @@
-"""Which devices a container may use: the rules, and the `devices` controller of version 1.
+"""The rules for which devices a container may use, and the `devices` controller of version 1.
 
-The last rule that speaks of a device and of a kind of access decides; where none does, it is
-denied. That is what the order of linux.resources.devices means to every runtime.
+The last rule for a device and a kind of access decides; an access without a rule is denied. Every
+runtime reads linux.resources.devices in this way.
 
 Source: the kernel's admin-guide/cgroup-v1/devices.rst; OCI runtime specification,
 config-linux.md, "Allowed Device list" and "Default Devices".
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from ringlet.container.spec.types import DeviceRule
 
-ALL = -1  # a major or minor number: any
+ALL = -1  # any major or minor number
 
-# allowed or not; "c", "b" or "a"; major; minor; access, of "r", "w" and "m"
+# Allowed or not; "c", "b" or "a"; major; minor; access: some of "r", "w" and "m".
 Rule = tuple[bool, str, int, int, str]
 Device = tuple[str, int, int]
 
-# What each container gets, whatever its rules are. Making a node isn't using it.
+# The rules that each container gets after its own. To make a node ("m") is not to use the device.
 DEFAULT: tuple[Rule, ...] = (
     (True, "c", ALL, ALL, "m"),
     (True, "b", ALL, ALL, "m"),
@@ -39,10 +39,10 @@ DEFAULT: tuple[Rule, ...] = (
 
 
 def rules_of(devices: Iterable[DeviceRule] | None) -> list[Rule]:
-    """The rules of a bundle, then the default ones. Raises `CgroupError` for an odd number.
+    """Returns a bundle's rules, then the default rules. Raises `CgroupError` for a bad number.
 
-    One for devices of all types stays one ("a") if it is for all access to all of them, which
-    sets aside what came before; else it is two.
+    A rule for all types of devices stays one rule ("a") if it is for all access to all devices:
+    then it replaces the rules before it. Otherwise it becomes two rules.
     """
     rules: list[Rule] = []
     for it in devices or ():
@@ -67,14 +67,14 @@ def _number(what: str, value: int | None, end: int) -> int:
 
 
 def allow_version_1(folder: str, rules: Sequence[Rule]) -> None:
-    """Makes the `devices` cgroup allow just that. Raises `CgroupError`."""
+    """Makes the `devices` cgroup allow exactly these rules. Raises `CgroupError`."""
     allowed, exceptions = exceptions_of(rules)
     now_allowed, now = _parse(read(folder, "devices.list") or "")
     if allowed != now_allowed or allowed:
-        # All or nothing, and no exceptions: refused while there are cgroups below it.
+        # This allows or denies everything, without exceptions; refused if there are cgroups below.
         write(folder, "devices.allow" if allowed else "devices.deny", "a")
         now = {}
-    # An exception to all is a denial, an exception to nothing is a permission.
+    # An exception is a denial where everything is allowed, and a permission where nothing is.
     add, remove = ("deny", "allow") if allowed else ("allow", "deny")
     removed = _missing(now, exceptions)
     if removed:
@@ -85,9 +85,9 @@ def allow_version_1(folder: str, rules: Sequence[Rule]) -> None:
 
 
 def exceptions_of(rules: Iterable[Rule]) -> tuple[bool, dict[Device, str]]:
-    """The rules as version 1 knows them: whether all is allowed, and the exceptions to that.
+    """Converts rules to version 1: whether everything is allowed, and the exceptions to that.
 
-    Raises `CgroupError` for a hole in a wider exception, which it has no words for.
+    Raises `CgroupError` for an exception within a wider exception: version 1 can't express that.
     """
     exceptions: dict[Device, str] = {}
     allowed = False
@@ -128,7 +128,7 @@ def _text(device: Device, access: str) -> str:
 
 
 def _missing(wanted: dict[Device, str], there: dict[Device, str]) -> list[str]:
-    """What is in the first and not in the second, in the kernel's words."""
+    """Returns the accesses in `wanted` that `there` lacks, in the kernel's format."""
     missing = []
     for device, access in wanted.items():
         left = "".join(letter for letter in access if letter not in there.get(device, ""))
@@ -138,7 +138,7 @@ def _missing(wanted: dict[Device, str], there: dict[Device, str]) -> list[str]:
 
 
 def _parse(text: str) -> tuple[bool, dict[Device, str]]:
-    """devices.list. While all is allowed it doesn't show the exceptions."""
+    """Parses devices.list, which doesn't show the exceptions while everything is allowed."""
     found: dict[Device, str] = {}
     for line in text.splitlines():
         kind, number, access = line.split()

@@ -1,4 +1,4 @@
-"""Files and folders of cgroups: read, written, walked with as few system calls as there can be.
+"""Reads, writes and walks files and folders of cgroups, with few system calls.
 
 Source: the kernel's admin-guide/cgroup-v2.rst, "Conventions".
 """
@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_LARGEST = 1 << 20  # bytes: of a file that the kernel writes a few lines into
-_SHOWN = 60  # characters of a value, in a message
+_LARGEST = 1 << 20  # bytes: more than the kernel writes into any of these files
+_SHOWN = 60  # how many characters of a value a message shows
 _HINTS = {
     errno.EACCES: "run as root, or in a cgroup that was delegated to you",
     errno.EPERM: "run as root, or in a cgroup delegated to you, whose parents allow as much",
@@ -30,9 +30,9 @@ _HINTS = {
 
 
 class CgroupError(RingletError):
-    """A cgroup that could not be made, or a limit that could not be set.
+    """The error for a cgroup that could not be made, or a limit that could not be set.
 
-    `errno` is the kernel's reason, 0 where it isn't the kernel that refused.
+    `errno` is the kernel's reason, or 0 if it wasn't the kernel that refused.
     """
 
     def __init__(self, message: str, hint: str, errno: int = 0) -> None:
@@ -41,14 +41,14 @@ class CgroupError(RingletError):
 
 
 def refused(what: str, error: OSError) -> CgroupError:
-    """The error for `what` the kernel would not do."""
+    """Returns the error for an action that the kernel refused."""
     number = error.errno or 0
     hint = _HINTS.get(number, "see the kernel's admin-guide on cgroups")
     return CgroupError(f"{what}: {error.strerror}", hint, number)
 
 
 def write(folder: str, name: str, *values: str) -> None:
-    """Writes each of the values to the file of a cgroup. Raises `CgroupError`."""
+    """Writes each of the values to a file of a cgroup. Raises `CgroupError`."""
     try:
         fd = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -65,10 +65,10 @@ def write(folder: str, name: str, *values: str) -> None:
 
 
 def write_all(folder: str, writes: Iterable[tuple[str, str]]) -> None:
-    """Sets files that bound one another, as a quota and its burst do, in an order that works.
+    """Sets files whose values limit each other, such as a quota and its burst.
 
-    What the kernel finds invalid beside the value of another is tried again once that one is
-    set. Raises `CgroupError`.
+    A value that the kernel finds invalid beside another file's value is tried again after the other
+    file is set. Raises `CgroupError`.
     """
     left = list(writes)
     while left:
@@ -87,9 +87,9 @@ def write_all(folder: str, writes: Iterable[tuple[str, str]]) -> None:
 
 
 def read(folder: str, name: str, *, at: int | None = None) -> str | None:
-    """The text of a cgroup's file; None if this kernel or this cgroup has none.
+    """Returns the text of a cgroup's file; None if this kernel or this cgroup has no such file.
 
-    Raises `CgroupError` if it can't be read.
+    Raises `CgroupError` if the file can't be read.
     """
     try:
         fd = os.open(f"{folder}/{name}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
@@ -99,11 +99,11 @@ def read(folder: str, name: str, *, at: int | None = None) -> str | None:
         raise refused(f"{folder}/{name} can't be read", error) from error
     try:
         text = data = os.read(fd, 4096)
-        while data and len(text) < _LARGEST:  # a short read isn't the end
+        while data and len(text) < _LARGEST:  # a short read isn't the end of the file
             data = os.read(fd, _LARGEST)
             text += data
     except OSError as error:
-        if error.errno in (errno.ENODEV, errno.EOPNOTSUPP):  # removed meanwhile; a threaded one
+        if error.errno in (errno.ENODEV, errno.EOPNOTSUPP):  # a removed cgroup; a threaded one
             return None
         raise refused(f"{folder}/{name} can't be read", error) from error
     finally:
@@ -112,7 +112,7 @@ def read(folder: str, name: str, *, at: int | None = None) -> str | None:
 
 
 def is_frozen(folder: str) -> bool:
-    """Whether a process that joins it would stop there: it, or a cgroup above it, is frozen."""
+    """Returns whether a process that joins would stop: this cgroup, or one above it, is frozen."""
     return (
         (read(folder, "freezer.state") or "THAWED").strip() != "THAWED"
         or (read(folder, "cgroup.freeze") or "0").strip() != "0"
@@ -121,7 +121,7 @@ def is_frozen(folder: str) -> bool:
 
 
 def keyed(text: str | None) -> dict[str, int]:
-    """A file of lines `key number`; other lines are left out."""
+    """Parses lines of the form `key number`; leaves out other lines."""
     found = {}
     for line in (text or "").splitlines():
         key, _, number = line.partition(" ")
@@ -131,9 +131,9 @@ def keyed(text: str | None) -> dict[str, int]:
 
 
 def below(folder: str) -> Iterator[tuple[int, str]]:
-    """Every cgroup below `folder`, the innermost first: an open parent folder and the name in it.
+    """Yields every cgroup below `folder`, the innermost first: its open parent folder and its name.
 
-    The container may have made them, of any depth: no path of theirs is ever written out.
+    The container may have made these cgroups, at any depth: so no full path of them is ever used.
     """
     try:
         here = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -154,14 +154,14 @@ def below(folder: str) -> Iterator[tuple[int, str]]:
             elif names:
                 try:
                     there = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=here)
-                except FileNotFoundError:  # removed meanwhile, and so is all that was seen
+                except FileNotFoundError:  # removed, and so are all cgroups that were seen
                     return
                 unseen.pop()
             else:
                 return
             os.close(here)
             here = there
-            if len(unseen) == len(names):  # back in the parent
+            if len(unseen) == len(names):  # this is the parent folder again
                 yield here, names.pop()
     finally:
         os.close(here)
@@ -171,5 +171,5 @@ def _children(fd: int) -> list[str]:
     try:
         with os.scandir(fd) as entries:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:  # removed meanwhile
+    except FileNotFoundError:  # the folder has been removed meanwhile
         return []

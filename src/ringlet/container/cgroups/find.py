@@ -1,7 +1,7 @@
-"""Where this host has its cgroup hierarchies, and where in them this process is.
+"""Finds the cgroup hierarchies of this host, and the cgroup of this process in each of them.
 
-Controllers are found, never assumed: each may be alone in a hierarchy of version 1, with others
-(cpu and cpuacct often are), in the one of version 2, or nowhere.
+Controllers are looked for, never assumed: a controller may be alone in a hierarchy of version 1,
+with others (cpu and cpuacct often are), in the hierarchy of version 2, or nowhere.
 
 Source: cgroups(7); proc(5), /proc/pid/mountinfo and /proc/pid/cgroup.
 """
@@ -33,27 +33,29 @@ class Cgroups:
 
     @classmethod
     def find(cls) -> Cgroups:
-        """Those that /proc/self/mountinfo and /proc/self/cgroup show; perhaps none."""
+        """Finds the hierarchies in /proc/self/mountinfo and /proc/self/cgroup, if there are any."""
         global _found
         with (
             open("/proc/self/mountinfo", "rb", buffering=0) as mounts,
             open("/proc/self/cgroup", "rb", buffering=0) as own,
         ):
             seen = mounts.read(), own.read(), os.geteuid()
-        if _found is None or _found[0] != seen:  # it seldom changes in the life of a process
+        if _found is None or _found[0] != seen:  # the hierarchies seldom change
             _found = seen, find_hierarchies(os.fsdecode(seen[0]), os.fsdecode(seen[1]))
         return cls(_found[1])
 
     def create(self, path: str | None, id: str, resources: Resources, *, may_lack: bool) -> Cgroup:
-        """A container's cgroup, a folder in each hierarchy, with its limits.
+        """Makes a container's cgroup, a folder in each hierarchy, with its limits.
 
-        `path` is linux.cgroupsPath: absolute, below the mount point; or relative, below the cgroup
-        of this process (with version 2 below its parent, since one that has processes can't have
-        limits below it). None is /ringlet-ID, below the uppermost cgroup that this user may write.
+        `path` is linux.cgroupsPath. An absolute path begins at the mount point. A relative path
+        begins at the cgroup of this process (with version 2 at its parent, since a cgroup with
+        processes can't have limits below it). None is /ringlet-ID, below the uppermost cgroup that
+        this user may write.
 
-        With `may_lack`, as for a container without root, what needs rights that this user hasn't
-        is left out as long as `resources` has no limit that needs it: device rules, a hierarchy,
-        all of them. `Cgroup.notes` says so. Raises `CgroupError`, and leaves nothing then.
+        With `may_lack`, as for a container without root, parts that need rights that this user
+        hasn't are left out if `resources` has no limit that needs them: device rules, a hierarchy,
+        or all hierarchies. `Cgroup.notes` lists the parts left out. Raises `CgroupError`, and
+        leaves nothing then.
         """
         if path is not None:
             check_path(path)
@@ -99,7 +101,7 @@ class Cgroups:
 
 
 def check_path(path: str) -> None:
-    """Raises `CgroupError` unless it names a cgroup below where it starts."""
+    """Raises `CgroupError` unless the path names a cgroup below the place where the path begins."""
     names = [name for name in path.split("/") if name not in ("", ".")]
     if not names or ".." in names or "\0" in path or "\n" in path:
         raise CgroupError(
@@ -109,10 +111,10 @@ def check_path(path: str) -> None:
 
 
 def find_hierarchies(mountinfo: str, cgroup: str) -> list[Hierarchy]:
-    """The hierarchies in the text of these files of /proc, each where it is mounted first."""
+    """Returns the hierarchies in the text of these files of /proc, each at its first mount."""
     mounts = []
     for line in mountinfo.splitlines():
-        if " - cgroup" not in line:  # of thousands, perhaps
+        if " - cgroup" not in line:  # there may be thousands of lines
             continue
         fields = line.split(" ")
         kind, _, options = fields[fields.index("-") + 1 :][:3]
@@ -131,14 +133,14 @@ def find_hierarchies(mountinfo: str, cgroup: str) -> list[Hierarchy]:
             if its_kind == kind and options.issuperset(controllers)
             for below in (_below(own, root),)
         ]
-        # A bind mount may show a part of it that this process isn't in.
+        # A bind mount may show only a part of the hierarchy, without this process's cgroup.
         places.sort(key=lambda it: it.own == it.mount)
         found += places[:1]
     return found
 
 
 def _below(own: str, root: str) -> str | None:
-    """The path of `own` below `root`, "" for itself; None if it isn't there."""
+    """Returns the path of `own` below `root`, "" for `root` itself; None if it isn't below."""
     root = root.rstrip("/")
     own = own.rstrip("/")
     if own == root:

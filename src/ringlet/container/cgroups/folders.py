@@ -1,4 +1,4 @@
-"""The folders of a container's cgroup: made in each hierarchy, with what they need to be of use.
+"""Makes the folders of a container's cgroup in each hierarchy, and makes them ready for use.
 
 Source: the kernel's admin-guide/cgroup-v2.rst, "Controlling Controllers" and "Delegation";
 admin-guide/cgroup-v1/cpusets.rst.
@@ -10,13 +10,13 @@ import os
 
 from ringlet.container.cgroups.files import CgroupError, below, is_frozen, read, write
 
-_TRIES = 10  # another container's end may remove the parent that was just made
+_TRIES = 10  # another container that ends may remove the parent that was just made
 
 
 class Hierarchy:
-    """A hierarchy: where it is mounted, and the folder of this process's own cgroup in it.
+    """A hierarchy: its mount point, and the folder of this process's own cgroup in it.
 
-    `controllers` are those of version 1, also a name such as `name=systemd`.
+    `controllers` are those of version 1, and may include a name such as `name=systemd`.
     """
 
     __slots__ = ("_top", "controllers", "mount", "own", "version")
@@ -26,16 +26,16 @@ class Hierarchy:
         self.controllers = controllers
         self.mount = mount
         self.own = own
-        self._top: str | None = None  # the uppermost that this user may write, once there is one
+        self._top: str | None = None  # the uppermost that this user may write, if found
 
     def all_controllers(self) -> list[str]:
-        """Those of version 2, too."""
+        """Returns the controllers of the hierarchy, also of version 2."""
         if self.version == 1:
             return list(self.controllers)
         return ["unified", *(read(self.mount, "cgroup.controllers") or "").split()]
 
     def place(self, path: str | None, id: str) -> str:
-        """The folder for a container. `path` is as in `Cgroups.create`, and checked."""
+        """Returns the folder for a container. `path` is as in `Cgroups.create`, and checked."""
         if path is None:
             return f"{self._base()}/ringlet-{id}"
         if path.startswith("/"):
@@ -47,7 +47,7 @@ class Hierarchy:
     def _base(self) -> str:
         if self._top is not None:
             return self._top
-        # With version 2, our own cgroup has a process: us. It can't have limits below it.
+        # With version 2, our own cgroup can't have limits below it: it has a process, this one.
         nearest = [self._parent(), self.own] if self.version == 2 else [self.own]
         for folder in [self.mount, *nearest]:
             if os.access(folder, os.W_OK) and os.access(f"{folder}/cgroup.procs", os.W_OK):
@@ -60,7 +60,7 @@ class Hierarchy:
 
 
 class Folders:
-    """What has been made so far, of one container."""
+    """The folders that have been made for one container so far."""
 
     def __init__(self) -> None:
         self.version_1: dict[str, str] = {}
@@ -71,10 +71,10 @@ class Folders:
     def make(self, hierarchy: Hierarchy, folder: str, lacking: dict[str, str]) -> None:
         """Makes the folder, and notes in `lacking` why a controller can't be used in it.
 
-        Raises `OSError`, and `CgroupError` if it is in use.
+        Raises `OSError`, and `CgroupError` if the folder is in use.
         """
         self._make(folder)
-        # The container's process would stop when it joins, and we would wait for it for ever.
+        # The container's process would stop when it joins, and this process would wait for ever.
         if (hierarchy.version == 2 or "freezer" in hierarchy.controllers) and is_frozen(folder):
             raise CgroupError(
                 f"the cgroup {folder} is frozen, or one above it", "thaw it, or name another"
@@ -116,11 +116,11 @@ class Folders:
                 self.parents.append(absent.pop())
 
     def remove(self) -> None:
-        """Takes all of it back."""
+        """Removes all folders that were made."""
         for folder in (*self._made, *reversed(self.parents)):
             try:
                 os.rmdir(folder)
-            except OSError:  # in use by others, or gone
+            except OSError:  # others use the folder, or it is gone
                 continue
 
 
@@ -136,7 +136,7 @@ def _check_unused(folder: str) -> None:
 
 
 def _fill(mount: str, folder: str) -> None:
-    """A version 1 cpuset starts with no CPU and no memory: with its parent's, then."""
+    """Copies the parent's CPUs and memory to a version 1 cpuset, which starts without any."""
     for name in ("cpuset.cpus", "cpuset.mems"):
         empty = []
         while True:
@@ -151,7 +151,7 @@ def _fill(mount: str, folder: str) -> None:
 
 
 def _enable(mount: str, folder: str, lacking: dict[str, str]) -> None:
-    """Has all controllers of the version 2 mount in the folder, as far as they may be."""
+    """Enables all controllers of the version 2 mount in the folder, as far as possible."""
     available = (read(mount, "cgroup.controllers") or "").split()
     if (read(folder, "cgroup.controllers") or "").split() == available:
         return
@@ -164,13 +164,13 @@ def _enable(mount: str, folder: str, lacking: dict[str, str]) -> None:
             for controller in missing:
                 lacking.setdefault(controller, f"{level} has processes, so none below has limits")
         elif missing and not _enabled(level, missing, lacking):
-            for controller in missing:  # which of them is it?
+            for controller in missing:  # to find which of them can't be enabled
                 _enabled(level, [controller], lacking)
         level = f"{level}/{name}"
 
 
 def _is_busy(level: str) -> bool:
-    """Whether it has processes, and isn't the root, which may.
+    """Returns whether a cgroup has processes and isn't the root, which may have processes.
 
     Some controllers could be enabled even so, but that makes the cgroups below it threaded.
     """

@@ -12,7 +12,7 @@ _IN_MODIFY = 0x2
 
 
 def watch(path: str) -> int:
-    """A descriptor that doesn't block, readable after each change. Raises `OSError`."""
+    """Returns a non-blocking descriptor that is readable after each change. Raises `OSError`."""
     libc = ctypes.CDLL(None, use_errno=True)
     fd: int = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
     if fd < 0:

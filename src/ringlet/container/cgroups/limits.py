@@ -1,4 +1,4 @@
-"""Sets linux.resources: each limit by the controller that this host has for it."""
+"""Sets linux.resources: each limit with the controller that this host has for it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.spec.types import Resources
 
-_VERSION_2 = {"blkio": "io"}  # names that differ
-_RESOURCES = {  # of each controller, where the name differs
+_VERSION_2 = {"blkio": "io"}  # controllers with other names in version 2
+_RESOURCES = {  # the resources of a controller, where the names differ
     "cpuset": "cpu",
     "blkio": "blockIO",
     "hugetlb": "hugepageLimits",
@@ -23,10 +23,10 @@ _NO_LIMIT = ("-1", "max")
 def set_limits(
     resources: Resources, version_1: dict[str, str], unified: str | None, lacking: dict[str, str]
 ) -> list[str]:
-    """Sets what `resources` has in the container's folders; returns notes of what was left out.
+    """Sets the limits of `resources` in the container's folders; returns notes of ignored ones.
 
-    `version_1` has a folder for each controller, `unified` is the folder of version 2, and
-    `lacking` says of a controller why it can't be used. Raises `CgroupError`.
+    `version_1` has a folder for each controller, and `unified` is the folder of version 2.
+    `lacking` has the reason why a controller can't be used. Raises `CgroupError`.
     """
     controllers: list[str] = []
     if unified is not None:
@@ -76,7 +76,7 @@ def _set_unified(
             raise _lacks(f"unified: {file}", controller, lacking)
         write_all(unified, [(file, value)])
         if file == "cpuset.cpus.partition" and "invalid" in (now := read(unified, file) or ""):
-            # The kernel takes it, and then says there why it is without effect.
+            # The kernel accepts the value, and then shows in the file why it has no effect.
             raise CgroupError(
                 f"unified: {file} {value} has no effect: {now.strip()}",
                 "give it CPUs that no other cgroup has, below a partition, or leave it out",
@@ -84,7 +84,7 @@ def _set_unified(
 
 
 def has_limits(resources: Resources) -> bool:
-    """Whether anything is asked for that needs a controller. Device rules don't count."""
+    """Returns whether any limit needs a controller. Device rules don't count."""
     return bool(resources.get("unified")) or any(
         value not in _NO_LIMIT
         for writes_of in v1.CONTROLLERS.values()
@@ -95,9 +95,10 @@ def has_limits(resources: Resources) -> bool:
 def set_devices(
     resources: Resources, version_1: dict[str, str], unified: str | None, *, may_lack: bool
 ) -> str | None:
-    """Allows the devices of `resources` and the default ones, no others.
+    """Allows the devices of `resources` and the default devices, and no others.
 
-    Where that can't be and `may_lack`, says why. Raises `CgroupError`.
+    With `may_lack`, returns the reason if missing rights or cgroups prevent this. Raises
+    `CgroupError`.
     """
     from ringlet.container.cgroups import devices
 

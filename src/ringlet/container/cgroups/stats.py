@@ -1,7 +1,7 @@
-"""What a container has used, in the shape that engines read: the "data" of `runc events --stats`.
+"""The statistics of a container in the format of engines: the "data" of `runc events --stats`.
 
-Times are in nanoseconds, sizes in bytes, no limit is 2**64 - 1. What this host doesn't count is
-left out.
+Times are in nanoseconds, and sizes are in bytes. "No limit" is 2**64 - 1. Values that this host
+doesn't count are left out.
 
 Source: runc, types/events.go; the kernel's admin-guide/cgroup-v1/ and admin-guide/cgroup-v2.rst.
 """
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _UNLIMITED = (1 << 64) - 1
-_OPERATIONS = {"r": "Read", "w": "Write", "d": "Discard"}  # io.stat's letter of each
+_OPERATIONS = {"r": "Read", "w": "Write", "d": "Discard"}  # the letters that io.stat uses
 
 
 def stats(version_1: dict[str, str], unified: str | None) -> dict[str, Any]:
-    """Of the cgroup with these folders: of version 1 for each controller, and of version 2."""
+    """Returns statistics from the folders of version 1, one for each controller, and version 2."""
     of: dict[str, Any] = {"cpu": {"usage": {}, "throttling": {}}, "cpuset": {}, "memory": {}}
     of |= {"pids": {}, "blkio": {}, "hugetlb": {}, "intel_rdt": {}, "network_interfaces": None}
     if unified is not None:
@@ -50,7 +50,7 @@ def stats(version_1: dict[str, str], unified: str | None) -> dict[str, Any]:
 
 
 def _number(folder: str, name: str) -> int:
-    """0 where there is no such file."""
+    """Returns the number in a file; 0 if there is no such file."""
     text = (read(folder, name) or "0").strip()
     return _UNLIMITED if text == "max" else int(text)
 
@@ -120,7 +120,7 @@ def _memory_2(folder: str) -> dict[str, Any]:
     of: dict[str, Any] = {"cache": raw.get("file", 0), "raw": raw, "usage": memory}
     if read(folder, "memory.swap.current") is not None:
         swap = _number(folder, "memory.swap.max")
-        of["swap"] = {  # readers expect memory and swap together, as version 1 counts
+        of["swap"] = {  # engines expect memory and swap together, as version 1 counts
             "limit": min(_UNLIMITED, memory["limit"] + swap),
             "usage": memory["usage"] + _number(folder, "memory.swap.current"),
             "max": 0,
@@ -145,7 +145,7 @@ def _blkio(folder: str) -> dict[str, Any]:
 
 def _blkio_entry(line: str) -> dict[str, Any] | None:
     words = line.split()
-    if len(words) != 3:  # the sum of all devices has no device
+    if len(words) != 3:  # the line with the sum of all devices names no device
         return None
     return _entry(words[0], words[1], int(words[2]))
 
@@ -173,7 +173,7 @@ def _pids(folder: str) -> dict[str, int]:
     limit = _number(folder, "pids.max")
     return {
         "current": _number(folder, "pids.current"),
-        "limit": 0 if limit == _UNLIMITED else limit,  # as runc shows none
+        "limit": 0 if limit == _UNLIMITED else limit,  # runc shows no limit as 0
     }
 
 
@@ -198,7 +198,7 @@ def _cpuset(folder: str, effective: str) -> dict[str, Any]:
 
 
 def _hugetlb(folder: str) -> dict[str, dict[str, int]]:
-    """For each size of page. Version 2 has no peak."""
+    """Returns statistics for each page size. Version 2 has no peak."""
     found = {}
     for name in os.listdir(folder):
         kind, _, what = name.rpartition(".")
@@ -217,7 +217,7 @@ def _hugetlb(folder: str) -> dict[str, dict[str, int]]:
 
 
 def _pressure(folder: str, resource: str) -> dict[str, Any]:
-    """How long processes waited for the resource (PSI), if the kernel counts that."""
+    """Returns how long processes waited for the resource (PSI), if the kernel counts that."""
     of: dict[str, Any] = {}
     for line in (read(folder, f"{resource}.pressure") or "").splitlines():
         kind, *fields = line.split()

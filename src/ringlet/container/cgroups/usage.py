@@ -1,4 +1,4 @@
-"""What a container has used, in the few numbers that every sandbox has: five files are read.
+"""The usage of a container, in the few numbers that every sandbox has: reads five files.
 
 Source: the kernel's admin-guide/cgroup-v1/ and admin-guide/cgroup-v2.rst.
 """
@@ -10,9 +10,9 @@ from ringlet.host.outcome import Usage
 
 
 def usage(version_1: dict[str, str], unified: str | None) -> Usage:
-    """Of the cgroup with these folders: of version 1 for each controller, and of version 2."""
+    """Returns usage from the folders of version 1, one for each controller, and of version 2."""
     time = memory = peak = processes = None
-    unit = 1_000_000_000  # how much of `time` is a second
+    unit = 1_000_000_000  # how many units of `time` are a second
     if "cpuacct" in version_1:
         time = _number(version_1["cpuacct"], "cpuacct.usage")
     elif unified is not None:
@@ -29,6 +29,6 @@ def usage(version_1: dict[str, str], unified: str | None) -> Usage:
 
 
 def _number(folder: str, name: str) -> int | None:
-    """None where the kernel has no such file."""
+    """Returns the number in a file; None if the kernel has no such file."""
     text = read(folder, name)
     return None if text is None else int(text)

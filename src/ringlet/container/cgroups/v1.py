@@ -1,6 +1,6 @@
-"""Limits in the words of cgroup version 1: for each controller, the files and their values.
+"""Translates limits to cgroup version 1: for each controller, the files and their values.
 
-Numbers of 0 mean "not set", as Docker and runc have it; a pids.limit of 0 is no limit.
+The number 0 means "not set", as in Docker and runc; a pids.limit of 0 means no limit.
 
 Source: the kernel's admin-guide/cgroup-v1/ and scheduler/sched-bwc.rst; OCI runtime
 specification, config-linux.md.
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
     from ringlet.container.spec.types import Resources
 
-    Look = Callable[[str], str | None]  # what a file of the cgroup holds, None if there is none
+    Look = Callable[[str], str | None]  # the text of a cgroup's file, None if there is none
 
 Write = tuple[str, str]  # file, value
 
 
 def memory(resources: Resources, look: Look) -> list[Write]:
-    """`swap` is the limit of memory and swap together, as `memory.memsw` is."""
+    """Returns memory limits. `swap` limits memory and swap together, as `memory.memsw` does."""
     wanted = resources.get("memory", {})
     limit, swap = wanted.get("limit", 0), wanted.get("swap", 0)
     if limit == -1 and not swap and look("memory.memsw.limit_in_bytes") is not None:
-        swap = -1  # else the limit of both would go on to bound memory
+        swap = -1  # otherwise the old limit of both together would still limit memory
     writes = []
     if wanted.get("useHierarchy") and (look("memory.use_hierarchy") or "1").strip() == "0":
         writes.append(("memory.use_hierarchy", "1"))
@@ -44,7 +44,7 @@ def memory(resources: Resources, look: Look) -> list[Write]:
 
 
 def cpu(resources: Resources, look: Look) -> list[Write]:
-    """Shares, and the bandwidth: `quota` microseconds in each `period`."""
+    """Returns the shares, and the bandwidth: `quota` microseconds in each `period`."""
     wanted = resources.get("cpu", {})
     writes = [
         (name, str(value))
@@ -63,28 +63,28 @@ def cpu(resources: Resources, look: Look) -> list[Write]:
 
 
 def without_defaults(writes: list[Write], look: Look, names: tuple[str, ...]) -> list[Write]:
-    """Leaves out zeroes for those files that the kernel lacks: that is what it does anyway."""
+    """Leaves out zeroes for files that the kernel lacks: without a file the value is 0 anyway."""
     return [it for it in writes if not (it[0] in names and it[1] == "0" and look(it[0]) is None)]
 
 
 def cpuset(resources: Resources, look: Look) -> list[Write]:
-    """The CPUs and memory nodes. `cpuset.*` has one spelling in both versions."""
+    """Returns the CPUs and memory nodes. `cpuset.*` has the same format in both versions."""
     wanted = resources.get("cpu", {})
     cpus, mems = wanted.get("cpus", ""), wanted.get("mems", "")
     return [(f"cpuset.{it}", value) for it, value in (("cpus", cpus), ("mems", mems)) if value]
 
 
 def pids(resources: Resources, look: Look) -> list[Write]:
-    """The number of tasks. `pids.max` has one spelling in both versions.
+    """Returns the number of tasks. `pids.max` has the same format in both versions.
 
-    0 and below is no limit: podman writes 0 for its -1, and nothing could run under a 0.
+    0 and below means no limit: podman writes 0 instead of -1, and under a limit of 0 nothing runs.
     """
     limit = resources.get("pids", {}).get("limit")
     return [] if limit is None else [("pids.max", str(limit) if limit > 0 else "max")]
 
 
 def blkio(resources: Resources, look: Look) -> list[Write]:
-    """Weights and throttles. Weights are CFQ's, up to Linux 4.20, else BFQ's."""
+    """Returns weights and throttles. Weights are CFQ's up to Linux 4.20, and BFQ's after that."""
     wanted = resources.get("blockIO", {})
     bfq = "" if look("blkio.weight") is not None else "bfq."
     writes = []
@@ -111,12 +111,12 @@ def blkio(resources: Resources, look: Look) -> list[Write]:
 
 
 def hugetlb(resources: Resources, look: Look) -> list[Write]:
-    """Limits at the page fault, and at the reservation where the kernel counts that."""
+    """Returns the limits at page faults, and at reservations if the kernel counts reservations."""
     return huge_pages(resources, look, "limit_in_bytes")
 
 
 def huge_pages(resources: Resources, look: Look, limit: str) -> list[Write]:
-    """As `hugetlb`, where the files' names end in `limit`."""
+    """Does the same as `hugetlb`, for files whose names end in `limit`."""
     writes = []
     for wanted in resources.get("hugepageLimits") or ():
         for accounting in ("", "rsvd."):
@@ -127,13 +127,13 @@ def huge_pages(resources: Resources, look: Look, limit: str) -> list[Write]:
 
 
 def net_cls(resources: Resources, look: Look) -> list[Write]:
-    """The class that packets are tagged with."""
+    """Returns the class that marks packets."""
     class_id = resources.get("network", {}).get("classID")
     return [("net_cls.classid", str(class_id))] if class_id else []
 
 
 def net_prio(resources: Resources, look: Look) -> list[Write]:
-    """The priority of traffic for each interface."""
+    """Returns the priority of traffic for each interface."""
     return [
         ("net_prio.ifpriomap", f"{it['name']} {it['priority']}")
         for it in resources.get("network", {}).get("priorities") or ()
@@ -141,7 +141,7 @@ def net_prio(resources: Resources, look: Look) -> list[Write]:
 
 
 def rdma(resources: Resources, look: Look) -> list[Write]:
-    """Handles and objects of each device. `rdma.max` has one spelling in both versions."""
+    """Returns handles and objects of each device. `rdma.max` is the same in both versions."""
     writes = []
     for device, wanted in (resources.get("rdma") or {}).items():
         value = device
@@ -153,7 +153,7 @@ def rdma(resources: Resources, look: Look) -> list[Write]:
     return writes
 
 
-# In the order in which they are set: the ones that a limit of another can make fail come first.
+# In the order in which they are set: a controller that can make others' limits fail comes first.
 CONTROLLERS: dict[str, Callable[[Resources, Look], list[Write]]] = {
     "cpuset": cpuset,
     "cpu": cpu,

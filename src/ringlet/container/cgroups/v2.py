@@ -1,7 +1,7 @@
-"""Limits in the words of cgroup version 2, converted where a bundle speaks in those of version 1.
+"""Translates limits to cgroup version 2, and converts values that a bundle gives for version 1.
 
-Numbers of 0 mean "not set", as Docker and runc have it; a pids.limit of 0 is no limit. What has
-no counterpart raises `CgroupError`.
+The number 0 means "not set", as in Docker and runc; a pids.limit of 0 means no limit. A limit
+without a counterpart raises `CgroupError`.
 
 Source: the kernel's admin-guide/cgroup-v2.rst; OCI runtime specification, config-linux.md;
 the conversions of runc and crun, which all engines count on.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def memory(resources: Resources, look: Look) -> list[Write]:
-    """`swap` is of memory and swap together, `memory.swap.max` of swap alone."""
+    """Returns memory limits. `swap` includes memory, but `memory.swap.max` limits swap alone."""
     wanted = resources.get("memory", {})
     for name in ("swappiness", "disableOOMKiller", "kernelTCP"):
         value = wanted.get(name)
@@ -46,7 +46,7 @@ def memory(resources: Resources, look: Look) -> list[Write]:
             )
     writes = []
     swap = _swap(wanted.get("swap", 0), limit, look)
-    # With no swap, or none counted, there is no file; and no swap is what it gets.
+    # Without swap, or if swap isn't counted, the file is missing; then the container has no swap.
     if swap and not (swap in ("0", "max") and look("memory.swap.max") is None):
         writes.append(("memory.swap.max", swap))
     if limit:
@@ -61,7 +61,7 @@ def _swap(both: int, limit: int, look: Look) -> str | None:
         return "max" if limit == -1 else None
     if both < 0:
         return "max"
-    if not limit:  # an update of this one alone
+    if not limit:  # an update of this limit alone
         now = (look("memory.max") or "").strip()
         limit = int(now) if now.isdecimal() else 0
     if limit == -1:
@@ -75,7 +75,7 @@ def _swap(both: int, limit: int, look: Look) -> str | None:
 
 
 def cpu(resources: Resources, look: Look) -> list[Write]:
-    """The weight, and the bandwidth: `quota` microseconds in each `period`."""
+    """Returns the weight, and the bandwidth: `quota` microseconds in each `period`."""
     wanted = resources.get("cpu", {})
     for name in ("realtimeRuntime", "realtimePeriod"):
         if wanted.get(name):
@@ -99,9 +99,9 @@ def cpu(resources: Resources, look: Look) -> list[Write]:
 
 
 def weight_of_shares(shares: int) -> int:
-    """`cpu.shares` (2 to 262144, 1024 is usual) as a `cpu.weight` (1 to 10000, 100 is usual).
+    """Converts `cpu.shares` (2 to 262144, usually 1024) to `cpu.weight` (1 to 10000, usually 100).
 
-    The curve on a logarithmic scale through (2, 1), (1024, 100) and (262144, 10000).
+    The conversion is a curve on a logarithmic scale through (2, 1), (1024, 100), (262144, 10000).
     """
     if shares <= 2:
         return 1
@@ -114,7 +114,7 @@ def weight_of_shares(shares: int) -> int:
 
 
 def io(resources: Resources, look: Look) -> list[Write]:
-    """Weights (BFQ's if it is there, else the cost model's) and throttles."""
+    """Returns weights (BFQ's if BFQ is there, else the cost model's) and throttles."""
     wanted = resources.get("blockIO", {})
     devices = wanted.get("weightDevice") or ()
     if wanted.get("leafWeight") or any(it.get("leafWeight") for it in devices):
@@ -141,15 +141,15 @@ def io(resources: Resources, look: Look) -> list[Write]:
 
 
 def hugetlb(resources: Resources, look: Look) -> list[Write]:
-    """Limits at the page fault, and at the reservation where the kernel counts that."""
+    """Returns the limits at page faults, and at reservations if the kernel counts reservations."""
     return huge_pages(resources, look, "max")
 
 
 def unified(resources: Resources) -> list[Write]:
-    """What is spelled in version 2 already. Several lines are several settings."""
+    """Returns limits that are written for version 2 already. Several lines are several settings."""
     writes = []
     for name, value in (resources.get("unified") or {}).items():
-        # These move, stop or kill processes; none is a limit.
+        # These files move, stop or kill processes; they are no limits.
         if "/" in name or "." not in name or name in _NO_LIMITS:
             raise CgroupError(
                 f"unified: {name!r} is no limit of a cgroup", "name a file such as memory.high"

@@ -1,1 +1,1 @@
-"""From a checked configuration to processes: the plan, and the helper that carries it out."""
+"""Makes processes from a checked configuration: the plan, and the helper that carries it out."""

@@ -1,4 +1,4 @@
-"""The part of a plan that is about files: the root, what is mounted in it, devices.
+"""The part of a plan that deals with files: the root, the mounts in the root, and devices.
 
 Source: OCI Runtime Specification 1.3, config.md ("Mounts"), config-linux.md ("Default Devices",
 "Dev symbolic links", "Rootfs Mount Propagation"); mount(8), mount_setattr(2).
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _MS_REC = 1 << 14
 _PROPAGATION = {"unbindable": 1 << 17, "private": 1 << 18, "slave": 1 << 19, "shared": 1 << 20}
 
-# MOUNT_ATTR_...: what an option sets, and what it clears.
+# MOUNT_ATTR_...: the attributes that an option sets, and those that the option clears.
 _ATIME = 0x70
 _ATTRIBUTES = {
     "ro": (0x1, 0),
@@ -48,14 +48,14 @@ _ATTRIBUTES = {
 _WORDLESS = (
     "bind", "rbind", "defaults", "remount", "tmpcopyup", "idmap", "ridmap", "silent", "loud",
 )  # fmt: skip
-# File systems without a disk: read-only is the mount, and not the file system, which others share.
+# File systems without a disk: the mount is made read-only, not the file system, which is shared.
 _DISKLESS = ("proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay", "bpf")
-# There is one of each: options of these file systems, read-only among them, would be the host's.
+# The kernel has one instance of each: an option such as read-only would change the host's, too.
 _SINGLE = (
     "debugfs", "tracefs", "securityfs", "configfs", "devtmpfs", "pstore", "efivarfs", "resctrl",
     "binfmt_misc", "fusectl", "selinuxfs", "smackfs", "xenfs",
 )  # fmt: skip
-_LABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")  # by the kernel's policy, file by file
+_LABELLED = ("proc", "sysfs", "mqueue", "cgroup", "cgroup2")  # the kernel's policy labels each file
 _CGROUPS = "/sys/fs/cgroup"
 
 _DEVICES: tuple[Device, ...] = tuple(
@@ -75,7 +75,7 @@ _LINKS = {
 
 
 class _Options:
-    """The options of a mount, by what becomes of them."""
+    """The options of a mount, sorted by how they are applied."""
 
     def __init__(self, options: list[str]) -> None:
         self.names = set(options)
@@ -98,7 +98,7 @@ class _Options:
 
     @property
     def idmap(self) -> bool | None:
-        """Whether its IDs are mapped: with all below (True), itself (False), or not (None)."""
+        """Returns whether IDs are mapped: with all below (True), only here (False), not (None)."""
         return True if "ridmap" in self.names else False if "idmap" in self.names else None
 
 
@@ -108,7 +108,7 @@ class _Attributes:
         self._recursive = recursive
 
     def apply(self, option: str) -> None:
-        """The last word on an attribute counts."""
+        """Applies an option; the last option for an attribute counts."""
         on, off = _ATTRIBUTES[option]
         self.set = self.set & ~off | on
         self.clear = self.clear & ~on | off
@@ -130,12 +130,14 @@ def open_sources(
     layer: str | None,
     devices: bool,
 ) -> list[int]:
-    """Copies of the trees that are bound: the root is slot 0, mount n is slot n + 1. Their slots.
+    """Adds steps that copy the bound trees, and returns their slots.
 
+    The root gets slot 0, and mount n gets slot n + 1.
     The root has to be the folder of the helper's descriptor `known`, if there is one.
-    With a `layer`, what is written to the root is thrown away; that is how large it may become.
-    Without `devices`, those of the image are none: nothing else says which may be opened.
-    As root this is done on the host: the container's root may not reach them, and can't map ids.
+    With a `layer`, changes of the root are thrown away; `layer` is the most that they may take.
+    Without `devices`, device files of the image can't be used: no rule says which may be opened.
+    If ringlet runs as root, the trees are copied on the host: the container's root may be unable to
+    reach the trees, and can't map ids.
     """
     linux = config.get("linux", {})
     mappings = linux.get("uidMappings", []), linux.get("gidMappings", [])
@@ -163,7 +165,7 @@ def open_sources(
         slots.append(slot)
         target = mount["destination"]
         source = os.path.join(bundle, mount.get("source", ""))
-        # The sources of `ringlet run` have no links: one on the way has been made since.
+        # Sources for `ringlet run` are resolved already: a link in one has been made since then.
         plan.add("bind", target, slot, source, int("rbind" in options.names), int(not of_run))
         if options.shared and peers:
             plan.add("peer", target, slot)
@@ -178,27 +180,28 @@ def open_sources(
 
 
 def _may_have_peers(config: Config) -> bool:
-    """Whether a `shared` volume shows the container's mounts on the host: if its root is shared.
+    """Returns whether mounts in a `shared` volume show on the host: if the root is shared, too.
 
-    So engines write it, and runc reads it. A user namespace's mounts are no peers of the host's.
+    Engines write configurations for this rule, and runc follows it. Mounts in a user namespace are
+    never peers of the host's mounts.
     """
     shared = config.get("linux", {}).get("rootfsPropagation") in ("shared", "rshared")
     return shared and not has_user_namespace(config)
 
 
 def _part(plan: Plan, target: str, slot: int) -> None:
-    """A copy of a tree that is shared shares, too: a mount in it would show on the host."""
+    """Makes a copied tree a slave: the copy of a shared tree would show new mounts on the host."""
     plan.add("attributes", target, slot, 1, 0, 0, _PROPAGATION["slave"])
 
 
 def build_root(
     plan: Plan, config: Config, bundle: str, *, cgroup: Cgroup | None, new: set[str]
 ) -> None:
-    """The root and what is mounted in it, before it is the root."""
+    """Adds steps for the root and the mounts in it, before the container moves into the root."""
     linux = config.get("linux", {})
     label = label_of(linux, "mountLabel")
     plan.add("propagation", "/", _MS_REC | _PROPAGATION["slave"])
-    plan.add("null")  # after that, or what is mounted over it in here covers the host's
+    plan.add("null")  # after `propagation`: otherwise a mount over it in here covers the host's
     plan.add("root", os.path.join(bundle, config["root"]["path"]), 0)
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
@@ -225,14 +228,14 @@ def _is_bind(mount: Mount, options: _Options) -> bool:
 
 
 def protect(plan: Plan, config: Config) -> None:
-    """What isn't to be seen or written, once all is mounted."""
+    """Adds steps that hide paths or make them read-only, once everything is mounted."""
     linux = config.get("linux", {})
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         if _is_made_ready(mount):
             plan.add("attributes", mount["destination"], slot, 0, _ATTRIBUTES["ro"][0], 0, 0)
     for path in linux.get("maskedPaths", ()):
         plan.add("mask", path)
-    for path in linux.get("readonlyPaths", ()):  # copies, which take the masks in them along
+    for path in linux.get("readonlyPaths", ()):  # copies, which include the masks in them
         plan.add("readonly", path)
     if config["root"].get("readonly"):
         plan.add("freeze_root")
@@ -269,7 +272,7 @@ def _add_mount(plan: Plan, mount: Mount, options: _Options, slot: int, label: st
         if "tmpcopyup" in options.names:
             plan.add("copyup", target, slot)
         if _is_made_ready(mount):
-            read_only = 0  # what is made in it comes first: `protect`
+            read_only = 0  # `protect` does this, after all is made in the mount
         if read_only or attributes.propagation:
             plan.add("attributes", target, slot, 0, read_only, 0, attributes.propagation)
         options.recursive.add_to(plan, target, slot)
@@ -278,7 +281,7 @@ def _add_mount(plan: Plan, mount: Mount, options: _Options, slot: int, label: st
 
 
 def _is_made_ready(mount: Mount) -> bool:
-    """Whether devices and links, and the console's file, are made in it before it is read-only."""
+    """Returns whether devices, links and the console are made in a mount before it is read-only."""
     if mount["destination"] != "/dev" or mount.get("type") != "tmpfs":
         return False
     options = _Options(mount.get("options", []))
@@ -289,15 +292,15 @@ def _is_made_ready(mount: Mount) -> bool:
 def _mount_cgroups(
     plan: Plan, mount: Mount, options: _Options, cgroup: Cgroup | None, *, own: bool
 ) -> None:
-    """Version 2 alone: its file system. Else a folder for each hierarchy, as on the host."""
+    """Mounts the cgroup2 file system where only version 2 is used, else a folder per hierarchy."""
     target, attributes = mount["destination"], options.attributes.set | options.recursive.set
     propagation = options.attributes.propagation or options.recursive.propagation
-    # The file system's own options are of the whole hierarchy, and so the host's.
+    # Options of a cgroup file system apply to the whole hierarchy, and so to the host.
     unused = [*options.data, *options.names & {"tmpcopyup", "idmap", "ridmap"}]
     if unused:
         raise _cant_mount(target, f"{unused[0]} is no option of cgroups", "leave it out")
     if not cgroup:
-        attributes |= _ATTRIBUTES["ro"][0]  # what it sees is its starter's
+        attributes |= _ATTRIBUTES["ro"][0]  # the container sees its starter's cgroup
     hierarchies = _hierarchies(cgroup)
     if mount.get("type") == "cgroup2" or list(hierarchies) == [""]:
         folder = hierarchies.get("", "")
@@ -325,7 +328,7 @@ def _cant_mount(target: str, why: str, hint: str) -> RingletError:
 
 
 def _hierarchies(cgroup: Cgroup | None) -> dict[str, str]:
-    """Folder of each, by its controllers, joined by commas; version 2 has no name."""
+    """Returns the hierarchies' folders, by controllers joined by commas; version 2 has no name."""
     if not cgroup:
         return {"": _CGROUPS} if os.path.exists(f"{_CGROUPS}/cgroup.controllers") else {}
     folders: dict[str, list[str]] = {}
@@ -347,7 +350,7 @@ def _mount_hierarchy(
     *,
     own: bool,
 ) -> None:
-    if own:  # its cgroup namespace shows the container's own part alone
+    if own:  # its cgroup namespace shows only the container's own part
         kind = "cgroup" if name else "cgroup2"
         controllers = [part.removeprefix("name=") and part for part in name.split(",") if part]
         options = ["none", *controllers] if name.startswith("name=") else controllers
@@ -361,8 +364,8 @@ def _mount_hierarchy(
             'add {"type": "cgroup"} to namespaces',
         )
     else:
-        # Not the file system: mounted in the host's cgroup namespace it takes the options of this
-        # mount for the whole hierarchy, and the host would lose its `nsdelegate`.
+        # A folder is bound. A cgroup file system mounted in the host's cgroup namespace applies its
+        # options to the whole hierarchy, and the host would lose its `nsdelegate`.
         plan.add("bind", target, 0, folder, 1, 1)
         plan.add("attributes", target, 0, 1, attributes, 0, _PROPAGATION["slave"])
     if propagation:

@@ -1,10 +1,10 @@
-"""Containers that end with the process that made them, however it ends.
+"""Ends containers together with the process that made them, however that process ends.
 
-No process of a container can be trusted with that: PR_SET_PDEATHSIG goes by the thread that made
-it, and the kernel takes it back when a program changes its user. So the first container of a
-process brings along a guard, the helper in another part (csrc/container/guard.c), which is
-given each container's descriptor and kills them once that process is gone. Before the container's
-cgroup is made the guard is told of it, and in the end removes what there is.
+No process of a container can be trusted to do this: PR_SET_PDEATHSIG depends on the thread that
+made the process, and the kernel clears it when a program changes its user. So with its first
+container a process starts a guard, which is the helper in another role (csrc/container/guard.c).
+The guard gets a descriptor of each container, and kills the containers once that process is gone.
+The guard is told of a container's cgroup before the cgroup is made, and removes it in the end.
 
 Source: pidfd_open(2), unix(7), PR_SET_PDEATHSIG(2const).
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 SCM_RIGHTS = 1
 
 _lock = allocate_lock()
-_guard: socket | None = None  # the way to it
+_guard: socket | None = None  # the connection to the guard
 
 
 def watch(pid: int) -> None:
-    """The child `pid` is killed when this process ends. Raises LaunchError."""
+    """Has the child `pid` killed when this process ends. Raises LaunchError."""
     pidfd = os.pidfd_open(pid)
     try:
         _tell(b"W", [(SOL_SOCKET, SCM_RIGHTS, pidfd.to_bytes(4, "little"))])
@@ -35,9 +35,10 @@ def watch(pid: int) -> None:
 
 
 def expect(folders: list[str]) -> None:
-    """These, which are to be made, are removed when this process ends. Raises LaunchError.
+    """Has the guard remove `folders`, which are made later, when this process ends.
 
-    They are cgroups, of a name that nobody else has: the guard removes what has it.
+    The folders are cgroups whose names nobody else uses: the guard removes any folder of such
+    a name. Raises LaunchError.
     """
     _tell(b"F" + b"".join(os.fsencode(folder) + b"\0" for folder in folders), [])
 
@@ -49,13 +50,13 @@ def _tell(order: bytes, descriptors: list[tuple[int, int, bytes]]) -> None:
             _guard = _start()
         try:
             _guard.sendmsg([order], descriptors)
-        except ConnectionError:  # someone has killed it
+        except ConnectionError:  # another process has killed the guard
             _guard = _start()
             _guard.sendmsg([order], descriptors)
 
 
 def _forget() -> None:
-    """The guard is of the process that we are forked from, and so is whoever has the lock."""
+    """Replaces guard and lock in a forked child: the guard and the lock's holder aren't its own."""
     global _guard, _lock
     _guard, _lock = None, allocate_lock()
 

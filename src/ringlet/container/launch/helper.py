@@ -1,8 +1,7 @@
-"""Runs the helper, which carries out a plan, and hears how it goes.
+"""Runs the helper, which carries out a plan, and reads its reports.
 
-The helper (csrc/container/) is run from a sealed file in memory, so no process of a
-container has this Python, or any file of the host, as its program (CVE-2019-5736). Python isn't
-forked.
+The helper (csrc/container/) is run from a sealed file in memory. So no process of a container has
+this Python, or any file of the host, as its program (CVE-2019-5736). Python isn't forked.
 
 Source: posix_spawn(3), memfd_create(2), unix(7).
 """
@@ -12,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
-# The module `socket` makes enums of it all, which takes longer than the rest of us.
+# The module `socket` turns its constants into enums: that takes longer than ringlet's own imports.
 from _socket import (
     AF_UNIX,
     SCM_CREDENTIALS,
@@ -39,36 +38,36 @@ if TYPE_CHECKING:
 HELPER = os.path.join(__file__.rpartition("/container/")[0], "_container", "container")
 
 _SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
-_MFD_EXEC = 0x10  # Linux 6.3; where vm.memfd_noexec is set, a program has to say that it is one
+_MFD_EXEC = 0x10  # Linux 6.3: needed for a file that is a program where vm.memfd_noexec is set
 _REPORT = 8192
 _ERRNO_MAX = 4095
 _CREDENTIALS = 64  # bytes: room for a struct ucred, unix(7)
-_LEAST = 96  # descriptors: RLIMIT_NOFILE has to be above all their numbers
-_HIGH = 64  # descriptors are moved up here, out of the way of their numbers in the helper
+_LEAST = 96  # the least number of descriptors: RLIMIT_NOFILE has to be above all their numbers
+_HIGH = 64  # where descriptors are moved to, so that their numbers in the helper are free
 
 
-# A container's creation in parts, in this order: the namespaces are there and the ids are mapped,
-# all is mounted, the root is the container's.
+# The stages of a container's creation, in this order: the namespaces exist and the ids are mapped;
+# everything is mounted; the root is the container's.
 STAGES = ("clone", "mounts", "pivot")
 
 
 class Launched:
-    """A container's process, a child of this one. The caller closes `pidfd`.
+    """A container's process, a child of this process. The caller closes `pidfd`.
 
-    `stages` are when each of STAGES was over: CLOCK_MONOTONIC in nanoseconds.
+    `stages` are the times when each of STAGES was over: CLOCK_MONOTONIC in nanoseconds.
     """
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid = pid
         self.pidfd = pidfd
         self.stages: tuple[int, ...] = ()
-        self.notes: list[str] = []  # what of the configuration has no effect
+        self.notes: list[str] = []  # parts of the configuration that have no effect
 
 
 class LaunchError(RingletError):
-    """`step` failed, done to `what`.
+    """The error for a failed step: `step` failed for the object `what`.
 
-    `status`: 127 no such command, 126 it can't be executed, 125 all else.
+    `status`: 127 if there is no such command, 126 if the command can't be executed, else 125.
     """
 
     def __init__(
@@ -81,18 +80,18 @@ class LaunchError(RingletError):
 
 
 class Opened:
-    """Descriptors to close."""
+    """A list of descriptors to close."""
 
     def __init__(self) -> None:
         self._fds: list[int] = []
 
     def add(self, fd: int) -> int:
-        """Notes `fd`, and gives it back."""
+        """Notes `fd`, and returns it."""
         self._fds.append(fd)
         return fd
 
     def close(self) -> None:
-        """Closes them all."""
+        """Closes all noted descriptors."""
         for fd in self._fds:
             os.close(fd)
         self._fds.clear()
@@ -106,7 +105,7 @@ def carry_out(
     last: bytes,
     on_mounted: Callable[[], None] | None = None,
 ) -> Launched:
-    """Runs the helper until it says `last`."""
+    """Runs the helper until it sends the report `last`."""
     _check_kept((*stdio, *range(3, descriptors.first)))
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     child: Launched | None = None
@@ -131,7 +130,7 @@ def carry_out(
             elif seen == b"M":
                 if on_mounted is not None:
                     on_mounted()
-                on_mounted = None  # hooks of the host run once, whoever says it again
+                on_mounted = None  # hooks of the host run once, even if this report is repeated
                 _go(ours, helpers[-1] if child is None else child.pid)
             elif child is not None and seen == last == b"R":
                 if len(report) != 1 + 8 * len(STAGES):
@@ -144,7 +143,7 @@ def carry_out(
     except BaseException:
         if child is not None:
             _end(child)
-        for helper in helpers:  # one may wait: for a hook, or somebody's FIFO
+        for helper in helpers:  # a helper may be waiting: for a hook, or for a FIFO
             os.kill(helper, 9)  # SIGKILL, without the import of `signal`
         raise
     finally:
@@ -157,7 +156,8 @@ def carry_out(
 def _check_kept(fds: Iterable[int]) -> None:
     """Raises LaunchError if the command would have a descriptor from which paths lead to the host.
 
-    A folder does, and what was opened with O_PATH may be one, or a tree of mounts (CVE-2024-21626).
+    The descriptor of a folder is such a one, and a descriptor opened with O_PATH may be that of a
+    folder, or of a tree of mounts (CVE-2024-21626).
     """
     for fd in fds:
         try:
@@ -176,10 +176,10 @@ def _check_kept(fds: Iterable[int]) -> None:
 
 
 def _receive_from(connection: socket, helpers: list[int]) -> bytes:
-    """The next report; of new processes, only from one of `helpers`.
+    """Returns the next report; a report of a new process counts only if one of `helpers` sent it.
 
-    A container's process has the connection, too, until it runs its command. Whoever has taken
-    hold of it could else name any process of the host as the container's.
+    A container's process has the connection, too, until it runs its command. Without this check a
+    program that has taken over that process could name any process of the host as the container's.
     """
     while True:
         try:
@@ -198,7 +198,7 @@ def _receive_from(connection: socket, helpers: list[int]) -> bytes:
 def run_alone(plan: Plan, descriptors: Descriptors, ours: socket, theirs: socket) -> None:
     """Runs the helper to its end, for a plan that makes no container. Raises LaunchError.
 
-    `theirs`, which is closed, is in place of its streams, and what failed is said over it.
+    `theirs` is used as the helper's streams, carries the report of a failure, and is closed here.
     """
     stream = theirs.fileno()
     helper = _spawn(plan, descriptors, (stream, stream, stream), stream)
@@ -210,15 +210,15 @@ def run_alone(plan: Plan, descriptors: Descriptors, ours: socket, theirs: socket
 
 
 def _go(connection: socket, pid: int) -> None:
-    """Lets the process go on, whose id is `pid` in here."""
+    """Lets the process go on whose id in our PID namespace is `pid`."""
     try:
         connection.send(b"G" + pid.to_bytes(4, "little"))
-    except BrokenPipeError:  # it has ended; what it reported before is still to be read
+    except BrokenPipeError:  # the process has ended; its earlier reports are still to be read
         pass
 
 
 def receive(connection: socket) -> bytes:
-    """The next report; empty if there will be none."""
+    """Returns the next report; empty if no report will come."""
     try:
         with interrupt.waiting:
             return connection.recv(_REPORT)
@@ -228,8 +228,8 @@ def receive(connection: socket) -> bytes:
 
 def _end(child: Launched) -> None:
     try:
-        os.kill(child.pid, 9)  # a child's id stays its own until it is waited for
-    except ProcessLookupError:  # it has ended
+        os.kill(child.pid, 9)  # a child's id isn't used again until the child is waited for
+    except ProcessLookupError:  # the process has ended
         pass
     os.waitpid(child.pid, 0)
     os.close(child.pidfd)
@@ -239,7 +239,7 @@ _helper = -1
 
 
 def _helper_fd() -> int:
-    """The helper's program, in a file that nobody can change."""
+    """Returns a descriptor of the helper's program, in a file that nobody can change."""
     global _helper
     if _helper < 0:
         try:
@@ -268,7 +268,7 @@ def _moved(fd: int) -> int:
 
 
 def check_descriptors() -> None:
-    """Raises LaunchError where this process may not have as many as it takes."""
+    """Raises LaunchError if this process may not have as many descriptors as a launch needs."""
     limit = os.sysconf("SC_OPEN_MAX")  # RLIMIT_NOFILE
     if 0 <= limit < _LEAST:
         raise LaunchError(
@@ -306,19 +306,19 @@ def _spawn(plan: Plan, descriptors: Descriptors, stdio: tuple[int, int, int], co
 
 
 def error_of(report: bytes) -> LaunchError:
-    """What the helper says of a step that failed."""
+    """Returns the error for the helper's report of a failed step."""
     number = int.from_bytes(report[1:5], "little")
     parts = report[5:].split(b"\0")[:3]
     if len(parts) != 3 or number > _ERRNO_MAX:
         return _unreadable()
-    # A hook's words, or the kernel's, may be several lines; and control characters of anybody's.
+    # The text of a hook or of the kernel may have several lines, and any control characters.
     step, what, operation = (
         "".join(c if c.isprintable() else " " for c in os.fsdecode(part)).strip() for part in parts
     )
     words = os.strerror(number)
     if step in ("command", "exec"):
         status = 127 if number == errno.ENOENT else 126
-        # In small letters, by which engines know why a command can't be run.
+        # In lower case: engines find in these words why a command can't be run.
         message = f"{what}: {words.lower()}"
         if step == "command" and number == errno.ENOENT and "/" not in what:
             message = f"{what}: {operation}"
@@ -359,5 +359,5 @@ def _unreadable() -> LaunchError:
 
 
 def ended(message: str) -> LaunchError:
-    """The error of a process that is gone without a report."""
+    """Returns the error for a process that has ended without a report."""
     return LaunchError(message, "was it killed? `dmesg` may tell of memory that ran out")

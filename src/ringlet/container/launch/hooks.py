@@ -1,9 +1,10 @@
-"""Hooks: programs of the engine's, run on the host at points of a container's life.
+"""Runs hooks: programs of the engine that run on the host at points of a container's life.
 
-Here are those of the runtime's own namespaces: prestart, createRuntime, poststart, poststop.
-(createContainer and startContainer are the helper's, which is in the container's.) Each gets the
-state on its standard input. What it prints is its reason, if it fails, and else nothing: it has
-no hold of the container's standard streams.
+This module runs the hooks in the runtime's namespaces: prestart, createRuntime, poststart,
+poststop. (The helper runs createContainer and startContainer, since it is in the container's
+namespaces.) Each hook gets the state on its standard input. If a hook fails, its output is
+reported as the reason; otherwise its output is dropped. A hook never gets the container's
+standard streams.
 
 Source: OCI Runtime Specification 1.3, config.md ("POSIX-platform Hooks"), runtime.md ("Lifecycle").
 """
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from ringlet.container.spec.types import Hook
 
-_KEPT = 4096  # of what a hook prints, its last bytes
+_KEPT = 4096  # how many bytes of a hook's output are kept: the last ones
 
 
 class HookError(RingletError):
@@ -39,7 +40,7 @@ def run_hooks(point: str, hooks: Iterable[Hook], state: dict[str, object], bundl
 def run_all_hooks(
     point: str, hooks: Iterable[Hook], state: dict[str, object], bundle: str
 ) -> list[HookError]:
-    """Runs each of `hooks`, whatever the others do; those that failed."""
+    """Runs each of `hooks`, even after one fails; returns the errors of those that failed."""
     failed = []
     for number, hook in enumerate(hooks):
         try:
@@ -52,7 +53,7 @@ def run_all_hooks(
 def _run(name: str, hook: Hook, state: bytes, bundle: str) -> None:
     from subprocess import PIPE, STDOUT, Popen  # most containers have no hooks
 
-    memory = os.memfd_create("state")  # not a pipe: a hook that doesn't read it holds nobody
+    memory = os.memfd_create("state")  # not a pipe: a hook that doesn't read must not block us
     try:
         os.write(memory, state)
         os.lseek(memory, 0, os.SEEK_SET)
@@ -88,16 +89,17 @@ def _run(name: str, hook: Hook, state: bytes, bundle: str) -> None:
 
 
 def _environment(hook: Hook) -> dict[str, str] | None:
-    """Its own; one whose configuration has no `env`, not even an empty one, gets ours: None."""
+    """Returns a hook's own environment; None, for ours, only if its configuration has no `env`."""
     if "env" not in hook:
         return None
     return dict(word.partition("=")[::2] for word in hook["env"])
 
 
 def _wait(process: Popen[bytes], seconds: int | None) -> bytes | None:
-    """The last of what it printed until its end; None if `seconds` are over before.
+    """Waits for a hook; returns the end of its output, or None if `seconds` are over first.
 
-    The end of the process counts, not of the pipe, which what it left running may hold.
+    The end of the process counts, not the end of the pipe: a program that the hook left running may
+    hold the pipe open.
     """
     from select import POLLIN, poll
     from time import monotonic

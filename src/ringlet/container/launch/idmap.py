@@ -1,4 +1,4 @@
-"""The map of a user namespace: ours, read, and that of a new one, written from outside of it.
+"""The ID maps of user namespaces: reads ours, and writes those of a new one from outside.
 
 Source: user_namespaces(7), "User and group ID mappings"; newuidmap(1); proc_pid_stat(5).
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def is_root_of_host() -> bool:
-    """Whether this process is root, and not of a user namespace alone, as podman's user is."""
+    """Returns whether this process is root of the host, not only of a user namespace (podman)."""
     if os.geteuid() != 0:
         return False
     with open("/proc/self/uid_map") as file:
@@ -34,7 +34,7 @@ def map_ids(pid: int, config: Config) -> None:
     try:
         _map_ids(pid, config)
     except LaunchError:
-        if not _is_ending(pid):  # else that is the news, and not that its maps can't be written
+        if not _is_ending(pid):  # if it is ending, that is the error to report
             raise
 
 
@@ -52,7 +52,7 @@ def _map_ids(pid: int, config: Config) -> None:
         _write(pid, "gid_map", groups)
         return
     if _is_own(users, os.geteuid()) and _is_own(groups, os.getegid()):
-        # Without the right to change groups none can be dropped that denies something.
+        # Without the right to change groups, no group that denies access may be dropped.
         _write_text(pid, "setgroups", "deny")
         _write(pid, "uid_map", users)
         _write(pid, "gid_map", groups)
@@ -66,9 +66,10 @@ def _is_own(mappings: list[IdMapping], own: int) -> bool:
 
 
 def cgroup_owner(config: Config) -> int | None:
-    """To whom its version 2 cgroup belongs (config-linux.md, "Cgroup ownership"): its root.
+    """Returns the host ID of the container's root, as owner of its cgroup ("Cgroup ownership").
 
-    None where it is no container's own to change: it has no namespaces for it, or can't write it.
+    Returns None if the container may not change its cgroup: it lacks the namespaces for that, or a
+    writable mount of the cgroup. The rule is in config-linux.md; it holds for version 2.
     """
     linux = config.get("linux", {})
     new = {one["type"] for one in linux.get("namespaces", ()) if "path" not in one}
@@ -84,7 +85,7 @@ def cgroup_owner(config: Config) -> int | None:
 
 
 def as_text(mappings: list[IdMapping]) -> str:
-    """As /proc/PID/uid_map takes it."""
+    """Returns mappings as text, in the form of /proc/PID/uid_map."""
     return "".join(f"{one['containerID']} {one['hostID']} {one['size']}\n" for one in mappings)
 
 

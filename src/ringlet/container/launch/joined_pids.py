@@ -1,8 +1,9 @@
-"""Whether procfs of a process id namespace that is joined can be made safely.
+"""Checks whether a process can safely mount procfs for a PID namespace that it joins.
 
-Before Linux 6.17 procfs is of the namespace of who makes it, so a process with all rights is in
-there for a moment. Who is in there and has CAP_SYS_PTRACE over this process's user namespace could
-take it over in that moment.
+Before Linux 6.17 procfs shows the PID namespace of the process that mounts it. So a process with
+all rights is in the joined namespace for a moment. In that moment, a process in that namespace
+that has CAP_SYS_PTRACE over this process's user namespace could take over the process with all
+rights.
 
 Source: ptrace(2), "Ptrace access mode checking"; Linux 6.17, Documentation/filesystems/proc.rst
 ("pidns").
@@ -23,14 +24,14 @@ _CAP_SYS_PTRACE = 1 << 19
 
 
 def check(config: Config, path: str) -> None:
-    """Raises SpecError if somebody in the namespace at `path` could take over who makes procfs."""
+    """Raises SpecError if it isn't safe to mount procfs for the PID namespace at `path`."""
     if not any(mount.get("type") == "proc" for mount in config.get("mounts", ())):
         return
     if _release() >= _MAKES_IT_FROM_OUTSIDE:
         return
     try:
         theirs, ours = os.stat(path), os.stat("/proc/self/ns/pid")
-    except OSError:  # the step that joins it has the words for this
+    except OSError:  # the step that joins the namespace reports this error
         return
     if not os.path.samestat(theirs, ours) and any(map(_may_trace, _processes(theirs))):
         raise SpecError(
@@ -45,7 +46,7 @@ def _release() -> tuple[int, ...]:
 
 
 def _processes(namespace: os.stat_result) -> list[str]:
-    """Those in the namespace whose user namespace is ours."""
+    """Returns the processes in the PID namespace whose user namespace is ours."""
     return [
         pid
         for pid in os.listdir("/proc")
@@ -58,7 +59,7 @@ def _processes(namespace: os.stat_result) -> list[str]:
 def _is_in(pid: str, kind: str, namespace: os.stat_result) -> bool:
     try:
         return os.path.samestat(os.stat(f"/proc/{pid}/ns/{kind}"), namespace)
-    except OSError:  # it has ended
+    except OSError:  # the process has ended
         return False
 
 

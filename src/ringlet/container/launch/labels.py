@@ -1,6 +1,6 @@
-"""Labels of Linux' security modules, which mean something only where their module is there.
+"""Labels of Linux security modules; a label has an effect only where its module is enabled.
 
-A container that was to be confined must not run unconfined: a label without its module is refused.
+A container with a label must not run unconfined: a label whose module is missing is refused.
 
 Source: OCI Runtime Specification 1.3, config.md ("Linux Process"), config-linux.md ("mountLabel");
 the kernel's admin-guide/LSM/apparmor.rst and SELinux.rst.
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _APPARMOR = "/sys/module/apparmor/parameters/enabled"
-_SELINUX = "/sys/fs/selinux/enforce"  # selinuxfs is mounted by who loads the policy
+_SELINUX = "/sys/fs/selinux/enforce"  # the program that loads the policy mounts selinuxfs
 
 
 def label_of(config: Mapping[str, Any], field: str) -> str:
-    """The label in that field of the configuration; empty for none. Raises SpecError."""
+    """Returns the label in this field of the configuration; empty for none. Raises SpecError."""
     label: str = config.get(field, "")
     if not label:
         return ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-# The module `socket` makes enums of it all, which takes longer than the rest of us.
+# The module `socket` turns its constants into enums: that takes longer than ringlet's own imports.
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket
 
 from ringlet.container.launch.helper import (
@@ -54,18 +54,19 @@ def create(
 ) -> Launched:
     """Makes the container; returns when its init waits for `start`.
 
-    `folder`, the container's state folder (its name is the id), gets a socket, `start`; none does
-    if the init is given a `connection` to whoever calls `start_over`.
-    `on_runtime` is called with the init's process id once the namespaces are there and ids are
-    mapped; where a helper is in the namespaces before the init, with the helper's id, and then the
-    init's. `on_mounted` is called when all is mounted, before pivot_root, if the configuration has
-    hooks for that moment. What they raise ends the init and is raised here. The root has
-    to be the folder of the descriptor `root`, if there is one. With `idmap_root`, files of the root
-    belong to the container's users as they do to the host's. With a `layer`, the most that it may
-    hold as tmpfs(5) has it, changes of the root are thrown away.
-    On any error nothing is left, the init is dead and reaped. Raises LaunchError.
+    `folder` is the container's state folder; its name is the id. It gets a socket named `start`,
+    unless the init has a `connection` to the process that calls `start_over`.
+    `on_runtime` is called with the init's process id once the namespaces exist and the ids are
+    mapped. If a helper is in the namespaces before the init, `on_runtime` is called with the
+    helper's id first, and then with the init's. `on_mounted` is called when all is mounted, before
+    pivot_root, if the configuration has hooks for that moment. An exception of either ends the init
+    and is raised here. The root has to be the folder of the descriptor `root`, if there is one.
+    With `idmap_root`, files of the root belong to the container's users as they do to the host's.
+    With a `layer`, changes of the root are thrown away; `layer` is the most that they may take, in
+    the form of tmpfs(5).
+    On any error nothing is left, and the init is dead and reaped. Raises LaunchError.
     """
-    from ringlet.container.launch.idmap import cgroup_owner, map_ids  # `start` needs none of it
+    from ringlet.container.launch.idmap import cgroup_owner, map_ids  # `start` doesn't need these
     from ringlet.container.launch.plan import Descriptors, creation
 
     opened = Opened()
@@ -118,15 +119,16 @@ def create(
 
 
 def start(folder: str) -> None:
-    """Lets the init of `create` go on to its command; returns when it has.
+    """Lets the init of `create` go on to its command; returns when the command runs.
 
-    Raises LaunchError if it can't: 126, 127, a startContainer hook, an init that is no more.
+    Raises LaunchError if the command can't run: status 126 or 127, a failed startContainer hook, or
+    an init that has ended.
     """
     place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     try:
         try:
-            connection.connect(f"/proc/self/fd/{place}/{SOCKET}")  # a path may be too long
+            connection.connect(f"/proc/self/fd/{place}/{SOCKET}")  # the whole path may be too long
             connection.send(b"S")
         except OSError as error:
             raise _not_waiting(error) from None
@@ -138,7 +140,7 @@ def start(folder: str) -> None:
 
 
 def start_over(connection: socket) -> None:
-    """As `start`, by the other end of the init's connection."""
+    """Does the same as `start`, over the other end of the init's `connection`."""
     try:
         connection.send(b"S")
     except OSError as error:
@@ -176,11 +178,11 @@ def execute(
     bundle: str = "",
     id: str = "",
 ) -> Launched:
-    """One more process in a running container; returns when its command runs.
+    """Runs one more process in a running container; returns when its command runs.
 
     `process` is checked. `namespaces` are those that were noted when the container was made.
-    `bundle` and `id` are for the agent of seccomp's notifications. Raises LaunchError, also where
-    the command can't be run (126, 127).
+    `bundle` and `id` are for the agent of seccomp's notifications. Raises LaunchError, also if the
+    command can't be run (126, 127).
     """
     from ringlet.container.launch.namespaces import find
     from ringlet.container.launch.plan import Descriptors, execution
@@ -195,7 +197,7 @@ def execute(
         console = None if console_socket is None else opened.add(_connect(console_socket))
         unified = None if not cgroup else cgroup.unified_of(init.pid)
         joined = find(init.pid, config, namespaces, opened)
-        if not init.alive:  # its id may be another's by now; till here it was its own
+        if not init.alive:  # up to here, its id was its own; by now another process may have it
             raise LaunchError("the container has ended", "`state` tells")
         descriptors = Descriptors(preserve_fds)
         plan = execution(
@@ -241,20 +243,20 @@ def _connect(path: str) -> int:
 
 
 def _connect_listener(config: Config, opened: Opened) -> int | None:
-    """To the agent that seccomp's notifications are for, where there can be any."""
+    """Connects to the agent for seccomp's notifications, if the filter can send any."""
     seccomp = config.get("linux", {}).get("seccomp")
     if seccomp is None or not any(
         rule["action"] == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls", ())
     ):
         return None
-    path = seccomp.get("listenerPath")  # a filter that notifies is refused without one
+    path = seccomp.get("listenerPath")  # a filter with notifications is refused without a path
     return opened.add(_connect(path)) if path else None
 
 
 def _remove(path: str) -> None:
     try:
         os.unlink(path)
-    except FileNotFoundError:  # then it's gone
+    except FileNotFoundError:  # the file is gone already
         pass
 
 

@@ -1,14 +1,15 @@
-"""A container's namespaces: noted when they are made, and compared before a process joins them.
+"""The namespaces of a container: noted when they are made, compared before a process joins them.
 
 Process 1 is the image's program. Without any right it can make a user namespace of its own, and in
-there a mount namespace whose /bin/sh is a program of its choice. A process of `exec --user 0` that
-joined what process 1 is in would run that program as the container's root. So `exec` joins the
-namespaces that ringlet made: each is opened once, compared with the note, and joined by that
-descriptor, whatever process 1 does meanwhile.
+that namespace a mount namespace whose /bin/sh is a program of its choice. If a process of
+`exec --user 0` joined the current namespaces of process 1, it would run that program as the
+container's root. So `exec` joins the namespaces that ringlet made: each is opened once, compared
+with the note, and joined by that descriptor, whatever process 1 does in the meantime.
 
-The kernel gives the number of a namespace that is gone to a new one. So the note has the user
-namespace that owns each namespace, too. Process 1 is in the container's user namespace, or below,
-so the container's user namespace stays, and what process 1 makes without rights has another owner.
+The kernel gives the number of a namespace that is gone to a new namespace. So the note also has
+the user namespace that owns each namespace. Process 1 is in the container's user namespace, or
+below, so the container's user namespace stays, and a namespace that process 1 makes without rights
+has another owner.
 
 Source: namespaces(7), user_namespaces(7), ioctl_nsfs(2).
 """
@@ -27,17 +28,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.spec.types import Config
 
-    Note = dict[str, list[int]]  # of each kind: device and inode, and those of its owner
+    Note = dict[str, list[int]]  # for each kind: device and inode, and those of its owner
 
 _NS_GET_USERNS = 0xB701
-# Of a time namespace that is new, process 1 is only once it runs its command.
+# Process 1 enters a new time namespace only when it runs its command.
 _FILES = {"mount": "mnt", "network": "net", "time": "time_for_children"}
 
 
 def note(pid: int) -> Note:
-    """The namespaces of `pid`, which runs no program of the container yet.
+    """Returns the namespaces of `pid`, which runs no program of the container yet.
 
-    Empty if we may not see them. Raises LaunchError if the process has ended.
+    Empty if this process may not see them. Raises LaunchError if the process has ended.
     """
     opened = Opened()
     try:
@@ -49,21 +50,21 @@ def note(pid: int) -> Note:
 
 
 def find(pid: int, config: Config, noted: Note | None, opened: Opened) -> list[tuple[int, int]]:
-    """What to join to be where the container's process `pid` is: descriptors, and their types.
+    """Returns the namespaces of the process `pid`, to be joined: descriptors, and their types.
 
-    What this process is in already isn't among them. Raises LaunchError if the process isn't where
-    it was `noted` to be. Without a note, as of a container that an older ringlet has made, each
-    namespace has to be one that only who made the container can have made.
+    Namespaces that this process is in already are left out. Raises LaunchError if the container's
+    process isn't in the namespaces that were `noted`. A container that an older ringlet has made
+    has no note: then each namespace has to be one that only the container's maker can have made.
     """
     fds = _open(pid, opened)
     if not has_user_namespace(config):
-        del fds["user"]  # one of the process's own is none of the container's
+        del fds["user"]  # a user namespace that the process made isn't the container's
     theirs = {kind: _look(fd) for kind, fd in fds.items()}
     owners = [_place(os.stat("/proc/self/ns/user")), []]
     if "user" in theirs:
         owners.append(theirs["user"][:2])
     for kind, seen in theirs.items():
-        # The owner of a user namespace is the one above it, and none is its own.
+        # A user namespace's owner is its parent: no user namespace owns itself.
         is_right = seen == noted.get(kind) if noted else seen[2:] in owners
         if not is_right:
             raise LaunchError(
@@ -79,7 +80,7 @@ def find(pid: int, config: Config, noted: Note | None, opened: Opened) -> list[t
 
 
 def _open(pid: int, opened: Opened) -> dict[str, int]:
-    """The namespaces of a process, of each kind that this kernel has."""
+    """Returns the namespaces of a process, of each kind that this kernel has."""
     fds = {}
     for kind in NAMESPACES:
         if not os.path.exists(_path("self", kind)):
@@ -98,7 +99,7 @@ def _path(pid: int | str, kind: str) -> str:
 
 
 def _look(fd: int) -> list[int]:
-    """Device and inode of a namespace, and of its owner, if that isn't above our own."""
+    """Returns device and inode of a namespace, and of its owner unless that is above our own."""
     seen = _place(os.fstat(fd))
     try:
         owner = ioctl(fd, _NS_GET_USERNS)

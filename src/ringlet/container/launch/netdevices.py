@@ -1,9 +1,9 @@
 """Moves network devices of the host into a container's network namespace: linux.netDevices.
 
-It is done by this process, which has the host's rights, once the namespace is there and before
-anything runs in it. A device loses its addresses when it is moved, so they are read before and set
-again after. It speaks netlink itself: a library for that takes longer to import than a container
-takes to run.
+This process moves the devices, since it has the host's rights, once the namespace exists and
+before anything runs in it. A device loses its addresses when it is moved. So the addresses are
+read before the move and set again after it. This module speaks netlink itself: the import of a
+library takes longer than a container takes to run.
 
 Source: OCI Runtime Specification 1.3, config-linux.md, "Network Devices"; netlink(7),
 rtnetlink(7); Linux, net/core/rtnetlink.c (do_setlink); <linux/if_link.h>, <linux/if_addr.h>.
@@ -38,7 +38,7 @@ _PERMANENT = 0x80  # IFA_F_PERMANENT
 _GLOBAL = 0  # RT_SCOPE_UNIVERSE
 _UP = 1  # IFF_UP
 _CLONE_NEWNET = 0x4000_0000
-_TRIES = 64  # indices, where the device's own is taken
+_TRIES = 64  # how many indices to try where the device's own index is taken
 
 
 class NetDeviceError(RingletError):
@@ -48,9 +48,9 @@ class NetDeviceError(RingletError):
 def move(config: Config, pid: int) -> None:
     """Moves linux.netDevices into the container's network namespace, with their addresses, and up.
 
-    It is the namespace of the process `pid`, where it is a new one; one that is joined has a path.
-    Raises NetDeviceError. Those moved before one that fails stay there: they end with the
-    namespace, or are the host's again.
+    A new namespace is that of the process `pid`; a joined namespace has a path. If a device fails,
+    those moved before it stay in the namespace. When the namespace ends, they end with it, or go
+    back to the host. Raises NetDeviceError.
     """
     devices = config["linux"]["netDevices"]
     network = namespace(config["linux"], "network")
@@ -60,7 +60,7 @@ def move(config: Config, pid: int) -> None:
         theirs = os.open(path or f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             with _socket_in(theirs, ours) as inside, _Netlink() as outside:
-                indices = {name: _index(name) for name in devices}  # all are there, or none goes
+                indices = {name: _index(name) for name in devices}  # if one is missing, none moves
                 for name, index in indices.items():
                     try:
                         _move(index, devices[name].get("name", name), outside, inside, theirs)
@@ -73,7 +73,7 @@ def move(config: Config, pid: int) -> None:
 
 
 class _Netlink:
-    """A socket to the kernel, of the network namespace in which it is made."""
+    """A socket to the kernel, for the network namespace in which the socket is made."""
 
     def __init__(self) -> None:
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -85,7 +85,7 @@ class _Netlink:
         self.socket.close()
 
     def ask(self, kind: int, flags: int, body: bytes) -> Iterator[tuple[int, bytes]]:
-        """The type and content of each answer. Raises OSError if the kernel refuses."""
+        """Yields the type and content of each answer. Raises OSError if the kernel refuses."""
         size = _HEADER.size + len(body)
         self.socket.send(_HEADER.pack(size, kind, _REQUEST | flags, 0, 0) + body)
         while True:
@@ -101,7 +101,7 @@ class _Netlink:
                 yield kind, content
 
     def has(self, name: str) -> bool:
-        """Whether there is a device of that name."""
+        """Returns whether there is a device with this name."""
         body = _LINK.pack(0, 0, 0, 0, 0) + _attribute(_IFNAME, os.fsencode(name) + b"\0")
         try:
             self.tell(_GETLINK, 0, body)
@@ -112,14 +112,14 @@ class _Netlink:
         return True
 
     def tell(self, kind: int, flags: int, body: bytes) -> None:
-        """Has the kernel do it."""
+        """Sends a request, and waits until the kernel has done it."""
         for _ in self.ask(kind, flags | _ACK, body):
             pass
 
 
 def _socket_in(theirs: int, ours: int) -> _Netlink:
-    """A socket of that network namespace; this thread is back in ours before anything else."""
-    from ctypes import CDLL, get_errno  # os.setns is there from Python 3.12 on
+    """Returns a socket of the namespace `theirs`; this thread is back in `ours` on return."""
+    from ctypes import CDLL, get_errno  # os.setns exists only from Python 3.12 on
 
     library = CDLL(None, use_errno=True)
     if library.setns(theirs, _CLONE_NEWNET):
@@ -132,13 +132,13 @@ def _socket_in(theirs: int, ours: int) -> _Netlink:
         return _Netlink()
     finally:
         if library.setns(ours, _CLONE_NEWNET):
-            os._exit(125)  # in a namespace that isn't its own it can do nothing right
+            os._exit(125)  # a process in a wrong namespace can do nothing right
 
 
 def _index(name: str) -> int:
     try:
         return socket.if_nametoindex(name)
-    except OSError:  # without a number
+    except OSError:  # this error has no number
         raise _failed(name, OSError(errno.ENODEV, os.strerror(errno.ENODEV))) from None
 
 
@@ -158,7 +158,7 @@ _HINTS = {
 
 
 def _move(index: int, new: str, outside: _Netlink, inside: _Netlink, theirs: int) -> None:
-    # The kernel would find out when the device has moved, and leave it there under its old name.
+    # The kernel finds this out only after the move, and leaves the device there under its old name.
     if "%" not in new and inside.has(new):
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
     addresses = _addresses(outside, index)
@@ -170,7 +170,7 @@ def _move(index: int, new: str, outside: _Netlink, inside: _Netlink, theirs: int
 
 
 def _move_to_index(index: int, new: str, outside: _Netlink, theirs: int) -> int:
-    """Its index there: by that it is known, since `new` may be a template."""
+    """Moves a device; returns its new index, since `new` may be a template and not its name."""
     for there in range(index, index + _TRIES):
         try:
             outside.tell(
@@ -190,7 +190,7 @@ def _move_to_index(index: int, new: str, outside: _Netlink, theirs: int) -> int:
 
 
 def _addresses(outside: _Netlink, index: int) -> list[tuple[bytes, bytes]]:
-    """Its permanent addresses of global scope: what stands before its index, and the attributes."""
+    """Returns the permanent global addresses: the bytes before the index, and the attributes."""
     addresses = []
     for kind, content in outside.ask(_GETADDR, _DUMP, _ADDRESS.pack(0, 0, 0, 0, 0)):
         _, _, flags, scope, of = _ADDRESS.unpack_from(content)
@@ -199,7 +199,7 @@ def _addresses(outside: _Netlink, index: int) -> list[tuple[bytes, bytes]]:
         kept = b"".join(
             _attribute(number, value)
             for number, value in _attributes(content[_ADDRESS.size :])
-            # A label begins with the device's name, which may change; the rest is its age.
+            # A label begins with the device's name, which may change. The cache info is the age.
             if number not in (_LABEL, _CACHEINFO)
         )
         addresses.append((content[:4], kept))

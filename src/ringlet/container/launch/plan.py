@@ -1,6 +1,6 @@
-"""From a configuration to a plan: the steps that the helper carries out, in their order.
+"""Makes a plan from a configuration: the steps that the helper carries out, in their order.
 
-The order is the security. What a step does, and why, stands where it is done: the table in
+The security depends on the order. Each step is explained where it is carried out: the table in
 csrc/container/container.c names the file of each step.
 
 Source: OCI Runtime Specification 1.3, config.md, config-linux.md and runtime-linux.md.
@@ -33,48 +33,48 @@ NAMESPACES = {
     "network": 0x4000_0000,
     "time": 0x80,
 }
-_RUN_FOREVER = -1  # milliseconds of a hook
+_RUN_FOREVER = -1  # milliseconds: a hook without a timeout
 
-# Hooks of the host that find all that is mounted at the root's path, before it is the root.
+# Hooks that run on the host when all is mounted at the root's path, before the root is changed.
 MOUNTED_HOOKS = ("prestart", "createRuntime")
 
 
 class Plan:
-    """Steps, one a line, and the binary data that they refer to."""
+    """A list of steps, one on each line, and the binary data that steps refer to."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._data = b""
-        self.notes: list[str] = []  # what of the configuration has no effect
+        self.notes: list[str] = []  # parts of the configuration that have no effect
 
     def add(self, step: str, what: object = "", *words: object) -> None:
-        """One more step."""
+        """Adds a step."""
         texts = [str(word) for word in (what, *words)]
-        if not is_plain("".join(texts)):  # one look for the line: most are plain
+        if not is_plain("".join(texts)):  # one check for the whole line: most lines are plain
             texts = [plan_word(text) for text in texts]
         self._lines.append(" ".join([step, *texts]))
 
     def attach(self, data: bytes) -> int:
-        """Data for a step; its offset."""
+        """Attaches data for a step; returns the offset of the data."""
         offset = len(self._data)
         self._data += data
         return offset
 
     def encode(self) -> tuple[bytes, int]:
-        """The plan as the helper reads it, and how much of it is text."""
+        """Returns the plan in the helper's format, and the size of its text part."""
         text = "".join(f"{line}\n" for line in self._lines).encode("ascii")
         return text + self._data, len(text)
 
 
 class Descriptors:
-    """The numbers that descriptors have in the helper, by what they are: from `first` on."""
+    """The numbers that descriptors get in the helper: from `first` on."""
 
     def __init__(self, preserve_fds: int) -> None:
         self.first = 3 + preserve_fds
-        self.numbers: dict[int, int] = {}  # the descriptor here, and its number there
+        self.numbers: dict[int, int] = {}  # our descriptor, and its number in the helper
 
     def give(self, fd: int) -> int:
-        """Hands `fd` on; its number there."""
+        """Passes `fd` to the helper; returns its number there."""
         return self.numbers.setdefault(fd, self.first + len(self.numbers))
 
 
@@ -94,7 +94,7 @@ def creation(
     root: int | None = None,
     layer: str | None = None,
 ) -> Plan:
-    """A container's init, which waits at the socket `start` before it becomes the command."""
+    """Returns the plan of a container's init, which waits at the socket `start` for its command."""
     plan = Plan()
     process = process_of(config)
     linux = config.get("linux", {})
@@ -123,19 +123,19 @@ def creation(
 
     if no_pivot:
         privileges.refuse_no_pivot(config)
-    mounts = "mount" in namespaces  # else it has its starter's, in which nothing is changed
+    mounts = "mount" in namespaces  # without one it has its starter's, which must not change
     parked: list[int] = []
     if privileged and mounts:
         opened = open_sources(idmap_root=idmap_root)
-        # Its root could have CAP_SYS_ADMIN, some day by `exec`; those of `ringlet run` never have.
+        # Its root could get CAP_SYS_ADMIN, even later by `exec`; that of `ringlet run` never does.
         if "user" in namespaces and "mount" in new and layer is None and known is None:
             parked = opened
             plan.add("park", os.path.join(bundle, config["root"]["path"]), *parked)
-    # With the host's rights where they do; a user namespace gives others, and takes these.
+    # Joined with the host's rights where possible: a user namespace gives other rights for these.
     others = [one for one in joined if one[1] != NAMESPACES["user"]]
-    # Who is in a process id namespace that is there already could look into a process that comes
-    # in, and take its rights. So the helper stays outside, and makes the container's process last
-    # of all, as in `execution`.
+    # A process that is already in the PID namespace could look into a process that comes in, and
+    # take its rights. So the helper stays outside, and makes the container's process as the very
+    # last step, as in `execution`.
     pid_namespace = namespaces.get("pid")
     if pid_namespace:
         if privileged and not privileges.has_user_namespace(config):
@@ -150,8 +150,9 @@ def creation(
     for path, flag in others:
         plan.add("try", path, flag)
     if privileged and "user" in namespaces:
-        # Whose user owns a user namespace has all rights over who is in it, and until `close` this
-        # process has what is the host's. Without root, whoever made it writes its maps: not yet.
+        # The user who owns a user namespace has all rights over processes in it, and until `close`
+        # this process holds things of the host. Without root, this process can't be hidden yet:
+        # the process that made it still has to write its ID maps.
         plan.add("hidden")
     if namespaces.get("user"):
         plan.add("join", namespaces["user"], NAMESPACES["user"])
@@ -160,7 +161,7 @@ def creation(
     flags = sum(NAMESPACES[kind] for kind in new - {"time", "cgroup"})
     plan.add("clone", "helper" if pid_namespace else "container", flags)
     plan.add("await")
-    if "time" in new:  # its file in /proc is another user's, once this process is hidden
+    if "time" in new:  # once this process is hidden, its files in /proc are another user's
         plan.add("timens", _offsets(linux))
     if "user" in namespaces:
         plan.add("become")
@@ -171,10 +172,10 @@ def creation(
         plan.add("join", path, flag)
     if pid_namespace:
         plan.add("pids", pid_namespace)
-    if namespaces.get("mount"):  # a copy of it: others in there keep their root and their mounts
+    if namespaces.get("mount"):  # as a copy: the other processes in it keep their root and mounts
         plan.add("unshare", "mount", NAMESPACES["mount"])
     if "cgroup" in new:
-        plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # of the cgroup that it is in by now
+        plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # shows the cgroup that it is in by now
     plan.add("session")
     if not no_new_keyring:
         plan.add("keyring")
@@ -191,7 +192,7 @@ def creation(
         plan.add("await")
     state = _state(config, bundle, id)
     for hook in hooks.get("createContainer", ()):
-        # A program of the host's, which may have what ringlet has.
+        # The hook is a program of the host, and may know ringlet's environment.
         ours = [f"{name}={value}" for name, value in os.environ.items()]
         _add_hook(plan, "createContainer", hook, state("creating"), ours)
     plan.add("stage", STAGES[1])
@@ -211,20 +212,21 @@ def creation(
     if listener is not None:
         sockets.append(descriptors.give(listener))
         says = [sockets[1], *_listener_says(config, state("created"))]
-    if pid_namespace:  # after hooks: they are programs of the host's, and would be seen in there
+    if pid_namespace:  # after hooks: the namespace would see these programs of the host
         plan.add("join_pids", pid_namespace)
     plan.add("close", "", *sockets)
     in_child = pid_namespace is not None and privileges.is_not_inherited(process)
     privileges.become_user(plan, process, schedule=not in_child)
     filter = privileges.Filter.of(linux, says)
-    # Who has got in by `exec` may look at this process while it waits: its rights are gone by then.
+    # A process of `exec` may look into this process while this process waits. By then this process
+    # has lost its rights.
     early = says is None and privileges.lets_a_process_begin(filter)
     if filter and not early:
         privileges.refuse_late(config, process)
     privileges.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )
-    if privileged or "user" not in namespaces:  # else its maker needs its files: the network's
+    if privileged or "user" not in namespaces:  # otherwise ringlet needs its files: the network's
         plan.add("hidden")
     if pid_namespace:
         plan.add("clone", "container", 0)
@@ -241,7 +243,7 @@ def creation(
     if filter and not early:
         privileges.filter_late(plan, process, filter)
     for hook in hooks.get("startContainer", ()):
-        # A program of the image's, which learns nothing of ringlet's environment.
+        # The hook is a program of the image, and must not learn ringlet's environment.
         _add_hook(plan, "startContainer", hook, state("created"), process.get("env", []))
     plan.add("exec")
     return plan
@@ -260,35 +262,35 @@ def execution(
     bundle: str,
     id: str,
 ) -> Plan:
-    """One more process, in the `namespaces`: descriptors, and the type of each (CLONE_NEW...).
+    """Returns the plan for one more process in `namespaces`: descriptors and types (CLONE_NEW...).
 
-    Who makes it is outside of the container's process id namespace, and so nobody in there can
-    look into it. It gives up everything of the host, and all rights but the command's; only then
-    it makes the process that they can see.
+    The helper is outside of the container's PID namespace, so no process in that namespace can look
+    into it. The helper gives up everything of the host, and all rights except the command's. Only
+    then it makes the process that processes of the container can see.
     """
     plan = Plan()
     linux = config.get("linux", {})
     plan.add("fds", "", descriptors.first)
     privileges.set_affinity(plan, process, "initial")
     _join_cgroup(plan, cgroup, unified)
-    if unified is not None:  # who is in it by birth is let in faster than who moves
+    if unified is not None:  # a new process can start in a cgroup faster than move there
         plan.add("clone", "helper", 0)
         plan.add("await")
     privileges.prepare(plan, process)
     privileges.set_labels(plan, process)
-    plan.add("hidden")  # from those who share the host's process ids
+    plan.add("hidden")  # from processes that share the host's PID namespace
     joined = [(f"/proc/self/fd/{descriptors.give(fd)}", flag) for fd, flag in namespaces]
     users = [one for one in joined if one[1] == NAMESPACES["user"]]
     others = [one for one in joined if one not in users]
     for path, _ in joined:
         plan.add("namespace", path)
-    for path, flag in others:  # as in `creation`: some take the host's rights, some the users'
+    for path, flag in others:  # as in `creation`: with the host's rights or the users'
         plan.add("try", path, flag)
     for path, flag in users + others:
         plan.add("join", path, flag)
     if users:
         plan.add("become")
-        plan.add("hidden")  # a change of ids takes it back where fs.suid_dumpable is 1
+        plan.add("hidden")  # a change of ids undoes `hidden` where fs.suid_dumpable is 1
     plan.add("keyring")
     terminal = process.get("terminal") and console is not None
     if terminal:
@@ -330,13 +332,13 @@ def _join_cgroup(plan: Plan, cgroup: Cgroup | None, unified: str | None) -> None
     if unified is not None:
         plan.add("unified", unified)
     if cgroup:
-        # A cpuset takes nobody before it has processors and memory, which C has seen to.
+        # A cpuset without processors and memory takes no process: the C code has filled it before.
         for tasks in sorted(cgroup.tasks, key=lambda path: "cpuset" not in path):
             plan.add("cgroup", tasks)
 
 
 def _offsets(linux: Linux) -> str:
-    """As /proc/PID/timens_offsets takes them (time_namespaces(7))."""
+    """Returns the offsets in the form of /proc/PID/timens_offsets (time_namespaces(7))."""
     offsets = linux.get("timeOffsets", {})
     lines = ""
     for clock, offset in (
@@ -360,7 +362,7 @@ def _name_things(plan: Plan, config: Config, linux: Linux, new: set[str]) -> Non
 
 
 def _state(config: Config, bundle: str, id: str) -> Callable[[str], str]:
-    """The state of a status, up to the process id."""
+    """Returns a function that gives the state as JSON, up to the process id, for a status."""
 
     def state(status: str) -> str:
         text = dumps(
@@ -378,7 +380,7 @@ def _state(config: Config, bundle: str, id: str) -> Callable[[str], str]:
 
 
 def _listener_says(config: Config, state: str) -> list[str]:
-    """The container process state, config-linux.md, without the process ids between its parts."""
+    """Returns the container process state (config-linux.md), split where the process ids go."""
     text = dumps(
         {
             "ociVersion": config["ociVersion"],
@@ -390,7 +392,7 @@ def _listener_says(config: Config, state: str) -> list[str]:
 
 
 def _add_hook(plan: Plan, point: str, hook: Hook, state: str, environment: list[str]) -> None:
-    """`environment` is for a hook whose configuration has none."""
+    """Adds a hook; `environment` is for a hook whose configuration has none."""
     seconds = hook.get("timeout")
     arguments = hook.get("args") or [hook["path"]]
     plan.add(

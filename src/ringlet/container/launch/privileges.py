@@ -1,4 +1,4 @@
-"""The part of a plan that is about the process: who it is, and what it may do.
+"""The part of a plan that deals with the process: its user, its rights and its limits.
 
 Source: OCI Runtime Specification 1.3, config.md ("POSIX process", "Linux Process").
 """
@@ -29,9 +29,10 @@ _PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 _IO_CLASS_SHIFT = 13
 _SHOWN = 8  # capabilities, in a message
 
-# x86-64's numbers of what the helper does after `drop_rights`, with those arguments that a filter
-# could look at: read, write, open, close, fstat, getuid, setsid, ioctl(TIOCSCTTY), prlimit64, stat,
-# faccessat, prctl(PR_SET_PDEATHSIG), accept4, clone, execve, exit_group.
+# The system calls that the helper makes after `drop_rights`, by x86-64's numbers, with those
+# arguments that a filter could check: read, write, open, close, fstat, getuid, setsid,
+# ioctl(TIOCSCTTY), prlimit64, stat, faccessat, prctl(PR_SET_PDEATHSIG), accept4, clone,
+# execve, exit_group.
 _CLONE_PARENT = 0x8000
 _TO_BEGIN = (
     (0, ()), (1, ()), (257, ()), (3, ()), (5, ()), (102, ()), (112, ()), (16, (0, 0x540E)),
@@ -41,7 +42,7 @@ _TO_BEGIN = (
 
 
 def prepare(plan: Plan, process: Process) -> None:
-    """What takes rights of the host."""
+    """Adds the steps that need rights of the host."""
     if "oomScoreAdj" in process:
         plan.add("oom_score_adj", process["oomScoreAdj"])
     for limit in process.get("rlimits", ()):
@@ -49,7 +50,7 @@ def prepare(plan: Plan, process: Process) -> None:
 
 
 def set_labels(plan: Plan, process: Process) -> None:
-    """What the kernel's security modules will call it from exec on: by the host's procfs."""
+    """Adds the steps that set the security modules' labels for exec, in the host's procfs."""
     if profile := label_of(process, "apparmorProfile"):
         plan.add("apparmor", profile)
     if label := label_of(process, "selinuxLabel"):
@@ -57,7 +58,7 @@ def set_labels(plan: Plan, process: Process) -> None:
 
 
 def become_user(plan: Plan, process: Process, *, schedule: bool = True) -> None:
-    """From the container's root to the process' user, who keeps capabilities for the moment."""
+    """Adds steps from the container's root to the process' user, who keeps capabilities for now."""
     user = process["user"]
     plan.add("streams", "", user["uid"])
     if schedule:
@@ -70,13 +71,13 @@ def become_user(plan: Plan, process: Process, *, schedule: bool = True) -> None:
 
 
 def find_command(plan: Plan, process: Process) -> None:
-    """What is run, found while `create` can still tell."""
+    """Adds the step that finds the command, while `create` can still report an error."""
     arguments = process["args"]
     plan.add("command", arguments[0], len(arguments), *arguments, *process.get("env", ()))
 
 
 class Filter:
-    """The container's seccomp filter. `says` are the words of the step for its listener."""
+    """The container's seccomp filter. `says` are the step's words for the filter's listener."""
 
     def __init__(self, seccomp: Seccomp, says: list[object] | None) -> None:
         from ringlet.container.seccomp.filter import compile
@@ -86,11 +87,11 @@ class Filter:
 
     @classmethod
     def of(cls, linux: Linux, says: list[object] | None) -> Filter | None:
-        """None if the configuration has none."""
+        """Returns the configuration's filter; None if it has none."""
         return cls(linux["seccomp"], says) if "seccomp" in linux else None
 
     def add_to(self, plan: Plan) -> None:
-        """The step that sets it."""
+        """Adds the step that sets the filter."""
         plan.notes += self.compiled.notes
         program = self.compiled.program
         offset = plan.attach(program)
@@ -98,10 +99,10 @@ class Filter:
 
 
 def lets_a_process_begin(filter: Filter | None) -> bool:
-    """Whether all that the helper does from here on is allowed in `filter`.
+    """Returns whether `filter` allows everything that the helper does from here on.
 
-    Then that can be set before there is a process that others could look into; else it is set
-    by this process itself, last of all.
+    If so, the filter can be set before there is a process that others could look into. Otherwise
+    that process itself sets the filter, as the very last step.
     """
     from ringlet.container.seccomp.filter import allows
 
@@ -113,9 +114,9 @@ def lets_a_process_begin(filter: Filter | None) -> bool:
 def refuse_late(config: Config, process: Process) -> None:
     """Raises SpecError for a filter that is set late by a process which others could take over.
 
-    It has no filter until then, and without no_new_privs it keeps CAP_SYS_ADMIN. Who may trace it
-    (ptrace(2)) has CAP_SYS_PTRACE, in the container's sets or in those of the one whose process
-    ids are joined. In a user namespace the helper is `hidden`.
+    Until then this process has no filter, and without no_new_privs it keeps CAP_SYS_ADMIN. A
+    process that may trace it (ptrace(2)) has CAP_SYS_PTRACE, in the container's sets or in the sets
+    of the container whose PID namespace is joined. In a user namespace the helper is `hidden`.
     """
     if has_user_namespace(config):
         return
@@ -134,7 +135,7 @@ def _may_get(process: Process | None, capability: str) -> bool:
 
 
 def has_user_namespace(config: Config) -> bool:
-    """Whether it isn't the host's: new, or joined."""
+    """Returns whether the user namespace isn't the host's: it is new, or joined."""
     return any(one["type"] == "user" for one in config.get("linux", {}).get("namespaces", ()))
 
 
@@ -156,12 +157,12 @@ def drop_rights(
     late: Filter | None,
     schedules: bool = False,
 ) -> None:
-    """The last rights go, but those that a filter takes which is set `late`, or `schedules`."""
+    """Drops the last rights, except those that a filter set `late`, or `schedules`, still needs."""
     _add_memory_policy(plan, linux)
     no_new_privs = process.get("noNewPrivileges", False)
     if "personality" in linux:
         plan.add("personality", "", _PERSONALITIES[linux["personality"]["domain"]])
-    if filter and not no_new_privs:  # then it takes a right to set one
+    if filter and not no_new_privs:  # to set the filter takes a right then
         plan.add("all_capabilities")
         filter.add_to(plan)
     kept = 0
@@ -177,7 +178,7 @@ def drop_rights(
 
 
 def filter_late(plan: Plan, process: Process, filter: Filter) -> None:
-    """As late as it can be, since it holds for the rest of the plan, too."""
+    """Sets the filter as late as possible, since it holds for the rest of the plan, too."""
     if process.get("noNewPrivileges", False):
         filter.add_to(plan)
         return
@@ -187,7 +188,7 @@ def filter_late(plan: Plan, process: Process, filter: Filter) -> None:
 
 
 def _set_capabilities(plan: Plan, process: Process, kept: int = 0) -> None:
-    sets = process.get("capabilities", {})  # who names none has none
+    sets = process.get("capabilities", {})  # without the field, the process has no capabilities
     plan.add(
         "capabilities",
         "",
@@ -199,14 +200,14 @@ def _set_capabilities(plan: Plan, process: Process, kept: int = 0) -> None:
 
 
 def set_limits(plan: Plan, process: Process) -> None:
-    """Its limits, which could be too tight for what is done before."""
+    """Sets the process's limits, which could be too tight for the steps before."""
     for limit in process.get("rlimits", ()):
         number, soft, hard = RLIMITS.index(limit["type"]), limit["soft"], limit["hard"]
         plan.add("rlimit", limit["type"], number, _unsigned(soft), _unsigned(hard))
 
 
 def is_not_inherited(process: Process) -> bool:
-    """Whether a child of this process would not have its scheduling: sched(7)."""
+    """Returns whether a child of this process would not inherit its scheduling: sched(7)."""
     scheduler = process.get("scheduler")
     return scheduler is not None and (
         scheduler["policy"] == "SCHED_DEADLINE"
@@ -215,7 +216,7 @@ def is_not_inherited(process: Process) -> bool:
 
 
 def schedule_late(plan: Plan, process: Process, *, keep_for_filter: bool) -> None:
-    """By the process itself; the right that it was left for that goes then."""
+    """Sets the scheduling in the process itself, then drops the right that was kept for this."""
     _schedule(plan, process)
     _set_capabilities(plan, process, _mask(["CAP_SYS_ADMIN"]) if keep_for_filter else 0)
 
@@ -251,14 +252,14 @@ def _add_memory_policy(plan: Plan, linux: Linux) -> None:
 
 
 def set_affinity(plan: Plan, process: Process, when: Literal["initial", "final"]) -> None:
-    """execCPUAffinity, `initial` or `final`: before it is in its cgroup, and after."""
+    """Sets execCPUAffinity, `initial` or `final`: before the process is in its cgroup, or after."""
     affinity = process.get("execCPUAffinity", {}).get(when)
     if affinity:
         plan.add("affinity", affinity, *_words(affinity))
 
 
 def _words(cpus: str) -> list[int]:
-    """A list such as 0-3,7 as 64 processors, or memory nodes, a word."""
+    """Returns a list such as 0-3,7 as words of 64 bits, a bit for each processor or memory node."""
     mask = 0
     for cpu in parse_numbers(cpus):
         mask |= 1 << cpu
@@ -269,12 +270,12 @@ def _words(cpus: str) -> list[int]:
 
 
 def _mask(names: list[str]) -> int:
-    """The set as bits. What this kernel doesn't know can't be granted."""
+    """Returns capabilities as bits. One that this kernel doesn't know can't be granted."""
     return sum(1 << CAPABILITIES.index(name) for name in set(names) if name in CAPABILITIES)
 
 
 def lacking_capabilities(config: Config, process: Process) -> str | None:
-    """A warning of those that it names and that can't be granted, as config.md wants it."""
+    """Returns a warning of capabilities that can't be granted, as config.md demands."""
     sets: Any = process.get("capabilities", {})
     named = {name for names in sets.values() for name in names}
     if not named:
@@ -290,7 +291,7 @@ def lacking_capabilities(config: Config, process: Process) -> str | None:
 
 
 def _grantable(owns_user_namespace: bool) -> int:
-    """In a user namespace all that the kernel has; else what this process has itself."""
+    """Returns all capabilities of the kernel in a user namespace, else those of this process."""
     if owns_user_namespace:
         with open("/proc/sys/kernel/cap_last_cap") as file:
             return (2 << int(file.read())) - 1

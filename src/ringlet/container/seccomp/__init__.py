@@ -1,1 +1,1 @@
-"""The filter of system calls: the usual profile, and its compilation."""
+"""The filter of system calls: the default profile, and the compiler of profiles."""

@@ -1,8 +1,8 @@
-"""The container's seccomp filter: a BPF program of linux.seccomp, kept in the user's cache.
+"""Makes the container's seccomp filter, a BPF program, from linux.seccomp; keeps it in a cache.
 
-To make one takes 15 ms with the profile that Docker's users know, to find it again less than
-half of one. Without a folder that is ours alone nothing is kept, and nothing that is found is
-trusted; neither is an error.
+To make a filter takes 15 ms with Docker's profile; to find it in the user's cache takes less than
+half a millisecond. Without a cache folder that only this user can write, no filter is kept and no
+found filter is trusted; this is no error.
 
 Source: OCI runtime specification 1.3, config-linux.md, "Seccomp"; seccomp(2).
 """
@@ -16,12 +16,12 @@ from ringlet.container.fast_json import dumps, loads
 from ringlet.errors import ConfigError
 from ringlet.host.cache import cache_folder, keep, open_entry
 
-TYPE_CHECKING = False  # the module `typing` would take longer to import than all of this
+TYPE_CHECKING = False  # the import of the module `typing` would take longer than all of this
 if TYPE_CHECKING:
     from ringlet.container.spec.types import Seccomp
 
 _FLAGS = {
-    # The helper has one thread, and TSYNC would keep NEW_LISTENER from working.
+    # The helper has one thread, and with TSYNC, NEW_LISTENER would not work.
     "SECCOMP_FILTER_FLAG_TSYNC": 0,
     "SECCOMP_FILTER_FLAG_LOG": 1 << 1,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 1 << 2,
@@ -31,26 +31,26 @@ _NEW_LISTENER = 1 << 3
 _WAIT_KILLABLE_RECV = 1 << 5
 
 _ALLOWING = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG")
-_SHOWN = 8  # names, in a note
+_SHOWN = 8  # how many names a note lists
 
-# BPF's instructions that libseccomp uses: words, constants, and jumps forward
+# The BPF instructions that libseccomp uses: words, constants, and jumps forward.
 _LD, _AND, _RET, _JA, _JEQ, _JGT, _JGE = 0x20, 0x54, 0x06, 0x05, 0x15, 0x25, 0x35
 _X86_64 = 0xC000003E  # AUDIT_ARCH_X86_64
 _ACTION = 0xFFFF0000  # SECCOMP_RET_ACTION_FULL: the lower half is the action's value
 _LETS_THROUGH = (0x7FFF0000, 0x7FFC0000)  # SECCOMP_RET_ALLOW and SECCOMP_RET_LOG
 
 _MAKER = os.path.join(os.path.dirname(__file__), "libseccomp.py")
-_KEEP = 64  # entries, of some 20 KiB each
+_KEEP = 64  # how many entries the cache keeps, each of about 20 KiB
 _CHECKSUM = 4  # bytes
-_REST_MAX = 64 << 10  # bytes of an entry beside its key; a program has at most 32 KiB
+_REST_MAX = 64 << 10  # the most bytes of an entry besides its key; a program has at most 32 KiB
 
 
 class Filter:
-    """What to give seccomp(2), once no_new_privs is set or with CAP_SYS_ADMIN.
+    """The arguments of seccomp(2), to be set with no_new_privs or with CAP_SYS_ADMIN.
 
-    `program` is an array of struct sock_filter, `flags` are seccomp(2)'s. `unknown` are the system
-    calls that libseccomp doesn't know, which have no rule. `notes` are for whoever wrote the
-    configuration: what of it has no effect.
+    `program` is an array of struct sock_filter, and `flags` are flags of seccomp(2). `unknown` are
+    the system calls that libseccomp doesn't know, and that have no rule. `notes` tell the author of
+    the configuration which parts of it have no effect.
     """
 
     __slots__ = ("flags", "notes", "program", "unknown")
@@ -65,19 +65,19 @@ class Filter:
 
     @property
     def notify(self) -> bool:
-        """Whether seccomp(2) returns a listener, which is for the agent at listenerPath."""
+        """Returns whether seccomp(2) returns a listener, which is for the agent at listenerPath."""
         return bool(self.flags & _NEW_LISTENER)
 
 
-# The last profile, and its filter: a program that makes containers makes them of one profile.
+# The last profile and its filter: a program that makes many containers uses one profile for all.
 _last: tuple[Seccomp, Filter] | None = None
 
 
 def compile(seccomp: Seccomp) -> Filter:
-    """The filter of the configuration's linux.seccomp, checked by `spec.check`.
+    """Returns the filter of the configuration's linux.seccomp, checked by `spec.check`.
 
-    The same object again gives the same filter: who wants another profile makes another object.
-    Raises `ConfigError` for what can't be made a filter, and `RingletError` where there is no
+    The same object gives the same filter again: a caller makes a new object for another profile.
+    Raises `ConfigError` for a profile that can't be compiled, and `RingletError` if there is no
     libseccomp.
     """
     global _last
@@ -91,7 +91,7 @@ def _compile(seccomp: Seccomp) -> Filter:
     parts = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
     key = dumps([seccomp.get(part) for part in parts]).encode()
     folder = cache_folder("seccomp")
-    # The whole key is in the entry: one with the same checksum is replaced and never taken.
+    # An entry contains its whole key: an entry of another key with the same checksum isn't used.
     path = None if folder is None else os.path.join(folder, f"{zlib.crc32(key):08x}")
     if path is not None and (found := _find(path, key)) is not None:
         program, unknown = found
@@ -105,14 +105,14 @@ def _compile(seccomp: Seccomp) -> Filter:
 
 
 def allows(program: bytes, number: int, arguments: tuple[int, ...] = ()) -> bool:
-    """Whether the program lets a 64-bit system call through; arguments that lack are 0.
+    """Returns whether the program lets a 64-bit system call through; missing arguments are 0.
 
-    A call that a tracer or a listener answers is not let through, nor is one that meets an
-    instruction that libseccomp doesn't use.
+    A call that a tracer or a listener answers doesn't count as let through. A call for which the
+    program runs an instruction that libseccomp doesn't use doesn't, either.
 
     Source: Linux, Documentation/networking/filter.rst; seccomp.h (struct seccomp_data).
     """
-    words = [number, _X86_64, 0, 0]  # then the instruction pointer, which no rule can name
+    words = [number, _X86_64, 0, 0]  # the instruction pointer follows, which no rule can use
     for index in range(6):
         value = arguments[index] if index < len(arguments) else 0
         words += [value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF]
@@ -120,7 +120,7 @@ def allows(program: bytes, number: int, arguments: tuple[int, ...] = ()) -> bool
     while at < len(program):
         code = int.from_bytes(program[at : at + 2], "little")
         constant = int.from_bytes(program[at + 4 : at + 8], "little")
-        jumps = program[at + 3], program[at + 2]  # instructions to skip: if false, if true
+        jumps = program[at + 3], program[at + 2]  # how many instructions to skip: if false, if true
         at += 8
         if code == _LD:
             accumulator = words[constant // 4]
@@ -153,9 +153,9 @@ def _flags(seccomp: Seccomp) -> int:
         rule["names"] for rule in seccomp.get("syscalls", []) if rule["action"] == "SCMP_ACT_NOTIFY"
     ]
     if not notified:
-        return flags & ~_WAIT_KILLABLE_RECV  # the kernel refuses it without a listener
+        return flags & ~_WAIT_KILLABLE_RECV  # without a listener the kernel refuses this flag
     if any("write" in names for names in notified):
-        # the process that has the filter tells the runtime which descriptor the listener is
+        # With write, the process that has the filter tells the runtime the listener's descriptor.
         raise _bad("syscalls: SCMP_ACT_NOTIFY can't be used for write")
     if not seccomp.get("listenerPath"):
         raise _bad("listenerPath: SCMP_ACT_NOTIFY needs one")
@@ -164,9 +164,9 @@ def _flags(seccomp: Seccomp) -> int:
 
 def _notes(seccomp: Seccomp, flags: int, unknown: list[str]) -> list[str]:
     notes = []
-    if seccomp.get("listenerPath") and not flags & _NEW_LISTENER:  # to be ignored, it says
+    if seccomp.get("listenerPath") and not flags & _NEW_LISTENER:  # ignored by specification
         notes.append("linux.seccomp.listenerPath: not used, for no rule has SCMP_ACT_NOTIFY")
-    if unknown and seccomp["defaultAction"] in _ALLOWING:  # elsewhere the default refuses them
+    if unknown and seccomp["defaultAction"] in _ALLOWING:  # other defaults refuse them
         refused = {
             name
             for rule in seccomp.get("syscalls", ())
@@ -187,12 +187,12 @@ def _bad(what: str) -> ConfigError:
     return ConfigError(f"config.json: linux.seccomp.{what}", "correct the profile")
 
 
-# An entry of the cache: the key and what was made of it, each a line of JSON, the program, and a
-# checksum of all this.
+# An entry of the cache has the key and the facts about the program, each as a line of JSON, then
+# the program, and then a checksum of all this.
 
 
 def _find(path: str, key: bytes) -> tuple[bytes, list[str]] | None:
-    """The program and the unknown names, if there is an entry, ours, whole, of `key`, current."""
+    """Returns program and unknown names of an entry for `key`: ours, complete and current."""
     fd = open_entry(path)
     if fd is None:
         return None
@@ -205,7 +205,7 @@ def _find(path: str, key: bytes) -> tuple[bytes, list[str]] | None:
         library, versions, unknown = loads(about.decode())
         if versions != [_version(library), _version(_MAKER)]:
             return None
-        os.utime(fd)  # used now: the others are to go first
+        os.utime(fd)  # marked as used now: older entries are removed first
         return program, unknown
     except (OSError, TypeError, ValueError):
         return None
@@ -214,7 +214,7 @@ def _find(path: str, key: bytes) -> tuple[bytes, list[str]] | None:
 
 
 def _store(path: str, key: bytes, program: bytes, unknown: list[str], library: str) -> None:
-    """Keep it, if the folder can be had and written."""
+    """Keeps an entry, if the cache folder exists and can be written."""
     try:
         about = dumps([library, [_version(library), _version(_MAKER)], unknown]).encode()
     except OSError:
@@ -231,7 +231,7 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def _version(library: str) -> list[int]:
-    """What differs between two versions of the file. Raises OSError where there is none."""
+    """Returns numbers that differ for each version of the file. Raises OSError without a file."""
     status = os.stat(library)
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 

@@ -1,7 +1,8 @@
-"""Makes a BPF program of linux.seccomp, through libseccomp. Imported where the cache lacks it.
+"""Makes a BPF program from linux.seccomp, with libseccomp; imported if the cache has no program.
 
-libseccomp knows every system call's number on every architecture and how to search them fast; it
-is bound by ctypes, which every Python has and which takes 1 ms to import.
+libseccomp knows the number of every system call on every architecture, and makes programs that
+find a number fast. It is called through ctypes, which every Python has, and which is imported in
+1 ms.
 
 Source: OCI runtime specification 1.3, config-linux.md, "Seccomp"; libseccomp 2.5, seccomp.h and
 seccomp_rule_add(3); Linux, include/uapi/linux/filter.h (struct sock_filter), seccomp.h
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from ringlet.container.spec.types import Seccomp, SeccompArg, SeccompSyscall
 
 _NAME = "libseccomp.so.2"
-_UNKNOWN = -1  # __NR_SCMP_ERROR; what another architecture has is below it
+_UNKNOWN = -1  # __NR_SCMP_ERROR; calls of other architectures have lower numbers
 _CTL_OPTIMIZE = 8  # SCMP_FLTATR_CTL_OPTIMIZE
 _BINARY_TREE = 2
-_FEW_RULES = 32  # libseccomp 2.5.4 gets the tree of no rules wrong, and few don't need one
+_FEW_RULES = 32  # libseccomp 2.5.4 makes a wrong tree of no rules, and few rules need no tree
 _INSTRUCTIONS_MAX = 4096  # BPF_MAXINSNS
 _RETURNS_MAX = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}  # as libseccomp takes them
 _ARGUMENTS = 6
@@ -50,21 +51,21 @@ _OPERATORS = {
     "SCMP_CMP_GT": 6,
     "SCMP_CMP_MASKED_EQ": 7,
 }
-# With these a system call that is newer than the rules gets through to the kernel or to a tracer.
+# With these actions, a system call that is newer than the rules reaches the kernel or a tracer.
 _LENIENT = {"SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"}
 
 _X86, _X86_64, _X32 = 0x40000003, 0xC000003E, 0x4000003E  # SCMP_ARCH_*
-_X32_BIT = 0x40000000  # of a system call's number: to the kernel, x32 is x86-64 with it
-_LD, _JEQ, _JGT, _JGE, _RET = 0x20, 0x15, 0x25, 0x35, 0x06  # BPF's, words and constants
+_X32_BIT = 0x40000000  # an x32 call is to the kernel an x86-64 call with this bit
+_LD, _JEQ, _JGT, _JGE, _RET = 0x20, 0x15, 0x25, 0x35, 0x06  # BPF codes, for words and constants
 _NR, _ARCH, _FIRST = 0, 4, 16  # offsets in struct seccomp_data; of the first argument's lower half
-# 32-bit x86's calls that do the work of many: the name, the number, and what libseccomp adds to the
-# first argument, negated, for the number of the call whose work is done
+# System calls of 32-bit x86 that each do the work of many calls: the name, the number, and the
+# base of the numbers that libseccomp uses for the single calls: -(base + first argument).
 _MULTIPLEXERS = (("socketcall", 102, 100), ("ipc", 117, 200))
 _MOST_KINDS = 99
 
 
 class _Argument(ctypes.Structure):
-    """struct scmp_arg_cmp: the argument's index, the operator, and what to compare with."""
+    """struct scmp_arg_cmp: the argument's index, the operator, and the values to compare with."""
 
     _fields_ = (
         ("arg", ctypes.c_uint),
@@ -75,11 +76,11 @@ class _Argument(ctypes.Structure):
 
 
 def build(seccomp: Seccomp) -> tuple[bytes, list[str], str]:
-    """The program, the names that libseccomp doesn't know, and the library's path.
+    """Returns the program, the names that libseccomp doesn't know, and the library's path.
 
     The program is an array of struct sock_filter. Rules for unknown names are left out: profiles
-    name what newer kernels have. Raises `ConfigError` for what can't be made a filter, and
-    `RingletError` where there is no libseccomp.
+    name system calls of newer kernels. Raises `ConfigError` for a profile that can't be compiled,
+    and `RingletError` if there is no libseccomp.
     """
     library = _load()
     default = _action(
@@ -91,7 +92,7 @@ def build(seccomp: Seccomp) -> tuple[bytes, list[str], str]:
     if context is None:
         raise _bad("defaultAction", "libseccomp refuses it")
     try:
-        architectures = {_X86_64}  # the native one is in a new context
+        architectures = {_X86_64}  # a new context has the native architecture
         for name in seccomp.get("architectures", []):
             architectures.add(_add_architecture(library, context, name))
         for index, rule in enumerate(syscalls):
@@ -114,7 +115,7 @@ def build(seccomp: Seccomp) -> tuple[bytes, list[str], str]:
 
 
 def version() -> str:
-    """The library's, such as 2.5.4. Raises `RingletError` where there is no libseccomp."""
+    """Returns the library's version, such as 2.5.4. Raises `RingletError` without a libseccomp."""
     library = _load()
     library.seccomp_version.restype = ctypes.POINTER(ctypes.c_uint * 3)  # major, minor, micro
     return ".".join(map(str, library.seccomp_version().contents))
@@ -155,7 +156,7 @@ def _load() -> ctypes.CDLL:
 
 
 def _path() -> str:
-    """Where the library that was loaded is; "" if that can't be told."""
+    """Returns the path of the library that was loaded; "" if it isn't known."""
     with open("/proc/self/maps") as maps:
         for line in maps:
             path = line.split(maxsplit=5)[-1].rstrip("\n")
@@ -173,7 +174,7 @@ def _errno(value: int) -> int:
 
 
 def _action(where: str, name: str, where_value: str, value: int | None) -> int:
-    """The action's number, with what it returns."""
+    """Returns the action's number, which includes the value that the action returns."""
     if name not in _ACTIONS:
         raise _bad(where, f"unknown action {name}")
     highest = _RETURNS_MAX.get(name)
@@ -202,25 +203,25 @@ def _add_architecture(library: ctypes.CDLL, context: int, name: str) -> int:
 def _add_rule(
     library: ctypes.CDLL, context: int, default: int, where: str, rule: SeccompSyscall
 ) -> list[str]:
-    """Add it for each of its names but the unknown ones, which are returned."""
+    """Adds a rule for each of its names that is known; returns the unknown names."""
     action = _action(f"{where}.action", rule["action"], f"{where}.errnoRet", rule.get("errnoRet"))
     arguments = [
         _argument(f"{where}.args[{index}]", argument)
         for index, argument in enumerate(rule.get("args", []))
     ]
-    # All have to hold; but libseccomp takes one comparison for each argument of a call, and
-    # profiles that have several mean any of them, since runc has always read them so.
+    # All comparisons have to hold. But libseccomp takes only one comparison for each argument of a
+    # call. In profiles with several for one argument, any may hold: runc has always read them so.
     groups = [arguments]
     if len({argument.arg for argument in arguments}) < len(arguments):
         groups = [[argument] for argument in arguments]
     unknown = []
     for name in rule["names"]:
-        # C would end a name at a NUL byte
+        # In C, a name would end at a NUL byte.
         known = name.isascii() and name.isidentifier()
         number = library.seccomp_syscall_resolve_name(name.encode()) if known else _UNKNOWN
         if number == _UNKNOWN:
             unknown.append(name)
-        elif action != default:  # libseccomp refuses a rule that changes nothing
+        elif action != default:  # libseccomp refuses a rule with the default action
             for group in groups:
                 array = (_Argument * len(group))(*group)
                 status = library.seccomp_rule_add_array(context, action, number, len(group), array)
@@ -253,11 +254,12 @@ def _export(library: ctypes.CDLL, context: int) -> bytes:
 
 
 def _no_such_call(library: ctypes.CDLL, names: set[str], architectures: set[int]) -> bytes:
-    """Instructions, to run before the others: ENOSYS for calls that are newer than the rules.
+    """Returns instructions, to run first, that answer calls newer than the rules with ENOSYS.
 
-    A C library tries a new system call, and the old one after ENOSYS; EPERM, or a kill, it would
-    hand on to the program. What is newer has a number above all that the rules name; runc
-    defined this and images rely on it. An architecture that is not the filter's is left to it.
+    A C library tries a new system call first, and after ENOSYS the old one. After EPERM or a kill,
+    the library would not try the old one. A newer call has a number above all numbers of the calls
+    that the rules name. runc has introduced this rule, and images rely on it. Calls of an
+    architecture that the filter doesn't have are left to the filter.
     """
 
     def last(architecture: int) -> int:
@@ -283,12 +285,13 @@ def _no_such_call(library: ctypes.CDLL, names: set[str], architectures: set[int]
 
 
 def _no_arguments_seen(library: ctypes.CDLL, rules: list[SeccompSyscall]) -> bytes:
-    """Instructions, to run before the others: ENOSYS for work that is allowed by its arguments.
+    """Returns instructions, to run first, that answer socketcall and ipc with ENOSYS for some work.
 
-    32-bit x86's socketcall and ipc have the arguments of that work in memory, where a filter can't
-    look: libseccomp lets the two through for every argument. The work's own call remains; musl
-    takes that one, glibc's socket() does not. A profile that allows one of the two by its name has
-    it as it is.
+    This is the work of calls that the profile allows only for certain arguments. 32-bit x86's
+    socketcall and ipc have the arguments of this work in memory, where a filter can't read them:
+    libseccomp lets socketcall and ipc through for every argument. The work's own system call
+    remains. musl uses this call; glibc's socket() doesn't. If a profile allows socketcall or ipc by
+    its name, that call stays allowed as it is.
     """
     allowed = [rule for rule in rules if rule["action"] in _LENIENT]
     by_arguments = _names(allowed) - _names([rule for rule in allowed if not rule.get("args")])
@@ -314,5 +317,5 @@ def _no_arguments_seen(library: ctypes.CDLL, rules: list[SeccompSyscall]) -> byt
 
 
 def _packed(instructions: list[tuple[int, int, int, int]]) -> bytes:
-    """Each a code, the instructions to skip if true and if false, a constant."""
+    """Packs instructions: a code, how many to skip if true and if false, and a constant."""
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions)

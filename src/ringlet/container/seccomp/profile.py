@@ -1,9 +1,10 @@
-"""The seccomp profile that users of Docker know: what a container may ask of the kernel.
+"""The default seccomp profile, which users of Docker know: the system calls a container may use.
 
-What it allows is what a program does with its own files, memory, processes and sockets, and what
-the kernel checks for every user anyhow. Everything else, among it what few programs use and what
-kernels had their holes in (io_uring, keyrings, userfaultfd, bpf, new user namespaces), ends in
-EPERM. More is allowed to a container that has the capability for it.
+The profile allows the calls with which a program works on its own files, memory, processes and
+sockets, and calls that the kernel checks for every user anyway. Every other call fails with EPERM:
+among them are calls that few programs use and calls in which kernels had security holes (io_uring,
+keyrings, userfaultfd, bpf, new user namespaces). A container with a capability may use the calls
+that need this capability, too.
 
 Source: moby/profiles, seccomp/default.json (2026-06), the facts of it for x86, and stricter where a
 socket is made; OCI runtime specification 1.3, config-linux.md, "Seccomp".
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
     from ringlet.container.spec.types import Seccomp, SeccompSyscall
 
-# What each group allows, and why it may. Names with a number or suffix (chown32, futex_time64,
-# stat64) are 32-bit x86's forms of the same.
+# The system calls of each group, and the reason why they are allowed. Names with a number or
+# suffix (chown32, futex_time64, stat64) are 32-bit x86's forms of the same calls.
 _ALLOWED = {
     "open a file by its path, with the permissions that the mounts and modes give": """
         open openat openat2 creat close close_range name_to_handle_at
@@ -122,16 +123,16 @@ _ALLOWED_WITH = {
     "CAP_SYS_TTY_CONFIG": "vhangup",
 }
 
-_AF_ALG = 38  # the kernel's ciphers: much code, few users
+_AF_ALG = 38  # the kernel's ciphers: much code, and few users
 _AF_VSOCK = 40  # reaches the hypervisor's host, whatever the network namespace
-_AF_MAX = 46  # the number of families, each below it
-# The kernel reads a family from 32 bits, and a program may write anything above them. socketpair is
-# left alone, for neither family has pairs. socketcall isn't named: with its family in memory, it
-# makes no socket then (`libseccomp.py`), and does the other calls' work.
+_AF_MAX = 46  # the number of families: each family is below it
+# The kernel reads only 32 bits of a family, and a program may write anything in the upper bits.
+# socketpair needs no rule, because neither family has pairs. socketcall isn't named: its family is
+# in memory, so it makes no socket then (`libseccomp.py`), but does the work of the other calls.
 _LOWER_HALF = 0xFFFFFFFF
 
-# PER_LINUX and PER_LINUX32, each also with UNAME26, and a question for the present one. Others, as
-# READ_IMPLIES_EXEC and ADDR_NO_RANDOMIZE, take protections away.
+# PER_LINUX and PER_LINUX32, each also with UNAME26, and the value that asks for the current one.
+# Others, such as READ_IMPLIES_EXEC and ADDR_NO_RANDOMIZE, take protections away.
 _PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID and NEWNET
@@ -139,7 +140,7 @@ _CLONE_NAMESPACES = 0x7E020000
 
 
 def for_capabilities(capabilities: Iterable[str]) -> Seccomp:
-    """The profile for a container whose bounding set has `capabilities`, as CAP_SYS_TIME."""
+    """Returns the profile for a container whose bounding set has `capabilities` (CAP_SYS_TIME)."""
     having = set(capabilities)
     names = [name for group in _ALLOWED.values() for name in group.split()]
     for capability in sorted(having & _ALLOWED_WITH.keys()):
@@ -156,7 +157,8 @@ def for_capabilities(capabilities: Iterable[str]) -> Seccomp:
     if "CAP_SYS_ADMIN" not in having:
         syscalls += [
             _allow_if("clone", "SCMP_CMP_MASKED_EQ", _CLONE_NAMESPACES, 0),
-            # Its flags lie in memory, where a filter can't look: C libraries take clone then.
+            # The flags of clone3 are in memory, where a filter can't read them. After ENOSYS a C
+            # library uses clone.
             {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS},
         ]
     return {
@@ -172,7 +174,7 @@ def _allow(names: list[str]) -> SeccompSyscall:
 
 
 def _allow_if(name: str, operator: str, value: int, value_two: int = 0) -> SeccompSyscall:
-    """Where the call's first argument compares so."""
+    """Allows a call if the comparison holds for its first argument."""
     return {
         "names": [name],
         "action": "SCMP_ACT_ALLOW",
@@ -180,5 +182,5 @@ def _allow_if(name: str, operator: str, value: int, value_two: int = 0) -> Secco
     }
 
 
-# For the capabilities that Docker gives: of them, this one opens a system call.
+# The profile for the capabilities that Docker gives: only this one of them allows further calls.
 DEFAULT = for_capabilities(("CAP_SYS_CHROOT",))

@@ -1,1 +1,1 @@
-"""config.json of the OCI runtime specification: what each part of it has to be."""
+"""Checks config.json of the OCI runtime specification: a module for each part of the file."""

@@ -1,9 +1,9 @@
-"""Checkers of JSON: what a value has to be, said as a value.
+"""Checkers of JSON values: each describes the values that a field may have.
 
-A checker takes a value and returns it as it is to be used, or raises `FieldError`. Checkers of
-objects and arrays are made of those of what is in them: `record({"path": absolute})`. An object
-comes back as a new one that has the known fields alone, without those that are null: to the Go
-programs that write the files null is no value.
+A checker takes a value and returns the value in the form to be used, or raises `FieldError`.
+Checkers of objects and arrays are made from the checkers of their parts:
+`record({"path": absolute})`. A checked object is a new object that has only the known fields, and
+no field that is null: the Go programs that write the files use null for a missing value.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _SHOWN = 60  # characters of a value, in a message
 
 
 class SpecError(ConfigError):
-    """A field of the container's configuration that can't be used."""
+    """The error for a field of the container's configuration that can't be used."""
 
 
 class FieldError(Exception):
-    """`why` a value can't be used, `hint`, what to do, and `where` it is, in what was checked."""
+    """The error of a checker: `why` a value can't be used, `where` it is, and a `hint`."""
 
     def __init__(self, why: str, hint: str, where: str = "") -> None:
         super().__init__(why)
@@ -37,14 +37,14 @@ class FieldError(Exception):
         self.where = where
 
     def within(self, name: str) -> FieldError:
-        """The same, seen from the object that has it as `name`, or the array, as `[number]`."""
+        """Adds the enclosing object's `name`, or the array's `[number]`, before `where`."""
         dot = "." if self.where and not self.where.startswith("[") else ""
         self.where = f"{name}{dot}{self.where}"
         return self
 
 
 def shown(value: object) -> str:
-    """The value on one line, cut short, without anything that a terminal would obey."""
+    """Returns the value on one line, shortened, without control characters of a terminal."""
     kinds = {dict: "an object", list: "an array", bool: "true" if value else "false"}
     if value is None:
         return "null"
@@ -53,26 +53,26 @@ def shown(value: object) -> str:
 
 
 def _key(name: str) -> str:
-    """A key of the file's own, in a path."""
+    """Returns a key that the file's author chose, as part of a path."""
     plain = name.isascii() and name.replace("_", "").isalnum()
     return name if plain and len(name) <= _SHOWN else f"[{shown(name)}]"
 
 
 def string(value: object) -> str:
-    """Any string."""
+    """Checks for any string."""
     if not isinstance(value, str):
         raise FieldError(f"{shown(value)} is not a string", 'write it in quotes: "text"')
     return value
 
 
 def text(value: object) -> str:
-    """A string that the kernel can be given."""
+    """Checks for a string that can be passed to the kernel."""
     plain = string(value)
     if "\0" in plain:
         raise FieldError("there is a zero byte in it", "leave out \\u0000")
     if not plain.isascii():
         try:
-            plain.encode("utf-8", "surrogateescape")  # as Python gives it to the kernel
+            plain.encode("utf-8", "surrogateescape")  # as Python passes it to the kernel
         except UnicodeEncodeError:
             raise FieldError(
                 "there is half a character in it", "write the second \\uXXXX of the pair, too"
@@ -81,14 +81,14 @@ def text(value: object) -> str:
 
 
 def nonempty(value: object) -> str:
-    """A text that isn't empty."""
+    """Checks for a text that isn't empty."""
     if not (filled := text(value)):
         raise FieldError("it is empty", "give it a value, or leave it out")
     return filled
 
 
 def absolute(value: object) -> str:
-    """An absolute path."""
+    """Checks for an absolute path."""
     path = text(value)
     if not path.startswith("/"):
         raise FieldError(f"{shown(path)} is not an absolute path", "begin it with a /")
@@ -96,30 +96,30 @@ def absolute(value: object) -> str:
 
 
 def inside(value: object) -> str:
-    """A path in the container: absolute, and in its shortest form, so that paths can be compared.
+    """Checks for a path in the container; returns it absolute and normalized, to be compared.
 
-    Source: config.md ("Mounts"): a relative one begins at the root.
+    Source: config.md ("Mounts"): a relative path begins at the root.
     """
     return os.path.normpath(f"/{nonempty(value).lstrip('/')}")
 
 
 def absolute_inside(value: object) -> str:
-    """The same, of a path that has to be absolute."""
+    """Does the same as `inside`, for a path that has to be absolute."""
     return inside(absolute(value))
 
 
 def flag(value: object) -> bool:
-    """A boolean."""
+    """Checks for a boolean."""
     if not isinstance(value, bool):
         raise FieldError(f"{shown(value)} is not a boolean", "write true or false")
     return value
 
 
 def integer(low: int, high: int) -> Checker:
-    """A whole number of that range, its ends included."""
+    """Returns a checker of whole numbers from `low` to `high`, both included."""
 
     def check(value: object) -> int:
-        # true is an int of Python's; 1e3 is none of Go's either.
+        # In Python true is an int. A number such as 1e3 isn't an integer in Go, either.
         if not isinstance(value, int) or isinstance(value, bool):
             raise FieldError(f"{shown(value)} is not a whole number", "write digits alone: 1000")
         if not low <= value <= high:
@@ -136,7 +136,7 @@ INT64 = integer(-(1 << 63), (1 << 63) - 1)
 
 
 def one_of(what: str, known: Iterable[str]) -> Checker:
-    """One of the strings that are known; `what` says of what."""
+    """Returns a checker of the strings in `known`; `what` names their kind in errors."""
     names = frozenset(known)
 
     def check(value: object) -> str:
@@ -159,7 +159,7 @@ def _choose(given: str, names: frozenset[str]) -> str:
 def array(
     item: Checker, rules: Iterable[Rule] = (), *, least: int = 0, most: int | None = None
 ) -> Checker:
-    """An array of `least` to `most` items; `rules` are as those of `record`."""
+    """Returns a checker of arrays with `least` to `most` items; `rules` are as in `record`."""
 
     def check(value: object) -> list[Any]:
         if not isinstance(value, list):
@@ -183,7 +183,7 @@ def array(
 
 
 def unique(key: str) -> Rule:
-    """A rule of an array: no two of its objects have the same `key`."""
+    """Returns a rule for an array: no two of its objects have the same `key`."""
 
     def check(entries: list[dict[str, str]]) -> None:
         seen = set()
@@ -197,7 +197,7 @@ def unique(key: str) -> Rule:
 
 
 def mapping(key: Checker, item: Checker) -> Checker:
-    """An object whose keys are the file's own."""
+    """Returns a checker of objects whose keys are chosen by the file's author."""
 
     def check(value: object) -> dict[str, Any]:
         known = {}
@@ -219,9 +219,9 @@ def record(
     optional: Mapping[str, Checker] | None = None,
     rules: Iterable[Rule] = (),
 ) -> Checker:
-    """An object of these fields, and of unknown ones, which are left out.
+    """Returns a checker of objects with these fields; unknown fields are left out.
 
-    `rules` are asked last, each about the whole; they raise FieldError where fields don't fit.
+    `rules` run last, each on the whole object; a rule raises FieldError if its fields don't fit.
     """
     fields = {**required, **(optional or {})}
 
@@ -252,7 +252,7 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def refuse(why: str, hint: str) -> Checker:
-    """A field whose every value is refused."""
+    """Returns a checker that refuses every value of a field."""
 
     def check(value: object) -> None:
         raise FieldError(why, hint)
@@ -261,7 +261,7 @@ def refuse(why: str, hint: str) -> Checker:
 
 
 def apply(checker: Checker, value: object, place: str, root: str = "") -> Any:
-    """What `checker` makes of `value`, which is `root` in `place`. Raises SpecError."""
+    """Returns what `checker` makes of `value`; errors name the `place`. Raises SpecError."""
     try:
         return checker(value)
     except FieldError as error:

@@ -1,8 +1,8 @@
-"""The container's configuration, config.json, checked as a whole before anything is made of it.
+"""Checks config.json, the container's configuration, as a whole, before anything is made from it.
 
-What comes back has the fields that the specification defines for Linux, each with a value that
-can be used. Unknown fields and those of other systems (`windows`, `solaris`, `zos`) are left out,
-as the specification demands; values that aren't known are refused.
+The result has the fields that the specification defines for Linux, each with a value that can be
+used. Unknown fields and fields of other systems (`windows`, `solaris`, `zos`) are left out, as the
+specification demands. Unknown values of known fields are refused.
 
 Source: OCI Runtime Specification 1.3, config.md.
 """
@@ -49,13 +49,13 @@ __all__ = [
     "process_of",
 ]
 
-MAX_BYTES = 4 << 20  # of config.json: above what the kernel takes as arguments and environment
+MAX_BYTES = 4 << 20  # of config.json: more than the kernel accepts as arguments and environment
 _FILE = "config.json"
-_HOST_NAME = 64  # bytes that the kernel takes of one
+_HOST_NAME = 64  # the most bytes that the kernel accepts
 
 
 def load(bundle: str) -> Config:
-    """What `bundle`/config.json describes. Raises SpecError."""
+    """Returns the checked configuration of `bundle`/config.json. Raises SpecError."""
     from ringlet.container.fast_json import loads
 
     path = os.path.join(bundle, _FILE)
@@ -73,25 +73,25 @@ def load(bundle: str) -> Config:
 
 
 def check(value: object) -> Config:
-    """The configuration in `value`, which is left as it is. Raises SpecError."""
+    """Returns the checked configuration in `value`; doesn't change `value`. Raises SpecError."""
     known: Config = apply(_CONFIG, value, _FILE)
     return known
 
 
 def check_process(value: object) -> Process:
-    """The process in `value`, what `process` is in config.json. Raises SpecError."""
+    """Returns the checked process in `value`: `process` of config.json. Raises SpecError."""
     known: Process = apply(process, value, "", "process")
     return known
 
 
 def check_resources(value: object) -> Resources:
-    """The limits in `value`, what `linux.resources` is in config.json. Raises SpecError."""
+    """Returns the checked limits in `value`: `linux.resources` of config.json. Raises SpecError."""
     known: Resources = apply(resources, value, "", "resources")
     return known
 
 
 def process_of(config: Config) -> Process:
-    """The process to start. Raises SpecError where there is none; a container may be without."""
+    """Returns the process to start. Raises SpecError if there is none: a container may lack one."""
     if "process" not in config:
         raise SpecError(
             f"{_FILE}: process: it is missing", "add it: a container can't be started without"
@@ -106,7 +106,7 @@ def _version(value: object) -> str:
     numbers = core.split(".")
     releases = release.split(".") if dash else []
     labels = releases + (build.split(".") if plus else [])
-    # No number has zeros before it; a label has letters, digits and hyphens.
+    # A number has no leading zeros; a label has letters, digits and hyphens.
     if (
         not version.isascii()
         or len(numbers) != 3
@@ -153,7 +153,7 @@ def _host_names_of_its_own(config: Config) -> None:
 
 
 def _mounts_of_its_own(config: Config) -> None:
-    """Without a mount namespace it has its starter's, in which nothing may be changed."""
+    """Refuses changes of mounts without a mount namespace: the mounts would be the starter's."""
     linux = config.get("linux", {})
     if namespace(linux, "mount") is not None:
         return
@@ -183,7 +183,7 @@ def _mounts_of_its_own(config: Config) -> None:
 
 
 def _joined_namespaces_can_be_trusted(config: Config) -> None:
-    """With what it makes of the host's rights nobody who is in there may meddle."""
+    """Refuses joined namespaces whose processes could misuse the host's rights of the launch."""
     linux = config.get("linux", {})
     user, pid = namespace(linux, "user"), namespace(linux, "pid")
     if user is not None and "path" not in user and pid is not None and "path" in pid:
@@ -204,7 +204,7 @@ def _joined_namespaces_can_be_trusted(config: Config) -> None:
 
 
 def _one_domain_name(config: Config) -> None:
-    """The parameter is set last, and would be the one that counts."""
+    """Refuses a kernel parameter that would replace `domainname`, because it is set later."""
     name = config.get("domainname")
     for parameter, value in config.get("linux", {}).get("sysctl", {}).items():
         if name not in (None, value) and sysctl_path(parameter) == DOMAIN_NAME:
@@ -216,7 +216,7 @@ def _one_domain_name(config: Config) -> None:
 
 
 def _hooks_can_start(config: Config) -> None:
-    """sched(7): under SCHED_DEADLINE a process has children only if they don't inherit it."""
+    """Refuses SCHED_DEADLINE with hooks: only RESET_ON_FORK lets it have children (sched(7))."""
     scheduler = config.get("process", {}).get("scheduler")
     if (
         scheduler is not None
@@ -288,7 +288,8 @@ _CONFIG = record(
         "hooks": hooks,
         "annotations": mapping(nonempty, string),
         "linux": linux,
-        # Who asks for a machine of its own must not get a container that shares the host's kernel.
+        # A user who asks for a virtual machine must not get a container, which shares the host's
+        # kernel.
         "vm": refuse("containers are not run in virtual machines", "use ringlet boot for those"),
     },
     (

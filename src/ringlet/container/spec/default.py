@@ -1,7 +1,7 @@
-"""The configuration that `ringlet-oci spec` writes, to be changed.
+"""Makes the default configuration, which `ringlet-oci spec` writes and users change.
 
 Source: OCI Runtime Specification 1.3, config.md and config-linux.md ("Default Filesystems"); the
-facts of it as runc's `spec` has them, which users know.
+values are those of runc's `spec`, which users know.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.spec.types import Config, Linux, Mount
 
-# Of /proc and /sys, what tells of the host's hardware and memory, or acts on it.
+# Paths of /proc and /sys that tell of the host's hardware and memory, or act on them.
 MASKED = [
     "/proc/acpi",
     "/proc/asound",
@@ -32,7 +32,7 @@ NO = ("nosuid", "noexec", "nodev")
 
 
 def default(*, rootless: bool = False) -> Config:
-    """A shell, in its namespaces. `rootless`: its root is this process' user, and all there is."""
+    """Returns a configuration for a shell; with `rootless`, this user is its root and only user."""
     capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
     return {
         "ociVersion": OCI_VERSION,
@@ -61,8 +61,8 @@ def default(*, rootless: bool = False) -> Config:
 
 
 def mounts(*, rootless: bool) -> list[Mount]:
-    """The default file systems. `rootless`: without those that take rights over the host's."""
-    # The group 5, tty, is not there where one group alone is mapped.
+    """Returns the default mounts; with `rootless`, none that needs rights over the host's."""
+    # The group 5, tty, doesn't exist in a container with only one mapped group.
     terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
     default: list[Mount] = [
         {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -86,8 +86,8 @@ def mounts(*, rootless: bool) -> list[Mount]:
         },
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": [*NO]},
     ]
-    # sysfs is for who owns the network namespace. In the host's are cgroups, some of which may be
-    # the user's own: what is mounted below has to be read-only, too.
+    # Only the owner of the network namespace may mount sysfs. The host's sysfs contains cgroups,
+    # and some may be the user's own: so the mounts below it have to be read-only, too.
     if rootless:
         default.append(
             {

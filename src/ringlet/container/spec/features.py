@@ -1,4 +1,4 @@
-"""What `ringlet-oci features` tells of: what this runtime knows, of whatever the host has.
+"""Lists the features of this runtime, whatever the host supports: `ringlet-oci features`.
 
 Source: OCI Runtime Specification 1.3, features.md and features-linux.md.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def features() -> dict[str, Any]:
-    """The Features structure."""
+    """Returns the Features structure."""
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": OCI_VERSION,

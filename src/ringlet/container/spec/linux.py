@@ -1,4 +1,4 @@
-"""What `linux` of config.json has to be, but for its resources.
+"""Checks `linux` of config.json, except for its resources.
 
 Source: OCI Runtime Specification 1.3, config-linux.md; user_namespaces(7), time_namespaces(7);
 set_mempolicy(2); Linux, kernel/user_namespace.c, ipc/ipc_sysctl.c and ipc/mq_sysctl.c,
@@ -55,12 +55,12 @@ if TYPE_CHECKING:
     )
 
 _NO_ID = (1 << 32) - 1
-_DEVICE_NAME = 15  # bytes that the kernel takes of one
-_TEMPLATE = "%d"  # in a new name, in whose place the kernel puts a number
+_DEVICE_NAME = 15  # the most bytes that the kernel accepts
+_TEMPLATE = "%d"  # in a new name: the kernel replaces this by a number
 
 
 def namespace(linux: Linux, kind: str) -> Namespace | None:
-    """The namespace of that type that the container gets, or joins; None if it keeps the host's."""
+    """Returns the namespace of this type that the container gets or joins; None for the host's."""
     return next((one for one in linux.get("namespaces", ()) if one["type"] == kind), None)
 
 
@@ -132,7 +132,7 @@ def _new_name(value: object) -> str:
 
 
 def _network_of_its_own(linux: Linux) -> None:
-    """A rule: devices are moved into a network namespace, and two don't get one name."""
+    """Checks that devices have a network namespace to move to, and that no two get one name."""
     devices = linux.get("netDevices", {})
     if devices and not any(one["type"] == "network" for one in linux.get("namespaces", ())):
         raise FieldError(
@@ -150,7 +150,7 @@ def _network_of_its_own(linux: Linux) -> None:
 
 
 def _nodes_of_the_policy(policy: MemoryPolicy) -> None:
-    """set_mempolicy(2): two modes have no nodes, MPOL_PREFERRED may, all others have."""
+    """Checks the nodes: two modes have none, MPOL_PREFERRED may, others must (set_mempolicy(2))."""
     mode, nodes = policy["mode"], policy.get("nodes")
     if nodes and mode in ("MPOL_DEFAULT", "MPOL_LOCAL"):
         raise FieldError(f"{mode} has none", "leave it out, or choose another mode", "nodes")
@@ -205,7 +205,7 @@ ID_MAPPINGS = array(
 )
 _DEVICE = record(
     {"type": one_of("type", ("c", "b", "u", "p")), "path": absolute_inside},
-    # Engines copy the mode of a device on the host, with the bits of its type.
+    # Engines copy the mode of a device on the host, including the bits of the file type.
     {"major": MAJOR, "minor": MINOR, "fileMode": UINT32, "uid": ID, "gid": ID},
     (_numbered,),
 )

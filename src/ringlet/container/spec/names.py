@@ -1,4 +1,4 @@
-"""The names that config.json may have where the specification lists them, or the kernel does.
+"""The names that config.json may use, where the specification or the kernel lists them.
 
 Source: OCI Runtime Specification 1.3, config.md and config-linux.md; capabilities(7);
 getrlimit(2); Linux, include/uapi/linux/capability.h.
@@ -16,8 +16,8 @@ NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 
 CAPABILITY_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
-# In the order of their numbers, from 0. Others are not refused: that they can't be granted is to
-# be a warning.
+# In the order of their numbers, from 0. Other names aren't refused: the specification wants a
+# warning for capabilities that can't be granted.
 CAPABILITIES = tuple(
     f"CAP_{name}"
     for name in (
@@ -66,10 +66,10 @@ MEMORY_POLICY_FLAGS = {
     "MPOL_F_STATIC_NODES": 1 << 15,
 }
 
-# Each also with an r before it, as engines write: of the mounts below, too.
+# Each also has a form with the prefix r, which engines write: it includes the mounts below.
 PROPAGATIONS = ("shared", "slave", "private", "unbindable")
 
-# An option that isn't here is the file system's own.
+# An option that isn't listed here belongs to the file system.
 MOUNT_OPTIONS = (
     "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "idmap",
     "iversion", "lazytime", "loud", "mand", "noatime", "nodev", "nodiratime", "noexec",

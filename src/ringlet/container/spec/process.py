@@ -1,4 +1,4 @@
-"""What `process` and `hooks` of config.json have to be.
+"""Checks `process` and `hooks` of config.json.
 
 Source: OCI Runtime Specification 1.3, config.md, "Process" and "POSIX-platform Hooks";
 setrlimit(2), sched_setattr(2), proc_pid_oom_score_adj(5).
@@ -34,13 +34,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.spec.types import Process, Rlimit, Scheduler
 
-ID = integer(0, (1 << 32) - 2)  # of a user or group; the last is to the kernel no ID
-_MIN_RUNTIME = 1024  # nanoseconds: the kernel counts no shorter time of SCHED_DEADLINE
-_MAX_TIMEOUT = (1 << 31) // 1000  # seconds, of what poll(2) can wait
+ID = integer(0, (1 << 32) - 2)  # of a user or group; to the kernel the next number is no ID
+_MIN_RUNTIME = 1024  # nanoseconds: the kernel accepts no shorter time for SCHED_DEADLINE
+_MAX_TIMEOUT = (1 << 31) // 1000  # seconds: the longest time that poll(2) can wait
 
 
 def variable(value: object) -> str:
-    """A variable of the environment: NAME=VALUE."""
+    """Checks for a variable of the environment: NAME=VALUE."""
     if (pair := text(value)).find("=") < 1:
         raise FieldError(f"{shown(pair)} is not NAME=VALUE", "give a name and, if empty, a value")
     return pair
@@ -54,7 +54,7 @@ def _soft_below_hard(limit: Rlimit) -> None:
 
 
 def _of_the_policy(scheduler: Scheduler) -> None:
-    """That the kernel gets what the policy has, and nothing else's."""
+    """Checks that the scheduler has the fields that its policy needs, and no others."""
     policy = scheduler["policy"]
     realtime = policy in ("SCHED_FIFO", "SCHED_RR")
     if bool(scheduler.get("priority")) != realtime:
@@ -111,7 +111,7 @@ _PROCESS = record(
         ),
         "env": array(variable),
         "terminal": flag,
-        "consoleSize": record({"height": UINT16, "width": UINT16}),  # as struct winsize has them
+        "consoleSize": record({"height": UINT16, "width": UINT16}),  # the ranges of struct winsize
         "rlimits": _RLIMITS,
         "capabilities": record({}, dict.fromkeys(CAPABILITY_SETS, array(text))),
         "noNewPrivileges": flag,
@@ -126,7 +126,7 @@ _PROCESS = record(
 
 
 def process(value: object) -> Process:
-    """`process`, with a user: root, where none is said."""
+    """Checks `process`; returns it with a user, which is root if `process` names none."""
     if isinstance(value, dict) and value.get("terminal") in (None, False):
         value = {name: field for name, field in value.items() if name != "consoleSize"}
     known: Process = _PROCESS(value)

@@ -1,4 +1,4 @@
-"""What `linux.resources` of config.json has to be. What a cgroup can take is the cgroup's to say.
+"""Checks `linux.resources` of config.json, but not whether this host's cgroups can do it.
 
 Source: OCI Runtime Specification 1.3, config-linux.md, "Control groups" to "Unified".
 """
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from ringlet.container.spec.checkers import Rule
     from ringlet.container.spec.types import Cpu, Memory
 
-MAJOR = integer(0, (1 << 12) - 1)  # Linux has no others
+MAJOR = integer(0, (1 << 12) - 1)  # Linux has no higher numbers
 MINOR = integer(0, (1 << 20) - 1)
-_LIMIT = integer(-1, (1 << 63) - 1)  # -1 is none
+_LIMIT = integer(-1, (1 << 63) - 1)  # -1 is no limit
 
 
 def cpu_list(value: object) -> str:
-    """Processors or memory nodes, as in 0-3,7. "" is none."""
+    """Checks for a list of processors or memory nodes, such as 0-3,7. "" is an empty list."""
     listed = text(value)
     try:
         ranges = parse_ranges(listed)
@@ -47,7 +47,7 @@ def cpu_list(value: object) -> str:
 
 
 def _access(value: object) -> str:
-    """Of r, w and m in any order; an `a` beside them is no more to runc, and nothing here."""
+    """Checks for r, w and m in any order. An `a` beside them means nothing more, as in runc."""
     access = text(value)
     if not set(access) <= set("rwma") or set(access) == {"a"}:
         raise FieldError(f"{shown(access)} is no access", "of r (read), w (write) and m (mknod)")
@@ -67,7 +67,7 @@ def _page_size(value: object) -> str:
 
 
 def _word(value: object) -> str:
-    """What is part of a line that a controller reads: a device's name."""
+    """Checks for a device's name, as a word in a line that a controller reads."""
     word = nonempty(value)
     if word.split() != [word] or "/" in word:
         raise FieldError(f"{shown(word)} is no name of a device", "name one of the host's: eth0")
@@ -75,7 +75,7 @@ def _word(value: object) -> str:
 
 
 def _file(value: object) -> str:
-    """A file in the container's cgroup."""
+    """Checks for the name of a file in the container's cgroup."""
     file = nonempty(value)
     if "/" in file or file in (".", ".."):
         raise FieldError("it is no file of a cgroup", "name one such as memory.high")
@@ -149,7 +149,7 @@ _BLOCK_IO = record(
 _DEVICE_RULE = record(
     {"allow": flag},
     {
-        # What is unset means all: as the file of a Go program has it, "" and -1, too.
+        # A missing value means all. So do "" and -1, which Go programs write for a missing value.
         "type": one_of("type", ("a", "b", "c", "")),
         "major": integer(-1, (1 << 12) - 1),
         "minor": integer(-1, (1 << 20) - 1),
@@ -166,7 +166,7 @@ resources = record(
         "devices": array(_DEVICE_RULE),
         "memory": _MEMORY,
         "cpu": _CPU,
-        "pids": record({}, {"limit": INT64}),  # 0 and below is none
+        "pids": record({}, {"limit": INT64}),  # 0 and below is no limit
         "blockIO": _BLOCK_IO,
         "hugepageLimits": array(record({"pageSize": _page_size, "limit": UINT64})),
         "network": record(

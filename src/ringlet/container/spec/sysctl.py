@@ -1,4 +1,4 @@
-"""Kernel parameters: which are a container's own, by the namespaces that it has.
+"""Checks kernel parameters: a container may set only those of its own namespaces.
 
 Source: OCI Runtime Specification 1.3, config-linux.md, "Sysctl"; sysctl(8) (of names);
 namespaces(7), ipc_namespaces(7); Linux, ipc/ipc_sysctl.c and ipc/mq_sysctl.c.
@@ -25,10 +25,10 @@ _FILES = {"uts": "uts", "ipc": "ipc", "network": "net"}  # in /proc/PID/ns
 
 
 def sysctl_path(name: str) -> str:
-    """The file of a parameter, from /proc/sys: net/ipv4/ip_forward, for net.ipv4.ip_forward.
+    """Returns a parameter's path below /proc/sys: net/ipv4/ip_forward for net.ipv4.ip_forward.
 
-    The first separator in the name, dot or slash, is the one between folders; the other stands
-    for a dot in a folder's name, such as that of eth0.1.
+    The first separator in the name, a dot or a slash, is the separator between folders. The other
+    character stands for a dot in a folder's name, such as in eth0.1.
     """
     if "." in name.partition("/")[0]:
         return name.translate({ord("."): "/", ord("/"): "."})
@@ -36,7 +36,7 @@ def sysctl_path(name: str) -> str:
 
 
 def sysctl_of_its_own(linux: Linux) -> None:
-    """A rule: each parameter belongs to a namespace that the container doesn't share with us."""
+    """Checks that each parameter belongs to a namespace that the container doesn't share."""
     for name in linux.get("sysctl", ()):
         path = sysctl_path(name)
         if any(part in ("", ".", "..") for part in path.split("/")):
@@ -69,7 +69,7 @@ def _is_ours(path: str, kind: str) -> bool:
     try:
         return os.path.samefile(path, f"/proc/self/ns/{_FILES[kind]}")
     except OSError:
-        return False  # then there is nothing to join, and who tries will say so
+        return False  # there is no namespace to join, and the step that joins it reports this
 
 
 def _refused(name: str, why: str, hint: str) -> FieldError:

@@ -1,6 +1,6 @@
-"""What a checked config.json is to a type checker. Programs have no need to import this.
+"""The types of a checked config.json, for type checkers. Programs have no need to import this.
 
-Each name is that of the specification; a field that it calls OPTIONAL is `NotRequired`.
+Each name is the specification's; a field that the specification calls OPTIONAL is `NotRequired`.
 
 Source: OCI Runtime Specification 1.3, config.md and config-linux.md.
 """
@@ -72,7 +72,7 @@ class Scheduler(TypedDict):
     period: NotRequired[int]
 
 
-# "class" is a word of Python's.
+# "class" is a keyword of Python.
 IoPriority = TypedDict("IoPriority", {"class": str, "priority": int})
 
 
@@ -134,7 +134,7 @@ class TimeOffsets(TypedDict):
 
 
 class Device(TypedDict):
-    """A device that the container is to have. FIFOs ("p") have no numbers."""
+    """A device that the container gets. FIFOs ("p") have no numbers."""
 
     type: Literal["c", "b", "u", "p"]
     path: str
@@ -146,7 +146,7 @@ class Device(TypedDict):
 
 
 class DeviceRule(TypedDict):
-    """Which devices a container may use."""
+    """A rule for which devices a container may use."""
 
     allow: bool
     type: NotRequired[str]
@@ -239,7 +239,7 @@ class Resources(TypedDict):
 
 
 class NetDevice(TypedDict):
-    """`name` is what a network device of the host's is called in the container."""
+    """A network device of the host; `name` is its name in the container."""
 
     name: NotRequired[str]
 
@@ -302,7 +302,7 @@ class Config(TypedDict):
     ociVersion: str
     root: Root
     mounts: NotRequired[list[Mount]]
-    process: NotRequired[Process]  # a container without one can be created, and not started
+    process: NotRequired[Process]  # a container without one can be created, but not started
     hostname: NotRequired[str]
     domainname: NotRequired[str]
     hooks: NotRequired[Hooks]
