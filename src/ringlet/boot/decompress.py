@@ -1,6 +1,6 @@
 """Decompresses a bzImage's payload on the host, into the kernel's own ELF, the vmlinux.
 
-Source: Linux, scripts/Makefile.lib. That file makes each compressed format. The last 4 bytes of a
+Source: Linux, scripts/Makefile.lib, which makes the payload in each format. The last 4 bytes of a
 payload are the size of the decompressed data: gzip writes this size itself, and Linux appends the
 size to all other formats.
 
