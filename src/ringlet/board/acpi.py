@@ -1,8 +1,8 @@
-"""The ACPI tables: how a kernel that asks no firmware learns of processors and devices.
+"""The ACPI tables, which tell a kernel of the processors and the devices.
 
-Source: ACPI 6.5, 5.2 (tables) and 4.8 (fixed hardware). The platform has ACPI's fixed hardware
+Source: ACPI 6.5, 5.2 (tables) and 4.8 (fixed hardware). The machine has ACPI's fixed hardware
 (PM1a event and control registers, the power button, the SCI), always in ACPI mode, and a PC's
-devices; no PM timer, no HPET, no PCI.
+devices. The machine has no PM timer, no HPET and no PCI.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
 else:
     from ringlet.host.named_tuple import NamedTuple
 
-SLEEP_TYPE_S5 = 5  # what a guest writes to SLP_TYP to power off; the value is a platform's choice
+SLEEP_TYPE_S5 = 5  # a guest writes this to SLP_TYP to power off; each platform chooses the value
 
 IO_APIC = 0xFEC0_0000
 LOCAL_APIC = 0xFEE0_0000
-MAX_XAPIC_ID = 254  # 255 is the broadcast; from there on processors have x2APIC entries
+MAX_XAPIC_ID = 254  # 255 is the broadcast ID; processors with higher IDs have x2APIC entries
 
 # Signature, length, revision, checksum, OEM ID, OEM table ID and revision, creator and revision.
 _HEADER = Struct("<4sIBB6s8sI4sI")
@@ -60,14 +60,16 @@ _FADT = Struct(
     "12sBHB"  # RESET_REG, RESET_VALUE, ARM_BOOT_ARCH, minor version
     "QQ12s12s12s12s12s12s12s12s12s12s8s"  # X_FIRMWARE_CTRL to the hypervisor's vendor
 )
-_BOOT_LEGACY_DEVICES, _BOOT_NO_VGA = 1 << 0, 1 << 2  # and no 8042: a kernel needn't look for keys
-# The power button is fixed hardware, since its flag, 1 << 4, is clear; the sleep button is absent.
+# The flag for an 8042 is clear, so that a kernel doesn't look for a keyboard.
+_BOOT_LEGACY_DEVICES, _BOOT_NO_VGA = 1 << 0, 1 << 2
+# The flag for the power button, 1 << 4, is clear, so the button is fixed hardware. The machine has
+# no sleep button.
 _WBINVD, _PROC_C1, _NO_SLEEP_BUTTON, _NO_RTC_WAKE = 1, 4, 1 << 5, 1 << 6
 _RESET_REG_SUP, _HEADLESS = 1 << 10, 1 << 12
 _SYSTEM_IO = 1
 _CENTURY = 0x32  # the CMOS register
-_PULSE_RESET = 0xFE  # the keyboard controller's command
-_NO_C_STATE = 0xFFFF  # a latency that no system would accept
+_PULSE_RESET = 0xFE  # the keyboard controller's reset command
+_NO_C_STATE = 0xFFFF  # a latency that is too long for any system to use the C state
 
 # MADT structures (5.2.12), each with its type and length.
 _XAPIC = Struct("<BBBBI")
@@ -77,14 +79,14 @@ _OVERRIDE = Struct("<BBBBIH")
 _XAPIC_NMI = Struct("<BBBHB")
 _X2APIC_NMI = Struct("<BBHIB3x")
 _ENABLED = 1
-_PCAT_COMPAT = 1  # there is a PIC, too
+_PCAT_COMPAT = 1  # the machine has a PIC, too
 _LEVEL_HIGH = 0xD
 
 
 class AcpiDevice(NamedTuple):
-    """A device of the system bus: its name of four characters, _HID, _UID, and what it decodes.
+    """A device of the system bus: its name (four characters), its _HID and _UID, its resources.
 
-    `ports` and `mmio` (below 4 GiB) are (first, count); `irq` is edge-triggered.
+    `ports` and `mmio` are (first, count); `mmio` is below 4 GiB. `irq` is edge-triggered.
     """
 
     name: str
@@ -102,8 +104,8 @@ PVPANIC = AcpiDevice("PEVT", "QEMU0001", ports=(PVPANIC_PORT, 1))
 def write_tables(memory: GuestMemory, *, cpus: int, devices: Sequence[AcpiDevice]) -> None:
     """Writes RSDP, XSDT, FADT, FACS, MADT and DSDT from `layout.RSDP` on.
 
-    Processor n has the APIC ID n. Does nothing where RAM ends below 1 MiB. Raises `ConfigError`
-    if they don't fit.
+    Processor n has the APIC ID n. Does nothing if RAM ends below 1 MiB. Raises `ConfigError` if
+    the tables don't fit.
     """
     if memory.regions[0].size >= HIGH_MEMORY:
         memory.write(RSDP, tables(cpus, tuple(devices)))
@@ -111,8 +113,8 @@ def write_tables(memory: GuestMemory, *, cpus: int, devices: Sequence[AcpiDevice
 
 @cache
 def tables(cpus: int, devices: tuple[AcpiDevice, ...]) -> bytes:
-    """All tables as they lie in guest memory from `layout.RSDP` on."""
-    image = bytearray(64)  # the RSDP comes when the others have their places
+    """Returns all tables, as they lie in guest memory from `layout.RSDP` on."""
+    image = bytearray(64)  # room for the RSDP, which needs the address of the XSDT
 
     def add(table: bytes) -> int:
         address = RSDP + len(image)
@@ -130,7 +132,7 @@ def tables(cpus: int, devices: tuple[AcpiDevice, ...]) -> bytes:
             "give the guest fewer processors or devices",
         )
     rsdp = bytearray(_RSDP.pack(b"RSD PTR ", 0, b"RINGLT", 2, 0, _RSDP.size, xsdt, 0))
-    rsdp[8] = -sum(rsdp[:20]) & 0xFF  # of the part that ACPI 1.0 knew
+    rsdp[8] = -sum(rsdp[:20]) & 0xFF  # the checksum of the part that ACPI 1.0 defines
     rsdp[32] = -sum(rsdp) & 0xFF
     image[: len(rsdp)] = rsdp
     return bytes(image)
@@ -145,7 +147,7 @@ def _table(signature: bytes, revision: int, body: bytes) -> bytes:
 
 
 def _port(first: int, count: int) -> bytes:
-    """A generic address structure (5.2.3.2) of a register at a port."""
+    """Returns the generic address structure (5.2.3.2) of a register at a port."""
     return _GENERIC_ADDRESS.pack(_SYSTEM_IO, 8 * count, 0, min(count, 2), first)
 
 
@@ -175,8 +177,8 @@ def _madt(cpus: int) -> bytes:
         else:
             body += _X2APIC.pack(9, _X2APIC.size, 0, n, _ENABLED, n)
     body += _IO_APIC.pack(1, _IO_APIC.size, 0, 0, IO_APIC, 0)
-    # KVM wires each of the 16 ISA lines to the I/O APIC's pin of the same number, the timer's
-    # too. The SCI alone isn't as an ISA line is.
+    # KVM connects each of the 16 ISA lines to the I/O APIC's input of the same number, also the
+    # timer's line. Only the SCI differs from an ISA line: it is level-triggered.
     body += _OVERRIDE.pack(2, _OVERRIDE.size, 0, SCI_IRQ, SCI_IRQ, _LEVEL_HIGH)
     # The NMI arrives at LINT1 of every processor.
     body += _XAPIC_NMI.pack(4, _XAPIC_NMI.size, 0xFF, 0, 1)
@@ -186,7 +188,7 @@ def _madt(cpus: int) -> bytes:
 
 
 def _dsdt(cpus: int, devices: Sequence[AcpiDevice]) -> bytes:
-    # SLP_TYP for the PM1a, then for the PM1b control register; two are reserved (7.4.2).
+    # SLP_TYP for the PM1a control register, then for PM1b; two reserved elements follow (7.4.2).
     s5 = aml.package(*map(aml.integer, (SLEEP_TYPE_S5, 0, 0, 0)))
     processors = (_device(AcpiDevice(f"C{n:03X}", "ACPI0007", n)) for n in range(cpus))
     return aml.named("\\_S5", s5) + aml.scope("\\_SB", *processors, *map(_device, devices))

@@ -1,6 +1,6 @@
-"""The board: memory, a VM, two buses, and one list of all devices with their places.
+"""The board: memory, a VM, two buses, and one list of all devices with their addresses.
 
-Who shows a machine prints that list; who takes a snapshot finds the state of each device in it.
+The list is enough to show all devices of a machine, and to find the state of each device.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ else:
 
 
 class Placed(NamedTuple):
-    """A device in its place.
+    """A device on the board, with its addresses and its interrupt.
 
     name    no other device of the board has this name
-    device  None where the device is a part of KVM, whose state KVM keeps
+    device  None for a device that KVM emulates; KVM keeps the state of such a device
     ports   (first, count) of each range of ports
     mmio    (first, size) of each range of guest-physical addresses
     irq     the number of its interrupt line, None for a device without one
-    acpi    how the ACPI tables tell the guest of it, None if they don't
-    word    how a command line tells a guest of it that doesn't read the tables, empty if it doesn't
+    acpi    the device's entry in the ACPI tables, None for no entry
+    word    the device's word on the command line, for a guest that doesn't read the ACPI tables;
+            empty for no word
     """
 
     name: str
@@ -46,15 +47,16 @@ class Placed(NamedTuple):
 
     @property
     def state(self) -> Any:
-        """A copy, in plain values, of all of the device that changes while it runs.
+        """A copy, as plain values, of everything in the device that changes while it runs.
 
-        None where it has nothing that changes, or is a part of KVM. It fits together in a pause.
+        None if nothing in the device changes, and for a device that KVM emulates. The values are
+        consistent in a pause.
         """
         return plain(getattr(self.device, "state", None))
 
 
 class Board:
-    """Devices are added to it before the guest runs."""
+    """The memory, the VM and the devices of a machine; add the devices before the guest runs."""
 
     def __init__(self, memory: GuestMemory, vm: Vm, *, pit: bool) -> None:
         self.memory = memory
@@ -73,9 +75,9 @@ class Board:
         self.mmio = MmioBus(self.unclaimed, [*addresses, layout.KVM_PAGES])
 
     def add(self, placed: Placed) -> None:
-        """Puts a device on the buses. Raises `ConfigError` where one of its places is taken.
+        """Puts a device on the buses. Raises `ConfigError` if one of its addresses is taken.
 
-        If its name is, too, a number is added to it.
+        If another device has the same name, adds a number to the name.
         """
         assert placed.device is not None
         for first, count in placed.ports:
@@ -87,11 +89,11 @@ class Board:
         self.devices.append(placed._replace(name=name))
 
     def find(self, name: str) -> Placed | None:
-        """The device of this name."""
+        """Returns the device of this name, or None."""
         return next((placed for placed in self.devices if placed.name == name), None)
 
     def irq_line(self, number: int) -> IrqLine:
-        """The interrupt line of this number, 0 to 23, for a device to raise."""
+        """Returns the interrupt line of this number, 0 to 23; a device raises it."""
         if not 0 <= number < layout.IRQ_LINES:
             raise ConfigError(
                 f"there is no interrupt line {number}", f"use one of 0 to {layout.IRQ_LINES - 1}"
@@ -108,7 +110,7 @@ class Board:
 
 
 def plain(state: Any) -> Any:
-    """A copy of `state` in which each object with slots or attributes is a dictionary of these."""
+    """Returns a copy of `state` as plain values: an object becomes a dictionary of attributes."""
     if isinstance(state, dict):
         return {name: plain(value) for name, value in state.items()}
     if isinstance(state, list | tuple):
@@ -120,7 +122,7 @@ def plain(state: Any) -> Any:
 
 
 def _names(name: str) -> Iterator[str]:
-    """`name`, then `name-2`, `name-3` and so on."""
+    """Yields `name`, then `name-2`, `name-3` and so on."""
     yield name
     number = 2
     while True:

@@ -1,8 +1,8 @@
-"""The buses: which device answers at a port or at an address.
+"""The buses, which find the device for a port or for a guest-physical address.
 
-An access that a guest has made before is found by one look into a dictionary, another one by the
-claims of the devices. What no device claims reads as all ones, and a write there is dropped, as
-on a PC with nothing in the slot.
+For an access that the guest has made before, one look-up in a dictionary finds the handler. For a
+new access, the bus looks at the claims of the devices. An address that no device claims reads as
+all ones and ignores writes, as an empty slot in a PC does.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PORTS = 1 << 16
 MAX_MMIO_HANDLERS = 4096
 
-Ranges = Sequence[tuple[int, int]]  # first and how many, of ports or addresses
+Ranges = Sequence[tuple[int, int]]  # the first of some ports or addresses, and their number
 
 
 def _overlap(what: str, first: int, count: int) -> ConfigError:
@@ -43,7 +43,7 @@ def _touches(ranges: Ranges, first: int, count: int) -> bool:
 
 
 class Unclaimed:
-    """Accesses that no device claims: counted, and logged where `log` is set."""
+    """Counts the accesses that no device claims, and logs them if `log` is set."""
 
     __slots__ = ("log", "reads", "writes")
 
@@ -53,32 +53,33 @@ class Unclaimed:
         self.log: Callable[[str], None] | None = None
 
     def read(self, where: str, size: int) -> int:
-        """All ones."""
+        """Counts a read, and returns all ones."""
         self.reads += 1
         if self.log:
             self.log(f"read of {size} at unclaimed {where}")
         return (1 << 8 * size) - 1
 
     def write(self, where: str, size: int, value: int) -> None:
-        """Dropped."""
+        """Counts a write, and ignores its value."""
         self.writes += 1
         if self.log:
             self.log(f"write of {size} at unclaimed {where}: {value:#x}")
 
 
 class PortBus:
-    """The 65,536 ports of port I/O, of which those of `in_kernel` make no exit."""
+    """The 65,536 ports of port I/O; KVM handles the ports of `in_kernel`, without an exit."""
 
     def __init__(self, unclaimed: Unclaimed, in_kernel: Ranges = ()) -> None:
         self._unclaimed = unclaimed
         self._in_kernel = in_kernel
         self._claims: dict[int, tuple[int, Device]] = {}  # port: first port of its device
-        # By the key of an access (kvm/vcpu.py). Filled as a guest uses them, for claimed ports
-        # only: a guest can't make it grow beyond a few entries for each port of a device.
+        # The handler for each key of an access (kvm/vcpu.py). `handler` adds an entry when a guest
+        # first makes an access, for claimed ports only. So a guest can't add more than a few
+        # entries for each port of a device.
         self.handlers: dict[int, Callable[..., Any]] = {}
 
     def add(self, first: int, count: int, device: Device) -> None:
-        """Gives `device` the ports from `first` on. Raises `ConfigError` if one is taken."""
+        """Gives `device` `count` ports from `first` on. Raises `ConfigError` if one is taken."""
         if count < 1 or first < 0 or first + count > PORTS:
             raise _outside("ports from", first, count)
         ports = range(first, first + count)
@@ -87,7 +88,10 @@ class PortBus:
         self._claims.update(dict.fromkeys(ports, (first, device)))
 
     def handler(self, key: int) -> Callable[..., Any]:
-        """What handles the accesses of this key: takes the value of a write, gives a read's."""
+        """Returns the handler for this key: takes the value of a write, or returns that of a read.
+
+        Keeps the handler in `handlers` if the access lies within one device.
+        """
         port, size = key & 0xFFFF, key >> KEY_SIZE_SHIFT & 7
         write = key & KEY_WRITE
         claim = self._claims.get(port)
@@ -98,8 +102,8 @@ class PortBus:
         self.handlers[key] = handler
         return handler
 
-    # An access that doesn't lie within one device is one byte at a time, as the bus of a PC
-    # splits it for devices that are 8 bits wide.
+    # An access that doesn't lie within one device becomes an access for each byte. The bus of a PC
+    # also splits an access for 8-bit devices in this way.
 
     def _split_read(self, port: int, size: int) -> int:
         if not any(port + i in self._claims for i in range(size)):
@@ -128,22 +132,23 @@ class PortBus:
 
 
 class MmioBus:
-    """Guest-physical addresses where no memory is; those of `in_kernel` make no exit.
+    """The guest-physical addresses without memory; KVM handles those of `in_kernel`.
 
-    An access belongs to a device where all of it does, and else to nobody.
+    An access belongs to a device only if all its bytes belong to that device. An access that
+    belongs to no device is unclaimed.
     """
 
     def __init__(self, unclaimed: Unclaimed, in_kernel: Ranges = ()) -> None:
         self._unclaimed = unclaimed
         self._in_kernel = in_kernel
         self._starts: list[int] = []
-        self._claims: list[tuple[int, Device]] = []  # one past its last address, and the device
-        # By key (kvm/vcpu.py) and address. As a device may be of any size, only the first
-        # MAX_MMIO_HANDLERS that a guest uses are kept.
+        self._claims: list[tuple[int, Device]] = []  # one past the last address, and the device
+        # The handler for each key (kvm/vcpu.py) and address. A device may have any size, so the bus
+        # keeps only the first MAX_MMIO_HANDLERS handlers that a guest uses.
         self.handlers: dict[tuple[int, int], Callable[..., Any]] = {}
 
     def add(self, address: int, size: int, device: Device) -> None:
-        """Gives `device` `size` bytes at `address`. Raises `ConfigError` if one is taken."""
+        """Gives `device` the `size` bytes at `address`. Raises `ConfigError` if one is taken."""
         if size < 1 or address < 0 or address + size > 1 << 64:
             raise _outside("addresses from", address, size)
         index = bisect_right(self._starts, address)
@@ -162,9 +167,10 @@ class MmioBus:
         return (self._starts[index], device) if address + size <= end else None
 
     def handler(self, key: int, address: int) -> Callable[..., Any]:
-        """What handles the accesses of this key there: takes the value of a write, gives a read's.
+        """Returns the handler for this key and address.
 
-        The key has a size.
+        The handler takes the value of a write, or returns the value of a read. The key must have a
+        size.
         """
         size, write = key >> KEY_SIZE_SHIFT & 7, key & KEY_WRITE
         found = self._find(address, size)
@@ -177,7 +183,7 @@ class MmioBus:
         return handler
 
     def read(self, address: int, size: int) -> int:
-        """What the guest reads at `address`."""
+        """Returns the value that the guest reads at `address`."""
         found = self._find(address, size)
         if found is None:
             return self._unclaimed.read(f"address {address:#x}", size)
@@ -185,7 +191,7 @@ class MmioBus:
         return device.read(address - start, size)
 
     def write(self, address: int, size: int, value: int) -> None:
-        """What the guest writes at `address`."""
+        """Takes the value that the guest writes at `address`."""
         found = self._find(address, size)
         if found is None:
             self._unclaimed.write(f"address {address:#x}", size, value)

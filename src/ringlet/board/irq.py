@@ -8,9 +8,9 @@ if TYPE_CHECKING:
 
 
 class KvmIrqLine:
-    """An input of PIC and I/O APIC alike, by its GSI. `set` may be called from any thread.
+    """The input of the PIC and the I/O APIC with this GSI. Any thread may call `set`.
 
-    On a PC the first 16 are edge-triggered: the change from low to high is the interrupt.
+    On a PC, the first 16 inputs are edge-triggered: a change from low to high is an interrupt.
     """
 
     __slots__ = ("_gsi", "_vm")
@@ -20,5 +20,5 @@ class KvmIrqLine:
         self._gsi = gsi
 
     def set(self, level: bool) -> None:
-        """Put the line high or low."""
+        """Sets the line high or low."""
         self._vm.set_irq(self._gsi, level)

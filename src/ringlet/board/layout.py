@@ -1,4 +1,4 @@
-"""The guest's address map: every guest address that ringlet chooses, and nowhere else.
+"""The guest's address map: all guest addresses that ringlet chooses.
 
 Guest-physical memory, not to scale:
 
@@ -36,11 +36,10 @@ Guest-physical memory, not to scale:
                          | stack at entry, downwards |
     0x0000_0000          +---------------------------+
 
-All from 0 to 0xf000 is the boot data. Where an ELF or Multiboot kernel itself lies there, the boot
-data is moved up as a whole (boot/boot_data.py).
+The range from 0 to 0xf000 is the boot data. If an ELF or Multiboot kernel itself lies in this
+range, the boot data moves up as a whole (boot/boot_data.py).
 
-Ports and interrupt lines are those of the PC (IBM PC AT Technical Reference), and QEMU's for
-the exit port.
+Ports and interrupt lines are the PC's (IBM PC AT Technical Reference); the exit port is QEMU's.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ HIGH_MEMORY = 1 * MIB
 MMIO_HOLE = 3 * GIB
 MMIO_HOLE_END = 4 * GIB
 
-# What ringlet writes for the guest before its first instruction.
+# The data that ringlet writes for the guest before the guest's first instruction.
 BOOT_DATA = 0x6000
 GDT = 0x6000
 START_INFO = 0x7000
@@ -70,38 +69,40 @@ SETUP_DATA_SIZE = 0x1000
 STACK_TOP = 0x6000
 FLAT_LOAD = 0x7C00  # where a PC's firmware puts a boot sector
 
-# The ACPI tables, where a PC's firmware has them: the RSDP first (ACPI 6.5, 5.2.5.1).
+# The ACPI tables, at the address where a PC's firmware puts them, the RSDP first (ACPI 6.5,
+# 5.2.5.1).
 RSDP = 0xE0000
 ACPI_SIZE = 0x1C000
 
-# The MP table, where a kernel looks for one (MultiProcessor Specification 1.4, 4), and two words of
-# the BIOS data area: the segment of the extended one, and how much memory lies below it, in KiB.
+# The MP table, at an address where kernels look for it (MultiProcessor Specification 1.4, 4), and
+# two words of the BIOS data area: the segment of the extended BIOS data area, and the KiB of memory
+# below that segment.
 MP_TABLE = 0xFC000
 EBDA_WORD = 0x40E
 BASE_MEMORY_WORD = 0x413
 
-# KVM wants three pages for the TSS and one for the identity map, outside RAM (kvm-intel).
+# kvm-intel needs three pages for the TSS and one page for the identity map, outside RAM.
 IDENTITY_MAP = 0xFFFB_C000
 TSS = 0xFFFB_D000
 
 KVM_PAGES = (IDENTITY_MAP, 0x4000)
 
-# Devices in KVM: first address or port, and how many.
+# The devices that KVM emulates: the first address or port, and the number of them.
 IO_APIC = (0xFEC0_0000, 0x1000)
 LOCAL_APIC = (0xFEE0_0000, 0x1000)
 PIC_PORTS = (
-    (0x20, 2),  # the first
-    (0xA0, 2),  # the second
-    (0x4D0, 2),  # which of their inputs are level-triggered
+    (0x20, 2),  # the first PIC
+    (0xA0, 2),  # the second PIC
+    (0x4D0, 2),  # ELCR: the inputs that are level-triggered
 )
 PIT_PORTS = (
     (0x40, 4),  # i8254
-    (0x61, 1),  # its third channel's gate and output
+    (0x61, 1),  # the gate and the output of the i8254's third channel
 )
 PIT_IRQ = 0
 
-# Virtio over MMIO: device n has the n-th page from here on, and the n-th interrupt line. First come
-# those that nobody else on a PC has.
+# Virtio over MMIO: device n has the n-th page from here on, and the n-th line of the list.
+# The lines that no other device of a PC uses come first.
 VIRTIO_MMIO = 0xD000_0000
 VIRTIO_SIZE = 0x1000
 VIRTIO_IRQS = (16, 17, 18, 19, 20, 21, 22, 23, 10, 11, 12, 14, 15, 6, 7)
@@ -116,7 +117,7 @@ EXIT_PORT = 0xF4
 CURSOR_PORT = 0x3D4
 CURSOR_PORTS = 2
 PVPANIC_PORT = 0x505
-PM1_EVENT_PORT = 0x600  # ACPI's status, then its enable register, of two bytes each
+PM1_EVENT_PORT = 0x600  # ACPI's status register, then its enable register, two bytes each
 PM1_EVENT_PORTS = 4
 PM1_CONTROL_PORT = 0x604
 PM1_CONTROL_PORTS = 2
@@ -128,19 +129,19 @@ COM1_IRQ = 4
 COM2_PORT = 0x2F8
 COM2_IRQ = 3
 COM3_PORT = 0x3E8
-COM3_IRQ = 5  # not COM1's, as on a PC: edges can't be shared
+COM3_IRQ = 5  # on a PC, COM1 and COM3 share IRQ 4; but edge-triggered lines can't be shared
 RTC_IRQ = 8
 SCI_IRQ = 9  # ACPI's interrupt
 IRQ_LINES = 24  # inputs of the I/O APIC
 
 
 def virtio_address(number: int) -> int:
-    """Where the registers of virtio device `number` begin."""
+    """Returns the address at which the registers of virtio device `number` begin."""
     return VIRTIO_MMIO + number * VIRTIO_SIZE
 
 
 def ram_ranges(size: int) -> list[tuple[int, int]]:
-    """Where `size` bytes of RAM lie: (address, size) of each range, around the MMIO hole."""
+    """Returns (address, size) for each range of `size` bytes of RAM, outside the MMIO hole."""
     low = min(size, MMIO_HOLE)
     ranges = [(0, low)]
     if size > low:

@@ -1,11 +1,12 @@
-"""The MP table and the BIOS data area: how a kernel that knows no ACPI learns of processors.
+"""The MP table and the BIOS data area, which tell a kernel without ACPI of the processors.
 
 Source: MultiProcessor Specification 1.4, 4 (MP configuration table) and B.4 (starting processors);
-IBM PC/AT Technical Reference (1984), "BIOS Data Area". Teaching kernels, xv6 for x86 among them,
-look for this table alone. The platform is as the ACPI tables say (board/acpi.py).
+IBM PC/AT Technical Reference (1984), "BIOS Data Area". Teaching kernels, for example xv6 for x86,
+look for this table only. The table describes the same machine as the ACPI tables (board/acpi.py).
 
-A processor is started by INIT and SIPI. A kernel for older ones first points the warm-reset vector,
-at 40:67, to its code, and sets the CMOS shutdown status; both are memory and nothing more here.
+A kernel starts a processor by INIT and SIPI. A kernel for older processors first points the
+warm-reset vector, at 40:67, to its code, and sets the CMOS shutdown status. In this machine, both
+are plain memory without an effect.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.kvm.memory import GuestMemory
 
-MAX_APIC_ID = 254  # the table has a byte for it, and 255 is the broadcast
+MAX_APIC_ID = 254  # the table has one byte for an APIC ID, and 255 is the broadcast ID
 
 # Floating pointer: signature, table's address, length in paragraphs, revision, checksum, features.
 _POINTER = Struct("<4sIBBB5x")
 # Signature, base table's length, revision, checksum, OEM ID, product ID, OEM table and its size,
 # number of entries, local APIC's address, extended table's length and checksum.
 _HEADER = Struct("<4sHBB8s12sIHHIHBx")
-_POINTER_CHECKSUM, _HEADER_CHECKSUM = 10, 7  # their offsets
+_POINTER_CHECKSUM, _HEADER_CHECKSUM = 10, 7  # the offsets of the checksums
 
 # Entries (4.3), each with its type.
 _PROCESSOR = Struct("<BBBBII8x")  # APIC ID and version, flags, signature, feature flags
@@ -54,9 +55,9 @@ _ISA_LINES = 16
 
 
 def write_mp_table(memory: GuestMemory, *, cpus: int) -> None:
-    """Writes the table, and the two words of the BIOS data area that say how far RAM goes.
+    """Writes the MP table, and two words of the BIOS data area that say where low RAM ends.
 
-    Processor n has the APIC ID n. Does nothing where RAM ends below 1 MiB.
+    Processor n has the APIC ID n. Does nothing if RAM ends below 1 MiB.
     """
     if memory.regions[0].size >= HIGH_MEMORY:
         memory.write(MP_TABLE, mp_table(cpus))
@@ -66,14 +67,14 @@ def write_mp_table(memory: GuestMemory, *, cpus: int) -> None:
 
 @cache
 def mp_table(cpus: int) -> bytes:
-    """Floating pointer and table as they lie in guest memory from `layout.MP_TABLE` on."""
+    """Returns floating pointer and table, as they lie in guest memory from `MP_TABLE` on."""
     entries = []
     for n in range(min(cpus, MAX_APIC_ID + 1)):
         flags = _ENABLED | (_BOOT_PROCESSOR if n == 0 else 0)
         entries.append(_PROCESSOR.pack(0, n, _APIC_VERSION, flags, 0x600, 0x201))
     entries.append(_BUS.pack(1, _ISA_BUS, b"ISA   "))
     entries.append(_IO_APIC_ENTRY.pack(2, 0, _IO_APIC_VERSION, _ENABLED, IO_APIC))
-    # KVM wires each ISA line to the I/O APIC's input of the same number.
+    # KVM connects each ISA line to the I/O APIC's input of the same number.
     for line in range(_ISA_LINES):
         flags = _LEVEL_HIGH if line == SCI_IRQ else 0
         entries.append(_INTERRUPT.pack(3, _INT, flags, _ISA_BUS, line, 0, line))
@@ -90,5 +91,5 @@ def mp_table(cpus: int) -> bytes:
 
 
 def _with_checksum(data: bytes, offset: int) -> bytes:
-    """The data with the byte at `offset` such that all its bytes add up to 0."""
+    """Returns the data with a byte at `offset` that makes the sum of all bytes 0."""
     return data[:offset] + bytes([-sum(data) & 0xFF]) + data[offset + 1 :]

@@ -23,11 +23,11 @@ __all__ = [
 
 
 def open_kernel(source: str | bytes | os.PathLike[str], protocol: str | None = None) -> Kernel:
-    """Open the file named `source`, or the image's own bytes, and parse it.
+    """Opens and parses a kernel: the file named `source`, or the image's bytes.
 
-    `protocol` is one of `PROTOCOLS`, None to look at the image. Raises `ImageError` for an image
-    that can't be opened, doesn't speak the protocol, or speaks none; `ConfigError` for a protocol
-    that there isn't.
+    `protocol` is one of `PROTOCOLS`, or None to detect the protocol from the image. Raises
+    `ImageError` for an image that can't be opened, that doesn't follow `protocol`, or that follows
+    no protocol. Raises `ConfigError` for an unknown protocol.
     """
     image = open_image(source)
     try:

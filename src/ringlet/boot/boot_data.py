@@ -1,7 +1,8 @@
-"""Where the boot data lies: at the start of memory, or where a kernel that lies there leaves room.
+"""Chooses the place of the boot data: the start of memory, or another place if a kernel is there.
 
-It is the stack at entry, the GDT, the start info (or the Multiboot information), the command
-lines and the page tables: one block, which board/layout.py draws, and which is moved as a whole.
+The boot data is one block: the stack at entry, the GDT, the start info (or the Multiboot
+information), the command lines and the page tables. board/layout.py draws this block. The block
+moves as a whole.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 
 
 def place_boot_data(memory: GuestMemory, kernel: Sequence[tuple[int, int]]) -> int:
-    """How far up the boot data is moved from where layout.py draws it: 0 where that is free.
+    """Returns how far up the boot data moves from its place in board/layout.py: 0 if that is free.
 
-    `kernel` are the ranges that the kernel takes, first address and one past the last, in ascending
-    order. Raises `ConfigError` where no room is left.
+    `kernel` lists the ranges that the kernel takes, in ascending order: the first address of each
+    and one past its last. Raises `ConfigError` if no room is left.
     """
     if not kernel or kernel[0][0] >= BOOT_DATA_END:
         return 0
     ram = memory.regions[0].size
-    # A kernel that is linked this low may use it in real mode, which ends at 1 MiB.
+    # A kernel that is linked this low may use the boot data in real mode, which ends at 1 MiB.
     address = highest_below(min(ram, LOW_RAM_END), BOOT_DATA_END, kernel)
     if address < 0:
         address = highest_below(min(ram, MMIO_HOLE), BOOT_DATA_END, kernel)

@@ -1,8 +1,8 @@
-"""The bzImage: a Linux kernel that brings its own decompressor, and the setup header in it.
+"""The bzImage and its setup header: a compressed Linux kernel with its own decompressor.
 
 Source: Linux, Documentation/arch/x86/boot.rst ("The Real-Mode Kernel Header", "Details of
-Header Fields", "32-bit Boot Protocol" and "64-bit Boot Protocol"). The header is read once and
-judged here. Not only Linux is a bzImage: memtest86+ is one, too.
+Header Fields", "32-bit Boot Protocol" and "64-bit Boot Protocol"). This file reads the header
+once and checks it. Other programs than Linux are bzImages, too, for example memtest86+.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 SETUP_HEADER = 0x1F1  # offset of the setup header, in the image and in the zero page
 SETUP_HEADER_END = 0x290  # the zero page has no room beyond
-_JUMP = 0x201  # its displacement, counted from the next byte on, is where the header ends
+_JUMP = 0x201  # the jump's displacement; _JUMP_END plus the displacement is the header's end
 _JUMP_END = 0x202
 
 # setup_sects, syssize, boot_flag, header, version, loadflags, code32_start, initrd_addr_max,
 # kernel_alignment, xloadflags, cmdline_size, payload_offset, payload_length, pref_address,
 # init_size
 _FIELDS = Struct("<B 2x I 6x H 2x 4s H 9x B 2x I 20x I I 2x H I 12x 2I 8x Q I")
-_OLD_HEADER_END = 0x22C  # of the first version that is spoken
+_OLD_HEADER_END = 0x22C  # the header's end in the first version that ringlet supports
 
 _SECTOR = 512
 _PARAGRAPH = 16
 _DEFAULT_SETUP_SECTORS = 4
 _BOOT_FLAG = 0xAA55
 _MAGIC = b"HdrS"
-_VERSION = 0x202  # the first with cmd_line_ptr
-_HAS_INITRD_ADDR_MAX = 0x203  # the versions that brought these fields
+_VERSION = 0x202  # the first version with cmd_line_ptr
+_HAS_INITRD_ADDR_MAX = 0x203  # here and below: the first version that has this field
 _HAS_CMDLINE_SIZE = 0x206
 _HAS_PAYLOAD = 0x208
 _HAS_PREF_ADDRESS = 0x20A
@@ -47,18 +47,18 @@ _ENTRY_64 = 0x200  # the 64-bit entry point, from the start of the protected-mod
 
 
 class BzImage(NamedTuple):
-    """What a loader needs of a bzImage; offsets count from the start of the file."""
+    """The values that a loader needs from a bzImage; offsets count from the start of the file."""
 
     setup_header: bytes
     offset: int  # of the protected-mode code
     size: int
-    payload_offset: int  # of the compressed kernel in that code
+    payload_offset: int  # of the compressed kernel, which is in the protected-mode code
     payload_size: int
     load_address: int
-    init_size: int  # bytes from the load address on that the kernel needs to start
+    init_size: int  # how many bytes the kernel needs to start, from the load address on
     command_line_size: int  # without the NUL
     initrd_limit: int  # one past the last address that an initrd may take
-    bits: int  # 64 for one that can be entered in long mode, else 32
+    bits: int  # 64 for a kernel that can be entered in long mode, else 32
 
     @property
     def end(self) -> int:
@@ -67,14 +67,15 @@ class BzImage(NamedTuple):
 
     @property
     def entry(self) -> int:
-        """The entry point for that many bits."""
+        """The address of the 64-bit entry point if `bits` is 64, else of the 32-bit entry point."""
         return self.load_address + (_ENTRY_64 if self.bits == 64 else 0)
 
 
 def parse(image: Image) -> BzImage:
-    """Read the setup header of a bzImage.
+    """Reads the setup header of a bzImage.
 
-    Raises `ImageError` for what isn't one, or is none that holds together.
+    Raises `ImageError` for an image that isn't a bzImage, and for a header that contradicts itself
+    or the file.
     """
     head = image.read(0, min(image.size, SETUP_HEADER_END))
     if head[_JUMP_END : _JUMP_END + len(_MAGIC)] != _MAGIC:
@@ -103,7 +104,7 @@ def parse(image: Image) -> BzImage:
         )
     offset = ((sectors or _DEFAULT_SETUP_SECTORS) + 1) * _SECTOR
     size = paragraphs * _PARAGRAPH
-    if 0 < offset + size - image.size < _PARAGRAPH:  # rounded up: what is missing is zero
+    if 0 < offset + size - image.size < _PARAGRAPH:  # the header rounds up; the rest is zero
         size = image.size - offset
     header_end = _JUMP_END + head[_JUMP]
     least_end = _OLD_HEADER_END

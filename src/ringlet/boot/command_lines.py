@@ -1,4 +1,4 @@
-"""Where the command lines of the kernel and its modules lie: one behind the other in a page."""
+"""Gives addresses to the command lines of the kernel and its modules, one page for all lines."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def command_line_addresses(lines: Sequence[bytes], page: int = COMMAND_LINE) -> list[int]:
-    """The address of each line in the page at `page`, where a NUL ends each.
+    """Returns the address of each line in the page at `page`; a NUL byte ends each line.
 
-    Raises `ConfigError` for lines that don't fit, and for one with a NUL in it.
+    Raises `ConfigError` for lines that don't fit into the page, and for a line with a NUL byte.
     """
     addresses = []
     address = page

@@ -1,9 +1,10 @@
-"""A bzImage's payload, decompressed on the host: the kernel's own ELF, its vmlinux.
+"""Decompresses a bzImage's payload on the host, into the kernel's own ELF, the vmlinux.
 
-Source: Linux, scripts/Makefile.lib (how each format is made: all but gzip have the size of what
-was compressed appended, in 4 bytes, as gzip has anyway).
+Source: Linux, scripts/Makefile.lib, which makes the payload in each format. The last 4 bytes of a
+payload are the size of the decompressed data: gzip writes this size itself, and Linux appends the
+size to all other formats.
 
-What comes out is bounded by what the payload says it is, and by a limit of the caller's.
+The decompressed data may not be larger than this size, nor larger than the caller's limit.
 """
 
 from __future__ import annotations
@@ -27,24 +28,27 @@ class _Source:
         self._end = offset + size
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer at the end."""
+        """Returns the next `size` bytes, fewer at the end of the range."""
         data = self._image.read(self._offset, min(size, self._end - self._offset))
         self._offset += len(data)
         return data
 
 
 def decompressed_size(image: Image, offset: int, size: int) -> int:
-    """How many bytes the payload, `size` bytes at `offset`, says that it becomes."""
+    """Returns the size of the decompressed payload, as the payload itself states it.
+
+    The payload is the `size` bytes at `offset`.
+    """
     if size < _SIZE:
         raise ImageError(f"{image.name} has no payload", "build or download it again")
     return int.from_bytes(image.read(offset + size - _SIZE, _SIZE), "little")
 
 
 def decompress(image: Image, offset: int, size: int, limit: int) -> Image:
-    """What the payload, `size` bytes at `offset`, becomes: an image in memory.
+    """Decompresses the payload, `size` bytes at `offset`, into an image in memory.
 
-    Raises `ImageError` where it can't be decompressed, and where it becomes more than `limit`
-    bytes or other than the size that it says.
+    Raises `ImageError` if the payload can't be decompressed, if the result is larger than `limit`
+    bytes, or if the result doesn't have the size that the payload states.
     """
     expected = decompressed_size(image, offset, size)
     if expected > limit:
@@ -85,7 +89,7 @@ def decompress(image: Image, offset: int, size: int, limit: int) -> Image:
 
 
 def write(fd: int, data: bytes) -> None:
-    """Write all of it."""
+    """Writes all of `data` to `fd`."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]

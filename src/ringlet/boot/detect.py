@@ -1,6 +1,6 @@
-"""Which boot protocol an image speaks, and what the image is if it speaks none.
+"""Finds the boot protocol of an image, or says which format an image without a protocol has.
 
-Only the protocol's own file is imported: a guest starts without the others.
+Each function imports only the file of the protocol that it uses, so that a guest starts fast.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ _CONTROL_CHARACTERS = set(range(32)) - set(b"\t\n\f\r")
 
 
 def detect(image: Image) -> Kernel:
-    """The kernel by the image's own bytes and, for `.bin`, its name.
+    """Parses the image by the protocol that its bytes show, or that a name in `.bin` shows.
 
-    Raises `ImageError` for an image that speaks no protocol: an unknown file isn't code to run.
+    Raises `ImageError` for an image that follows no protocol. Ringlet doesn't run an unknown file
+    as code.
     """
     head = image.read(0, min(image.size, _HEAD_SIZE))
     if head.startswith(elf.MAGIC):
@@ -44,7 +45,7 @@ def detect(image: Image) -> Kernel:
     header = multiboot.find_header(image)
     if header is not None:
         return multiboot.MultibootKernel(image, header)
-    if _has(head, *_BZIMAGE):  # before flat: it has a boot signature, too
+    if _has(head, *_BZIMAGE):  # before flat, because a bzImage has a boot signature, too
         from ringlet.boot import linux
 
         return linux.BzImageKernel(image)
@@ -56,9 +57,10 @@ def detect(image: Image) -> Kernel:
 
 
 def parse_as(image: Image, protocol: str) -> Kernel:
-    """The kernel by the protocol of this name.
+    """Parses the image by the protocol of this name.
 
-    Raises `ImageError` for an image that doesn't speak it, `ConfigError` for an unknown name.
+    Raises `ImageError` for an image that doesn't follow the protocol, and `ConfigError` for an
+    unknown name.
     """
     if protocol == "flat":
         from ringlet.boot import flat

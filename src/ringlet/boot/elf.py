@@ -1,12 +1,12 @@
-"""ELF executables for x86: headers, notes, and segments put into guest memory.
+"""Reads ELF executables for x86: headers and notes, and segments into guest memory.
 
 Source: System V ABI, chapters 4 and 5 (Object Files; Program Loading), and its supplements
 for i386 and x86-64.
 
-An image is hostile: each number in it is checked before it is used. Python's integers don't
-wrap, so a sum that would wrap around in C is simply beyond the end here. Every check of a
-segment uses physical addresses (p_paddr); virtual ones mean nothing before the guest has page
-tables of its own, and Linux has a segment at virtual address 0.
+An image is hostile, so this file checks each number in an image before use. Python's integers
+don't overflow: a sum that would wrap around in C is beyond the end of the file or the memory here,
+and fails the check. Every check of a segment uses physical addresses (p_paddr). Virtual addresses
+mean nothing before the guest has its own page tables, and Linux has a segment at virtual address 0.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _MACHINES = {
     258: "LoongArch",
 }
 _PT_LOAD, _PT_NOTE = 1, 4
-_LINUX_NOTE = b"Linux\0"  # owner of a vmlinux's own notes (linux/elfnote-lto.h, build-salt.h)
+_LINUX_NOTE = b"Linux\0"  # the name of a vmlinux's notes (linux/elfnote-lto.h, build-salt.h)
 
 # Kernels have a handful of program headers and some hundred bytes of notes.
 _MAX_PROGRAM_HEADERS = 128
@@ -60,7 +60,7 @@ Note = tuple[bytes, int, bytes]  # name (with its NUL), type and descriptor
 
 
 class ProgramHeader:
-    """A segment: `file_size` bytes at `offset` of the image, and where they go."""
+    """A segment: `file_size` bytes at `offset` of the image, and their addresses in memory."""
 
     __slots__ = ("address", "align", "end", "file_size", "memory_size", "offset", "virtual")
 
@@ -76,14 +76,14 @@ class ProgramHeader:
         self.offset = offset
         self.address = address  # physical: p_paddr
         self.file_size = file_size
-        self.memory_size = memory_size  # what lies beyond file_size is zero (bss)
+        self.memory_size = memory_size  # the bytes beyond file_size are zero (bss)
         self.end = address + memory_size
         self.align = align
         self.virtual = address if virtual is None else virtual  # p_vaddr
 
 
 class Elf:
-    """What a loader needs of an executable's headers."""
+    """The values that a loader needs from an executable's headers."""
 
     __slots__ = ("bits", "entry", "is_dynamic", "notes", "segments")
 
@@ -99,17 +99,17 @@ class Elf:
         self.is_dynamic = is_dynamic  # of type ET_DYN
         self.bits = bits
         self.entry = entry
-        self.segments = segments  # PT_LOAD that take up memory, in the order of their addresses
-        self.notes = notes  # PT_NOTE
+        self.segments = segments  # non-empty PT_LOAD segments, in the order of their addresses
+        self.notes = notes  # PT_NOTE segments
 
     @property
     def places(self) -> list[tuple[int, int]]:
-        """The first address of each segment, and one past its last."""
+        """The first address of each segment, and one past its last address."""
         return [(segment.address, segment.end) for segment in self.segments]
 
 
 def inconsistent(image: Image, what: str) -> ImageError:
-    """The error for an ELF whose headers contradict themselves or the file."""
+    """Returns the error for an ELF whose headers contradict themselves or the file."""
     return ImageError(
         f"{image.name} is not a sound ELF: {what}",
         "build it again; `readelf -lW` shows its segments",
@@ -117,9 +117,10 @@ def inconsistent(image: Image, what: str) -> ImageError:
 
 
 def parse(image: Image, *, dynamic: bool = False) -> Elf:
-    """Read the headers of an ELF executable for x86; with `dynamic`, also of one of type ET_DYN.
+    """Reads the headers of an ELF executable for x86, of type ET_EXEC, or ET_DYN if `dynamic`.
 
-    Raises `ImageError` for anything else, with what it is. The segments are not judged yet.
+    Raises `ImageError` for any other image; the error says what the image is. `parse` doesn't
+    check the segments; `check_segments` does.
     """
     ident = image.read(0, min(image.size, _HEADER[64].size))
     if not ident.startswith(MAGIC):
@@ -158,7 +159,7 @@ def _not_executable(image: Image, kind: int) -> ImageError:
 
 
 def position_independent(image: Image) -> ImageError:
-    """The error for an ELF that has no addresses of its own."""
+    """Returns the error for an ELF that isn't linked to fixed addresses."""
     return ImageError(
         f"{image.name} is a shared object or a position-independent executable",
         "link it to fixed addresses: -static -no-pie",
@@ -173,7 +174,7 @@ def _program_headers(
         raise inconsistent(image, "it has no program headers")
     if entry_size != program_header.size:
         raise inconsistent(image, f"a program header has {entry_size} bytes")
-    if count > _MAX_PROGRAM_HEADERS:  # also PN_XNUM, 0xffff: the number is elsewhere
+    if count > _MAX_PROGRAM_HEADERS:  # also PN_XNUM, 0xffff: another field holds the number then
         raise inconsistent(
             image, f"it has {count} program headers, more than {_MAX_PROGRAM_HEADERS}"
         )
@@ -193,15 +194,16 @@ def _program_headers(
 
 
 def notes(image: Image, elf: Elf) -> Iterator[Note]:
-    """Each note in a PT_NOTE segment.
+    """Yields each note of the PT_NOTE segments.
 
-    Raises `ImageError` for a note that reaches beyond its segment, and for too many.
+    Raises `ImageError` for a note that reaches beyond its segment, and for too many bytes of notes.
     """
     if sum([segment.file_size for segment in elf.notes]) > _MAX_NOTES:
         raise inconsistent(image, f"it has more than {_MAX_NOTES} bytes of notes")
     for segment in elf.notes:
         data = image.read(segment.offset, segment.file_size)
-        # Notes are padded to 4 bytes in both classes; GNU ld has some of 8, and says so here.
+        # Notes are padded to 4 bytes in both classes. GNU ld pads some notes to 8 bytes, and then
+        # sets p_align to 8.
         align = 8 if segment.align == 8 else 4
         start = 0
         while start + _NOTE.size <= len(data):
@@ -216,7 +218,7 @@ def notes(image: Image, elf: Elf) -> Iterator[Note]:
 
 
 def is_linux(elf: Elf, notes: Sequence[Note]) -> bool:
-    """Whether it is a vmlinux for x86-64, by its notes."""
+    """Returns whether the notes show that the ELF is a vmlinux for x86-64."""
     return elf.bits == 64 and any(name == _LINUX_NOTE for name, _, _ in notes)
 
 
@@ -225,9 +227,9 @@ def _round_up(value: int, align: int) -> int:
 
 
 def check_segments(image: Image, elf: Elf, memory: GuestMemory, entry: int) -> None:
-    """Judge all segments, and that one of them holds the physical address `entry`.
+    """Checks all segments, and checks that one of them holds the physical address `entry`.
 
-    Raises `ImageError`, or `ConfigError` where more memory would do.
+    Raises `ImageError` for a wrong segment, and `ConfigError` if the guest needs more memory.
     """
     if not elf.segments:
         raise inconsistent(image, "it has no segment to load")
@@ -266,10 +268,11 @@ def _in_memory(memory: GuestMemory, segment: ProgramHeader) -> bool:
 
 
 def load_segments(image: Image, elf: Elf, memory: GuestMemory) -> None:
-    """Read the segments, already checked, into guest memory.
+    """Reads the segments into guest memory; `check_segments` has checked them before.
 
-    `memory` is fresh: zero from 1 MiB on, so that bss isn't written there, which leaves it
-    untouched on the host. Below are the tables of the firmware that isn't there.
+    `memory` is fresh, so all bytes from 1 MiB on are zero. `load_segments` doesn't write zeros for
+    bss there, so that the host needn't allocate these pages. Below 1 MiB, the memory may already
+    hold ACPI tables, so `load_segments` writes the zeros.
     """
     for segment in elf.segments:
         bss = segment.address + segment.file_size

@@ -1,16 +1,17 @@
-"""elf64: a 64-bit ELF entered in long mode, ringlet's own boot protocol.
+"""elf64: ringlet's own boot protocol, which enters a 64-bit ELF in long mode.
 
-The contract, at the ELF's entry point (e_entry, taken as a physical address):
+The state of the vCPU at the ELF's entry point (e_entry, taken as a physical address):
 
 - 64-bit ring 0 with paging; the first 4 GiB are mapped to themselves, writable, in 2 MiB pages.
 - RDI: the physical address of the start info, the same struct hvm_start_info as PVH's.
 - RSP: 8 modulo 16, as after a call, with `STACK_TOP` of stack; the return address is 0.
-- RFLAGS: 2, so interrupts off, direction upwards. The other general registers are 0.
-- CS is selector 8 of a GDT in guest memory, the data segments and SS are selector 16.
-- IDTR and TR hold nothing of use. CR0 is PE, ET, PG; CR4 PAE; EFER LME, LMA. What else the
-  guest wants (SSE, NX, write protection), it turns on.
-- Stack, tables, GDT and start info lie where board/layout.py draws them, or further up where the
-  kernel itself lies there. The memory map calls that memory RAM; it is the guest's.
+- RFLAGS: 2, so interrupts are off and DF is clear. The other general registers are 0.
+- CS is selector 8 of a GDT in guest memory; DS, ES, FS, GS and SS are selector 16.
+- The guest can't use IDTR and TR before it loads them. CR0 is PE, ET, PG; CR4 is PAE; EFER is LME,
+  LMA. The guest itself enables other features (SSE, NX, write protection).
+- Stack, page tables, GDT and start info lie at the addresses that board/layout.py draws. If the
+  kernel itself lies there, they lie higher. The memory map lists this memory as RAM, and the guest
+  may use it.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ if TYPE_CHECKING:
     from ringlet.boot.kernel import Given
     from ringlet.kvm.memory import GuestMemory
 
-_CODE = 0x8  # its selector
+_CODE = 0x8  # the selector of the code segment
 
 
 def check(image: Image, executable: elf.Elf) -> None:
-    """Raise `ImageError` unless it is a 64-bit ELF that can be entered at its e_entry."""
+    """Raises `ImageError` unless the image is a 64-bit ELF whose e_entry is below 4 GiB."""
     if executable.bits != 64:
         raise ImageError(
             f"{image.name} is a 32-bit ELF", "build it as a 64-bit ELF, or with a PVH note"
@@ -47,7 +48,7 @@ def check(image: Image, executable: elf.Elf) -> None:
 
 
 class Elf64Kernel(Kernel):
-    """A 64-bit ELF, entered at its entry point."""
+    """A 64-bit ELF; the guest starts at its entry point."""
 
     protocol = "elf64"
 

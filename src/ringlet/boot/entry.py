@@ -1,4 +1,4 @@
-"""What the first vCPU starts with: the outcome of every boot protocol."""
+"""The state in which the first vCPU starts: the result of every boot protocol."""
 
 from __future__ import annotations
 

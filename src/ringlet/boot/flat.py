@@ -1,7 +1,7 @@
-"""flat: 16-bit code, loaded and entered in real mode as a PC's firmware does a boot sector.
+"""flat: 16-bit code in real mode, which starts as a boot sector starts on a PC.
 
-Source: IBM PC AT Technical Reference (INT 19h: loaded at 0:7C00h, DL the drive); Intel SDM
-volume 3, 10.1.4 and 21.1 (real-address mode).
+Source: IBM PC AT Technical Reference (INT 19h loads the boot sector at 0:7C00h, and DL is the
+drive); Intel SDM volume 3, 10.1.4 and 21.1 (real-address mode).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DATA = data_segment(0, limit=_LIMIT, bits=16)
 
 
 class FlatKernel(Kernel):
-    """Any bytes: 16-bit code that is told nothing."""
+    """A flat image: 16-bit code that gets no command line, no modules and no memory map."""
 
     protocol = "flat"
     acpi_tables = False
@@ -39,11 +39,12 @@ class FlatKernel(Kernel):
     _takes_load_address = True
 
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
-        """Load all of the image at the load address, and enter it there.
+        """Loads the whole image at the load address, which is also the entry point.
 
-        CS is 0, above 64 KiB the address's paragraph; the other segments are 0, SP is 0x7C00,
-        interrupts are off. Raises `ConfigError` for a wrong address, `ImageError` for an image that
-        doesn't fit below the end of conventional memory.
+        CS is 0, or the load address divided by 16 if the address is above 64 KiB. The other
+        segments are 0, SP is 0x7C00, and interrupts are off. Raises `ConfigError` for a wrong
+        address, and `ImageError` for an image that doesn't fit below the end of conventional
+        memory.
         """
         if given.command_line or given.modules:
             raise ConfigError(

@@ -1,8 +1,9 @@
 """An image: a kernel or a module, open for reading.
 
-It is opened and looked at once, here. Afterwards only its descriptor is used and no path is
-looked at again. Its bytes are read straight into guest memory and never mapped: a file that is
-cut short meanwhile ends in an error, not in a signal.
+This file opens and checks an image once. After that, ringlet uses only the image's descriptor, and
+looks at no path again. Ringlet reads an image straight into guest memory, and never maps it into
+its own memory: if someone truncates the file, a read ends in an error, but a mapping would end in
+a signal.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _AGAIN = "build or download it again"
 
 
 class Image(Closing):
-    """`size` bytes behind a descriptor that this object owns; `name` is for messages."""
+    """An open image of `size` bytes, which owns its descriptor; `name` is for messages."""
 
     __slots__ = ("_fd", "name", "size")
 
@@ -33,7 +34,7 @@ class Image(Closing):
         self.size = size
 
     def require(self, offset: int, size: int) -> None:
-        """Raise `ImageError` unless the image has `size` bytes from `offset` on."""
+        """Raises `ImageError` unless the image has `size` bytes from `offset` on."""
         if not 0 <= offset <= offset + size <= self.size:
             raise ImageError(
                 f"{self.name} is cut short: it has {self.size} bytes, "
@@ -42,9 +43,10 @@ class Image(Closing):
             )
 
     def read(self, offset: int, size: int) -> bytes:
-        """A copy of `size` bytes from `offset` on.
+        """Returns a copy of `size` bytes from `offset` on.
 
-        For headers: the caller bounds `size`. Raises `ImageError` where the image ends before.
+        `read` is for headers, and the caller must limit `size`. Raises `ImageError` if the image
+        has fewer bytes.
         """
         self.require(offset, size)
         try:
@@ -56,9 +58,10 @@ class Image(Closing):
         return data
 
     def load(self, memory: GuestMemory, offset: int, address: int, size: int) -> None:
-        """Read `size` bytes from `offset` on into the guest at `address`.
+        """Reads `size` bytes from `offset` on into guest memory at `address`.
 
-        Raises `ImageError` where the image ends before, `GuestMemoryError` outside the memory.
+        Raises `ImageError` if the image has fewer bytes, and `GuestMemoryError` for an address
+        outside guest memory.
         """
         self.require(offset, size)
         try:
@@ -74,28 +77,29 @@ class Image(Closing):
         return ImageError(f"{self.name} can't be read: {error.strerror}", "look at its disk")
 
     def fileno(self) -> int:
-        """The descriptor, still this object's."""
+        """Returns the descriptor, which this object still owns."""
         return self._fd
 
     def close(self) -> None:
-        """Close the descriptor; the second time does nothing."""
+        """Closes the descriptor; a second call does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 def open_image(source: str | bytes | os.PathLike[str]) -> Image:
-    """Open the file named `source`, or hold the bytes `source` as an image in memory.
+    """Opens the file named `source`, or keeps the bytes `source` as an image in memory.
 
-    Raises `ImageError` for a file that is missing, may not be read, is empty, or is no regular
-    file.
+    Raises `ImageError` for a file that is missing, unreadable or empty, and for a file that isn't
+    a regular file.
     """
     if isinstance(source, bytes):
         return _in_memory(source)
     path = os.fspath(source)
     name = path if path.isprintable() else ascii(path)[1:-1]  # a message is one line
     try:
-        # A FIFO would wait here for its writer, a terminal would become ours.
+        # Without these flags, opening a FIFO would wait for a writer, and a terminal would become
+        # the controlling terminal of this process.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError) as error:
         raise _not_opened(name, error) from error
@@ -143,7 +147,7 @@ def _in_memory(data: bytes) -> Image:
 
 
 def require_memory(image: Image, memory: GuestMemory, end: int) -> None:
-    """Raise `ConfigError` unless RAM below the MMIO hole reaches the address `end`."""
+    """Raises `ConfigError` unless RAM below the MMIO hole reaches the address `end`."""
     ram = memory.regions[0].size
     if end > ram:
         needed = -(-end // MIB)

@@ -1,7 +1,7 @@
-"""A kernel: an image that has been looked at and parsed once, ready to be put into a guest.
+"""A kernel: an image that is parsed once and ready to load into a guest.
 
-Each protocol's file has a class of its own: what it parses, what it asks of a machine, and how it
-loads.
+Each protocol's file has a subclass, which parses the image, says which machine the kernel expects,
+and loads the kernel.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEFAULT_MEMORY = 64 * MIB
 
 
 class Given(NamedTuple):
-    """What a kernel is given beside memory: see `Kernel.load`."""
+    """The arguments of `Kernel.load`, except for the memory."""
 
     command_line: bytes
     modules: Sequence[tuple[Image, bytes]]
@@ -36,18 +36,20 @@ class Given(NamedTuple):
 
 
 class Kernel(Closing):
-    """An image with its protocol's traits, which say what machine the kernel expects.
+    """A parsed image; the class attributes say which machine the kernel expects.
 
-    The constructor of each protocol parses, and raises `ImageError` for an image that doesn't speak
-    the protocol. From then on the kernel owns the image.
+    The constructor of each subclass parses the image, and raises `ImageError` for an image that
+    doesn't follow the protocol. After that, the kernel owns the image.
     """
 
     protocol: str  # the protocol's name
-    is_linux = False  # by whichever protocol: it needs all of ring 0, and its console is followed
+    # Whether the kernel is Linux, by any protocol: Linux needs all of ring 0, and ringlet logs its
+    # console.
+    is_linux = False
     expects_pit = False
-    usual_memory = DEFAULT_MEMORY  # bytes of RAM, where nobody says how many
-    acpi_tables = True  # whether it is given them
-    device_words = True  # whether virtio devices are named by words of its command line
+    usual_memory = DEFAULT_MEMORY  # bytes of RAM, if the configuration doesn't say how many
+    acpi_tables = True  # whether the kernel gets ACPI tables
+    device_words = True  # whether words of the command line name the virtio devices
     _takes_load_address = False
 
     def __init__(self, image: Image) -> None:
@@ -55,7 +57,7 @@ class Kernel(Closing):
 
     @property
     def name(self) -> str:
-        """The image's, for messages."""
+        """The image's name, for messages."""
         return self._image.name
 
     def load(
@@ -67,12 +69,13 @@ class Kernel(Closing):
         load_address: int | None = None,
         decompress: bool | None = None,
     ) -> Entry:
-        """Put the kernel, and all that it is told, into fresh `memory`.
+        """Loads the kernel, its modules and its boot data into fresh `memory`.
 
-        Each module comes with its command line. `load_address` is for flat images, `decompress`
-        for a bzImage: whether the host decompresses it or the guest, None for the faster one.
-        Raises `ImageError`, or `ConfigError` for an option that doesn't fit; then memory may be
-        written in part, though only where a guest's image, its modules and the boot data belong.
+        Each module comes with its command line. `load_address` is for flat images. `decompress` is
+        for a bzImage: True to decompress the kernel on the host, False to let the guest decompress
+        it, None for the faster way. Raises `ImageError` for a wrong image, and `ConfigError` for an
+        option that doesn't fit the kernel. After an error, some of the memory for the kernel, its
+        modules and its boot data may be written.
         """
         if load_address is not None and not self._takes_load_address:
             raise ConfigError(
@@ -83,8 +86,8 @@ class Kernel(Closing):
 
     @abstractmethod
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
-        """Load it, and say how it is entered."""
+        """Loads the kernel, and returns the state in which the first vCPU starts."""
 
     def close(self) -> None:
-        """Close the image; the second time does nothing."""
+        """Closes the image; a second call does nothing."""
         self._image.close()

@@ -1,12 +1,12 @@
-"""Linux by its own boot protocol, entered in 64-bit mode if it can be: a bzImage, or a vmlinux.
+"""Linux by its own boot protocol: a bzImage or a vmlinux, in 64-bit mode if possible.
 
-Source: Linux, Documentation/arch/x86/boot.rst ("32-bit Boot Protocol", "64-bit Boot Protocol"); for
-a vmlinux, of which that doesn't speak, arch/x86/kernel/head_64.S (startup_64): the same as for 64
-bits, at the ELF's entry point.
+Source: Linux, Documentation/arch/x86/boot.rst ("32-bit Boot Protocol", "64-bit Boot Protocol").
+That document doesn't cover a vmlinux. For a vmlinux, see arch/x86/kernel/head_64.S (startup_64):
+the state at the ELF's entry point is the same as for the 64-bit boot protocol.
 
-A bzImage decompresses itself in the guest, or ringlet does it on the host and enters the
-vmlinux in it. The kernel then lies where it was linked to: it is its own decompressor that
-would move it to a random address (KASLR).
+A bzImage decompresses itself in the guest, or ringlet decompresses the bzImage on the host and
+enters the vmlinux in it. In the second case the kernel lies at the address that it is linked to:
+only the kernel's own decompressor can move the kernel to a random address (KASLR).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from ringlet.boot.kernel import Given
     from ringlet.kvm.memory import GuestMemory
 
-_CODE = 0x10  # __BOOT_CS; __BOOT_DS is the next one
+_CODE = 0x10  # __BOOT_CS; __BOOT_DS is the next selector
 
-# For who says nothing else: a log to see, and an end after a panic.
+# If the command line doesn't say otherwise, the log is shown, and a panic ends the run.
 _DEFAULTS = (b"console=ttyS0", b"panic=-1")
 
-# What a vmlinux doesn't say about itself: COMMAND_LINE_SIZE of asm/setup.h, less the NUL.
+# COMMAND_LINE_SIZE of asm/setup.h, less the NUL; a vmlinux doesn't state its own limit.
 _COMMAND_LINE_SIZE = 2047
 
 
 def command_line(given: bytes) -> bytes:
-    """`given`, behind a default for each parameter that it doesn't name."""
+    """Returns the defaults for the parameters that `given` doesn't name, followed by `given`."""
     words = given.split()
-    if b"--" in words:  # what follows is for init
+    if b"--" in words:  # the words after "--" are for init
         del words[words.index(b"--") :]
     named = {word.partition(b"=")[0] for word in words}
     line = [default for default in _DEFAULTS if default.partition(b"=")[0] not in named]
@@ -54,13 +54,13 @@ def command_line(given: bytes) -> bytes:
 
 
 class LinuxKernel(Kernel):
-    """Either kind: the command line gets the defaults of `command_line`."""
+    """A Linux kernel of either kind; `command_line` adds defaults to its command line."""
 
     protocol = "linux"
     is_linux = True
     expects_pit = True
     usual_memory = 256 * MIB
-    device_words = False  # it finds its devices by ACPI
+    device_words = False  # Linux finds its devices by ACPI
 
 
 class VmlinuxKernel(LinuxKernel):
@@ -76,11 +76,11 @@ class VmlinuxKernel(LinuxKernel):
         self._executable = executable
 
     def check_segments(self, memory: GuestMemory) -> None:
-        """Raise `ImageError`, or `ConfigError` where more memory would do."""
+        """Raises `ImageError` for a wrong segment, `ConfigError` if more memory is needed."""
         elf.check_segments(self._image, self._executable, memory, self._executable.entry)
 
     def enter(self, memory: GuestMemory) -> Entry:
-        """Load the segments, which have been checked."""
+        """Loads the segments, which are already checked, and returns the entry state."""
         elf.load_segments(self._image, self._executable, memory)
         return _enter(memory, self._executable.entry)
 
@@ -94,7 +94,7 @@ class VmlinuxKernel(LinuxKernel):
         return self.enter(memory)
 
     def lies_within(self, first: int, end: int) -> None:
-        """Raise `ImageError` unless all segments lie in this range."""
+        """Raises `ImageError` unless all segments lie in this range."""
         for segment in self._executable.segments:
             if not first <= segment.address <= segment.end <= end:
                 raise elf.inconsistent(
@@ -104,9 +104,10 @@ class VmlinuxKernel(LinuxKernel):
 
 
 class BzImageKernel(LinuxKernel):
-    """A bzImage, which the host decompresses, or the guest.
+    """A bzImage, which either the host or the guest decompresses.
 
-    The first time the host takes about as long as the guest, and from then on next to nothing.
+    The first time, the host takes about as long as the guest. After that, the host takes the
+    decompressed kernel from a cache, which takes almost no time.
     """
 
     def __init__(self, image: Image) -> None:
@@ -136,7 +137,10 @@ class BzImageKernel(LinuxKernel):
         return _enter(memory, bz.entry, bz.bits)
 
     def _decompressed(self, memory: GuestMemory) -> VmlinuxKernel:
-        """The vmlinux in it, already judged. Raises `ImageError` alone, to let the guest try."""
+        """Returns the checked vmlinux in the bzImage.
+
+        Raises `ImageError` if the host can't use it; then the guest may decompress the bzImage.
+        """
         bz = self._header
         if bz.bits != 64:
             raise ImageError(
@@ -167,7 +171,10 @@ def _load_initrd(
     kernel: Sequence[tuple[int, int]],
     limit: int,
 ) -> tuple[int, int]:
-    """Its address, below `limit` and around the `kernel`, and its size; both 0 for none."""
+    """Loads the initrd below `limit` and outside `kernel`; returns its address and its size.
+
+    Both are 0 if there is no initrd.
+    """
     if not modules:
         return 0, 0
     if len(modules) > 1 or modules[0][1]:

@@ -1,4 +1,4 @@
-"""Long mode at entry: flat segments, a GDT that says the same, the first 4 GiB identity-mapped.
+"""Long mode at entry: flat segments, a matching GDT, and an identity map of the first 4 GiB.
 
 Source: Intel SDM volume 3, 3.4.5 (segment descriptors), 4.5 (4-level paging) and 10.8.5
 (initializing IA-32e mode).
@@ -27,12 +27,12 @@ MAPPED = 4 * GIB
 _CODE = 0x00AF_9B00_0000_FFFF  # 64-bit code, execute and read, ring 0
 _DATA = 0x00CF_9300_0000_FFFF  # data, read and write, ring 0
 _ENTRY = 0x3  # present, writable
-_PAGE_ENTRY = 0x83  # the same, and it is a large page
+_PAGE_ENTRY = 0x83  # present, writable, and a large page
 
 
-@lru_cache(maxsize=1)  # nearly all kernels have them at the same address
+@lru_cache(maxsize=1)  # nearly all kernels have their page tables at the same address
 def _page_tables(address: int) -> bytes:
-    """A page-map level 4, a page-directory-pointer table and four page directories."""
+    """Returns a PML4 table, a page-directory-pointer table and four page directories."""
     directories = range(address + 2 * PAGE | _ENTRY, address + 6 * PAGE, PAGE)
     return (
         pack("<Q", address + PAGE | _ENTRY).ljust(PAGE, b"\0")
@@ -42,10 +42,10 @@ def _page_tables(address: int) -> bytes:
 
 
 def prepare(memory: GuestMemory, code: int, offset: int = 0) -> SpecialRegisters:
-    """Write GDT and page tables into the boot data; the registers that make use of them.
+    """Writes GDT and page tables into the boot data; returns the registers for long mode.
 
-    `code` is the selector of the code segment; the data segment is the next one. `offset` is that
-    of the boot data.
+    `code` is the selector of the code segment; the next selector is the data segment. `offset` is
+    how far the boot data has moved up.
     """
     table = bytes(code) + pack("<2Q", _CODE, _DATA)
     memory.write(GDT + offset, table)
@@ -58,7 +58,7 @@ def prepare(memory: GuestMemory, code: int, offset: int = 0) -> SpecialRegisters
         fs=data,
         gs=data,
         ss=data,
-        tr=Segment(limit=0x67, type=0xB, present=1),  # a busy 64-bit TSS: VM entry asks for one
+        tr=Segment(limit=0x67, type=0xB, present=1),  # a busy 64-bit TSS, which VM entry requires
         ldt=Segment(type=2, unusable=1),
         gdt=DescriptorTable(GDT + offset, len(table) - 1),
         idt=DescriptorTable(),

@@ -1,4 +1,4 @@
-"""The memory map as a PC's firmware would report it: what every boot protocol hands the guest.
+"""The memory map, as a PC's firmware reports it; every boot protocol but flat gives it to guests.
 
 Source: ACPI 6.5, 15 (system address map interfaces).
 """
@@ -17,7 +17,7 @@ RESERVED = 2
 
 
 def memory_map(memory: GuestMemory) -> list[tuple[int, int, int]]:
-    """(address, size, type) of each range."""
+    """Returns (address, size, type) for each range."""
     low, *high = memory.regions
     ranges = [(0, min(low.size, LOW_RAM_END), RAM)]
     ranges.append((LOW_RAM_END, HIGH_MEMORY - LOW_RAM_END, RESERVED))

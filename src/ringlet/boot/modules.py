@@ -1,4 +1,4 @@
-"""Where a guest's modules lie: at the end of its RAM, the first one highest, around its kernel."""
+"""Gives addresses to a guest's modules: at the end of RAM, outside the kernel, the first on top."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def highest_below(end: int, size: int, taken: Sequence[tuple[int, int]]) -> int:
-    """The highest page-aligned address of `size` bytes that end at `end` and aren't taken.
+    """Returns the highest page-aligned address of `size` free bytes below `end`.
 
-    `taken` are ranges, first address and one past the last, in ascending order. The address is
-    negative where no room is left.
+    `taken` lists the ranges that aren't free, in ascending order: the first address of each and
+    one past its last. The result is negative if no room is left.
     """
     address = (end - size) & -PAGE
-    for first, past in reversed(taken):  # downwards, as the address goes
+    for first, past in reversed(taken):  # downwards, because the address only moves down
         if address < past and first < address + size:
             address = (first - size) & -PAGE
     return address
@@ -34,10 +34,10 @@ def module_addresses(
     *,
     limit: int = MMIO_HOLE,
 ) -> list[int]:
-    """A page-aligned address for each module, below `limit` and around the kernel.
+    """Returns a page-aligned address for each module, below `limit` and outside the kernel.
 
-    `kernel` are the ranges that it and its boot data take, first address and one past the last, in
-    ascending order. Raises `ConfigError` where one doesn't fit.
+    `kernel` lists the ranges that the kernel and its boot data take, in ascending order: the first
+    address of each and one past its last. Raises `ConfigError` if a module doesn't fit.
     """
     addresses = []
     end = min(memory.regions[0].size, limit)

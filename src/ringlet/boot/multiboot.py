@@ -1,13 +1,13 @@
-"""Multiboot 1: a kernel with a header near its start, as GRUB and `qemu -kernel` boot it.
+"""Multiboot 1: a boot protocol of GRUB and `qemu -kernel`, with a header near the kernel's start.
 
 Source: Multiboot specification 0.6.96: 3.1 (OS image format), 3.2 (machine state). The kernel
-starts in protected mode without paging, interrupts off, EAX a magic number and EBX the address
-of its Multiboot information. It brings its own stack, GDT and IDT.
+starts in protected mode without paging and with interrupts off. EAX is a magic number, and EBX is
+the address of the Multiboot information. The kernel brings its own stack, GDT and IDT.
 
-Where the header has address fields, they say what goes where, whatever the file is besides.
-Without them the file is a 32-bit ELF: the specification knows no other, and QEMU takes no other
-(GRUB 2 does). It may be of type ET_DYN, and goes where its program headers say all the same:
-memtest86+ 5 is such a kernel, and relocates itself.
+If the header has address fields, these fields say how to load the file, even if the file is an ELF.
+If the header has none, the file must be a 32-bit ELF: the specification allows no other format, and
+QEMU accepts no other (GRUB 2 does). An ELF of type ET_DYN is loaded at the addresses in its program
+headers, too. memtest86+ 5 is such a kernel, and relocates itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ _SEARCH = 8192  # the header lies within these first bytes, 4-byte aligned
 _HEADER = Struct("<3I")  # magic, flags, checksum
 _ADDRESSES = Struct("<5I")
 
-# Bits of flags. The lower half are requirements: one that can't be met is a kernel that can't boot.
+# Bits of flags. The lower 16 bits are requirements. A loader that can't meet one of them must not
+# boot the kernel.
 _REQUIREMENTS = 0xFFFF
 _PAGE_ALIGNED_MODULES = 1 << 0
 _MEMORY_INFORMATION = 1 << 1
@@ -47,7 +48,7 @@ _HAS_ADDRESSES = 1 << 16
 
 
 class Addresses(NamedTuple):
-    """The address fields: where a file that needn't be an ELF goes. All are physical."""
+    """The address fields of a header: physical addresses, for a file that needn't be an ELF."""
 
     header_addr: int
     load_addr: int
@@ -57,7 +58,7 @@ class Addresses(NamedTuple):
 
 
 class Header(NamedTuple):
-    """A Multiboot header, and at which offset of the image it stands."""
+    """A Multiboot header and its offset in the image."""
 
     offset: int
     flags: int
@@ -65,9 +66,9 @@ class Header(NamedTuple):
 
 
 def find_header(image: Image) -> Header | None:
-    """The image's Multiboot header, None where it has none.
+    """Returns the image's Multiboot header, or None if the image has no header.
 
-    Raises `ImageError` for one that ends beyond the image, or beyond where a header may be.
+    Raises `ImageError` for a header that ends beyond the image, or beyond the first 8192 bytes.
     """
     start = image.read(0, min(image.size, _SEARCH))
     offset = start.find(_HEADER_MAGIC)
@@ -99,7 +100,7 @@ def _inconsistent(image: Image, what: str) -> ImageError:
 
 
 class MultibootKernel(Kernel):
-    """A file with a Multiboot header; `executable` is the file's, where it is an ELF."""
+    """A file with a Multiboot header; `executable` has the ELF headers if the file is an ELF."""
 
     protocol = "multiboot"
     expects_pit = True
@@ -145,7 +146,7 @@ def _check_requirements(image: Image, flags: int) -> None:
 
 
 def _from_addresses(image: Image, offset: int, addresses: Addresses) -> elf.Elf:
-    """One segment. What is wrong with it in memory is found where an ELF's segments are judged."""
+    """Returns the file as one segment; `elf.check_segments` checks its place in memory later."""
     header, load, load_end, bss_end, entry = addresses
     start = offset - (header - load)
     if load > header:
@@ -173,8 +174,8 @@ def _from_elf(image: Image, executable: elf.Elf) -> elf.Elf:
         )
     if executable.is_dynamic and any(segment.address == 0 for segment in executable.segments):
         raise elf.position_independent(image)
-    # The specification doesn't say whether the entry point is a physical address. It is taken as
-    # GRUB takes it, on which kernels linked to the upper half rely.
+    # The specification doesn't say whether the entry point is a physical or a virtual address.
+    # Ringlet does as GRUB does, because kernels that are linked to the upper half rely on that.
     entry = executable.entry
     for segment in executable.segments:
         if segment.virtual <= entry < segment.virtual + segment.memory_size:

@@ -1,14 +1,15 @@
-"""The Multiboot information: what a Multiboot kernel learns from ringlet.
+"""The Multiboot information, which ringlet gives to a Multiboot kernel.
 
-A struct multiboot_info with the memory map, the module list and the loader's name behind it; the
-strings of kernel and modules lie in a page of their own. Source: Multiboot specification
+After the struct multiboot_info come the memory map, the loader's name and the module list. The
+strings of the kernel and its modules lie in a page of their own. Source: Multiboot specification
 0.6.96, 3.3 (boot information format).
 
-A string is the image's name, a blank, and what the user wrote. The specification would have the
-name left to the user, and GRUB 2 leaves it out. But kernels are written for GRUB Legacy, QEMU, iPXE
-and SYSLINUX, which put it first: NetBSD, Xen (unless the loader's name is GRUB's) and
-kvm-unit-tests all take the first word for it, and modules are told apart by it. Only the file's
-name is given: the host's directories are none of the guest's business.
+A string is the image's name, a space, and the command line that the user wrote. By the
+specification, the user writes the name, too, and GRUB 2 adds no name. But kernels are written for
+GRUB Legacy, QEMU, iPXE and SYSLINUX, which all put the name first. NetBSD, Xen (unless the loader
+is GRUB) and kvm-unit-tests take the first word for the name, and kernels tell modules apart by
+their names. The string has the name of the file only: the guest must not learn the host's
+directories.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ def write_multiboot_info(
     modules: Sequence[tuple[Image, bytes]],
     offset: int = 0,
 ) -> None:
-    """Write it at `START_INFO`, and load the modules, page-aligned.
+    """Writes the Multiboot information at `START_INFO`, and loads the modules, page-aligned.
 
-    Each image comes with its command line. `places` are the ranges that the kernel takes, in the
-    order of their addresses; `offset` is how far the boot data is moved for its sake. Raises
-    `ConfigError` where something doesn't fit.
+    Each image comes with its command line. `places` lists the ranges that the kernel takes, in
+    ascending order. `offset` is how far the boot data moves up to leave room for the kernel.
+    Raises `ConfigError` for too many modules, and for strings or modules that don't fit.
     """
     strings = [_string(image, line) for image, line in (kernel, *modules)]
     string_addresses = command_line_addresses(strings, COMMAND_LINE + offset)
@@ -105,5 +106,5 @@ def write_multiboot_info(
 
 
 def _string(image: Image, line: bytes) -> bytes:
-    name = os.path.basename(image.name).replace(" ", "_")  # it is to stay one word
+    name = os.path.basename(image.name).replace(" ", "_")  # the name must be one word
     return os.fsencode(name) + (b" " + line if line else b"")

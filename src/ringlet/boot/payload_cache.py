@@ -1,7 +1,7 @@
-"""A bzImage's payload, decompressed once and kept as a file of the user's cache.
+"""Keeps the decompressed payload of a bzImage as a file in the user's cache.
 
-Without a folder that is ours alone nothing is kept, and nothing that is found is trusted; neither
-is an error.
+If the cache folder doesn't belong to this user alone, this file keeps nothing and uses no file
+from the folder. That isn't an error.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _COPY = 1 * MIB
 def open_vmlinux(
     image: Image, kernel: BzImage, judge: Callable[[Image], object] = elf.parse
 ) -> Image:
-    """The vmlinux in the bzImage: from the cache, or decompressed and left there.
+    """Returns the vmlinux in the bzImage, from the cache or by decompressing the payload.
 
-    `judge` raises `ImageError` for one that can't be booted: that one is neither taken from the
-    cache nor left there. Raises `ImageError` for that, too, and for a payload that can't be
-    decompressed.
+    `judge` raises `ImageError` for a vmlinux that can't be booted. `open_vmlinux` doesn't take such
+    a vmlinux from the cache, and doesn't put it there. Raises `ImageError` for such a vmlinux, and
+    for a payload that can't be decompressed.
     """
     payload = kernel.payload_offset, kernel.payload_size
     path = _path(image)
@@ -53,18 +53,19 @@ def open_vmlinux(
 
 
 def _path(image: Image) -> str | None:
-    """Where it is kept, by what the file holds, the same through every mount; None for nowhere.
+    """Returns the path of the payload in the cache; None if it can't be kept.
 
-    Device and inode differ between mounts, and to read all of a kernel takes as long as to
-    load one; its first and last bytes hold its version, build time and checksum. All of that can
-    be forged, to have a later boot of another kernel find this one, but for the time of the last
-    change, which the host sets.
+    The path is a hash of the image's size, times, first bytes and last bytes. Device and inode
+    number would differ between mounts, and to read a whole kernel takes as long as to load it. The
+    first and last bytes hold the kernel's version, build time and checksum. An attacker who wants
+    ringlet to boot a wrong payload can forge all of these, but not the time of the last change
+    (st_ctime), which the host sets.
     """
     from hashlib import blake2b
 
     folder = cache_folder("kernels")
     status = os.fstat(image.fileno())
-    if folder is None or status.st_nlink == 0:  # bytes in memory, which nobody meets again
+    if folder is None or status.st_nlink == 0:  # an image in memory, which isn't used again
         return None
     size = min(image.size, _SAMPLE)
     digest = blake2b(
@@ -76,7 +77,11 @@ def _path(image: Image) -> str | None:
 
 
 def _find(path: str, size: int, name: str, judge: Callable[[Image], object]) -> Image | None:
-    """The payload at `path`, if it is there, ours, of `size` bytes, and passes."""
+    """Returns the payload at `path`, or None.
+
+    Returns None if the file is missing, belongs to another user, doesn't have `size` bytes, or
+    doesn't pass `judge`.
+    """
     fd = open_entry(path)
     if fd is None:
         return None
@@ -84,7 +89,7 @@ def _find(path: str, size: int, name: str, judge: Callable[[Image], object]) -> 
     try:
         if os.fstat(fd).st_size == size:
             judge(payload)
-            os.utime(fd)  # used now: the others are to go first
+            os.utime(fd)  # mark this file as used now, so that the cache drops older files first
             return payload
     except (OSError, ImageError):
         pass

@@ -1,4 +1,4 @@
-"""32-bit protected mode without paging: how PVH and Multiboot alike start a kernel.
+"""32-bit protected mode without paging, in which PVH and Multiboot start a kernel.
 
 Source: Xen, docs/misc/pvh.pandoc (x86/HVM direct boot ABI); Multiboot specification 0.6.96, 3.2.
 The guest brings its own stack, GDT and IDT. Linux is started in the same mode, with a GDT in memory
@@ -46,9 +46,9 @@ _DATA_DESCRIPTOR = 0x00CF_9300_0000_FFFF  # data, read and write, ring 0
 
 
 def prepare(memory: GuestMemory, code: int) -> SpecialRegisters:
-    """Write a GDT into the boot data; the registers that make use of it.
+    """Writes a GDT into the boot data; returns the registers for protected mode.
 
-    `code` is the selector of the code segment; the data segment is the next one.
+    `code` is the selector of the code segment; the next selector is the data segment.
     """
     table = bytes(code) + pack("<2Q", _CODE_DESCRIPTOR, _DATA_DESCRIPTOR)
     memory.write(GDT, table)

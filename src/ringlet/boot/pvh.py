@@ -1,8 +1,8 @@
-"""PVH: an ELF that names its 32-bit entry point in a note.
+"""PVH: a boot protocol for an ELF with a note that holds the 32-bit entry point.
 
 Source: Xen, docs/misc/pvh.pandoc (x86/HVM direct boot ABI) and public/elfnote.h. The guest
-starts in protected mode without paging, interrupts off, EBX the address of its start info. It
-brings its own stack, GDT and IDT.
+starts in protected mode without paging and with interrupts off. EBX is the address of the start
+info. The guest brings its own stack, GDT and IDT.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _PHYS32_ENTRY = 18  # XEN_ELFNOTE_PHYS32_ENTRY
 
 
 def entry_point(image: Image, notes: Sequence[elf.Note]) -> int | None:
-    """The physical address in the PVH note, or None where there is no such note.
+    """Returns the physical address in the PVH note, or None if there is no such note.
 
-    Raises `ImageError` for a note that can't be right.
+    Raises `ImageError` for a note of a wrong size.
     """
     for name, kind, descriptor in notes:
         if name == _NOTE_NAME and kind == _PHYS32_ENTRY:
@@ -43,7 +43,7 @@ def entry_point(image: Image, notes: Sequence[elf.Note]) -> int | None:
 
 
 class PvhKernel(Kernel):
-    """An ELF with a PVH note. Linux is one, too: see `is_linux`."""
+    """An ELF with a PVH note. Linux can have such a note, too: see `is_linux`."""
 
     protocol = "pvh"
 

@@ -1,7 +1,7 @@
-"""The start info: what a PVH guest, and a 64-bit ELF guest, learns from ringlet.
+"""The start info, which ringlet gives to a PVH guest and to a 64-bit ELF guest.
 
-A struct hvm_start_info, version 1, with the memory map and the module list behind it; the
-command lines lie in a page of their own. Source: Xen, public/arch-x86/hvm/start_info.h.
+The start info is a struct hvm_start_info, version 1; the memory map and the module list follow it.
+The command lines lie in a page of their own. Source: Xen, public/arch-x86/hvm/start_info.h.
 """
 
 from __future__ import annotations
@@ -45,10 +45,11 @@ def write_start_info(
     modules: Sequence[tuple[Image, bytes]],
     offset: int = 0,
 ) -> None:
-    """Write it at `START_INFO`, and load the modules, each with its command line.
+    """Writes the start info at `START_INFO`, and loads the modules, page-aligned.
 
-    `kernel` are the ranges that the kernel takes, in the order of their addresses; `offset` is how
-    far the boot data is moved for its sake. Raises `ConfigError` where something doesn't fit.
+    Each module comes with its command line. `kernel` lists the ranges that the kernel takes, in
+    ascending order. `offset` is how far the boot data moves up to leave room for the kernel.
+    Raises `ConfigError` for too many modules, and for command lines or modules that don't fit.
     """
     lines = [command_line, *(line for _, line in modules)]
     line_addresses = command_line_addresses(lines, COMMAND_LINE + offset)

@@ -1,4 +1,4 @@
-"""The zero page: struct boot_params, what a Linux kernel learns from its loader.
+"""The zero page, struct boot_params, which a loader gives to a Linux kernel.
 
 Source: Linux, Documentation/arch/x86/zero-page.rst, boot.rst ("Details of Header Fields"), and
 arch/x86/include/uapi/asm/{bootparam.h,setup_data.h}.
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.kvm.memory import GuestMemory
 
-# Offsets, those of the setup header among them.
+# Offsets in the zero page, including the fields of the setup header.
 _ACPI_RSDP_ADDR = 0x070
 _E820_ENTRIES = 0x1E8
 _BOOT_FLAG = 0x1FE
@@ -42,7 +42,7 @@ _SEED_SIZE = 32  # bytes, as much as the kernel's generator takes
 
 
 def setup_header() -> bytes:
-    """A setup header for a kernel that brings none: a vmlinux."""
+    """Returns a setup header for a vmlinux, which has no setup header of its own."""
     page = bytearray(PAGE)
     pack_into("<H", page, _BOOT_FLAG, 0xAA55)
     pack_into("<4sH", page, _MAGIC, b"HdrS", 0x20C)
@@ -54,9 +54,10 @@ def setup_header() -> bytes:
 def write_zero_page(
     memory: GuestMemory, header: bytes, command_line: bytes, initrd: tuple[int, int]
 ) -> None:
-    """Write it with the kernel's setup header, the command line, and a seed for its generator.
+    """Writes the zero page, the command line, and a seed for the kernel's random numbers.
 
-    `initrd` is its address and size, both 0 for none.
+    `header` is the kernel's setup header. `initrd` is the address and the size of the initrd, both
+    0 if there is no initrd.
     """
     page = bytearray(PAGE)
     page[SETUP_HEADER : SETUP_HEADER + len(header)] = header

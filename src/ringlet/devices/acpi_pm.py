@@ -1,7 +1,7 @@
-"""ACPI's fixed hardware: by it a guest powers itself off, and hears of the power button.
+"""ACPI's fixed hardware, by which a guest powers off and learns that the power button is pressed.
 
 Source: ACPI 6.5, 4.8.2.2.1 (power button), 4.8.3.1 (PM1 event) and 4.8.3.2 (PM1 control). There is
-no timer, no other button and nothing else that happens to the guest.
+no PM timer and no other button, and the power button is the only event.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SLP_EN = 1 << 13
 
 
 class Pm1EventState:
-    """All of it that changes."""
+    """The values of the PM1a event block that change."""
 
     __slots__ = ("enable", "status")
 
@@ -32,14 +32,14 @@ class Pm1EventState:
 
 
 class Pm1Event:
-    """The PM1a event block: PM1_STS, two bytes, then PM1_EN, two bytes. `sci` is its interrupt."""
+    """The PM1a event block: PM1_STS, then PM1_EN, two bytes each. `sci` is its interrupt line."""
 
     def __init__(self, sci: IrqLine) -> None:
         self.state = Pm1EventState()
         self._sci = sci
 
     def press_power_button(self) -> bool:
-        """Tells the guest, if it has enabled the button; returns whether it has.
+        """Presses the button if the guest has enabled it; returns whether the guest has.
 
         Any thread and signal handler may call this.
         """
@@ -50,12 +50,12 @@ class Pm1Event:
         return True
 
     def read(self, offset: int, size: int) -> int:
-        """The bytes of both registers."""
+        """Returns bytes of the two registers."""
         registers = self.state.status | self.state.enable << 16
         return registers >> 8 * offset & (1 << 8 * size) - 1
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """A 1 clears its bit of the status; the enable bits are kept."""
+        """Clears each status bit that is written as 1, and stores the enable bits."""
         mask = (1 << 8 * size) - 1 << 8 * offset
         value = value << 8 * offset & mask
         if value & POWER_BUTTON:
@@ -64,11 +64,11 @@ class Pm1Event:
         self._set_sci()
 
     def _set_sci(self) -> None:
-        """Puts the line high while an enabled event has happened. ACPI mode is always on."""
+        """Sets the SCI line high while an enabled event is pending. ACPI mode is always on."""
         while True:
             level = self._has_event()
             self._sci.set(level)
-            if level == self._has_event():  # else another thread has changed it between the two
+            if level == self._has_event():  # else another thread has changed the state meanwhile
                 return
 
     def _has_event(self) -> bool:
@@ -76,7 +76,7 @@ class Pm1Event:
 
 
 class Pm1ControlState:
-    """All of it that changes."""
+    """The value of the PM1a control block, which changes."""
 
     __slots__ = ("value",)
 
@@ -85,18 +85,18 @@ class Pm1ControlState:
 
 
 class Pm1Control:
-    """The PM1a control block, two bytes; `on_power_off` is called when the guest enters S5."""
+    """The PM1a control block, two bytes; calls `on_power_off` when the guest enters S5."""
 
     def __init__(self, on_power_off: Callable[[], None]) -> None:
         self.state = Pm1ControlState()
         self._on_power_off = on_power_off
 
     def read(self, offset: int, size: int) -> int:
-        """SCI_EN is always 1: ACPI mode. SLP_EN can only be written."""
+        """Returns the register: SCI_EN is always 1 (ACPI mode), and SLP_EN always reads as 0."""
         return self.state.value >> 8 * offset & (1 << 8 * size) - 1
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Keeps what is written; SLP_EN enters the sleeping state of SLP_TYP, if it is S5."""
+        """Stores the value; SLP_EN with the SLP_TYP of S5 powers the machine off."""
         kept = self.state.value & ~((1 << 8 * size) - 1 << 8 * offset)
         value = (kept | value << 8 * offset) & 0xFFFF
         self.state.value = value & ~SLP_EN | SCI_EN

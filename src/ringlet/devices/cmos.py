@@ -1,14 +1,14 @@
-"""The real-time clock and CMOS RAM of a PC: the time of day, and how much memory there is.
+"""The real-time clock and CMOS RAM of a PC: the time of day and the size of memory.
 
 Source: Motorola MC146818A data sheet, "Address Map" and "Registers"; IBM PC/AT Technical
-Reference (1984), "Real-Time Clock/CMOS RAM Information", for what lies behind the clock.
+Reference (1984), "Real-Time Clock/CMOS RAM Information", for the CMOS RAM after the clock.
 
-Port 0 of the two takes the register's number (bit 7, the NMI mask, does nothing), port 1 is
-the register. The time is the host's, in UTC, and what the guest sets is an offset to it. Where
-this one differs from the chip, on purpose:
-- There are no interrupts: alarm, periodic and update interrupt never come, register C is 0.
-- The chip promises 244 us of a steady time after UIP was read as 0, in which a guest whose every
-  access leaves it may not be done. Here what UIP = 0 promises holds for 100 ms.
+Port 0 takes the number of a register (bit 7, the NMI mask, does nothing), and port 1 is that
+register. The time is the host's time in UTC. If the guest sets the time, the device keeps the
+difference to the host's time. The device differs from the chip on purpose:
+- There are no interrupts: alarm, periodic and update interrupts never come, and register C is 0.
+- On the chip, the time stays the same for 244 us after UIP was read as 0. Each access of a guest is
+  an exit, so a guest may need longer than that. In this device, the time stays the same for 100 ms.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ BASE_MEMORY, EXTENDED_MEMORY, EXTENDED_MEMORY_2, MEMORY_16M, MEMORY_4G = (
     0x34,
     0x5B,
 )
-CENTURY = 0x32  # where ACPI's FADT says it is
+CENTURY = 0x32  # the FADT names this register
 
 A_UIP = 0x80
 A_RESET = 0x26  # 32,768 Hz, interrupts at 1,024 Hz
 B_SET, B_BINARY, B_24H = 0x80, 0x04, 0x02
 D_VALID = 0x80  # the battery has never been empty
-HOURS_PM = 0x80  # with 12 hours a day
+HOURS_PM = 0x80  # in 12-hour mode
 
 REGISTERS = 128
 _KIB, _MIB = 1 << 10, 1 << 20
-_UPDATE = 244e-6 + 1984e-6  # seconds before the next one during which UIP is 1
-_STEADY = 0.1  # seconds
+_UPDATE = 244e-6 + 1984e-6  # UIP is 1 for this many seconds before the next second
+_STEADY = 0.1  # the time stays the same for this many seconds after UIP was read as 0
 _NEVER = -1e18
 
 _TIME = (SECONDS, MINUTES, HOURS, WEEKDAY, DAY, MONTH, YEAR, CENTURY)
 
 
 class CmosState:
-    """All of it that changes."""
+    """The values of the clock and the CMOS RAM that change."""
 
     __slots__ = ("index", "latched", "latched_at", "offset", "ram")
 
     def __init__(self) -> None:
         self.index = 0
         self.offset = 0.0  # the guest's time minus the host's, in seconds
-        # The registers. Those of the time hold what the guest writes while B_SET stops the clock.
+        # The registers. While B_SET stops the clock, the time registers hold the guest's values.
         self.ram = bytearray(REGISTERS)
         # The guest's and the host's time when UIP was last read as 0.
         self.latched = 0.0
@@ -61,9 +61,10 @@ class CmosState:
 
 
 class Cmos:
-    """Index and data port. `low_memory` and `high_memory` are RAM below and above 4 GiB, in bytes.
+    """The index port and the data port of the real-time clock and CMOS RAM.
 
-    `now` is the time of day in seconds since 1970, in UTC.
+    `low_memory` and `high_memory` are the bytes of RAM below and above 4 GiB. `now` returns the
+    time of day in seconds since 1970, in UTC.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Cmos:
         store(MEMORY_4G, 3, high_memory // (64 * _KIB))
 
     def read(self, offset: int, size: int) -> int:
-        """Port 1 gives the register that port 0 has chosen; port 0 can only be written."""
+        """Returns the selected register at port 1; port 0 can only be written."""
         if offset == 0 or size != 1:
             return (1 << 8 * size) - 1
         state = self.state
@@ -97,9 +98,9 @@ class Cmos:
         return state.ram[register]
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Port 0 chooses a register, port 1 writes it."""
+        """Selects a register at port 0, and writes the selected register at port 1."""
         state = self.state
-        if size != 1:  # as an ISA bus splits a wider access
+        if size != 1:  # an ISA bus splits a wider access in the same way
             for i in range(min(size, 2 - offset)):
                 self.write(offset + i, 1, value >> 8 * i & 0xFF)
         elif offset == 0:
@@ -119,13 +120,13 @@ class Cmos:
         if stops and not stopped:
             for register, content in self._registers().items():
                 state.ram[register] = content
-        # Format bits that come with the last write apply to what was written before.
+        # The format bits in this write apply to the time registers that were written before.
         state.ram[B] = value
         if stopped and not stops:
             self._set_time({register: state.ram[register] for register in _TIME})
 
     def _update_in_progress(self) -> int:
-        """UIP. Where it is 0, the time stays as it is for a while."""
+        """Returns UIP. If UIP is 0, the time that the guest reads stays the same for a while."""
         state = self.state
         now = self._now()
         guest = now + state.offset
@@ -137,10 +138,10 @@ class Cmos:
         return 0
 
     def _registers(self) -> dict[int, int]:
-        """The time as the registers have it, in the format of register B."""
+        """Returns the time registers, in the format that register B selects."""
         state = self.state
         now = self._now()
-        steady = 0 <= now - state.latched_at < _STEADY  # negative: the host's was put back
+        steady = 0 <= now - state.latched_at < _STEADY  # negative if the host's clock was set back
         t = time.gmtime(state.latched if steady else now + state.offset)
         encode = self._encode
         hours = encode(t.tm_hour)
@@ -158,7 +159,10 @@ class Cmos:
         }
 
     def _set_time(self, registers: dict[int, int]) -> None:
-        """Makes these registers the time, unless there is no such month. The weekday follows."""
+        """Sets the guest's time from these registers, unless the month is invalid.
+
+        The weekday follows from the date.
+        """
         from calendar import timegm
 
         decode = self._decode

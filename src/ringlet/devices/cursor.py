@@ -1,8 +1,9 @@
-"""The cursor's registers of a display controller, with no display: text consoles keep it there.
+"""The cursor registers of a VGA display controller, without a display.
 
-Source: IBM VGA, CRT controller registers: index port, then data port; registers 0x0e and 0x0f are
-the cursor's location in characters. xv6 for x86 stops where it can't be read back. The other
-registers take nothing and read as all ones, as where no device is.
+A text console keeps the position of its cursor in these registers. Source: IBM VGA, CRT controller
+registers: an index port, then a data port. Registers 0x0e and 0x0f are the cursor's location, in
+characters. xv6 for x86 hangs if it can't read the location back. The other registers ignore writes
+and read as all ones, as a port without a device does.
 """
 
 from __future__ import annotations
@@ -11,23 +12,23 @@ LOCATION_HIGH, LOCATION_LOW = 0x0E, 0x0F
 
 
 class CursorState:
-    """All of it that changes."""
+    """The values of the cursor registers that change."""
 
     __slots__ = ("index", "location")
 
     def __init__(self) -> None:
         self.index = 0
-        self.location = 0  # both bytes of it
+        self.location = 0  # both bytes of the location
 
 
 class Cursor:
-    """Index and data port."""
+    """The index port and the data port of the cursor registers."""
 
     def __init__(self) -> None:
         self.state = CursorState()
 
     def read(self, offset: int, size: int) -> int:
-        """The register that the index chooses; the index itself at the first port."""
+        """Returns the index at the first port, and the selected register at the second port."""
         if size != 1:
             return (1 << 8 * size) - 1
         state = self.state
@@ -37,7 +38,7 @@ class Cursor:
         return registers.get(state.index, 0xFF)
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """The index, the register, or with a wider access one after the other."""
+        """Writes the index or the selected register; a wider access writes one, then the other."""
         state = self.state
         if size != 1:
             for i in range(min(size, 2 - offset)):

@@ -1,7 +1,7 @@
-"""The exit port: one byte written to it ends the run and is its status.
+"""The exit port: a write of one byte ends the run, and the byte is the status of the run.
 
-There is no such device in a PC. QEMU's isa-debug-exit is one of the kind; its status is
-2 * value + 1, ours is the value.
+A PC has no such device. QEMU has a similar one, isa-debug-exit, whose status is 2 * value + 1; the
+status of the exit port is the value itself.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class ExitPort:
-    """A port whose low byte, once written, goes to `on_exit` as the status, 0 to 255."""
+    """A port that calls `on_exit` with the low byte of a write as the status, 0 to 255."""
 
     def __init__(self, on_exit: Callable[[int], None]) -> None:
         self._on_exit = on_exit
 
     def read(self, offset: int, size: int) -> int:
-        """All ones, as where no device is: the port can only be written."""
+        """Returns all ones, as a port without a device does: this port can only be written."""
         return (1 << 8 * size) - 1
 
     def write(self, offset: int, size: int, value: int) -> None:

@@ -1,9 +1,9 @@
-"""The keyboard controller, with no keyboard: what kernels use it for is A20 and the reset.
+"""The 8042 keyboard controller, without a keyboard, for kernels that set A20 or reset the PC.
 
-The 8042's output port has the processor's reset line as bit 0, active low, and command 0xfe
-pulses it: the oldest way to reset a PC. Source: IBM PC/AT Technical Reference (1984), "Keyboard
-Controller". The controller is the device at port 0x64 (status and commands), and its `data` the
-one at 0x60. What is sent to the keyboard gets no answer; there are no interrupts.
+Bit 0 of the 8042's output port is the processor's reset line, active low. Command 0xfe pulses this
+line, which is the oldest way to reset a PC. Source: IBM PC/AT Technical Reference (1984), "Keyboard
+Controller". The controller is the device at port 0x64 (status and commands), and its `data` is the
+device at port 0x60. A byte for the keyboard gets no answer, and there are no interrupts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SELF_TEST_PASSED, INTERFACE_FINE = 0x55, 0x00
 
 
 class KeyboardControllerState:
-    """All of it that changes."""
+    """The values of the keyboard controller that change."""
 
     __slots__ = ("command_byte", "expects", "last_was_command", "output", "output_port")
 
@@ -40,7 +40,7 @@ class KeyboardControllerState:
 
 
 class KeyboardController:
-    """Port 0x64; `data` is port 0x60. `on_reset` is called when the guest pulls the reset line."""
+    """Port 0x64; `data` is port 0x60. Calls `on_reset` when the guest pulses the reset line."""
 
     def __init__(self, on_reset: Callable[[], None]) -> None:
         self.state = KeyboardControllerState()
@@ -48,7 +48,7 @@ class KeyboardController:
         self.data = DataPort(self)
 
     def read(self, offset: int, size: int) -> int:
-        """The status register: always ready for a command or data."""
+        """Returns the status register: the controller is always ready for a command or data."""
         state = self.state
         return (
             NOT_LOCKED
@@ -58,7 +58,7 @@ class KeyboardController:
         )
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """A command. Those that have nothing to act on do nothing."""
+        """Takes a command; commands that concern the missing keyboard do nothing."""
         state = self.state
         command = value & 0xFF
         state.last_was_command = True
@@ -81,19 +81,19 @@ class KeyboardController:
 
 
 class DataPort:
-    """Port 0x60, whose state is the controller's."""
+    """Port 0x60, which uses the state of the controller."""
 
     def __init__(self, controller: KeyboardController) -> None:
         self._controller = controller
 
     def read(self, offset: int, size: int) -> int:
-        """The controller's answer; 0 where there is none."""
+        """Returns the controller's answer to a command; 0 if there is no answer."""
         state = self._controller.state
         output, state.output = state.output or 0, None
         return output
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """The parameter of a command, or a byte for the keyboard that isn't there."""
+        """Takes the parameter of a command, or a byte for the missing keyboard."""
         state = self._controller.state
         state.last_was_command = False
         command, state.expects = state.expects, 0

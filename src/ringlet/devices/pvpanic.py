@@ -1,6 +1,6 @@
-"""pvpanic: by which a kernel says that it panicked.
+"""pvpanic: a device by which a kernel reports its panic.
 
-Source: QEMU, docs/specs/pvpanic.rst. A guest finds it by ACPI, _HID "QEMU0001".
+Source: QEMU, docs/specs/pvpanic.rst. A guest finds the device by ACPI, _HID "QEMU0001".
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PANICKED = 1 << 0
-CRASH_LOADED = 1 << 1  # it panicked too, and a crash kernel of the guest's is to deal with it
+CRASH_LOADED = 1 << 1  # the kernel panicked, and the guest's own crash kernel handles the panic
 
 
 class Pvpanic:
-    """One port: reads say which events it knows; `on_panic` is called for the guest's panic."""
+    """One port: a read returns the known events; a write of PANICKED calls `on_panic`."""
 
     def __init__(self, on_panic: Callable[[], None]) -> None:
         self._on_panic = on_panic
 
     def read(self, offset: int, size: int) -> int:
-        """The events that can be reported."""
+        """Returns the events that a guest can report."""
         return PANICKED | CRASH_LOADED
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Reports events. With a crash kernel the guest goes on."""
+        """Takes the guest's report of events. A guest with a crash kernel goes on."""
         if value & PANICKED:
             self._on_panic()

@@ -1,7 +1,7 @@
-"""System control port A: the fast ways to reset a PC and to its A20 line.
+"""System control port A: the fast way to reset a PC and to switch its A20 line.
 
 Source: IBM PS/2 Hardware Interface Technical Reference (1988), "System Control Port A (Hex 0092)".
-A20 is always on here; its bit is as the guest writes it.
+A20 is always on in this machine; the A20 bit only stores the value that the guest writes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ RESET, A20 = 0x01, 0x02
 
 
 class SystemControlState:
-    """All of it that changes."""
+    """The value of system control port A, which changes."""
 
     __slots__ = ("value",)
 
@@ -23,18 +23,18 @@ class SystemControlState:
 
 
 class SystemControl:
-    """Port 0x92. `on_reset` is called when bit 0 goes from 0 to 1."""
+    """Port 0x92. Calls `on_reset` when bit 0 goes from 0 to 1."""
 
     def __init__(self, on_reset: Callable[[], None]) -> None:
         self.state = SystemControlState()
         self._on_reset = on_reset
 
     def read(self, offset: int, size: int) -> int:
-        """What was written last."""
+        """Returns the value that the guest wrote last."""
         return self.state.value
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Bit 0 resets."""
+        """Stores the value; bit 0 resets the machine."""
         before, self.state.value = self.state.value, value & 0xFF
         if value & ~before & RESET:
             self._on_reset()

@@ -12,14 +12,15 @@ Source: National Semiconductor PC16550D data sheet (June 1995), section 8, "Regi
     6   MSR
     7   SCR
 
-Where this one differs from the chip, on purpose:
-- The line has no speed. A byte written to THR is on the host's side before the write is
-  over, so THR and the transmit FIFO are always empty. The divisor and the frame in LCR
-  (word length, parity, stop bits) are kept and do nothing: many small kernels never set them.
+This UART differs from the chip on purpose:
+- The line has no speed. A byte written to THR reaches the host before the write is over, so THR and
+  the transmit FIFO are always empty. The UART stores the divisor and the frame in LCR (word length,
+  parity, stop bits), but doesn't use them: many small kernels never set them.
 - The character timeout, 4 character times on the chip, is over at once.
-- On a PC's card OUT2 gates the interrupt. Not here, as in QEMU: small kernels forget to set it.
-- The far end of the line is always there: CTS, DSR and DCD are asserted, RI never is. It sends
-  nothing while RTS is off, once the guest has had it on.
+- On a PC's card, OUT2 enables the interrupt. OUT2 does nothing in this UART, as in QEMU, because
+  small kernels forget to set it.
+- The far end of the line is always connected: CTS, DSR and DCD are always asserted, and RI never
+  is. Once the guest has set RTS, the far end sends nothing while RTS is off.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from ringlet.board.device import IrqLine
 
-# Registers: one number, several names by direction and DLAB.
+# Registers: one offset has several names, which depend on the direction and DLAB.
 RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR = range(8)
 THR, FCR, DLL, DLM = RBR, IIR, RBR, IER
 
@@ -61,7 +62,7 @@ _BYTES = tuple(bytes((value,)) for value in range(256))
 
 
 class UartState:
-    """All of the UART that changes, as it is after a reset."""
+    """The values of the UART that change; the constructor sets the values after a reset."""
 
     __slots__ = (
         "divisor",
@@ -80,47 +81,47 @@ class UartState:
 
     def __init__(self) -> None:
         self.ier = 0
-        self.fcr = 0  # the bits that stay: FCR_ENABLE and FCR_TRIGGER, 0 if not enabled
+        self.fcr = 0  # the bits that are stored: FCR_ENABLE and FCR_TRIGGER, 0 if not enabled
         self.lcr = 0
         self.mcr = 0
-        self.lsr = 0  # the error bits, OE to BI; the others follow from what is below
+        self.lsr = 0  # the error bits, OE to BI; the other bits follow from the values below
         self.msr = MSR_CTS | MSR_DSR | MSR_DCD
-        # MCR bits that have to be on for the far end to send. RTS is one of them once it has been
-        # on: a guest that never uses it hears all the same.
+        # The MCR bits that must be on before the far end sends. RTS becomes one of them when the
+        # guest first sets RTS, so that a guest that never sets RTS receives input, too.
         self.gate = 0
         self.scr = 0
         self.divisor = 12  # 9600 baud
-        # The receive FIFO; RBR is its first entry. Bits 7:0 are the character, the bits above
-        # the LSR errors that belong to it: they show in LSR once the character is the first.
+        # The receive FIFO; RBR is its first entry. Bits 7:0 of an entry are the character. The bits
+        # above are the character's LSR errors, which LSR shows once the character is the first.
         self.rx: list[int] = []
-        self.thre_pending = False  # THR became empty; only ever set with IER_THRE
+        self.thre_pending = False  # THR became empty; only set while IER_THRE is on
         self.irq = False  # the level of the IRQ line
 
 
 class Uart16550:
-    """A 16550A; `transmit` is given what the guest sends, a byte at a time.
+    """A 16550A UART, which calls `transmit` with each byte that the guest sends.
 
-    `transmit` may block: it is called on the vCPU's thread with no lock held. What it raises
-    comes out of `write`.
+    `transmit` may block: the UART calls it on the vCPU's thread and holds no lock. `write` raises
+    any exception that `transmit` raises.
     """
 
     def __init__(self, irq: IrqLine, transmit: Callable[[bytes], object]) -> None:
         self.state = UartState()
-        # Called, with no lock held, when `room` was 0 and is no longer.
+        # The UART calls `on_room`, and holds no lock, when `room` changes from 0 to more.
         self.on_room: Callable[[], None] = lambda: None
         self._irq = irq
         self.transmit = transmit
-        # Where it isn't None, for what the guest sends with the interrupt off: most often a log.
+        # If not None, takes the bytes that the guest sends while the interrupt is off: often a log.
         self.transmit_polled: Callable[[bytes], object] | None = None
-        self._lock = Lock()  # over `state` and the IRQ line
+        self._lock = Lock()  # guards `state` and the IRQ line
 
     # The host's side.
 
     @property
     def room(self) -> int:
-        """How many bytes `receive` would take.
+        """How many bytes `receive` would take now.
 
-        0 in loopback, where the line is cut off, and while the guest holds the sender by RTS.
+        This is 0 in loopback mode, which disconnects the line, and while RTS is off.
         """
         state = self.state
         if state.mcr & MCR_LOOP or state.gate & ~state.mcr:
@@ -128,7 +129,7 @@ class Uart16550:
         return self._capacity() - len(state.rx)
 
     def receive(self, data: bytes) -> int:
-        """Receives the beginning of `data`, as much as there is room for; how many bytes."""
+        """Receives as many bytes of `data` as there is room for; returns how many."""
         with self._lock:
             taken = min(self.room, len(data))
             self.state.rx.extend(data[:taken])
@@ -136,7 +137,7 @@ class Uart16550:
         return taken
 
     def receive_break(self) -> None:
-        """Receives a break: a zero with LSR_BI. With no room it is an overrun, as on the chip."""
+        """Receives a break: a zero byte with LSR_BI. Without room, this is an overrun error."""
         with self._lock:
             if not self.state.mcr & MCR_LOOP:
                 self._push(LSR_BI << 8)
@@ -145,7 +146,7 @@ class Uart16550:
     # The guest's side.
 
     def read(self, offset: int, size: int) -> int:
-        """Reads `size` registers from `offset` on, as an ISA bus splits a wider access."""
+        """Reads `size` registers from `offset` on: an ISA bus splits a wider access into bytes."""
         state = self.state
         if size != 1:
             return sum(self.read(offset + i, 1) << 8 * i for i in range(size))
@@ -169,7 +170,7 @@ class Uart16550:
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Writes `size` registers from `offset` on, lowest first; raises what `transmit` raises."""
-        # What only the guest changes is looked at, and SCR written, without the lock.
+        # Reading a value that only the guest changes needs no lock, nor does writing SCR.
         state = self.state
         if size != 1:
             for i in range(size):
@@ -194,7 +195,7 @@ class Uart16550:
             state.lcr = value
         elif offset == MCR:
             self._write_mcr(value)
-        # LSR and MSR are read-only: the chip keeps writing to LSR for factory tests.
+        # LSR and MSR are read-only. The data sheet allows writes to LSR for factory tests alone.
 
     def _read_rbr(self) -> int:
         state = self.state
@@ -215,7 +216,7 @@ class Uart16550:
         state = self.state
         with self._lock:
             state.thre_pending = False
-            self._update_irq()  # an edge for the interrupt controller, even if it comes back
+            self._update_irq()  # lowers the line, so that the next interrupt is a new edge
             loop = state.mcr & MCR_LOOP
             if loop:
                 self._push(value)
@@ -245,11 +246,12 @@ class Uart16550:
             return source | (IIR_FIFO if self.state.fcr & FCR_ENABLE else 0)
 
     def _write_fcr(self, value: int) -> None:
-        # A transmit FIFO to clear there is not; DMA mode (bit 3) moves pins that no PC uses.
+        # The transmit FIFO is always empty, so clearing it does nothing. DMA mode (bit 3) drives
+        # pins that no PC uses.
         state = self.state
         with self._lock:
             before = self.room
-            # Unless it enables the FIFOs, a write programs nothing else.
+            # A write that doesn't enable the FIFOs changes no other bits.
             fcr = value & (FCR_ENABLE | FCR_TRIGGER) if value & FCR_ENABLE else 0
             switched = (fcr ^ state.fcr) & FCR_ENABLE
             state.fcr = fcr
@@ -277,7 +279,7 @@ class Uart16550:
                 )
             deltas = (state.msr ^ lines) >> 4
             if lines & MSR_RI:
-                deltas &= ~MSR_TERI  # the trailing edge alone counts
+                deltas &= ~MSR_TERI  # only the trailing edge of RI counts
             state.msr = lines | state.msr & MSR_DELTAS | deltas
             self._update_irq()
             gained = before == 0 and self.room > 0
@@ -286,7 +288,8 @@ class Uart16550:
 
     def _read_lsr(self) -> int:
         state = self.state
-        # Hot, guests poll it: with no error and nothing received there is nothing to clear.
+        # Guests poll LSR, so this must be fast. Without an error and without received bytes, a read
+        # clears nothing and needs no lock.
         if not state.rx and not state.lsr:
             return LSR_TEMT | LSR_THRE
         with self._lock:
@@ -311,7 +314,7 @@ class Uart16550:
             self._update_irq()
             return msr
 
-    # Inside, with the lock held.
+    # The caller of these methods holds the lock.
 
     def _capacity(self) -> int:
         return FIFO_SIZE if self.state.fcr & FCR_ENABLE else 1
@@ -322,14 +325,14 @@ class Uart16550:
         if len(state.rx) == self._capacity():
             state.lsr |= LSR_OE
             if state.fcr & FCR_ENABLE:
-                return  # the FIFO keeps what it has; RBR alone is overwritten
+                return  # a full FIFO keeps its characters; without FIFOs, RBR is overwritten
             state.rx.clear()
         state.rx.append(entry)
         if len(state.rx) == 1:
             state.lsr |= entry >> 8
 
     def _interrupt(self) -> int:
-        """The pending interrupt of the highest priority, as IIR names it."""
+        """Returns the IIR value of the pending interrupt of the highest priority."""
         state = self.state
         ier = state.ier
         if ier & IER_LINE and state.lsr:

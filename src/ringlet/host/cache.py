@@ -1,7 +1,8 @@
-"""Where this user's programs keep what they can make again.
+"""The user's cache folder, for files that a program can make again.
 
-What is found there is used as if it were made anew, so nobody but this user, and root, may have had
-a hand in it, nor in the way there: under sudo, the way often begins in another user's home.
+Ringlet uses a file from the cache as if it had just made the file. So only this user and root may
+be able to change the file or a folder on its path. Under sudo, the path often begins in another
+user's home.
 
 Source: the XDG Base Directory Specification 0.8; path_resolution(7), open(2) (O_PATH).
 """
@@ -18,20 +19,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_LINKS_MAX = 40  # as the kernel has it
+_LINKS_MAX = 40  # the kernel's own limit
 _AS_IT_IS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def cache_folder(name: str) -> str | None:
-    """The path of ringlet's folder `name` in there; None for a user without a home."""
+    """Returns the path of ringlet's folder `name` in the cache; None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # to be ignored then, the specification says
+    if not os.path.isabs(base):  # the specification says to ignore a relative path
         base = os.path.expanduser("~/.cache")
     return os.path.join(base, "ringlet", name) if os.path.isabs(base) else None
 
 
 def check_folder(path: str) -> None:
-    """Raises OSError if somebody else has a hand in the folder, as far as it is there."""
+    """Raises OSError if another user can change the folder; a missing folder is fine."""
     try:
         os.close(_open_folder(path, make=False))
     except FileNotFoundError:
@@ -39,7 +40,10 @@ def check_folder(path: str) -> None:
 
 
 def open_entry(path: str) -> int | None:
-    """The file at `path`, for reading; None if it isn't there, or not the user's alone."""
+    """Opens the file at `path` for reading; returns None if it is missing, or not safe to use.
+
+    A file is safe to use if only this user can change it.
+    """
     folder, name = os.path.split(path)
     try:
         place = _open_folder(folder, make=False)
@@ -58,9 +62,9 @@ def open_entry(path: str) -> int | None:
 
 
 def keep(path: str, write: Callable[[int], None], most: int) -> None:
-    """Makes the file at `path`, which `write` fills; of its folder's, the `most` youngest stay.
+    """Makes the file at `path` by calling `write`; keeps only the `most` newest in its folder.
 
-    Where the folder can't be had, or written, or isn't the user's alone, nothing is kept.
+    Keeps nothing if the folder can't be made or written, or if another user can change it.
     """
     folder, name = os.path.split(path)
     try:
@@ -75,10 +79,10 @@ def keep(path: str, write: Callable[[int], None], most: int) -> None:
 
 
 def _open_folder(path: str, *, make: bool) -> int:
-    """The folder at the absolute `path`, this user's alone. Raises OSError if it isn't.
+    """Opens the folder at the absolute `path`. Raises OSError if another user can change it.
 
-    Each folder and each link on the way belongs to this user or to root, so nobody else can have
-    the way lead elsewhere, now or later. With `make`, what lacks is made.
+    Each folder and each link on the path must belong to this user or to root. So no other user can
+    make the path lead to another place, now or later. With `make`, missing folders are made.
     """
     place = os.open("/", _AS_IT_IS)
     names = path.split("/")[::-1]
@@ -135,7 +139,10 @@ def _write(folder: int, name: str, write: Callable[[int], None]) -> None:
 
 
 def _evict(folder: int, most: int) -> None:
-    """Leave those used last, temporary ones of a run that was killed among them."""
+    """Removes all but the `most` files used last.
+
+    The files include temporary files that a killed run left.
+    """
     files = sorted(os.scandir(folder), key=lambda entry: entry.stat().st_mtime_ns)
     for entry in files[:-most]:
         os.unlink(entry.name, dir_fd=folder)

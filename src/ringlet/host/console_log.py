@@ -1,9 +1,10 @@
-"""A Linux console on its way to the host: line by line, with the last of it kept.
+"""A Linux console on its way to the host: written line by line, with its last part kept.
 
-The kernel polls the UART for each character of its log. To write each by itself, and to wake its
-reader, would take as long as the exits for it do. So a line is gathered, and what has no end yet is
-written after a moment. What a program in the guest writes, the kernel sends by interrupts; that
-is somebody's prompt or echo, and goes on at once.
+The kernel polls the UART for each character of its log. To write each character to the host, and to
+wake its reader, would take as long as the character's exits. So the console log gathers a line, and
+writes it at once; an unfinished line is written after a moment. The kernel sends the output of a
+program in the guest by interrupts. This may be a prompt or an echo for a person, so the console log
+writes such output without delay.
 """
 
 from __future__ import annotations
@@ -14,22 +15,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIZE = 256 << 10  # bytes kept; at times twice as many are
-LINE = 256  # bytes gathered at most
+SIZE = 256 << 10  # at least this many bytes are kept, and at most twice as many
+LINE = 256  # at most this many bytes are gathered
 _PANIC = b"Kernel panic - not syncing"  # Linux, kernel/panic.c
 
 
 class ConsoleLog:
-    """Keeps the end of what passes through on its way to `next`."""
+    """Passes the console's bytes on to `next`, and keeps the last of them."""
 
     def __init__(self, next: Callable[[bytes], object]) -> None:
         self._next = next
         self._data = bytearray()
         self._held = b""
-        self._lock = Lock()  # over what is held: several vCPUs may write, and flush
+        self._lock = Lock()  # guards `_held`, because several vCPUs may write and flush
 
     def gather(self, data: bytes) -> None:
-        """Hands `data` on with the rest of its line."""
+        """Gathers `data`, and passes it on with the rest of its line."""
         with self._lock:
             self._held += data
             if data != b"\n" and len(self._held) < LINE:
@@ -37,13 +38,13 @@ class ConsoleLog:
             self._flush()
 
     def transmit(self, data: bytes) -> None:
-        """Hands `data` on at once."""
+        """Passes `data` on at once, after the gathered bytes."""
         with self._lock:
             self._held += data
             self._flush()
 
     def flush(self) -> None:
-        """Hands on what has been gathered so far."""
+        """Passes on the bytes that are gathered so far."""
         if self._held:
             with self._lock:
                 self._flush()
@@ -58,10 +59,10 @@ class ConsoleLog:
 
     @property
     def tail(self) -> bytes:
-        """At most `SIZE` bytes."""
+        """The last bytes of the console, at most `SIZE`."""
         return bytes((self._data + self._held)[-SIZE:])
 
     @property
     def tells_of_panic(self) -> bool:
-        """Whether Linux said that it panicked, which not every kernel has a device for."""
+        """Whether Linux wrote that it panicked; not every kernel has a driver for pvpanic."""
         return _PANIC in self._data

@@ -1,8 +1,8 @@
-"""Streaming decoders of the formats that kernels and their modules are compressed with.
+"""Streaming decoders for the compression formats of Linux kernels and kernel modules.
 
-Each is bounded in each step, and so are the windows of the formats that have one; whoever uses
-one bounds the whole. Source: lz4, doc/lz4_Frame_format.md ("Legacy frame"); for the others, the
-library of each.
+Each step of a decoder produces a bounded number of bytes, and the window of a format is bounded,
+too. The caller must limit the whole output. Source: lz4, doc/lz4_Frame_format.md ("Legacy frame");
+for the other formats, their libraries.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 _INPUT = 64 << 10
 _OUTPUT = 1 * _MIB
-_WINDOW = 128 * _MIB  # the most that Linux compresses with: zstd -22, xz --lzma2=dict=128MiB
-_DECODER = 8 * _MIB  # what liblzma needs beside its window, and more
+_WINDOW = 128 * _MIB  # the largest window that Linux uses: zstd -22, xz --lzma2=dict=128MiB
+_DECODER = 8 * _MIB  # more than liblzma needs beside its window
 
-_LZ4_BLOCK = 8 * _MIB  # of a legacy frame, decompressed
+_LZ4_BLOCK = 8 * _MIB  # the decompressed size of a block of a legacy frame
 _LZ4_BLOCK_COMPRESSED = _LZ4_BLOCK + _LZ4_BLOCK // 255 + 16  # LZ4_COMPRESSBOUND
 _LZ4 = b"\x02\x21\x4c\x18"
 
 
 class Source(Protocol):
-    """What is read from start to end, such as a file."""
+    """Data that a decoder reads from start to end, for example a file."""
 
     def read(self, size: int, /) -> bytes:
-        """The next `size` bytes, fewer at the end."""
+        """Returns the next `size` bytes, fewer at the end."""
         ...
 
 
-# A decoder yields what it makes of a source, at most some MiB a time. Raises `ValueError`, and
-# `ImportError` where its library is missing.
+# A decoder yields the decompressed data of a source, at most some MiB at a time. A decoder raises
+# `ValueError` for wrong data, and `ImportError` if its library is missing.
 Decoder = Callable[[Source], Iterator[bytes]]
 
 
@@ -54,7 +54,7 @@ def _gzip(source: Source) -> Iterator[bytes]:
 
 
 def _lzma(source: Source) -> Iterator[bytes]:
-    """Of both formats, .xz and .lzma."""
+    """Decompresses both formats, .xz and .lzma."""
     import lzma
 
     decoder = lzma.LZMADecompressor(memlimit=_WINDOW + _DECODER)
@@ -86,7 +86,7 @@ def _zstd(source: Source) -> Iterator[bytes]:
 
     decoder = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
     try:
-        # All that it wants of a file is read().
+        # The decoder uses only the method read() of the file.
         with decoder.stream_reader(cast("IO[bytes]", source), read_size=_INPUT) as reader:
             while data := reader.read(_OUTPUT):
                 yield data
@@ -95,7 +95,7 @@ def _zstd(source: Source) -> Iterator[bytes]:
 
 
 def _lz4(source: Source) -> Iterator[bytes]:
-    """A legacy frame: blocks without a checksum, each behind its size."""
+    """Decompresses a legacy frame: blocks without a checksum, with the size before each block."""
     import lz4.block  # type: ignore[import-untyped]
 
     source.read(len(_LZ4))
@@ -108,7 +108,7 @@ def _lz4(source: Source) -> Iterator[bytes]:
             raise ValueError(error) from error
 
 
-# How data of the format begins, its name, and its decoder: None where there is no library.
+# The first bytes of each format, its name, and its decoder: None if there is no library.
 _FORMATS: tuple[tuple[bytes, str, Decoder | None], ...] = (
     (b"\x1f\x8b", "gzip", _gzip),
     (b"\xfd7zXZ\0", "xz", _lzma),
@@ -121,7 +121,7 @@ _FORMATS: tuple[tuple[bytes, str, Decoder | None], ...] = (
 
 
 def find(start: bytes) -> tuple[str, Decoder | None]:
-    """The name and the decoder of the format of data that starts like this."""
+    """Returns the name and the decoder of a format; `start` is the first bytes of the data."""
     return next(
         ((name, decoder) for magic, name, decoder in _FORMATS if start.startswith(magic)),
         ("an unknown format", None),

@@ -1,8 +1,9 @@
-"""Descriptors of our own for what other processes share with us.
+"""Makes descriptors of ringlet's own for files that ringlet shares with other processes.
 
-Standard input and output are usually one open file description with the shell and the rest
-of a pipeline, so O_NONBLOCK may not be set on them: everyone would get it. Opening the
-same pipe or terminal again through /proc gives a description of our own.
+Standard input and output are usually open file descriptions that the shell and the other programs
+of a pipeline use, too. So ringlet must not set O_NONBLOCK on them: the other programs would get
+O_NONBLOCK, too. To open the same pipe or terminal again through /proc makes an open file
+description that only ringlet uses.
 
 Source: open(2), "Open file descriptions"; proc(5), /proc/pid/fd.
 """
@@ -20,11 +21,11 @@ _PTMX = os.makedev(5, 2)  # opening it again would make another pseudo-terminal
 
 
 def own_descriptor(fd: int, access: int) -> tuple[int, bool]:
-    """A new descriptor for the file of `fd`, and whether using it may block.
+    """Returns a new descriptor for the file of `fd`, and whether reads and writes may block.
 
-    `access` is os.O_RDONLY or os.O_WRONLY. It may block where it can't be opened again (a
-    socket, no /proc, no permission); a regular file, or a device that isn't a terminal, never
-    makes one wait, so it counts as not blocking and keeps its shared offset. Raises OSError.
+    `access` is os.O_RDONLY or os.O_WRONLY. Reads and writes may block if the file can't be opened
+    again (a socket, no /proc, no permission). A regular file, or a device that isn't a terminal,
+    counts as a file that never blocks; the new descriptor shares its file offset. Raises OSError.
     """
     if os.get_blocking(fd):
         status = os.fstat(fd)
@@ -44,7 +45,10 @@ def own_descriptor(fd: int, access: int) -> tuple[int, bool]:
 
 
 def eventfds(*counts: int, flags: int = os.EFD_CLOEXEC) -> list[int]:
-    """An eventfd for each of the counts that they start with; of a failure, none is left."""
+    """Makes an eventfd for each initial count. If one fails, closes the others.
+
+    Raises OSError.
+    """
     made: list[int] = []
     try:
         for count in counts:

@@ -1,4 +1,4 @@
-"""Disks of the host, opened: a file or a block device by its path, and what is wrong with it."""
+"""Opens a disk of the host, an image or a block device, and says why a disk can't be used."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def open_disk(
     path: str | os.PathLike[str], *, readonly: bool = False, snapshot: bool = False
 ) -> RawDisk | Overlay:
-    """Opens an image or a block device; what is written to a `snapshot` is forgotten.
+    """Opens an image or a block device; with `snapshot`, all writes are lost at the end.
 
-    Raises `ConfigError` where it can't be used, or is used by another program.
+    Raises `ConfigError` if the disk can't be used, or if another program uses it.
     """
     path = os.fspath(path)
     name = path if path.isprintable() else ascii(path)[1:-1]  # a message is one line
@@ -30,17 +30,18 @@ def open_disk(
         )
     readonly = readonly or snapshot
     try:
-        # Opening can do something by itself: a FIFO waits, a tape rewinds, a watchdog starts.
+        # Check the kind of file first, because opening some files has an effect: a FIFO waits, a
+        # tape rewinds, a watchdog starts.
         status = os.stat(path)
         _check_kind(name, status)
         flags = os.O_RDONLY if readonly else os.O_RDWR
         if stat.S_ISBLK(status.st_mode) and not readonly:
-            flags |= os.O_EXCL  # not while it is mounted
+            flags |= os.O_EXCL  # fails if the device is mounted
         fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise _not_opened(name, error, readonly) from error
     try:
-        _check_kind(name, os.fstat(fd))  # the path may be another file's by now
+        _check_kind(name, os.fstat(fd))  # the path may name another file by now
         os.set_blocking(fd, True)
         lock_image(fd, name, readonly=readonly)
         disk = RawDisk(fd, name, readonly=readonly)

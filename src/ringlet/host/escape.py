@@ -1,6 +1,6 @@
-"""The escape key of the terminal: Ctrl-A and one more key is for ringlet, all else the guest's.
+"""The escape key of the terminal: Ctrl-A and a second key is a command, other keys go to the guest.
 
-The keys are QEMU's and minicom's, where ringlet does the same thing.
+If QEMU or minicom has the same command, ringlet uses the same key.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ ESCAPE = b"\x01"  # Ctrl-A
 
 
 class Command(Enum):
-    """What the key after Ctrl-A asks for."""
+    """A command, with its key after Ctrl-A."""
 
     QUIT = b"x"
     POWER_BUTTON = b"p"
@@ -35,13 +35,13 @@ NOBODY_LISTENS = b"\r\nThe guest doesn't listen for the power button. Ctrl-A x e
 
 
 class EscapeFilter:
-    """Tells the guest's bytes from commands, wherever a read has cut them."""
+    """Separates the guest's bytes from commands; a command may be split over two reads."""
 
     def __init__(self) -> None:
         self._escaped = False
 
     def feed(self, data: bytes) -> list[bytes | Command]:
-        """`data` as the guest's bytes and commands, in order. An unknown key is dropped."""
+        """Returns the guest's bytes and the commands in `data`, in order; drops unknown keys."""
         parts: list[bytes | Command] = []
         while data:
             if self._escaped:

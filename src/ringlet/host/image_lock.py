@@ -1,9 +1,10 @@
-"""Who writes to an image has it alone; who reads one knows that nobody writes.
+"""Locks an image: one program may write to the image, or several programs may read it.
 
-The locks are QEMU's, so this holds between the two programs as well. A byte from 100 on stands for
-each thing that is done to an image, one from 200 on for each that others may not do meanwhile.
-All locks on them are a reader's, which can't conflict: each program takes its own, then looks
-for those of others that rule it out. Of two that come at the same moment, neither may get in.
+The locks are the same as QEMU's, so they also work between ringlet and QEMU. Each byte of the file
+from 100 on stands for an operation that a program does on the image. Each byte from 200 on stands
+for an operation that other programs must not do meanwhile. All locks on these bytes are read locks,
+which don't conflict. Each program first takes its own locks, and then looks for locks of other
+programs that forbid its operations. If two programs start at the same moment, both may fail.
 
 Source: fcntl_locking(2), "Open file description locks"; QEMU, block/file-posix.c.
 """
@@ -23,10 +24,10 @@ _FLOCK = struct.Struct("hhqqi0q")  # type, whence, start, length, process
 
 
 def lock_image(fd: int, name: str, *, readonly: bool) -> None:
-    """Locks the file for as long as it is open.
+    """Locks the image for as long as the file is open.
 
-    Raises `ConfigError` where another program's use rules that out. On a file system without
-    locks a reader goes on, for it can do no harm, and a writer is refused.
+    Raises `ConfigError` if another program uses the image in a way that conflicts. On a file system
+    without locks, a reader goes on, because it does no harm, and a writer gets a `ConfigError`.
     """
     done = (_READ,) if readonly else (_READ, _WRITE)
     refused = (_WRITE, _RESIZE)
@@ -39,7 +40,7 @@ def lock_image(fd: int, name: str, *, readonly: bool) -> None:
         )
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
-            taken = True  # a writer's lock, of some other program
+            taken = True  # another program, which isn't QEMU or ringlet, has a write lock
         elif readonly:
             return
         else:
@@ -55,7 +56,7 @@ def lock_image(fd: int, name: str, *, readonly: bool) -> None:
 
 
 def _is_locked(fd: int, byte: int) -> bool:
-    """Whether another has any lock on it: a writer's would have to wait."""
+    """Returns whether another program has a lock on the byte: a write lock would conflict."""
     found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, byte))
     return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
 

@@ -1,10 +1,10 @@
-"""Input: what the host sends down the guest's serial line.
+"""Input from the host to the guest's serial line.
 
-A thread reads the host's descriptor and feeds the UART, never faster than the guest takes it:
-while the receive FIFO is full the host isn't read, and its own flow control holds the sender.
+A thread reads the host's descriptor and gives the bytes to the UART, as fast as the guest reads
+them. While the receive FIFO is full, the thread doesn't read, so the host makes the sender wait.
 
-A terminal is read a little ahead, up to READ_AHEAD bytes, or Ctrl-A x would not work on a
-guest that doesn't listen.
+From a terminal, the thread reads up to READ_AHEAD bytes ahead. Without that, Ctrl-A x would not
+work on a guest that reads no input.
 """
 
 from __future__ import annotations
@@ -27,35 +27,36 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-READ_AHEAD = 4096  # what the kernel keeps for a terminal, too
+READ_AHEAD = 4096  # as many bytes as the kernel keeps for a terminal
 
-# A shell says nothing when it brings a running job to the foreground, so we look.
+# A shell sends no signal when it brings a running job to the foreground, so the thread polls.
 _FOREGROUND_MS = 500
 
 
 class Receiver(Protocol):
-    """What input needs of a UART."""
+    """The part of a UART that input needs."""
 
-    on_room: Callable[[], None]  # called when `room` was 0 and is no longer
+    on_room: Callable[[], None]  # called when `room` changes from 0 to more
 
     @property
     def room(self) -> int:
-        """How many bytes `receive` would take."""
+        """How many bytes `receive` would take now."""
 
     def receive(self, data: bytes) -> int:
-        """Takes the beginning of `data`; how many bytes."""
+        """Takes as many bytes of `data` as there is room for; returns how many."""
 
     def receive_break(self) -> None:
         """Takes a break."""
 
 
 class InputPump:
-    """A thread that moves bytes from the file of `fd` to `receiver`, until closed.
+    """A thread that moves bytes from the file of `fd` to `receiver`, until the pump is closed.
 
-    `fd` stays the caller's. With a terminal, the escape key works, and `on_quit` and
-    `press_power_button` are called on the pump's thread; the latter returns whether the guest
-    listens. The end of input ends the thread and nothing else. With `encode`,
-    what it makes of the bytes goes to the guest, also of none, at the end of input.
+    The caller keeps and closes `fd`. With a terminal, the escape key works: the pump's thread calls
+    `on_quit` and `press_power_button`, which returns whether the guest listens for the power
+    button. The end of the input ends the thread, but not the run. If there is `encode`, the guest
+    gets the result of `encode` instead of the bytes; at the end of the input, the pump calls
+    `encode` with b"".
     """
 
     def __init__(
@@ -75,10 +76,10 @@ class InputPump:
         self._encode = encode or _as_it_is
         self._escape = None if terminal is None else _escape_filter()
         self._background = terminal is not None and not terminal.in_foreground()
-        self._pending = b""  # read and not yet received
+        self._pending = b""  # the bytes that are read and not yet received
         self._stopping = False
         self._wake_fd = os.eventfd(0)
-        self._wake_lock = threading.Lock()  # `wake` may come from a vCPU while we close
+        self._wake_lock = threading.Lock()  # a vCPU may call `_wake` during `close`
         receiver.on_room = self._wake
         self._thread = threading.Thread(target=self._run, name="ringlet-input", daemon=True)
         start_without_signals(self._thread)
@@ -119,19 +120,20 @@ class InputPump:
                     open_ = self._read(limit)
 
     def _limit(self) -> int:
-        """How much may be read now."""
+        """Returns how many bytes may be read now."""
         if self._terminal is not None:
             return READ_AHEAD - len(self._pending)
         return 0 if self._pending else self._receiver.room
 
     def _read(self, limit: int) -> bool:
-        """Reads once; false at the end of input."""
+        """Reads once; returns False at the end of the input."""
         try:
             data = os.read(self._fd, limit)
         except BlockingIOError:
             return True
         except OSError as error:
-            # A terminal answers EIO once it has hung up, and to one in the background.
+            # A read from a terminal fails with EIO if the terminal has hung up, or if this process
+            # is in the background.
             if self._terminal is None or error.errno != errno.EIO:
                 self._pending += self._encode(b"")
                 return False
@@ -156,7 +158,7 @@ class InputPump:
             if not self._press_power_button() and self._terminal is not None:
                 self._terminal.show(NOBODY_LISTENS)
         elif command is Command.BREAK:
-            self._receiver.receive_break()  # overtakes what is read ahead: it calls for attention
+            self._receiver.receive_break()  # comes before the bytes that are read ahead
         elif command is Command.HELP and self._terminal is not None:
             self._terminal.show(HELP_TEXT)
         elif command is Command.SUSPEND and self._terminal is not None:
@@ -168,7 +170,7 @@ def _as_it_is(data: bytes) -> bytes:
 
 
 def _escape_filter() -> EscapeFilter:
-    # Its import of `enum` is for terminals alone.
+    # This module imports `enum`, which only a terminal needs.
     from ringlet.host.escape import EscapeFilter
 
     return EscapeFilter()

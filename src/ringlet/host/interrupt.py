@@ -1,15 +1,16 @@
-"""SIGINT, SIGTERM and SIGHUP, taken where a program can still leave nothing behind.
+"""Turns SIGINT, SIGTERM and SIGHUP into exceptions at points where a program can clean up.
 
-An exception at any line at all would come between a step and the note of it, or in the midst of a
-clean-up. So a signal is noted, and is an exception only where the program asks for it (`check`),
-or waits for others (`waiting`). Only the first one is; the rest is clean-up, and is done.
+If a signal raised an exception at any line, the exception could come between a step and the note of
+that step, or in the middle of a clean-up. So the handler only notes the signal. The exception comes
+when the program calls `check`, or while the program waits for other processes inside `waiting`.
+Only the first signal raises an exception, so that the program can finish its clean-up.
 
 Source: signal(7); Python's documentation of `signal`, "Note on Signal Handlers and Exceptions".
 """
 
 from __future__ import annotations
 
-# The module `signal` makes enums of it all, which takes a tenth of a whole `ringlet-oci run`.
+# The module `signal` makes many enums, which takes a tenth of the time of a `ringlet-oci run`.
 import _signal  # type: ignore[import-not-found]
 
 from ringlet.host.signals import Handlers
@@ -22,7 +23,7 @@ _taken = False
 
 
 class Interrupted(BaseException):
-    """The program is to end, with `status`, by signal `number`."""
+    """Signal `number` ends the program, with the exit status `status`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -31,12 +32,12 @@ class Interrupted(BaseException):
 
 
 def defer() -> None:
-    """From now on signals are noted. What is ignored on purpose (nohup) stays so."""
+    """Notes signals from now on. A signal that is ignored (by nohup) stays ignored."""
     Handlers(ENDING, note)
 
 
 def note(number: int, frame: object) -> None:
-    """The handler."""
+    """Notes a signal, or raises Interrupted inside `waiting`: the signal handler."""
     global _noted
     if not _taken:
         _noted = _noted or number
@@ -45,7 +46,7 @@ def note(number: int, frame: object) -> None:
 
 
 def check() -> None:
-    """Raises Interrupted if a signal has come, once."""
+    """Raises Interrupted if a signal has come; later signals raise nothing."""
     global _noted, _waits, _taken
     if _noted:
         number, _noted, _waits, _taken = _noted, 0, False, True
@@ -53,13 +54,13 @@ def check() -> None:
 
 
 def forget() -> None:
-    """Those that have come are another's to take."""
+    """Forgets the signals that have come, so that they raise no exception."""
     global _noted
     _noted = 0
 
 
 class _Waiting:
-    """Within it a signal is an exception at once."""
+    """A context manager inside which a signal raises an exception at once."""
 
     def __enter__(self) -> None:
         global _waits

@@ -1,7 +1,8 @@
-"""Files that somebody names for ringlet: read whole, to a bound, never waiting; and whose they are.
+"""Reads a file that a user names, whole and up to a limit, and checks the owner of a file.
 
-A FIFO would wait for a writer, and a device may have no end. A descriptor that this process was
-given (standard input, a shell's `<(command)`) may be a pipe: whoever gave it writes to it.
+`read_named` accepts regular files only: a FIFO would wait for a writer, and a device may have no
+end. A descriptor that this process inherits (standard input, a shell's `<(command)`) may be a pipe,
+because its other end has a writer.
 
 Source: open(2), O_NONBLOCK; fifo(7); inode(7), the sticky bit; proc_pid_fd(5).
 """
@@ -16,7 +17,10 @@ _GIVEN = ("/dev/fd/", "/proc/self/fd/")
 
 
 def read_named(path: str, most: int) -> bytes:
-    """What is in the file, `most` bytes at most. Raises `OSError` that says why it can't be."""
+    """Returns the contents of the file, at most `most` bytes.
+
+    Raises `OSError` if the file is larger or can't be read; the error says why.
+    """
     number = _given(path)
     if number is not None:
         fd = os.dup(number)
@@ -40,12 +44,15 @@ def read_named(path: str, most: int) -> bytes:
 
 
 def is_ours_or_roots(status: os.stat_result) -> bool:
-    """Whether no other user decides on what is in it, by owning it."""
+    """Returns whether this user or root owns the file, so that no other owner can change it."""
     return status.st_uid in (0, os.geteuid())
 
 
 def keeps_names(status: os.stat_result) -> bool:
-    """Whether in this folder nobody else can exchange what is this user's, or root's."""
+    """Returns whether no other user can rename or replace this user's or root's files in it.
+
+    `status` is the status of a folder.
+    """
     private = not status.st_mode & 0o022 or status.st_mode & S_ISVTX
     return is_ours_or_roots(status) and bool(private)
 
@@ -58,7 +65,7 @@ def _check_kind(mode: int, path: str) -> None:
 
 
 def _given(path: str) -> int | None:
-    """The descriptor of ours that the path is a name of; None if it is a path as others are."""
+    """Returns the descriptor of this process that the path names; None for an ordinary path."""
     if path == "/dev/stdin":
         return 0
     for folder in _GIVEN:

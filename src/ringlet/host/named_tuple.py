@@ -1,6 +1,6 @@
-"""Named tuples without `typing`, whose import takes as long as a third of `ringlet boot hello`.
+"""Named tuples without `typing`; to import `typing` takes a third of `ringlet boot hello`.
 
-A module on a way that has to start fast writes its named tuples as any other does:
+A module that must be imported fast defines its named tuples like this:
 
     TYPE_CHECKING = False
     if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class NamedTuple(tuple[object, ...]):
-    """The base of a named tuple: fields are the annotations of the class that derives from it."""
+    """The base class of a named tuple, whose fields are the annotations of the subclass."""
 
     __slots__ = ()
     __match_args__: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class NamedTuple(tuple[object, ...]):
         return made
 
     def __getnewargs__(self) -> tuple[object, ...]:
-        """For copy and pickle."""
+        """Returns the values, for copy and pickle."""
         return tuple(self)
 
     def __repr__(self) -> str:

@@ -1,17 +1,17 @@
-"""Lists of processors, or memory nodes, as the kernel reads and writes them: 0-3,7.
+"""Parses lists of processors or memory nodes, in the kernel's format: 0-3,7.
 
 Source: cpuset(7), "List format".
 """
 
 from __future__ import annotations
 
-_DIGITS = 5  # more than any kernel has processors
+_DIGITS = 5  # enough for the number of processors that any kernel supports
 
 
 def parse_ranges(text: str) -> list[tuple[int, int]]:
-    """The first and the last number of each part; of "", none. Raises `ValueError`.
+    """Returns the first and the last number of each part of the list; no parts for "".
 
-    A range may run backwards.
+    A range may run backwards. Raises `ValueError` for other text.
     """
     ranges = []
     for part in text.split(",") if text else ():
@@ -25,5 +25,5 @@ def parse_ranges(text: str) -> list[tuple[int, int]]:
 
 
 def parse_numbers(text: str) -> list[int]:
-    """Each number of the list. Raises `ValueError`."""
+    """Returns each number of the list. Raises `ValueError` for other text."""
     return [n for first, last in parse_ranges(text) for n in range(first, last + 1)]

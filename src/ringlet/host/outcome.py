@@ -1,4 +1,4 @@
-"""How a sandbox ends and what it uses, in words that hold for a machine and for a container."""
+"""The result and the usage of a sandbox, with the same names for a machine and a container."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ else:
     Protocol = object
 
 
-STOP_TIMEOUT = 10.0  # seconds that a sandbox has to end once it is asked to
+STOP_TIMEOUT = 10.0  # how many seconds a sandbox has to end after the request to stop
 
 
 class Usage(NamedTuple):
-    """What a sandbox has used so far. None is what nobody counts for this kind of sandbox here."""
+    """The resources that a sandbox has used so far; None for a value that isn't counted."""
 
-    processor: float | None = None  # seconds; of a machine, those of its vCPUs and their devices
+    processor: float | None = None  # seconds; for a machine, the time of its vCPUs and devices
     memory: int | None = None  # bytes, now
     memory_peak: int | None = None  # bytes
-    processes: int | None = None  # how many the host has for it now, with their threads
-    exits: dict[str, int] | None = None  # how many of each kind have left the guest
+    processes: int | None = None  # the host's processes and threads for the sandbox now
+    exits: dict[str, int] | None = None  # the number of exits of each kind from the guest
 
 
 class Outcome(Protocol):
-    """How a sandbox ended. A machine's and a container's own types tell more."""
+    """How a sandbox ended. The types of a machine and of a container have more fields."""
 
     @property
     def reason(self) -> str:
-        """Why, in one word."""
+        """Why the sandbox ended, in one word."""
 
     @property
     def status(self) -> int:
-        """The status for a shell."""
+        """The exit status for a shell."""
 
     @property
     def usage(self) -> Usage:
-        """What the sandbox has used until its end."""
+        """The resources that the sandbox used until its end."""

@@ -1,7 +1,7 @@
-"""Output to a descriptor of the host that may be slow, without losing a byte.
+"""Writes output to a descriptor of the host that may be slow, and loses no byte.
 
-A writer waits until its bytes are taken, which is what holds a flooding guest back, but
-no longer than the run lasts.
+A writer waits until the reader takes its bytes, so that a guest can't write faster than the reader
+reads. The wait ends when the run ends.
 
 Source: pipe(7), PIPE_BUF; poll(2).
 """
@@ -15,16 +15,16 @@ import select
 from ringlet.errors import RingletError
 from ringlet.host.descriptor import own_descriptor
 
-# A blocking pipe that polls as writable takes this much without blocking.
+# A blocking pipe that poll() reports as writable takes this many bytes without blocking.
 _PIPE_BUF = select.PIPE_BUF
 
 
 class OutputClosedError(RingletError):
-    """Whoever read the guest's output has gone: a closed pipe, a terminal that hung up."""
+    """The guest's output has no reader any more: a closed pipe, or a terminal that hung up."""
 
 
 class FdOutput:
-    """Writes to the file of `fd`, which stays the caller's; `close` closes what this opened."""
+    """Writes to the file of `fd`, by a descriptor of its own; the caller keeps and closes `fd`."""
 
     def __init__(self, fd: int, stop_fd: int) -> None:
         self._fd, self._may_block = own_descriptor(fd, os.O_WRONLY)
@@ -36,8 +36,8 @@ class FdOutput:
     def write(self, data: bytes) -> None:
         """Writes all of `data`, or drops the rest if it has to wait while `stop_fd` is readable.
 
-        Raises `OutputClosedError` if nobody can read it any more, `RingletError` if it can't be
-        written, such as on a full disk.
+        Raises `OutputClosedError` if the output has no reader any more, and `RingletError` if a
+        write fails, for example on a full disk.
         """
         wait = self._may_block
         while True:
@@ -55,11 +55,11 @@ class FdOutput:
             data = data[written:]
 
     def close(self) -> None:
-        """Closes our own descriptor; no `write` after it."""
+        """Closes this object's descriptor. Don't call `write` after that."""
         os.close(self._fd)
 
     def _stopped(self) -> bool:
-        """Waits for the descriptor; whether it is the end of the run that came."""
+        """Waits for the descriptor or the end of the run; returns True for the end of the run."""
         ready = [fd for fd, _ in self._poll.poll()]
         return self._fd not in ready and self._stop_fd in ready
 

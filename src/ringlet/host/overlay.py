@@ -1,7 +1,7 @@
-"""A snapshot of a disk: it can be written, and what was written is forgotten at the end.
+"""A snapshot of a disk: the guest can write to it, and the writes are lost at the end.
 
-What the guest writes goes to a temporary file of the disk's size, full of holes, in blocks of
-4 KiB. The disk itself is only read.
+The guest's writes go to a temporary file, in blocks of 4 KiB. The file has the size of the disk and
+is sparse. Ringlet only reads the disk itself.
 
 Source: open(2), O_TMPFILE; file-hierarchy(7), /var/tmp.
 """
@@ -26,7 +26,10 @@ _KEPT, _CHANGED = b"\0", b"\1"
 
 
 class Overlay(Closing):
-    """A disk like `image`, which it closes, and never writes to. For several threads at once."""
+    """A disk with the contents of `image`, to which it never writes, and its own changes.
+
+    Several threads may use the disk at once. `close` closes `image`, too.
+    """
 
     readonly = False
     can_discard = can_write_zeroes = True
@@ -37,14 +40,19 @@ class Overlay(Closing):
         self.block_size = image.block_size
         self.physical_block_size = image.physical_block_size
         self._image = image
-        # For each block, where it is. A mapping: a bytearray would be memory from the start.
+        # For each block, whether it is changed. This is a mapping, because a bytearray would take
+        # up memory for all blocks from the start.
         self._where = mmap.mmap(-1, _blocks(0, self.size)[1], mmap.MAP_PRIVATE)
         self._changes = _temporary_disk(image)
-        # Held by who writes to blocks that are kept, so that none is copied over a newer one.
+        # A thread that writes to unchanged blocks holds this lock, so that no thread copies an old
+        # block over a newer one.
         self._lock = threading.Lock()
 
     def try_read(self, buffers: Sequence[memoryview], offset: int) -> bool:
-        """Fills the buffers, if that takes no waiting for a disk; else they hold anything."""
+        """Fills the buffers if the read needs no waiting for a disk; returns whether it did.
+
+        After a False, the buffers may hold anything.
+        """
         left = deque(buffers)
         return all(
             disk.try_read(take(left, size), start)
@@ -52,24 +60,27 @@ class Overlay(Closing):
         )
 
     def read(self, buffers: Sequence[memoryview], offset: int) -> None:
-        """Fills the buffers. Raises `EOFError` where the image was cut short."""
+        """Fills the buffers. Raises `EOFError` if the image was cut short."""
         left = deque(buffers)
         for disk, start, size in self._parts(offset, sum(map(len, buffers))):
             disk.read(take(left, size), start)
 
     def try_write(self, buffers: Sequence[memoryview], offset: int) -> bool:
-        """Writes the buffers, if that takes no waiting for a disk; else perhaps a part."""
+        """Writes the buffers if the write needs no waiting for a disk; returns whether it did.
+
+        After a False, a part of the buffers may be written.
+        """
         first, last = _blocks(offset, sum(map(len, buffers)))
         return self._all_changed(first, last) and self._changes.try_write(buffers, offset)
 
     def write(self, buffers: Sequence[memoryview], offset: int, *, durable: bool = False) -> None:
-        """Writes the buffers. Nothing is `durable`. Raises `EOFError` as `read` does."""
+        """Writes the buffers, and ignores `durable`. Raises `EOFError` as `read` does."""
         size = sum(map(len, buffers))
         first, last = _blocks(offset, size)
         if self._all_changed(first, last):
             return self._changes.write(buffers, offset)
         with self._lock:
-            # Of the blocks at both ends, the rest comes from the image.
+            # A block at either end is written in part; its rest comes from the image.
             if offset % _BLOCK:
                 self._copy(first)
             if (offset + size) % _BLOCK:
@@ -79,14 +90,14 @@ class Overlay(Closing):
         return None
 
     def flush(self) -> None:
-        """Nothing: what is to be forgotten needs no safe place."""
+        """Does nothing: the writes are lost at the end, so they need not outlast a crash."""
 
     def discard(self, offset: int, size: int) -> None:
-        """Gives the space of whole blocks back to the host; they are zeros then."""
+        """Gives the space of whole blocks back to the host; these blocks are zero then."""
         self._zero(*self._whole_blocks(offset, size))
 
     def write_zeroes(self, offset: int, size: int, *, unmap: bool) -> None:
-        """Zeros the range. Whole blocks of it take no space, whatever `unmap` says."""
+        """Writes zeros to the range; whole blocks take no space, whether or not `unmap` is set."""
         end = offset + size
         first, last = self._whole_blocks(offset, size)
         head = min(first * _BLOCK, end)
@@ -97,18 +108,18 @@ class Overlay(Closing):
                 self.write([memoryview(bytes(stop - start))], start)
 
     def close(self) -> None:
-        """Closes both files; the temporary one is gone."""
+        """Closes the image and the temporary file, which is lost then."""
         self._changes.close()
         self._image.close()
         self._where.close()
 
     def _parts(self, offset: int, size: int) -> Iterator[tuple[RawDisk, int, int]]:
-        """The parts of a range, one after the other: the disk, the offset in it, the size."""
+        """Yields the parts of a range in order: the disk, the offset in it, and the size."""
         end = offset + size
         while offset < end:
             block = offset // _BLOCK
             changed = self._where[block]
-            # From the next block on: this one may have become another's meanwhile.
+            # Look from the next block on, because another thread may change this block meanwhile.
             other = self._where.find(
                 _KEPT if changed else _CHANGED, block + 1, _blocks(offset, end - offset)[1]
             )
@@ -120,7 +131,7 @@ class Overlay(Closing):
         return self._where.find(_KEPT, first, last) < 0
 
     def _whole_blocks(self, offset: int, size: int) -> tuple[int, int]:
-        """The first block that is all in a range, and the one after the last such block."""
+        """Returns the first block that is wholly in a range, and the block after the last one."""
         end = offset + size
         return -(-offset // _BLOCK), -(-end // _BLOCK) if end == self.size else end // _BLOCK
 
@@ -141,7 +152,7 @@ class Overlay(Closing):
 
 
 def _blocks(offset: int, size: int) -> tuple[int, int]:
-    """The first block that a range touches, and the one after the last."""
+    """Returns the first block that a range touches, and the block after the last one."""
     return offset // _BLOCK, -(-(offset + size) // _BLOCK)
 
 
@@ -162,11 +173,11 @@ def _temporary_disk(image: RawDisk) -> RawDisk:
 
 
 def _temporary_file() -> int:
-    """A file without a name, which is gone however the process ends."""
-    folder = os.environ.get("TMPDIR") or "/var/tmp"  # /tmp is in memory on many a system
+    """Opens a file without a name; the kernel removes the file when the process ends."""
+    folder = os.environ.get("TMPDIR") or "/var/tmp"  # on many systems, /tmp is in memory
     try:
         return os.open(folder, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError:  # not on every file system
+    except OSError:  # not every file system supports O_TMPFILE
         from tempfile import TemporaryFile
 
         with TemporaryFile() as file:

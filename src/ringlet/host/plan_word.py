@@ -1,4 +1,4 @@
-"""A word of a plan, as our programs in C read it: %XX is the byte of that hexadecimal number.
+"""Writes a word of a plan as ringlet's C programs read it: %XX is the byte with the hex number XX.
 
 Source: csrc/init/plan.c and csrc/container, which read words.
 """
@@ -9,12 +9,12 @@ import os
 
 
 def is_plain(text: str) -> bool:
-    """Whether `text`, a word or several without what is between them, is as it stands in a plan."""
+    """Returns whether a plan may hold `text` unchanged; `text` is one word, or several joined."""
     return text.isascii() and text.isprintable() and " " not in text and "%" not in text
 
 
 def plan_word(word: str) -> str:
-    """`word` in printable ASCII, without a space; each other byte and the percent sign is %XX."""
+    """Returns `word` in printable ASCII; spaces, percent signs and all other bytes become %XX."""
     if is_plain(word):
         return word
     return "".join(

@@ -1,6 +1,6 @@
-"""Parts that one loop polls for: descriptors, signals and processes, tied together.
+"""One poll loop for several parts: descriptors, signals and processes.
 
-A part has `watch` and `step`. A loop over parts waits in one place, and nothing in a part waits:
+A part has the methods `watch` and `step`. The loop waits in one place, and no part waits:
 
     while going_on:
         ready = wait(parts)
@@ -19,39 +19,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Protocol
 
-    Ready = dict[int, int]  # descriptor to the events that poll() gave it
+    Ready = dict[int, int]  # the events that poll() returned for each descriptor
 
     class Part(Protocol):
         """Something that a loop polls for."""
 
         def watch(self) -> list[tuple[int, int]]:
-            """Descriptors to poll, with the events that make `step` worth while."""
+            """Returns the descriptors to poll, with the events after which to call `step`."""
 
         def step(self, ready: Ready) -> None:
-            """Does what can be done without waiting."""
+            """Does the work that needs no waiting."""
 
 
 class End:
-    """A part that sees the end of a process, or of another thing whose `fd` is readable then."""
+    """A part that notes an end: `came` is True once `fd` is readable, for example a pidfd."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.came = False
 
     def watch(self) -> list[tuple[int, int]]:
-        """The descriptor."""
+        """Returns the descriptor."""
         return [(self._fd, POLLIN)]
 
     def step(self, ready: Ready) -> None:
-        """Sees whether the end has come."""
+        """Notes whether the end has come."""
         self.came = self._fd in ready
 
 
 def wait(parts: Iterable[Part], seconds: float | None = None) -> Ready:
-    """Waits until a part has something to do, `seconds` at most."""
+    """Waits until a part has something to do, at most `seconds`; returns the ready descriptors."""
     waiting = poll()
     for part in parts:
         for fd, events in part.watch():
             waiting.register(fd, events)
-    # Rounded up: what is due then is due when the wait is over.
+    # Round up, so that work that is due after `seconds` is due when the wait is over.
     return dict(waiting.poll(None if seconds is None else -int(-seconds * 1000 // 1)))

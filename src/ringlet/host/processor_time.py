@@ -1,4 +1,4 @@
-"""The processor time of some threads of this process, also while they run.
+"""Counts the processor time of some threads of this process, also while the threads run.
 
 Source: pthread_getcpuclockid(3).
 """
@@ -10,25 +10,26 @@ from threading import Lock, get_ident
 
 
 class ProcessorTime:
-    """Seconds of processor time that threads have used, each between its `begin` and its `end`."""
+    """The processor time in seconds that threads use, each between its `begin` and its `end`."""
 
     def __init__(self) -> None:
-        self._lock = Lock()  # a thread that is in `_running` waits for it, so its clock is there
+        # `end` takes this lock, so a thread in `_running` can't end while `read` reads its clock.
+        self._lock = Lock()
         self._running: dict[int, float] = {}
         self._ended = 0.0
 
     def begin(self) -> None:
-        """The calling thread counts from now on."""
+        """Begins to count the calling thread."""
         with self._lock:
             self._running[get_ident()] = time.thread_time()
 
     def end(self) -> None:
-        """The calling thread counts no longer."""
+        """Ends counting the calling thread."""
         with self._lock:
             self._ended += time.thread_time() - self._running.pop(get_ident())
 
     def read(self) -> float:
-        """The sum so far. Any thread may ask."""
+        """Returns the sum so far. Any thread may call this."""
         with self._lock:
             return self._ended + sum(
                 time.clock_gettime(time.pthread_getcpuclockid(thread)) - began

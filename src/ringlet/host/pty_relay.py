@@ -1,6 +1,6 @@
-"""Our standard input and output, tied to a pseudo-terminal on whose other end a program runs.
+"""Connects standard input and output to a pseudo-terminal, on whose slave side a program runs.
 
-That pseudo-terminal does all the processing of keys and lines, so a terminal of ours is raw.
+The pseudo-terminal processes the keys and lines, so the terminal of ringlet itself is in raw mode.
 
 Source: pty(7); ioctl_tty(2), TIOCSWINSZ.
 """
@@ -21,12 +21,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.host.polling import Part, Ready
 
-_READ_AHEAD = 4096  # bytes of input that the program hasn't taken
-_END_KEY = b"\x04"  # Ctrl-D, which ends the input of who reads from a terminal
+_READ_AHEAD = 4096  # the most bytes of input that the program hasn't read yet
+_END_KEY = b"\x04"  # Ctrl-D, which ends the input of a program that reads from a terminal
 
 
 class PtyRelay(Closing):
-    """A part that moves bytes both ways. `master`, our end of the terminal, is closed with it."""
+    """A part (polling.py) that moves bytes both ways. Closes `master`, ringlet's end of the pty."""
 
     def __init__(self, master: int) -> None:
         self._master = master
@@ -43,33 +43,33 @@ class PtyRelay(Closing):
             self._stack = stack.pop_all()
 
     def watch(self) -> list[tuple[int, int]]:
-        """The descriptors of both ways."""
+        """Returns the descriptors of both directions."""
         return [*self._input.watch(), *self._output.watch()]
 
     def step(self, ready: Ready) -> None:
-        """Moves what is there. Raises OSError where standard output takes no more."""
+        """Moves the bytes that are ready. Raises OSError if standard output takes no more."""
         try:
             self._input.step(ready)
         except OSError:
             self._input.drop()
         self._output.step(ready)
-        if self._output.at_end:  # nobody has the other end any more
+        if self._output.at_end:  # no process has the slave side open any more
             self._input.drop()
 
     def drain(self, *parts: Part) -> None:
-        """Shows all that the program has written before its end; polls for `parts` meanwhile."""
+        """Shows all that the program wrote before its end; polls for `parts` meanwhile."""
         self._output.drain(*parts)
 
     def drop(self) -> None:
-        """Shows no more."""
+        """Drops the output that isn't shown yet, and all later output."""
         self._output.drop()
 
     def resize(self) -> None:
-        """Gives the pseudo-terminal the size of our terminal."""
+        """Gives the pseudo-terminal the size of ringlet's own terminal."""
         ours = find_terminal()
         if ours is not None:
             ioctl(self._master, TIOCSWINSZ, ioctl(ours, TIOCGWINSZ, bytes(8)))
 
     def close(self) -> None:
-        """Puts the terminal's mode back."""
+        """Restores the terminal's mode, and closes the descriptors."""
         self._stack.close()

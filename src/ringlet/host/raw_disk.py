@@ -31,15 +31,15 @@ _QUICK, _QUICK_RATE = 0.0005, 1e9  # seconds, bytes a second
 _BLKROGET, _BLKSSZGET, _BLKDISCARD, _BLKPBSZGET = 0x125E, 0x1268, 0x1277, 0x127B
 _BLKGETSIZE64 = 0x80081272
 
-# modes of fallocate, which all keep the file's size
+# modes of fallocate; both keep the file's size
 _PUNCH_HOLE, _ZERO_RANGE = 0x03, 0x11
 _UNSUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL)  # EINVAL: parts of a device's block
 
 
 class _Pace:
-    """Whether a transfer is likely not to wait, for file systems that can't say beforehand.
+    """Guesses whether a transfer will wait, for file systems without RWF_NOWAIT.
 
-    So it is, if the last one was as quick as a copy in memory.
+    `quick` is True if the last transfer was as fast as a copy in memory.
     """
 
     def __init__(self) -> None:
@@ -53,10 +53,10 @@ class _Pace:
 
 
 class RawDisk(Closing):
-    """The disk in the file or block device `fd`, which it closes. For several threads at once.
+    """The disk in the file or block device `fd`, which several threads may use at once.
 
-    `size` and the block sizes are in bytes. Everything raises the host's `OSError`; nothing looks
-    at whether a range is inside the disk.
+    `size` and the block sizes are in bytes. `close` closes `fd`. Each method raises the host's
+    `OSError`. No method checks that a range is inside the disk.
     """
 
     def __init__(self, fd: int, name: str, *, readonly: bool) -> None:
@@ -71,7 +71,7 @@ class RawDisk(Closing):
             self.size = _ioctl(fd, _BLKGETSIZE64, "Q")
             self.block_size = _ioctl(fd, _BLKSSZGET, "i")
             self.physical_block_size = _ioctl(fd, _BLKPBSZGET, "I")
-            # One that is set to read-only can be opened for writing all the same.
+            # A block device that is set to read-only can be opened for writing all the same.
             if not readonly and _ioctl(fd, _BLKROGET, "i"):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES))
         self.can_write_zeroes = not readonly
@@ -79,13 +79,13 @@ class RawDisk(Closing):
         self._try_reads = self._try_writes = True
         self._reads, self._writes = _Pace(), _Pace()
         self._sync_lock = threading.Lock()
-        self._syncs = 0  # that began
+        self._syncs = 0  # the number of fdatasync calls that began
         self._sync_error: tuple[object, ...] = ()
 
     def _knows_discard(self) -> bool:
         try:
             if self._device:
-                # No block starts at 1: refused as invalid where discard is known.
+                # No block starts at byte 1, so a device that supports discard answers EINVAL.
                 fcntl.ioctl(self._fd, _BLKDISCARD, struct.pack("QQ", 1, 1))
             else:
                 _fallocate(self._fd, _PUNCH_HOLE, self.size, _SECTOR)
@@ -94,7 +94,10 @@ class RawDisk(Closing):
         return True
 
     def try_read(self, buffers: Sequence[memoryview], offset: int) -> bool:
-        """Fills the buffers, if that takes no waiting for the disk; else they hold anything."""
+        """Fills the buffers if the read needs no waiting for the disk; returns whether it did.
+
+        After a False, the buffers may hold anything.
+        """
         if self._try_reads:
             try:
                 done = os.preadv(self._fd, buffers, offset, os.RWF_NOWAIT)
@@ -104,13 +107,13 @@ class RawDisk(Closing):
                     return False
                 self._try_reads = False
         if self._reads.quick:
-            with suppress(OSError, EOFError):  # `read` will tell
+            with suppress(OSError, EOFError):  # the caller then calls `read`, which raises them
                 self.read(buffers, offset)
                 return True
         return False
 
     def read(self, buffers: Sequence[memoryview], offset: int) -> None:
-        """Fills the buffers. Raises `EOFError` where a file was cut short since it was opened."""
+        """Fills the buffers. Raises `EOFError` if the file was cut short after it was opened."""
         left, size = deque(buffers), sum(map(len, buffers))
         with self._reads.timed(size):
             while size:
@@ -121,7 +124,10 @@ class RawDisk(Closing):
                 offset, size = offset + done, size - done
 
     def try_write(self, buffers: Sequence[memoryview], offset: int) -> bool:
-        """Writes the buffers, if that takes no waiting for the disk; else perhaps a part."""
+        """Writes the buffers if the write needs no waiting for the disk; returns whether it did.
+
+        After a False, a part of the buffers may be written.
+        """
         if self._try_writes:
             try:
                 done = os.pwritev(self._fd, buffers, offset, os.RWF_NOWAIT)
@@ -131,27 +137,31 @@ class RawDisk(Closing):
                     return False
                 self._try_writes = False
         if self._writes.quick:
-            with suppress(OSError):  # `write` will tell
+            with suppress(OSError):  # the caller then calls `write`, which raises the error
                 self.write(buffers, offset)
                 return True
         return False
 
     def write(self, buffers: Sequence[memoryview], offset: int, *, durable: bool = False) -> None:
-        """Writes the buffers; if `durable`, they outlast a crash of the host."""
+        """Writes the buffers; if `durable`, the data outlasts a crash of the host."""
         left, size = deque(buffers), sum(map(len, buffers))
         with self._writes.timed(size):
             while size:
                 done = os.pwritev(self._fd, left, offset)
                 take(left, done)
                 offset, size = offset + done, size - done
-        if durable:  # not RWF_DSYNC: its error would take the one that flush has to see
+        if durable:  # not RWF_DSYNC, which could take an error that `flush` must report
             self.flush()
 
     def flush(self) -> None:
-        """What was written before outlasts a crash of the host. Once it has failed, it fails."""
-        needed = self._syncs + 1  # one that begins from now on does for all who wait for it
-        # The kernel drops what it couldn't write and tells of that once: the next call would
-        # succeed, and so would one that ran at the same time.
+        """Makes all earlier writes outlast a crash of the host.
+
+        After a flush has failed, every later flush fails, too.
+        """
+        needed = self._syncs + 1  # a sync that begins from now on serves all waiting threads
+        # If the kernel can't write some data, it drops the data and reports the error once. A later
+        # fdatasync, or a second one at the same time, would succeed. So there is one at a time, and
+        # `_sync_error` keeps the error.
         with self._sync_lock:
             if self._syncs < needed:
                 self._syncs += 1
@@ -163,16 +173,16 @@ class RawDisk(Closing):
                 raise OSError(*self._sync_error)
 
     def discard(self, offset: int, size: int) -> None:
-        """Gives the space back to the host. What the range holds from then on is undefined."""
+        """Gives the space of the range back to the host; the range may hold anything after that."""
         if not size:
-            return  # older kernels drop the whole device's page cache then
+            return  # for a size of 0, older kernels drop the page cache of the whole device
         if self._device:
             fcntl.ioctl(self._fd, _BLKDISCARD, struct.pack("QQ", offset, size))
         else:
             _fallocate(self._fd, _PUNCH_HOLE, offset, size)
 
     def write_zeroes(self, offset: int, size: int, *, unmap: bool) -> None:
-        """Zeros the range; if `unmap`, its space goes back to the host where that can be."""
+        """Writes zeros to the range; if `unmap`, gives its space back to the host if possible."""
         for mode in (_PUNCH_HOLE, _ZERO_RANGE) if unmap else (_ZERO_RANGE,):
             try:
                 return _fallocate(self._fd, mode, offset, size)
@@ -185,14 +195,14 @@ class RawDisk(Closing):
         return None
 
     def close(self) -> None:
-        """Closes the descriptor; the locks go with it."""
+        """Closes the descriptor, which also releases the locks."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 def take(buffers: deque[memoryview], size: int) -> list[memoryview]:
-    """Removes the first `size` bytes and returns them, in the same memory."""
+    """Removes the first `size` bytes from `buffers`; returns views of them, without a copy."""
     taken = []
     while size:
         buffer = buffers.popleft()

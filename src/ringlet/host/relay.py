@@ -1,7 +1,7 @@
-"""Bytes on their way from one descriptor to another.
+"""Moves bytes from one descriptor to another.
 
-Each relay holds a bounded number of bytes: a slow reader holds the writer back through it, as a
-pipe would. A relay is a part (polling.py), so nothing here waits but `drain`.
+Each relay holds a bounded number of bytes, so a slow reader makes the writer wait, as with a pipe.
+A relay is a part (polling.py), so only `drain` waits.
 
 Source: poll(2); pipe(7), PIPE_BUF.
 """
@@ -21,18 +21,21 @@ if TYPE_CHECKING:
 
     from ringlet.host.polling import Part, Ready
 
-LIMIT = 256 << 10  # bytes that a relay holds, unless it is told another number
+LIMIT = 256 << 10  # how many bytes a relay holds by default
 _LAST = 1 << 20  # bytes: more than a pipe or a terminal holds
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 _WRITABLE = select.POLLOUT | select.POLLHUP | select.POLLERR
 
 
 class Relay(Closing):
-    """Moves what can be read from `source` to `sink`, through `edit`. Both stay the caller's.
+    """Moves bytes from `source` through `edit` to `sink`; the caller keeps both descriptors.
 
-    At the end of `source`, `edit` is given b"", and what it makes of that is the last to be moved.
-    `read` and `written` count bytes, `at_end` says that the source has no more. `paused` keeps
-    it from reading.
+    At the end of `source`, the relay calls `edit` with b"", and moves the result last.
+
+    read     the number of bytes to write so far, after `edit`
+    written  the number of bytes written so far
+    at_end   whether the source has no more bytes
+    paused   while this is True, the relay doesn't read
     """
 
     def __init__(
@@ -58,17 +61,17 @@ class Relay(Closing):
         self.written = 0
 
     def close(self) -> None:
-        """Closes our own descriptors."""
+        """Closes the relay's own descriptors."""
         os.close(self._source)
         os.close(self._sink)
 
     @property
     def idle(self) -> bool:
-        """Whether all that was read is written."""
+        """Whether all bytes that were read are written."""
         return not self._held
 
     def watch(self) -> list[tuple[int, int]]:
-        """Descriptors to poll, with the events that make `step` worth while."""
+        """Returns the descriptors to poll, with the events after which to call `step`."""
         watched = []
         if not (self.at_end or self.paused) and len(self._held) < self._limit:
             watched.append((self._source, select.POLLIN))
@@ -77,11 +80,11 @@ class Relay(Closing):
         return watched
 
     def step(self, ready: Ready) -> None:
-        """Does what can be done without waiting. Raises OSError where the sink takes no more."""
+        """Reads and writes without waiting. Raises OSError if the sink takes no more."""
         if ready.get(self._source, 0) & _READABLE:
             self._read()
         if self._held and ready.get(self._sink, 0) & _WRITABLE:
-            # A blocking pipe that polls as writable takes this much without blocking.
+            # A blocking pipe that poll() reports as writable takes PIPE_BUF bytes without blocking.
             size = select.PIPE_BUF if self._may_block else self._limit
             try:
                 written = os.write(self._sink, self._held[:size])
@@ -91,10 +94,10 @@ class Relay(Closing):
             self.written += written
 
     def drain(self, *parts: Part) -> None:
-        """Moves all that can be read already, and waits until the sink has taken it.
+        """Moves all bytes that can be read now, and waits until the sink has taken them.
 
-        Somebody may write to the source as fast as it is read: that much is enough. `parts` are
-        polled for meanwhile; one of them may `drop` the rest.
+        Another program may go on writing to the source, so `drain` reads about `_LAST` bytes at
+        most. Meanwhile, `drain` polls for `parts`; one of them may `drop` the rest.
         """
         end = self.read + _LAST
         while self.watch():
@@ -106,7 +109,7 @@ class Relay(Closing):
             self.paused = self.paused or self.read >= end
 
     def drop(self) -> None:
-        """Gives up on the sink."""
+        """Drops the bytes that aren't written yet, and reads no more."""
         self._held.clear()
         self.at_end = True
 

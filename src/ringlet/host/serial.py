@@ -1,11 +1,11 @@
-"""The host's end of the guest's serial line: what `--serial` and the Python interface name.
+"""The host's end of the guest's serial line: the targets of `--serial` and the Python interface.
 
 stdio        standard input and output; a terminal is set to raw mode
-pty          a pseudo-terminal of its own, for `screen` and the like
-none         nobody: output is dropped
-FILE         output to a file, created or emptied
-(in, out)    two descriptors of the caller's; an `in` of None is no input
-an object    whose write(bytes) is called
+pty          a new pseudo-terminal, for `screen` or a similar program
+none         no reader: output is dropped
+FILE         output to a file, which is created or emptied
+(in, out)    two descriptors of the caller; an `in` of None means no input
+an object    output by calls of its method write(bytes)
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ else:
     Protocol = object
 
 
-# Targets that are words, not paths. "pipe" is the machine's: it makes a pair of descriptors of it.
+# Targets that are words, not paths. The machine itself handles "pipe": it makes two descriptors.
 SERIAL_WORDS = ("stdio", "pty", "none", "pipe")
 
 
 class Writer(Protocol):
-    """A Python object as the far end of the line; called on the vCPU's thread."""
+    """A Python object as the host's end of the line; the vCPU's thread calls its `write`."""
 
     def write(self, data: bytes, /) -> object:
-        """Takes all of `data`; what it raises ends the run."""
+        """Takes all of `data`; an exception ends the run."""
 
 
 SerialTarget = str | os.PathLike[str] | tuple[int | None, int] | Writer
 
 
 class SerialHost(Closing):
-    """The open far end. `transmit` is for the UART, whose input begins with `start`.
+    """The open host's end of a serial line. The UART calls `transmit`; `start` begins the input.
 
-    `path` is where another program finds a pseudo-terminal, else None.
+    `path` is the path of the pseudo-terminal if there is one, else None.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class SerialHost(Closing):
         self.path: str | None = None
         self._input_fd: int | None = None
         self._on_quit: Callable[[], None] = lambda: None
-        self.press_power_button: Callable[[], bool] = lambda: False  # for the person at a terminal
+        self.press_power_button: Callable[[], bool] = lambda: False  # for a key at the terminal
         self._terminal: Terminal | None = None
         self._resources = ExitStack()
 
@@ -80,7 +80,10 @@ class SerialHost(Closing):
             self._resources.callback(pump.close)
 
     def close(self) -> None:
-        """Stops reading, restores the terminal, closes what was opened. No `transmit` after it."""
+        """Stops reading, restores the terminal, and closes the files.
+
+        Don't call `transmit` after that.
+        """
         self._resources.close()
 
     def _write_to(self, fd: int, stop_fd: int) -> None:
@@ -101,11 +104,11 @@ def open_serial(
     encode: Callable[[bytes], bytes] | None = None,
     raw_output: bool = False,
 ) -> SerialHost:
-    """Opens what `target` names (see the top of this file); raises `RingletError` if it can't.
+    """Opens a target (see the top of this file). Raises `RingletError` if it can't be opened.
 
-    Output that has to wait is dropped once `stop_fd`, an eventfd, is readable. `on_quit` is
-    called on the input thread when the person at the terminal ends the run. `output_fd` is
-    where stdio writes.
+    Once `stop_fd`, an eventfd, is readable, output that has to wait is dropped. The input thread
+    calls `on_quit` when the user at the terminal ends the run. The target stdio writes to
+    `output_fd`.
     """
     if target == "none":
         return SerialHost(lambda data: None)
@@ -142,7 +145,7 @@ def _open_stdio(
     raw_output: bool,
 ) -> None:
     host._write_to(output_fd, stop_fd)
-    # If it was closed when Python started, descriptor 0 is something else by now.
+    # If standard input was closed when Python started, descriptor 0 is another file by now.
     if sys.__stdin__ is None:
         return
     host._read_from(0, on_quit)
@@ -155,8 +158,8 @@ def _open_stdio(
 def _open_pty(host: SerialHost, stop_fd: int, on_quit: Callable[[], None]) -> None:
     import tty
 
-    # The slave stays open here: a master whose slave nobody has open answers EIO. So the
-    # guest's output waits, as far as it fits, for the first reader.
+    # This process keeps the slave open: if no process has the slave open, the master fails with
+    # EIO. So the first reader gets the guest's earlier output, as far as it fits.
     master, slave = os.openpty()
     host._resources.callback(os.close, master)
     host._resources.callback(os.close, slave)
@@ -169,7 +172,7 @@ def _open_pty(host: SerialHost, stop_fd: int, on_quit: Callable[[], None]) -> No
 
 
 def _drain(slave: int) -> None:
-    """Lets a reader that is at work finish: what is unread is lost when the master closes."""
+    """Waits until a reader has read the output: closing the master drops the unread bytes."""
     import fcntl
     import termios
     import time

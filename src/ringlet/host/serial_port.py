@@ -1,4 +1,4 @@
-"""A program as the far end of the guest's serial line."""
+"""A program's end of the guest's serial line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from ringlet.host.descriptor import close_all
 
 
 class SerialPort(Closing):
-    """A program's end of the serial line, two pipes: what a machine whose serial is `pipe` has.
+    """A program's end of the serial line, two pipes, for a machine whose serial is `pipe`.
 
-    The pipes bound what waits in them: a guest that floods one is held until it is read.
+    A pipe holds a bounded number of bytes: when it is full, the guest waits until the program
+    reads.
     """
 
     def __init__(self) -> None:
@@ -24,35 +25,38 @@ class SerialPort(Closing):
         self.guest_end: tuple[int, ...] = (guest_in, guest_out)
 
     def write(self, data: bytes) -> None:
-        """Send `data` to the guest. Waits while the guest's FIFO and the pipe are full."""
+        """Sends `data` to the guest. Waits while the guest's FIFO and the pipe are full."""
         while data:
             data = data[os.write(self._to_guest, data) :]
 
     def read(self, size: int = 65536) -> bytes:
-        """What the guest sent, at most `size` bytes. Waits for the first; empty at the end."""
+        """Returns at most `size` bytes of the guest's output; b"" at the end of the run.
+
+        Waits for the first byte.
+        """
         return os.read(self._from_guest, size)
 
     def read_until(self, end: bytes) -> bytes:
-        """What the guest sent up to and with `end`, or up to the end of the run."""
+        """Returns the guest's output up to and including `end`, or up to the end of the run."""
         data = b""
         while not data.endswith(end) and (byte := self.read(1)):
             data += byte
         return data
 
     def fileno(self) -> int:
-        """Readable when there is something to read."""
+        """Returns a descriptor that is readable when the guest has sent bytes."""
         return self._from_guest
 
     def hang_up(self) -> None:
-        """The guest's end of both pipes goes: readers see the end, writers a broken pipe."""
+        """Closes the guest's end of both pipes: a read sees the end, a write a broken pipe."""
         ends, self.guest_end = self.guest_end, ()
         for fd in ends:
             os.close(fd)
 
     def close(self) -> None:
-        """Close both pipes."""
+        """Closes both pipes."""
         self.hang_up()
         fds = self._to_guest, self._from_guest
-        self._to_guest = self._from_guest = -1  # the numbers may be others' from now on
+        self._to_guest = self._from_guest = -1  # from now on, other files may get these numbers
         for fd in fds:
             os.close(fd)

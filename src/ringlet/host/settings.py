@@ -1,4 +1,4 @@
-"""What people write to set something: a TOML file, a size such as 64M."""
+"""Parses the settings that people write: a TOML file, or a size such as 64M."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_TOML = 1 << 20  # bytes
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `64M`, `512K`, `1G` or `4096`. Raises `ConfigError`."""
+    """Returns the bytes of a size: `64M`, `512K`, `1G` or `4096`. Raises `ConfigError`."""
     number, unit = (text[:-1], text[-1:].upper()) if text[-1:].isalpha() else (text, "")
     try:
         if not number.isdigit():
@@ -26,19 +26,22 @@ def parse_size(text: str) -> int:
 
 
 def load_toml(path: str, types: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
-    """The keys of a TOML file, which are to be among `types` and of them. Raises `ConfigError`."""
+    """Returns the values of a TOML file by their keys.
+
+    Raises `ConfigError` for a key that isn't in `types`, and for a value of another type.
+    """
     import tomllib
 
     try:
         values = tomllib.loads(read_named(path, _MAX_TOML).decode())
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "check the path") from None
-    except (ValueError, RecursionError) as error:  # also of a number that int() refuses
+    except (ValueError, RecursionError) as error:  # also for a number that int() refuses
         raise ConfigError(f"{path}: not TOML: {error}", "see https://toml.io") from None
     for key, value in values.items():
         if key not in types:
             raise ConfigError(f"{path}: unknown key {key!r}", f"the keys are {', '.join(types)}")
-        if type(value) not in types[key]:  # exactly: a bool is an int, too
+        if type(value) not in types[key]:  # the exact type, because a bool is an int, too
             raise ConfigError(
                 f"{path}: {key} is of the wrong type",
                 f"give {' or '.join(kind.__name__ for kind in types[key])}",

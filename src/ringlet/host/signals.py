@@ -1,13 +1,14 @@
-"""Signals that a program handles for a while: by a handler, or in a loop that polls.
+"""Handles signals for a while, by a handler or in a poll loop.
 
-What our parent ignores, as nohup does, stays ignored; what C handles (faulthandler) stays with C.
+A signal that the parent process ignores (as nohup does) stays ignored. A signal that C code handles
+(faulthandler) stays with the C code.
 
 Source: signal(7); Python's signal.set_wakeup_fd.
 """
 
 from __future__ import annotations
 
-# The module `signal` makes enums of it all, which takes a tenth of a whole `ringlet-oci run`.
+# The module `signal` makes many enums, which takes a tenth of the time of a `ringlet-oci run`.
 import _signal  # type: ignore[import-not-found]
 import os
 from select import POLLIN
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Handlers(Closing):
-    """`handler` handles `numbers`, until this is closed. On the main thread."""
+    """Sets `handler` for the signals `numbers`, until closed. For the main thread only."""
 
     def __init__(self, numbers: Collection[int], handler: Callable[[int, object], object]) -> None:
         self._before = {
@@ -32,15 +33,15 @@ class Handlers(Closing):
         }
 
     def close(self) -> None:
-        """Puts the handlers back that were there before."""
+        """Restores the earlier handlers."""
         while self._before:
             _signal.signal(*self._before.popitem())
 
 
 class Signals(Closing):
-    """A part that calls `on_signal` for each of `numbers` that comes, until closed.
+    """A part (polling.py) that calls `on_signal` for each signal of `numbers`, until closed.
 
-    On the main thread. None is lost: what comes between two steps waits in a pipe.
+    For the main thread only. No signal is lost: a signal between two steps waits in a pipe.
     """
 
     def __init__(self, numbers: Collection[int], on_signal: Callable[[int], object]) -> None:
@@ -51,18 +52,18 @@ class Signals(Closing):
         self._handlers = Handlers(numbers, _arrived)
 
     def watch(self) -> list[tuple[int, int]]:
-        """What a signal makes readable."""
+        """Returns the descriptor that a signal makes readable."""
         return [(self._reader, POLLIN)]
 
     def step(self, ready: Ready) -> None:
-        """Hands on the signals that came."""
+        """Calls `on_signal` for the signals that came."""
         if self._reader in ready:
             for number in os.read(self._reader, 4096):
-                if number in self._numbers:  # others have handlers, too, such as a terminal
+                if number in self._numbers:  # other signals, for example a terminal's, come, too
                     self._on_signal(number)
 
     def close(self) -> None:
-        """Puts the handlers back."""
+        """Restores the earlier handlers, and closes the pipe."""
         self._handlers.close()
         _signal.set_wakeup_fd(self._fd_before)
         os.close(self._reader)
@@ -70,4 +71,7 @@ class Signals(Closing):
 
 
 def _arrived(number: int, frame: object) -> None:
-    """Python has written its number to the pipe; without a handler the signal would end us."""
+    """Does nothing, because Python has written the signal's number to the pipe.
+
+    Without a handler, the signal would end the process.
+    """

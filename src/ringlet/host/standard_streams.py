@@ -1,4 +1,4 @@
-"""The descriptors 0, 1 and 2, as whoever started this process left them."""
+"""The descriptors 0, 1 and 2 of this process, which may be closed or a terminal."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def fill_standard_streams() -> None:
-    """Makes /dev/null of a stream that is closed, before the next file that is opened becomes it.
+    """Opens /dev/null for each closed stream, so that no other file gets its number.
 
     Raises OSError on a system without /dev/null.
     """
@@ -14,9 +14,9 @@ def fill_standard_streams() -> None:
         try:
             os.fstat(fd)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is `fd`
 
 
 def find_terminal() -> int | None:
-    """Standard input, or else standard output, if it is a terminal: its window is the user's."""
+    """Returns 0 or 1, the first of standard input and output that is a terminal; else None."""
     return next((fd for fd in (0, 1) if os.isatty(fd)), None)

@@ -1,13 +1,13 @@
-"""The host's terminal as the guest's console: raw mode, and giving it back.
+"""Sets the host's terminal to raw mode for the guest's console, and restores its mode.
 
-Raw is every key to the guest, Ctrl-C too, and no echo: the guest does its own. Output
-processing stays as it is, so a bare line feed, all that many small kernels print, also
-returns the carriage; a guest that sends both loses nothing by it. Where the far end is a
-terminal in the guest, output is raw, too: that one processes it, and done twice, programs that
-draw on the whole screen would go wrong.
+In raw mode, every key goes to the guest, also Ctrl-C, and the terminal doesn't echo, because the
+guest echoes. Output processing stays on. So a line feed also returns the cursor to the first
+column, because many small kernels print line feeds only. For a guest that prints carriage returns,
+too, this makes no difference. If the guest has a terminal of its own, which processes the output,
+output is raw, too: programs that draw on the whole screen fail if output is processed twice.
 
-A terminal belongs to the process group in the foreground. In the background ringlet
-neither changes its mode nor reads from it.
+A terminal belongs to the process group in the foreground. In the background, ringlet neither
+changes the terminal's mode nor reads from the terminal.
 
 Source: termios(3); credentials(7), "Process group ID"; POSIX.1-2017, 11.1.4.
 """
@@ -33,23 +33,23 @@ _IFLAG, _OFLAG, _LFLAG, _CC = 0, 1, 3, 6
 
 
 class Terminal(Closing):
-    """Raw mode of the terminal `fd` for as long as it is entered.
+    """A context manager that keeps the terminal `fd` in raw mode.
 
-    Entered on the main thread, it also handles SIGTSTP (restore, stop) and SIGCONT (raw
-    again); the previous handlers come back on leaving. Signals that end the process are the
-    caller's to turn into an orderly exit; a fault in C is covered.
+    On the main thread, it also handles SIGTSTP (restores the mode, then stops) and SIGCONT (sets
+    raw mode again); at the end, it restores the earlier handlers. The caller must turn signals that
+    end the process into an orderly exit. After a fault in C code, the core restores the mode.
     """
 
     def __init__(self, fd: int, *, raw_output: bool = False) -> None:
         self.raw_output = raw_output
         self._fd = fd
-        self._saved: list[Any] | None = None  # the mode found when first in the foreground
+        self._saved: list[Any] | None = None  # the mode when this was first in the foreground
         self._handlers: list[Handlers] = []
         # The main thread's handlers and the input thread both set the mode.
         self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
-        # A parent that ignores SIGTSTP has no job control to offer: leave it ignored.
+        # If the parent ignores SIGTSTP, there is no job control: leave the signal ignored.
         if (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN
@@ -62,7 +62,7 @@ class Terminal(Closing):
         return self
 
     def close(self) -> None:
-        """Puts mode and handlers back."""
+        """Restores the mode and the handlers."""
         for handlers in self._handlers:
             handlers.close()
         self._handlers.clear()
@@ -71,7 +71,7 @@ class Terminal(Closing):
             _core().ringlet_terminal_unguard()
 
     def make_raw(self) -> bool:
-        """Sets raw mode, if the process is in the foreground; whether it is."""
+        """Sets raw mode if the process is in the foreground; returns whether it is."""
         if not self.in_foreground():
             return False
         try:
@@ -96,24 +96,24 @@ class Terminal(Closing):
                 mode[_CC][termios.VTIME] = 0
                 termios.tcsetattr(self._fd, termios.TCSANOW, mode)
         except termios.error:
-            pass  # it hung up: there is no terminal to set
+            pass  # the terminal has hung up
         return True
 
     def restore(self) -> None:
-        """Puts the mode back that was found, if the process is in the foreground."""
+        """Restores the earlier mode if the process is in the foreground."""
         if self._saved is not None and self.in_foreground():
-            with suppress(termios.error):  # it hung up
+            with suppress(termios.error):  # the terminal has hung up
                 termios.tcsetattr(self._fd, termios.TCSANOW, self._saved)
 
     def in_foreground(self) -> bool:
-        """Whether the terminal is this process's to use."""
+        """Returns whether this process may use the terminal."""
         try:
             return os.tcgetpgrp(self._fd) == os.getpgrp()
         except OSError:
-            return True  # not our controlling terminal: no job control on it
+            return True  # not the controlling terminal of this process, so no job control
 
     def show(self, text: bytes) -> None:
-        """Shows a line of ringlet's own, if the terminal takes it without waiting."""
+        """Shows a message of ringlet if the terminal takes it without waiting."""
         try:
             fd, _ = own_descriptor(self._fd, os.O_WRONLY)
         except OSError:
@@ -121,14 +121,15 @@ class Terminal(Closing):
         try:
             os.write(fd, text)
         except OSError:
-            pass  # full, hung up, or open for reading alone
+            pass  # the terminal is full, has hung up, or is open for reading only
         finally:
             os.close(fd)
 
     def suspend(self) -> None:
-        """Stops the whole job, as the terminal's own Ctrl-Z would; returns at once.
+        """Stops the whole job, as Ctrl-Z at the terminal would; returns at once.
 
-        All of the process group, or a shell would go on waiting for a `make` that isn't stopped.
+        Stops the whole process group: if ringlet runs under `make`, the shell waits until `make`
+        stops, too.
         """
         if self._handlers:
             os.kill(0, signal.SIGTSTP)
@@ -136,12 +137,12 @@ class Terminal(Closing):
     def _on_stop(self, number: int, frame: object) -> None:
         self.restore()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTSTP)  # returns once continued
+        signal.raise_signal(signal.SIGTSTP)  # returns when the process is continued
         signal.signal(signal.SIGTSTP, self._on_stop)
         self.make_raw()
 
     def _on_continue(self, number: int, frame: object) -> None:
-        self.make_raw()  # also after a SIGSTOP, which asks nobody
+        self.make_raw()  # also after a SIGSTOP, which no handler can catch
 
 
 def _core() -> Any:

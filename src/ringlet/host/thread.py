@@ -1,4 +1,4 @@
-"""Threads that leave the program's signals to its main thread."""
+"""Starts threads that leave the program's signals to the main thread."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from threading import Thread
 
-# A blocked fault ends the process past every handler, and so past the terminal's.
+# If the signal of a fault is blocked, the fault ends the process without calling any handler, also
+# without the handler that restores the terminal.
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE}
 
 
 def start_without_signals(thread: Thread) -> None:
-    """Starts `thread` with all signals blocked, but those of a fault.
+    """Starts `thread` with all signals blocked, except the signals of a fault.
 
-    Python's handlers run on the main thread, which a signal taken elsewhere would not wake.
-    And with SIGTTIN blocked, a read from a terminal in the background fails and doesn't stop
-    the process. A thread is born with the mask of the one that starts it.
+    Python's handlers run on the main thread. If another thread took a signal, the main thread would
+    not wake. With SIGTTIN blocked, a read from a terminal in the background fails, and doesn't stop
+    the process. A new thread has the signal mask of the thread that starts it.
 
-    Raises `RingletError` where there can't be one more thread.
+    Raises `RingletError` if the system can't start one more thread.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _FAULTS)
     try:

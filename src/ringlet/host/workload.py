@@ -1,7 +1,7 @@
-"""The description of what a sandbox runs, as data: from options, a TOML file, or a program.
+"""The workload of a sandbox, as data from options, a TOML file or a program.
 
-A workload says what is to run and what it may have. It says nothing of the means: container/
-describe.py makes namespaces and cgroups of it.
+A workload is a command, its files and its limits. A workload doesn't say how to enforce them:
+container/describe.py turns a workload into namespaces and cgroups.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ else:
     from ringlet.host.named_tuple import NamedTuple
 
 NETWORKS = ("none", "host")
-PIDS = 1024  # processes and threads that a workload may have, if nothing is said
+PIDS = 1024  # how many processes and threads a workload may have by default
 MIN_MEMORY = 1 << 20
 
 
@@ -33,25 +33,27 @@ class Volume(NamedTuple):
 
 
 class Workload:
-    """What runs in a sandbox. Raises `ConfigError` for a value that can't be used.
+    """The command that runs in a sandbox, its files and its limits.
 
-    rootfs     a folder: the root that the command sees
+    rootfs     the folder that is the root of the command's file system
     command    the command and its arguments
     memory     bytes of RAM; None for no limit
-    cpus       of how many processors it may have the time, such as 1.5; None for no limit
-    pids       how many processes and threads it may have; 0 or -1 for no limit; None for PIDS, if
-               we may limit them
+    cpus       the most processor time, as a number of processors, such as 1.5; None for no limit
+    pids       the most processes and threads; 0 or -1 for no limit; None for PIDS, if ringlet may
+               limit them
     volumes    each a `Volume` or `HOST:GUEST[:ro|:rw]`
     env        the environment, besides PATH, HOME, HOSTNAME and, with `tty`, TERM
-    workdir    where the command starts
-    user       `USER[:GROUP]`, names of the rootfs or numbers
-    hostname   what the sandbox is called, in there
-    network    `none`, which has a loopback device alone, or `host`
-    read_only  whether the root can't be written
-    write      whether changes of the root are kept in the rootfs, and not thrown away
+    workdir    the folder in which the command starts
+    user       `USER[:GROUP]`, as names in the rootfs or as numbers
+    hostname   the host name inside the sandbox
+    network    `none`, which has only a loopback device, or `host`
+    read_only  whether the root is read-only
+    write      whether the rootfs keeps changes of the root; else the changes are lost
     tty        whether the command has a terminal of its own
-    timeout    seconds after which it is killed
-    stop_timeout  seconds that it has to end once it is asked to
+    timeout    seconds after which the command is killed
+    stop_timeout  how many seconds the command has to end after the request to stop
+
+    Raises `ConfigError` for a value that can't be used.
     """
 
     def __init__(
@@ -132,11 +134,11 @@ class Workload:
             raise ConfigError("there is a zero byte in what is to run", "leave it out")
 
 
-ContainerConfig = Workload  # the name that it has where only containers are meant
+ContainerConfig = Workload  # the name for code that is about containers only
 
 
 def parse_volume(text: str) -> Volume:
-    """A volume as `HOST:GUEST[:ro|:rw]`. Raises `ConfigError`."""
+    """Parses a volume, `HOST:GUEST[:ro|:rw]`. Raises `ConfigError`."""
     parts = text.split(":")
     readonly = parts[2:] == ["ro"]
     if readonly or parts[2:] == ["rw"]:
@@ -147,7 +149,10 @@ def parse_volume(text: str) -> Volume:
 
 
 def parse_variable(text: str) -> tuple[str, str]:
-    """`NAME=VALUE`, or `NAME` for what it is here. Raises `ConfigError`."""
+    """Parses `NAME=VALUE`, or `NAME` for the variable's value in this process.
+
+    Raises `ConfigError` if this process has no such variable.
+    """
     name, equals, value = text.partition("=")
     if equals:
         return name, value
@@ -177,9 +182,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def read_toml(path: str) -> dict[str, Any]:
-    """The keys of a TOML file, for `Workload`. Raises `ConfigError`.
+    """Returns the keys of a TOML file, for `Workload`. Raises `ConfigError` for a wrong file.
 
-    A relative path in it starts at the file's own folder.
+    A relative path in the file starts at the file's own folder.
     """
     from ringlet.host.settings import load_toml
 

@@ -1,9 +1,9 @@
-"""A VM made ahead of its use, by a program that has something else to do first.
+"""Makes a VM ahead of its use, while the program does something else.
 
-Once a VM has its interrupt controllers, the kernel waits some 12 ms in the background (SRCU
-grace periods of its I/O buses, Linux 6.16 and later), and whoever closes the VM before that is
-over waits as long. A short guest is over in 3. So the command line makes the VM first and
-imports the rest meanwhile.
+When a VM gets its interrupt controllers, the kernel waits some 12 ms in the background (SRCU grace
+periods of the VM's I/O buses, Linux 6.16 and later). A program that closes the VM earlier has to
+wait for the rest of this time, and a short guest runs for 3 ms only. So the command line first
+makes the VM, and then imports the other modules.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from ringlet.kvm.vm import Vm
 
 
 def make_vm() -> Vm | None:
-    """A VM with interrupt controllers, for `Machine(config, vm=...)`; the caller closes it.
+    """Makes a VM with interrupt controllers, for `Machine(config, vm=...)`; the caller closes it.
 
-    To close it once more than the machine does is harmless. None where it can't be made: the
-    machine finds out why.
+    The machine closes the VM, too; the second close does nothing. Returns None if the VM can't be
+    made; the machine then tries again and raises the error.
     """
     try:
         with System() as system:

@@ -1,4 +1,4 @@
-"""The compiled core, `ffi` and `lib`, and how its error codes become exceptions."""
+"""The compiled core, `ffi` and `lib`, and the exceptions for its error codes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class StaleBuildError(RingletError, ImportError):
 
 
 class KvmError(RingletError):
-    """KVM refused: `errno` says why."""
+    """KVM refused a request; `errno` says why."""
 
     def __init__(self, what: str, errno: int, hint: str | None = None) -> None:
         super().__init__(
@@ -30,7 +30,7 @@ except ImportError as error:
         "run `make` in the checkout, or install ringlet again",
     ) from error
 
-# In a checkout the sources stand beside it; make judges by the same times.
+# A checkout has the core's sources, too. As make does, compare the times of the files.
 _sources = os.path.join(os.path.dirname(__file__), "..", "..", "..", "csrc", "core")
 if os.path.exists(os.path.join(_sources, "ringlet.h")):
     _built = os.stat(_core.__file__).st_mtime
@@ -46,7 +46,7 @@ lib = _core.lib
 
 
 def check(result: int, what: str) -> int:
-    """`result` of a function of the core; raises `KvmError` where it is an error code."""
+    """Returns the `result` of a core function; raises `KvmError` if it is an error code."""
     if result < 0:
         raise KvmError(what, -result)
     return result

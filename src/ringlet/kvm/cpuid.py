@@ -1,8 +1,9 @@
-"""CPUID for a guest: what KVM supports, with the topology of one socket of single-thread cores.
+"""CPUID for a guest: the features that KVM supports, and one socket of single-thread cores.
 
-`entries` is what KVM hands over: struct kvm_cpuid_entry2, one after the other. KVM fills in the
-topology of the host's processor, or none. Source: Linux, arch/x86/include/uapi/asm/kvm.h and
-Documentation/virt/kvm/x86/cpuid.rst; Intel SDM volume 2, CPUID; AMD64 APM volume 3, appendix E.
+`entries` comes from KVM: an array of struct kvm_cpuid_entry2. KVM fills in the topology of the
+host's processor, or no topology, so this file replaces the topology. Source: Linux,
+arch/x86/include/uapi/asm/kvm.h and Documentation/virt/kvm/x86/cpuid.rst; Intel SDM volume 2, CPUID;
+AMD64 APM volume 3, appendix E.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ MAX_ENTRIES = 256
 _INDEXED = 1  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 
 _AMD = (b"AuthenticAMD", b"HygonGenuine")
-# Leaf 1 ECX: KVM's local APIC has the one, and a guest is a guest; KVM's list may say neither.
+# Leaf 1 ECX: KVM's local APIC has a TSC deadline timer, and a guest runs on a hypervisor. KVM's
+# list may lack both bits.
 _TSC_DEADLINE, _HYPERVISOR = 1 << 24, 1 << 31
-_PDCM = 1 << 15  # leaf 1 ECX: what performance counters can do
+_PDCM = 1 << 15  # leaf 1 ECX: the MSR IA32_PERF_CAPABILITIES exists
 _HTT = 1 << 28  # leaf 1 EDX: more than one logical processor in the package
-_CMP_LEGACY = 1 << 1  # 0x80000001 ECX, AMD: and they are cores
+_CMP_LEGACY = 1 << 1  # 0x80000001 ECX, AMD: the logical processors are cores
 _SMT, _CORE = 1 << 8, 2 << 8  # level types of leaf 0xB
 
-# KVM_FEATURE_ bits of leaf 0x40000001 EAX that make a guest use hypercalls. Not every KVM can
-# do those: PV_UNHALT, PV_SEND_IPI, PV_SCHED_YIELD, HC_MAP_GPA_RANGE, MIGRATION_CONTROL.
+# The KVM_FEATURE_ bits of leaf 0x40000001 EAX that make a guest use hypercalls, which not every KVM
+# supports: PV_UNHALT, PV_SEND_IPI, PV_SCHED_YIELD, HC_MAP_GPA_RANGE, MIGRATION_CONTROL.
 _HYPERCALL_FEATURES = 1 << 7 | 1 << 11 | 1 << 13 | 1 << 16 | 1 << 17
 
 _TOPOLOGY = (0xB, 0x1F)
 
 
-@cache  # the host has one, and a vCPU one of a few numbers
+@cache  # a host has one list of entries, and there are few APIC IDs
 def for_vcpu(entries: bytes, apic_id: int, count: int = 1) -> bytes:
-    """`entries` as the vCPU with this APIC ID sees them, one of `count`."""
-    width = (count - 1).bit_length()  # of the part of the APIC ID that tells the cores apart
+    """Returns `entries` changed for the vCPU with this APIC ID, one of `count` vCPUs."""
+    width = (count - 1).bit_length()  # the number of APIC ID bits that number the cores
     ids = 1 << width
     out = bytearray()
     vendor = b""
@@ -51,7 +53,7 @@ def for_vcpu(entries: bytes, apic_id: int, count: int = 1) -> bytes:
             eax = ebx = ecx = edx = 0
         elif function in _TOPOLOGY:
             if index:
-                continue  # the first stands for all
+                continue  # the entry with index 0 has already added all levels
             flags |= _INDEXED
             out += _ENTRY.pack(function, 0, flags, 0, 1, _SMT, apic_id)
             out += _ENTRY.pack(function, 1, flags, width, count, 1 | _CORE, apic_id)
@@ -66,13 +68,16 @@ def for_vcpu(entries: bytes, apic_id: int, count: int = 1) -> bytes:
             eax = eax & 0x3FFF | _sharers(eax, count) << 14
         elif function == 0x8000_001E:  # core ID, one thread each; one node
             eax, ebx, ecx, edx = apic_id, apic_id & 0xFF, 0, 0
-        elif function == 0x8000_0026:  # the new form of 0x8000001E: none is fine
+        elif function == 0x8000_0026:  # the new form of 0x8000001E: zeros mean that it is absent
             eax = ebx = ecx = edx = 0
         out += _ENTRY.pack(function, index, flags, eax, ebx, ecx, edx)
     return bytes(out)
 
 
 def _sharers(cache: int, ids: int) -> int:
-    """Bits 25..14 of a cache's EAX: the last level is the socket's, the others are a core's."""
+    """Returns bits 25..14 of a cache's EAX: cores share a cache of level 3, and no lower level.
+
+    `cache` is the EAX of the cache; `ids` is the number of APIC IDs in the socket.
+    """
     level = cache >> 5 & 7
     return min(ids - 1, 0xFFF) if level >= 3 else 0

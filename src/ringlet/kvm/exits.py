@@ -1,4 +1,4 @@
-"""Why a vCPU left the guest: one small type for each kind of exit.
+"""The exits of a vCPU from the guest: one small type for each kind of exit.
 
 Source: Linux, Documentation/virt/kvm/api.rst, 5 (exit_reason of kvm_run).
 """
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class PortRead(NamedTuple):
-    """`in`: the reply to the next run is the value."""
+    """An `in` instruction: the `reply` of the next run is the value that the guest reads."""
 
     port: int
     size: int
 
 
 class PortWrite(NamedTuple):
-    """`out`."""
+    """An `out` instruction."""
 
     port: int
     size: int
@@ -30,7 +30,7 @@ class PortWrite(NamedTuple):
 
 
 class PortStringRead(NamedTuple):
-    """`rep ins`: `repeat` reads of `size` bytes, answered by `Vcpu.reply_string`."""
+    """A `rep ins`: `repeat` reads of `size` bytes; `Vcpu.reply_string` gives the values."""
 
     port: int
     size: int
@@ -38,7 +38,7 @@ class PortStringRead(NamedTuple):
 
 
 class PortStringWrite(NamedTuple):
-    """`rep outs`: `size * repeat` bytes of data."""
+    """A `rep outs`: `size * repeat` bytes of data."""
 
     port: int
     size: int
@@ -47,14 +47,14 @@ class PortStringWrite(NamedTuple):
 
 
 class MmioRead(NamedTuple):
-    """A read where no memory is: the reply to the next run is the value."""
+    """A read outside memory: the `reply` of the next run is the value that the guest reads."""
 
     address: int
     size: int
 
 
 class MmioWrite(NamedTuple):
-    """A write where no memory is."""
+    """A write outside memory."""
 
     address: int
     size: int
@@ -62,7 +62,7 @@ class MmioWrite(NamedTuple):
 
 
 class Halt(NamedTuple):
-    """`hlt`, where the interrupt controllers aren't in the kernel."""
+    """A `hlt` instruction, in a VM without interrupt controllers in the kernel."""
 
 
 class Shutdown(NamedTuple):
@@ -70,24 +70,24 @@ class Shutdown(NamedTuple):
 
 
 class SystemEvent(NamedTuple):
-    """The guest asked KVM for a shutdown, reset or the like."""
+    """The guest asked KVM for a shutdown, a reset or a similar event."""
 
     type: int
     data: tuple[int, ...]
 
 
 class InternalError(NamedTuple):
-    """KVM could not go on. Suberror 1: it can't emulate the instruction at RIP."""
+    """KVM could not go on. Suberror 1 means that KVM can't emulate the instruction at RIP."""
 
     suberror: int
     data: tuple[int, ...]
 
     @property
     def instruction(self) -> bytes:
-        """The bytes at RIP, where KVM handed them over; else empty.
+        """The bytes at RIP if KVM gave them; else empty.
 
-        Source: struct kvm_run, emulation_failure: flags bit 0 says that they are there, then
-        a size byte and at most 15 bytes.
+        Source: struct kvm_run, emulation_failure. Bit 0 of the flags says that the bytes are
+        present. A byte with their number and at most 15 bytes follow.
         """
         if self.suberror != EMULATION_FAILURE or len(self.data) < 4 or not self.data[0] & 1:
             return b""
@@ -122,7 +122,7 @@ class Unknown(NamedTuple):
 
 
 class Error(NamedTuple):
-    """KVM_RUN itself failed."""
+    """The ioctl KVM_RUN itself failed."""
 
     errno: int
 
@@ -149,7 +149,7 @@ EMULATION_FAILURE = 1  # KVM_INTERNAL_ERROR_EMULATION
 
 
 def decode(native: Any, code: int) -> Exit:
-    """The last exit of `native`, for which ringlet_vcpu_run returned `code`."""
+    """Returns the last exit of the vCPU `native`, for which ringlet_vcpu_run returned `code`."""
     kind = code >> 56
     if kind == lib.RINGLET_EXIT_PORT:
         port, size = code >> 32 & 0xFFFF, code >> 48 & 7

@@ -1,7 +1,8 @@
-"""Guest memory: the one door to a guest-physical address.
+"""Guest memory: every access of ringlet to a guest-physical address goes through this file.
 
-It is made of regions, each a mapping of the host with its guest-physical address. Every access
-is checked against them; an address outside raises, whatever the guest says.
+Guest memory consists of regions. A region is a mapping of the host with a guest-physical address.
+This file checks every access against the regions. An address from the guest may be anything; an
+access outside the regions raises `GuestMemoryError`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MAP_NORESERVE = 0x4000  # <bits/mman-linux.h>; Python's mmap has no name for it 
 
 
 class GuestMemoryError(RingletError):
-    """A guest-physical range that isn't in the guest's memory."""
+    """A guest-physical range is outside the guest's memory."""
 
     def __init__(self, address: int, size: int) -> None:
         super().__init__(
@@ -34,9 +35,10 @@ class GuestMemoryError(RingletError):
 
 
 class Region:
-    """One range of guest-physical memory: an `mmap` of the host, from `skip` on, at `address`.
+    """One range of guest-physical memory: a mapping of the host, from its byte `skip` on.
 
-    `address`, `skip` and the length of `mapping` are multiples of the page size.
+    `address` is the guest-physical address. `address`, `skip` and the length of `mapping` are
+    multiples of the page size.
     """
 
     __slots__ = ("address", "mapping", "size", "skip", "view")
@@ -52,16 +54,18 @@ class Region:
         self.view = memoryview(mapping)[skip:]
 
     def export(self) -> Any:
-        """The mapping for the C core, its memory at `skip`; can't be unmapped until it's released.
+        """Returns the mapping for the C core; the region's memory starts at its byte `skip`.
 
-        Not of `view`: an exported memory view crashes Python where its garbage collector finds it.
+        The region can't be unmapped until the returned object is released. This object exports
+        `mapping` and not `view`, because Python's garbage collector crashes on an exported memory
+        view.
         """
         from ringlet.kvm.core import ffi
 
         return ffi.from_buffer("uint8_t[]", self.mapping)
 
     def close(self) -> None:
-        """Unmap it. Raises `BufferError` while a view of it lives."""
+        """Unmaps the region. Raises `BufferError` while a view of the region exists."""
         self.view.release()
         try:
             self.mapping.close()
@@ -71,16 +75,16 @@ class Region:
 
 
 def anonymous(address: int, size: int) -> Region:
-    """A region of zeroed memory that takes up the host's only where it is touched.
+    """Returns a region of zeroed memory; the host allocates a page when the page is first used.
 
-    Raises `OSError` where the host can't map that much.
+    Raises `OSError` if the host can't map that much memory.
     """
     from ringlet.kvm.core import ffi
 
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
     mapping = mmap.mmap(-1, size + HUGE_PAGE, flags=flags)
-    # KVM maps a huge page only where the host's address is aligned as the guest's is. Linux
-    # aligns a mapping of this kind by itself from 6.7 on.
+    # KVM maps a huge page only if the host's address and the guest's address have the same offset
+    # in a huge page. Linux 6.7 and later align such a mapping themselves.
     with ffi.from_buffer(mapping) as start:
         skip = (address - int(ffi.cast("uintptr_t", start))) % HUGE_PAGE
     mapping.resize(skip + size)
@@ -88,7 +92,7 @@ def anonymous(address: int, size: int) -> Region:
 
 
 class GuestMemory(Closing):
-    """All of a guest's memory: regions that don't overlap, in the order of their addresses."""
+    """The whole memory of a guest: regions that don't overlap, in the order of their addresses."""
 
     __slots__ = ("_hosts", "_native", "regions")
 
@@ -102,22 +106,23 @@ class GuestMemory(Closing):
 
     @property
     def size(self) -> int:
-        """Bytes of all regions together."""
+        """The number of bytes of all regions together."""
         return sum(region.size for region in self.regions)
 
     def prefer_huge_pages(self) -> None:
-        """Have the host back it with huge pages, for a guest that will touch much of it.
+        """Asks the host for huge pages, for a guest that will use much of its memory.
 
-        One fault then does for 512 pages, of the host's that load it and of the guest's.
+        Then one page fault maps 512 pages, both when the host loads the guest and when the guest
+        runs.
         """
         for region in self.regions:
-            with suppress(OSError):  # a kernel without them
+            with suppress(OSError):  # the host's kernel has no huge pages
                 region.mapping.madvise(mmap.MADV_HUGEPAGE)
 
     def view(self, address: int, size: int) -> memoryview:
-        """`size` bytes of one region from `address` on, writable and not copied.
+        """Returns a writable view of `size` bytes from `address` on, without a copy.
 
-        Raises `GuestMemoryError` if they don't lie in one region.
+        Raises `GuestMemoryError` if the bytes don't lie in one region.
         """
         for region in self.regions:
             start = address - region.address
@@ -126,19 +131,19 @@ class GuestMemory(Closing):
         raise GuestMemoryError(address, size)
 
     def read(self, address: int, size: int) -> bytes:
-        """A copy of `size` bytes from `address` on; raises as `view` does."""
+        """Returns a copy of `size` bytes from `address` on; raises as `view` does."""
         with self.view(address, size) as view:
             return view.tobytes()
 
     def write(self, address: int, data: bytes) -> None:
-        """Copy `data` to `address`; raises as `view` does."""
+        """Copies `data` to `address`; raises as `view` does."""
         with self.view(address, len(data)) as view:
             view[:] = data
 
     def load(self, fd: int, offset: int, address: int, size: int) -> None:
-        """Read `size` bytes of the file `fd`, from `offset` on, into the guest at `address`.
+        """Reads `size` bytes of the file `fd`, from `offset` on, into the guest at `address`.
 
-        Raises `GuestMemoryError` as `view` does, `EOFError` if the file ends before.
+        Raises `GuestMemoryError` as `view` does, and `EOFError` if the file has fewer bytes.
         """
         with self.view(address, size) as view:
             done = 0
@@ -151,7 +156,7 @@ class GuestMemory(Closing):
 
     @property
     def native(self) -> Any:
-        """The regions for the C core, `struct ringlet_region[]`. Not to be used after `close`."""
+        """The regions for the C core, `struct ringlet_region[]`. Don't use them after `close`."""
         from ringlet.kvm.core import ffi
 
         if self._native is None:
@@ -166,7 +171,7 @@ class GuestMemory(Closing):
         return self._native
 
     def close(self) -> None:
-        """Unmap every region. Raises `BufferError` while a view of one lives."""
+        """Unmaps every region. Raises `BufferError` while a view of a region exists."""
         from ringlet.kvm.core import ffi
 
         for host in self._hosts:

@@ -17,7 +17,7 @@ else:
 _REGISTERS = Struct("<18Q")
 _SEGMENT = "QIH10B"
 _SPECIAL = Struct("<" + 8 * _SEGMENT + 2 * "QH6x" + "7Q32s")
-_SEGMENT_FIELDS = 13  # with the padding byte
+_SEGMENT_FIELDS = 13  # including the padding byte
 
 
 class Registers(NamedTuple):
@@ -43,12 +43,12 @@ class Registers(NamedTuple):
     rflags: int = 2  # bit 1 is always set (Intel SDM volume 1, 3.4.3)
 
     def pack(self) -> bytes:
-        """The bytes of a struct kvm_regs."""
+        """Returns the bytes of a struct kvm_regs."""
         return _REGISTERS.pack(*self)
 
     @classmethod
     def unpack(cls, data: bytes) -> Registers:
-        """From the bytes of a struct kvm_regs."""
+        """Returns the registers in the bytes of a struct kvm_regs."""
         return cls(*_REGISTERS.unpack(data))
 
 
@@ -95,11 +95,11 @@ class SpecialRegisters(NamedTuple):
     cr4: int = 0
     cr8: int = 0
     efer: int = 0
-    apic_base: int = 0xFEE0_0900  # enabled, and of the processor that boots (bits 11 and 8)
+    apic_base: int = 0xFEE0_0900  # bit 11: APIC enabled; bit 8: the bootstrap processor
     interrupt_bitmap: bytes = bytes(32)  # interrupts injected but not yet taken
 
     def pack(self) -> bytes:
-        """The bytes of a struct kvm_sregs."""
+        """Returns the bytes of a struct kvm_sregs."""
         values: list[int | bytes] = []
         for segment in self[:8]:
             values += segment
@@ -110,7 +110,7 @@ class SpecialRegisters(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> SpecialRegisters:
-        """From the bytes of a struct kvm_sregs."""
+        """Returns the registers in the bytes of a struct kvm_sregs."""
         values = _SPECIAL.unpack(data)
         segments = [
             Segment(*values[start : start + _SEGMENT_FIELDS - 1])
@@ -123,12 +123,12 @@ class SpecialRegisters(NamedTuple):
 
 # Access rights of the segments that boot protocols ask for.
 def code_segment(selector: int, *, base: int = 0, limit: int = 0xFFFF_FFFF, bits: int) -> Segment:
-    """A present ring-0 code segment, execute and read, for 16-, 32- or 64-bit code."""
+    """Returns a present ring-0 code segment, execute and read, for 16-, 32- or 64-bit code."""
     return Segment(
         base, limit, selector, 0xB, 1, 0, int(bits == 32), 1, int(bits == 64), int(limit > 0xFFFFF)
     )
 
 
 def data_segment(selector: int, *, base: int = 0, limit: int = 0xFFFF_FFFF, bits: int) -> Segment:
-    """A present ring-0 data segment, read and write."""
+    """Returns a present ring-0 data segment, read and write."""
     return Segment(base, limit, selector, 3, 1, 0, int(bits != 16), 1, 0, int(limit > 0xFFFFF))

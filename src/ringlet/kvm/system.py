@@ -1,4 +1,4 @@
-"""/dev/kvm itself: what this host's KVM can do, and where virtual machines come from.
+"""The device /dev/kvm: says what this host's KVM supports, and makes virtual machines.
 
 Source: Linux, Documentation/virt/kvm/api.rst, 4 ("system ioctl").
 """
@@ -18,10 +18,10 @@ API_VERSION = 12  # the only one since Linux 2.6.22
 class System(Closing):
     """The open /dev/kvm, a context manager.
 
-    Raises `KvmError` where it is missing, may not be opened, or speaks another API.
+    Raises `KvmError` if /dev/kvm is missing, can't be opened, or has another API version.
     """
 
-    # Asked once for a process: the answer doesn't change while the host runs.
+    # A process asks KVM once, because the answer doesn't change while the host runs.
     _cpuid: bytes | None = None
 
     def __init__(self, path: str = "/dev/kvm") -> None:
@@ -45,12 +45,12 @@ class System(Closing):
             raise
 
     def check_extension(self, capability: int) -> int:
-        """The value of a KVM_CAP_ constant; 0 where it is missing."""
+        """Returns KVM's value for a KVM_CAP_ constant; 0 if KVM lacks the capability."""
         return check(lib.ringlet_check_extension(self.fd, capability), "check a capability")
 
     @property
     def supported_cpuid(self) -> bytes:
-        """KVM_GET_SUPPORTED_CPUID: struct kvm_cpuid_entry2, one after the other."""
+        """The result of KVM_GET_SUPPORTED_CPUID: an array of struct kvm_cpuid_entry2."""
         if System._cpuid is None:
             entries = ffi.new("char[]", MAX_ENTRIES * ENTRY_SIZE)
             count = lib.ringlet_kvm_supported_cpuid(self.fd, entries, MAX_ENTRIES)
@@ -59,7 +59,7 @@ class System(Closing):
         return System._cpuid
 
     def close(self) -> None:
-        """Close it; virtual machines made from it live on. Again is harmless."""
+        """Closes /dev/kvm; its virtual machines stay open. A second call does nothing."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -1,4 +1,4 @@
-"""A vCPU: its state, and running it.
+"""A vCPU: runs the guest, and reads and sets the registers.
 
 Source: Linux, Documentation/virt/kvm/api.rst, 4 ("vcpu ioctl") and 5 (kvm_run).
 """
@@ -28,14 +28,14 @@ MP_HALTED = 3
 
 # The number that `enter` returns: see ringlet_vcpu_run in csrc/core/ringlet.h.
 KIND_SHIFT = 56
-KEY_SHIFT = 32  # what lies above is the access without its value: kind, write, size, port
+KEY_SHIFT = 32  # the bits above are the key of the access: kind, write, size, port
 KEY_WRITE = 1 << 19
 KEY_SIZE_SHIFT = 16
 KEY_SIZE = 7 << KEY_SIZE_SHIFT
 VALUE_MASK = 0xFFFF_FFFF
 
 
-# By enum ringlet_exit_kind.
+# The names of enum ringlet_exit_kind, in its order.
 KIND_NAMES = (
     "port",
     "port-string",
@@ -53,28 +53,28 @@ KIND_NAMES = (
 
 
 class Vcpu(Closing):
-    """A vCPU, made by `Vm.create_vcpu`. All but `kick` belongs to the thread that runs it."""
+    """A vCPU, made by `Vm.create_vcpu`. Only the thread that runs it may use it, except `kick`."""
 
     def __init__(self, vm: int, number: int, run_size: int) -> None:
         self.number = number
         self.native = ffi.new("struct ringlet_vcpu *")
         check(lib.ringlet_vcpu_create(vm, number, run_size, self.native), "create a vCPU")
-        # A kick may come at any time, also while the vCPU is closed, and from a signal handler.
+        # A kick may come at any time, also from a signal handler and during `close`.
         self._lock = RLock()
         self._open = True
-        # The fast way to run: takes what a pending read gives, returns one number.
+        # The fast way to run: takes the value for a pending read, and returns one number.
         self.enter: Callable[[int], int] = partial(lib.ringlet_vcpu_run, self.native)
 
     def run(self, reply: int = 0) -> Exit:
         """Runs the guest to its next exit, a type of `ringlet.kvm.exits`.
 
-        `reply` is the value that the guest's read gets, where the last exit was one.
+        `reply` is the value for the guest's read, if the last exit was a read.
         """
         return self.exit(self.enter(reply))
 
     def exit(self, code: int) -> Exit:
-        """What `enter` returned, as one of the types of `ringlet.kvm.exits`."""
-        from ringlet.kvm.exits import decode  # a short guest makes none that needs it
+        """Returns the exit for the number `code` of `enter`, as a type of `ringlet.kvm.exits`."""
+        from ringlet.kvm.exits import decode  # a short guest has no exit that needs this module
 
         return decode(self.native, code)
 
@@ -86,32 +86,32 @@ class Vcpu(Closing):
         ffi.memmove(native.data, data, len(data))
 
     def kick(self) -> None:
-        """Makes the run under way, or else the next, end as `Interrupted`.
+        """Ends the run under way, or else the next run, as `Interrupted`.
 
-        From any thread and any signal handler; after `close` it does nothing.
+        Any thread and any signal handler may call this; after `close`, it does nothing.
         """
         with self._lock:
             if self._open:
                 check(lib.ringlet_vcpu_kick(self.native), "kick a vCPU")
 
     def tick(self, seconds: float) -> None:
-        """Interrupts a run of this thread every so often; 0 ends that."""
+        """Interrupts the runs of this thread every `seconds` seconds; 0 turns this off."""
         check(lib.ringlet_vcpu_tick(self.native, int(seconds * 1e9)), "set the tick")
 
     @property
     def exits(self) -> dict[str, int]:
-        """How many exits there were of each kind, the ones that happened."""
+        """The number of exits of each kind that happened."""
         counts = zip(KIND_NAMES, self.native.exits, strict=True)
         return {name: count for name, count in counts if count}
 
     def get_state(self, state: int) -> bytes:
-        """A structure of KVM's, by a RINGLET_STATE_ constant of the core."""
+        """Returns the structure of KVM that a RINGLET_STATE_ constant of the core names."""
         buffer = ffi.new("char[]", check(lib.ringlet_vcpu_state_size(state), "size of a state"))
         check(lib.ringlet_vcpu_get_state(self.native, state, buffer, len(buffer)), "get a state")
         return bytes(ffi.buffer(buffer))
 
     def set_state(self, state: int, data: bytes) -> None:
-        """The counterpart of `get_state`."""
+        """Sets the structure of KVM that a RINGLET_STATE_ constant of the core names."""
         result = lib.ringlet_vcpu_set_state(self.native, state, ffi.from_buffer(data), len(data))
         check(result, "set a state")
 
@@ -145,7 +145,7 @@ class Vcpu(Closing):
 
     @property
     def cpuid(self) -> bytes:
-        """Struct kvm_cpuid_entry2, one after the other. Set once, before the first run."""
+        """An array of struct kvm_cpuid_entry2, to be set once, before the first run."""
         entries = ffi.new("char[]", MAX_ENTRIES * ENTRY_SIZE)
         count = check(lib.ringlet_vcpu_get_cpuid(self.native, entries, MAX_ENTRIES), "get CPUID")
         return bytes(ffi.buffer(entries, count * ENTRY_SIZE))
@@ -156,32 +156,32 @@ class Vcpu(Closing):
         check(lib.ringlet_vcpu_set_cpuid(self.native, ffi.from_buffer(entries), count), "set CPUID")
 
     def get_msrs(self, indices: Sequence[int]) -> list[int]:
-        """The values of these MSRs, up to the first that KVM doesn't know."""
+        """Returns the values of these MSRs, up to the first MSR that KVM doesn't know."""
         values = ffi.new("uint64_t[]", len(indices))
         index = ffi.new("uint32_t[]", indices)
         count = lib.ringlet_vcpu_get_msrs(self.native, index, values, len(indices))
         return list(values[0 : check(count, "get MSRs")])
 
     def set_msrs(self, values: dict[int, int]) -> int:
-        """Sets MSRs by their index, up to the first that KVM refuses; returns how many."""
+        """Sets MSRs by index, up to the first MSR that KVM refuses; returns how many it set."""
         index = ffi.new("uint32_t[]", list(values))
         value = ffi.new("uint64_t[]", list(values.values()))
         count = lib.ringlet_vcpu_set_msrs(self.native, index, value, len(values))
         return check(count, "set MSRs")
 
     def translate(self, linear: int) -> int | None:
-        """The guest-physical address of a linear one, None where nothing is mapped."""
+        """Returns the guest-physical address of a linear address; None if it isn't mapped."""
         physical = ffi.new("uint64_t *")
         if lib.ringlet_vcpu_translate(self.native, linear, physical) < 0:
             return None
         return int(physical[0])
 
     def single_step(self, on: bool) -> None:
-        """Makes each instruction end in a `Debug` exit."""
+        """Turns single-stepping on or off: each instruction ends in a `Debug` exit."""
         check(lib.ringlet_vcpu_single_step(self.native, on), "single-step")
 
     def close(self) -> None:
-        """Ends the vCPU, which may not be running. Again is harmless."""
+        """Closes the vCPU, which must not be running. A second call does nothing."""
         with self._lock:
             if self._open:
                 self._open = False

@@ -23,10 +23,10 @@ QUIRK_FIX_HYPERCALL_INSN = 1 << 5
 
 
 class Vm(Closing):
-    """A virtual machine with nothing in it, a context manager.
+    """A virtual machine that is empty at first, a context manager.
 
-    Order matters for speed: memory, then the irqchip, then vCPUs (with the irqchip first,
-    each memory slot waits for a grace period of the kernel).
+    For speed, add the memory first, then the irqchip, then the vCPUs. If the irqchip comes first,
+    each memory slot waits for a grace period of the kernel.
     """
 
     def __init__(self, system: System) -> None:
@@ -35,7 +35,8 @@ class Vm(Closing):
         self._run_size = system.run_size
         self._mapped: list[Any] = []
         try:
-            # A hypercall that KVM would patch in the guest's text is an invalid opcode instead.
+            # KVM patches a hypercall instruction of the other vendor in the guest's code. With this
+            # quirk off, such an instruction is an invalid opcode instead.
             quirks = check(lib.ringlet_check_extension(self.fd, CAP_DISABLE_QUIRKS2), "quirks")
             if quirks & QUIRK_FIX_HYPERCALL_INSN:
                 self.enable_capability(CAP_DISABLE_QUIRKS2, QUIRK_FIX_HYPERCALL_INSN)
@@ -44,28 +45,28 @@ class Vm(Closing):
             raise
 
     def enable_capability(self, capability: int, argument: int = 0) -> None:
-        """KVM_ENABLE_CAP."""
+        """Enables a capability (KVM_ENABLE_CAP)."""
         check(
             lib.ringlet_vm_enable_capability(self.fd, capability, argument),
             f"enable capability {capability}",
         )
 
     def set_tss_address(self, address: int) -> None:
-        """KVM_SET_TSS_ADDR: three pages outside memory that kvm-intel needs, before any vCPU."""
+        """Gives kvm-intel three pages outside memory (KVM_SET_TSS_ADDR), before any vCPU."""
         check(lib.ringlet_vm_set_tss_address(self.fd, address), "set the TSS address")
 
     def map_memory(self, memory: GuestMemory) -> None:
-        """Makes each region of `memory` a memory slot. They stay mapped until `close`."""
+        """Makes each region of `memory` a memory slot. The regions stay mapped until `close`."""
         for region in memory.regions:
             self.map_region(region)
 
     def map_region(self, region: Region, *, readonly: bool = False) -> int:
-        """Makes `region` a memory slot and returns its number.
+        """Makes `region` a memory slot and returns the slot's number.
 
-        A guest's write to a read-only one is an MMIO exit.
+        A guest's write to a read-only slot is an MMIO exit.
         """
         slot = len(self._mapped)
-        host = region.export()  # it can't be unmapped under the guest
+        host = region.export()  # while the VM uses the region, it can't be unmapped
         result = lib.ringlet_vm_set_memory(
             self.fd, slot, readonly, region.address, region.size, host + region.skip
         )
@@ -76,22 +77,22 @@ class Vm(Closing):
         return slot
 
     def create_irqchip(self) -> None:
-        """PIC, I/O APIC and local APICs in the kernel."""
+        """Creates PIC, I/O APIC and local APICs in the kernel."""
         check(lib.ringlet_vm_create_irqchip(self.fd), "create the interrupt controllers")
 
     def create_pit(self) -> None:
-        """An i8254 timer in the kernel, channel 0 running as a PC's firmware leaves it.
+        """Creates an i8254 timer in the kernel; channel 0 runs as a PC's firmware leaves it.
 
-        Closing the VM then takes 10 ms and more.
+        Closing the VM then takes at least 10 ms.
         """
         check(lib.ringlet_vm_create_pit(self.fd), "create the timer")
 
     def set_irq(self, gsi: int, level: bool) -> None:
-        """Level of an input of the interrupt controllers. From any thread."""
+        """Sets the level of an input of the interrupt controllers. Any thread may call this."""
         check(lib.ringlet_vm_set_irq(self.fd, gsi, level), f"set interrupt {gsi}")
 
     def irqfd(self, fd: int, gsi: int, *, deassign: bool = False) -> None:
-        """Each signal of the eventfd `fd` becomes an edge on `gsi`."""
+        """Makes each signal of the eventfd `fd` an edge on the interrupt line `gsi`."""
         check(lib.ringlet_vm_irqfd(self.fd, fd, gsi, deassign), f"irqfd of interrupt {gsi}")
 
     def ioeventfd(
@@ -104,9 +105,10 @@ class Vm(Closing):
         match: int | None = None,
         deassign: bool = False,
     ) -> None:
-        """A guest's write of `length` bytes at `address` signals `fd` and makes no exit.
+        """Makes a guest's write of `length` bytes at `address` signal `fd`, without an exit.
 
-        With `match`, only a write of that value does. A length of 0 means any (MMIO).
+        With `match`, only a write of that value signals `fd`. A length of 0 means any length (MMIO
+        only).
         """
         check(
             lib.ringlet_vm_ioeventfd(
@@ -116,20 +118,21 @@ class Vm(Closing):
         )
 
     def coalesce_port(self, port: int) -> None:
-        """A guest's writes of a byte to `port` come with the next exit, each as a port write.
+        """Delays a guest's one-byte writes to `port` until the next exit.
 
-        For a VM with one vCPU: between several, their order would be lost.
+        Each write is then a port write of its own. Only for a VM with one vCPU: with several vCPUs,
+        the order of their writes would be lost.
         """
         check(lib.ringlet_vm_coalesce_port(self.fd, port), f"coalesce writes to port {port:#x}")
 
     def create_vcpu(self) -> Vcpu:
-        """One more vCPU; its number is its APIC ID. Closed with the VM."""
+        """Creates one more vCPU, whose number is its APIC ID. The VM closes the vCPU."""
         vcpu = Vcpu(self.fd, len(self.vcpus), self._run_size)
         self.vcpus.append(vcpu)
         return vcpu
 
     def close(self) -> None:
-        """Ends the VM and its vCPUs, none of which may be running. Again is harmless."""
+        """Closes the VM and its vCPUs; no vCPU may be running. A second call does nothing."""
         for vcpu in self.vcpus:
             vcpu.close()
         if self.fd >= 0:

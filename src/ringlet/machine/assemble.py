@@ -1,4 +1,4 @@
-"""A machine put together: guest memory, a VM with its vCPUs, and the devices of a small PC."""
+"""Assembles a machine: guest memory, a VM with its vCPUs, and the devices of a small PC."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ringlet.virtio.mmio import VirtioMmio
 
 KVM_CAP_MAX_VCPUS = 66
-MAX_VCPUS = 255  # more have APIC IDs that KVM takes for the broadcast, or wants a capability for
+MAX_VCPUS = 255  # KVM takes APIC ID 255 for a broadcast; higher IDs need a capability of KVM
 KVM_CAP_COALESCED_PIO = 162
 UARTS = (
     (layout.COM1_PORT, layout.COM1_IRQ),
@@ -51,7 +51,7 @@ UARTS = (
 def open_lines(
     stack: ExitStack, config: MachineConfig, control: RunControl, output_fd: int
 ) -> list[SerialLine]:
-    """Opens the host's ends of the serial lines; `stack` closes them."""
+    """Opens the host's end of each serial line; `stack` closes these ends."""
     targets = [config.serial, *(t for t in (config.com2, config.com3) if t is not None)]
     return [stack.enter_context(SerialLine(t, control, output_fd=output_fd)) for t in targets]
 
@@ -67,10 +67,10 @@ def assemble(
     virtio: Sequence[VirtioDevice],
     end: Callable[[End], None],
 ) -> tuple[Board, list[VirtioMmio]]:
-    """Makes the board that `kernel` expects, with all its devices, and the virtio ones among them.
+    """Returns the board that `kernel` expects, with all devices, and its virtio transports.
 
-    What is made is closed by `stack`. Of `control`, vCPUs are kicked and errors of devices told to
-    it; a device that ends the run calls `end`.
+    `stack` closes the memory, the VM and the devices. `control` gets the vCPUs, to kick them at
+    the end of the run, and the errors of devices. A device that ends the run calls `end`.
     """
     memory = stack.enter_context(_memory(config.memory or kernel.usual_memory))
     pit = kernel.expects_pit if config.pit is None else config.pit
@@ -101,7 +101,7 @@ def boot_on(
     kernel: boot.Kernel,
     modules: Sequence[tuple[boot.Image, bytes]],
 ) -> None:
-    """Puts the kernel, and what it is told of the board, into memory; sets the first vCPU to it."""
+    """Loads the kernel and its boot data into memory, and sets the first vCPU's registers."""
     command_line = config.cmdline
     words = [placed.word for placed in board.devices if placed.word]
     if words and kernel.device_words:
@@ -135,9 +135,10 @@ def _memory(size: int) -> GuestMemory:
 def _fill_vm(
     stack: ExitStack, vm: Vm | None, system: System, memory: GuestMemory, *, cpus: int, pit: bool
 ) -> Vm:
-    """The VM with memory, vCPUs and KVM's devices: `vm`, which has interrupt controllers already.
+    """Returns a VM that has memory, vCPUs and the devices that KVM emulates.
 
-    Without one, a new VM.
+    That VM is `vm`, which has its interrupt controllers already. If `vm` is None, this function
+    makes a new VM.
     """
     most = min(system.check_extension(KVM_CAP_MAX_VCPUS), MAX_VCPUS)
     if cpus > most:
@@ -186,6 +187,7 @@ def _add_uarts(board: Board, lines: Sequence[SerialLine], *, coalesce: bool) -> 
         acpi = AcpiDevice(f"COM{number}", "PNP0501", number, ports, irq)
         board.add(Placed(f"com{number}", uart, ports=[ports], irq=irq, acpi=acpi))
         if coalesce:
-            # Linux looks at LSR or IIR before it goes on: a byte doesn't wait for long, and
-            # the console takes one exit for each instead of two.
+            # KVM keeps a written byte until the next exit. Linux reads LSR or IIR soon after
+            # each write, so a byte doesn't wait for long, and the console takes one exit for
+            # each byte instead of two.
             board.vm.coalesce_port(port)

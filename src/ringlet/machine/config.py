@@ -1,4 +1,4 @@
-"""What a machine is to be, as data: from options, a TOML file, or a program. Checked here, once."""
+"""The configuration of a machine, from options, a TOML file or a program, and its checks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ else:
 
 _PAGE = 4096
 DECOMPRESSORS = ("host", "guest")
-MAX_MEMORY = 1 << 46  # bytes; KVM's slots and a 64-bit process's address space end beyond
-MAX_CPUS = 1 << 31  # no KVM can do as many
+MAX_MEMORY = 1 << 46  # bytes; KVM's slots and a 64-bit process's address space allow little more
+MAX_CPUS = 1 << 31  # no KVM supports so many vCPUs
 
 
 class Disk(NamedTuple):
     """A disk of the guest: a raw image or a block device of the host.
 
-    With `snapshot`, what the guest writes goes to a temporary file, and `path` stays as it is.
+    With `snapshot`, the guest's writes go to a temporary file, and the file at `path` stays
+    unchanged.
     """
 
     path: str | os.PathLike[str]
@@ -38,12 +39,13 @@ class Disk(NamedTuple):
 
 
 class SerialEnd:
-    """The far end of a serial line, if more is to be said of the line than its target.
+    """The host's end of a serial line: its target and the settings of the line.
 
-    target      as `ringlet.host.serial` says, or `pipe`
-    encode      makes of the host's bytes the bytes that go down the line; of b"", the end of input
+    target      one of the targets that `ringlet.host.serial` lists, or `pipe`
+    encode      turns the host's bytes into the bytes that the guest receives; it gets b"" at the
+                end of the input
     raw_output  whether the guest has a terminal of its own, which processes its output
-    gate        bits of the UART's MCR: while the guest has one of them off, the host sends nothing
+    gate        bits of the UART's MCR: while one of these bits is 0, the host sends nothing
     """
 
     __slots__ = ("encode", "gate", "raw_output", "target")
@@ -63,28 +65,28 @@ class SerialEnd:
 
 
 class MachineConfig:
-    """What a machine is to be. Raises `ConfigError` for a value that can't be used.
+    """The configuration of a machine. Raises `ConfigError` for a value that can't be used.
 
     image         a path, the name of a guest that comes with ringlet, or the image's own bytes
     memory        bytes of RAM, a multiple of 4096; None for 64 MiB, for Linux 256 MiB
-    cpus          how many vCPUs; the guest starts all but the first
+    cpus          the number of vCPUs; the guest itself starts all vCPUs after the first
     cmdline       the guest's command line
     initrd        the first module, a path or its bytes
     modules       more modules, each `FILE` or `FILE,COMMAND LINE`
-    protocol      one of `ringlet.boot.PROTOCOLS`; None to look at the image
-    decompress    who decompresses a bzImage: `host` or `guest`; None for who is faster
+    protocol      one of `ringlet.boot.PROTOCOLS`; None to detect the protocol from the image
+    decompress    which side decompresses a bzImage: `host` or `guest`; None for the faster one
     force         try a Linux kernel even where this host's KVM can't run one
-    load_address  of a flat image; None for 0x7c00
-    serial        the far end of the serial line, as `ringlet.host.serial` says, or `pipe`, whose
-                  end is `Machine.serial`
+    load_address  the load address of a flat image; None for 0x7c00
+    serial        the host's end of the serial line: a target that `ringlet.host.serial` lists, or
+                  `pipe`, which makes `Machine.serial` the host's end
     disks         the guest's disks, in this order, each a `Disk` or `PATH[,readonly][,snapshot]`
-    com2, com3    further serial lines, the same; None for no such device
+    com2, com3    two more serial lines, with the same values as `serial`; None for no such UART
     timeout       seconds after which the run ends with status 124
-    pit           whether there is an i8254 timer; None for what the boot protocol asks for. A
-                  machine with one takes 10 ms longer to close
+    pit           whether there is an i8254 timer; None to do as the boot protocol expects. A
+                  machine with an i8254 takes 10 ms longer to close
     """
 
-    # Not a dataclass: importing those takes longer than running a small guest.
+    # Not a dataclass: importing `dataclasses` takes longer than running a small guest.
     def __init__(
         self,
         *,
@@ -128,7 +130,7 @@ class MachineConfig:
             _check_memory(self.memory)
         if self.cpus < 1:
             raise ConfigError("a guest with no vCPU", "give the guest at least one")
-        if self.cpus > MAX_CPUS:  # it may have more digits than Python would print
+        if self.cpus > MAX_CPUS:  # the number may have more digits than Python would print
             raise ConfigError(f"more than {MAX_CPUS} vCPUs", "give the guest fewer")
         if self.decompress not in (None, *DECOMPRESSORS):
             raise ConfigError(
@@ -153,7 +155,7 @@ class MachineConfig:
 
 _NONE = type(None)
 _PATH = (str, os.PathLike)
-# What a program may give, and in words.
+# The types that a program may give for each key, and their description for the hint.
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "image": ((*_PATH, bytes), "a path or the image's bytes"),
     "memory": ((int, _NONE), "bytes, such as 64 << 20"),
@@ -199,7 +201,7 @@ def _is_far_end(value: Any) -> bool:
 
 
 def _tuple(key: str, values: Any) -> tuple[Any, ...]:
-    """The parts of a list. A text has parts, too, and is no list."""
+    """Returns the items of a list as a tuple; raises `ConfigError` for a string, or for no list."""
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise _wrong_type(key, values)
     return tuple(values)
@@ -214,7 +216,7 @@ def _wrong_type(key: str, value: Any) -> ConfigError:
 
 
 def _check_memory(memory: int) -> None:
-    if memory > MAX_MEMORY:  # it may have more digits than Python would print
+    if memory > MAX_MEMORY:  # the number may have more digits than Python would print
         raise ConfigError(f"memory of more than {MAX_MEMORY // GIB} GiB", "give the guest less")
     if memory <= 0 or memory % _PAGE:
         raise ConfigError(
@@ -229,9 +231,9 @@ def _check_memory(memory: int) -> None:
 
 
 def parse_disk(text: str) -> Disk:
-    """A disk as `PATH[,readonly][,snapshot]`; a comma of the path is written twice.
+    """Parses `PATH[,readonly][,snapshot]`; a comma in the path is written twice.
 
-    Raises `ConfigError`.
+    Raises `ConfigError` for an unknown option and for an empty path.
     """
     path, *options = (part.replace("\0", ",") for part in text.replace(",,", "\0").split(","))
     for option in options:
@@ -246,7 +248,7 @@ def parse_disk(text: str) -> Disk:
 
 
 def parse_address(text: str) -> int:
-    """An address as `0x7c00` or `31744`. Raises `ConfigError`."""
+    """Parses an address such as `0x7c00` or `31744`. Raises `ConfigError` for other text."""
     try:
         address = int(text, 0)
         if address < 0:
@@ -280,10 +282,10 @@ _LISTS = {"modules": '"FILE,COMMAND LINE"', "disks": '"FILE,readonly"'}
 
 
 def read_toml(path: str) -> dict[str, Any]:
-    """The keys of a TOML file, for `MachineConfig`. Raises `ConfigError`.
+    """Returns the keys of a TOML file, for `MachineConfig`. Raises `ConfigError` for a wrong file.
 
-    A relative path in it starts at the file's own folder; an image that isn't found there may
-    also be the name of a guest.
+    A relative path in the file starts at the file's own folder. An image that isn't in that
+    folder may also be the name of a guest.
     """
     checked = {key: _check_key(path, key, value) for key, value in load_toml(path, _TYPES).items()}
     folder = os.path.dirname(path)
@@ -313,7 +315,7 @@ def _check_key(path: str, key: str, value: Any) -> Any:
 
 
 def from_mapping(values: Mapping[str, Any]) -> MachineConfig:
-    """A configuration of these keys. Raises `ConfigError` where the image is missing."""
+    """Returns a configuration with these keys. Raises `ConfigError` if the image is missing."""
     if "image" not in values:
         raise ConfigError("no image is named", "name one: `ringlet boot hello`")
     return MachineConfig(**values)

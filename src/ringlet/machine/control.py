@@ -1,9 +1,10 @@
-"""The one object that controls a run: whether it goes on, how it ended, who is told.
+"""The one object that controls a run: it ends the run, pauses the run, and wakes waiting threads.
 
-A run ends by `finish`, whoever calls it: a device, a signal handler, a timer, another thread.
-The first one counts. Each vCPU is kicked out of the guest and its loop looks here; who waits
-for the host meanwhile, such as slow output, is woken by `stop_fd`. A pause is the same path: the
-loop finds `pausing` set, and parks.
+A device, a signal handler, a timer or another thread ends the run by `finish`. The first call
+decides how the run ended. `finish` kicks each vCPU out of the guest, and the vCPU's loop then
+looks at this object. `finish` also signals `stop_fd`, which wakes a thread that waits for the
+host, for example for slow output. A pause works in the same way: the loop sees that `pausing` is
+set, and waits in `park`.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ else:
 
 
 class End(NamedTuple):
-    """How a run ended: why in one word, and the status for the shell."""
+    """How a run ended: the reason in one word, and the exit status for the shell."""
 
     reason: str
     status: int
 
 
-# The ends that a run can have, beside the guest's own status and a signal to ringlet.
+# All ends that a run can have, except for the guest's own status and a signal to ringlet.
 HALT = End("halt", 0)
 POWER_OFF = End("power-off", 0)
 RESET = End("reset", 0)
@@ -49,10 +50,10 @@ STOPPED = End("stopped", 143)
 
 
 class RunControl:
-    """Made before the run. Each method may be called from any thread and signal handler."""
+    """Controls one run. Any thread and any signal handler may call each method."""
 
     def __init__(self) -> None:
-        # The last is readable but in a pause.
+        # `_go_fd` is readable, except in a pause.
         self.stop_fd, self.ended_fd, self._go_fd = eventfds(
             *(0, 0, 1), flags=os.EFD_CLOEXEC | os.EFD_NONBLOCK
         )
@@ -60,29 +61,30 @@ class RunControl:
         self.power_button: Callable[[], bool] = lambda: False  # see `press_power_button`
         self._vcpus: list[Vcpu] = []
         self._ends: list[End] = []  # append is atomic, also against a signal handler
-        self._lock = RLock()  # over `_closed`: the descriptors' numbers may be others' afterwards
+        # Guards `_closed`: after `close`, other files may have the numbers of the descriptors.
+        self._lock = RLock()
         self._ended = Event()
         self._closed = False
         self.pausing = False
-        self._running = 0  # vCPUs in their loops and not parked
+        self._running = 0  # the number of vCPUs that are in their loops and not parked
         self._parked = Condition()
 
     @property
     def end(self) -> End | None:
-        """How it ended or is about to, None while it goes on."""
+        """How the run ended or is about to end; None while the run goes on."""
         return self._ends[0] if self._ends else None
 
     @property
     def has_ended(self) -> bool:
-        """Whether the run is over and all its output written."""
+        """Whether the run is over and all its output is written."""
         return self._ended.is_set()
 
     def attach(self, vcpu: Vcpu) -> None:
-        """A vCPU to kick at the end."""
+        """Adds a vCPU, which is kicked at the end and for a pause."""
         self._vcpus.append(vcpu)
 
     def finish(self, end: End) -> None:
-        """The run is to end. The first call decides how; after `close` it does nothing."""
+        """Ends the run. The first call decides how the run ended; after `close`, does nothing."""
         with self._lock:
             if self._closed:
                 return
@@ -92,35 +94,36 @@ class RunControl:
             vcpu.kick()
 
     def press_power_button(self) -> bool:
-        """Asks the guest to power off; returns whether it listens for that.
+        """Asks the guest to power off; returns whether the guest listens for the power button.
 
-        To one that doesn't, nothing happens. Whether a guest that listens obeys is its own matter.
+        Nothing happens to a guest that doesn't listen. A guest that listens may still ignore the
+        button.
         """
-        with self._lock:  # the VM isn't closed before `finish`
+        with self._lock:  # the VM can't be closed here, because `finish` comes before
             return self.end is None and self.power_button()
 
     def fail(self, error: BaseException) -> None:
-        """The run is to end because ringlet, or a device of the program's, could not go on."""
+        """Ends the run because of `error`: ringlet or a program's own device could not go on."""
         if self.error is None:
             self.error = error
         self.finish(ERROR)
 
-    # A pause. A signal handler may end it by `finish`, and calls nothing else of it.
+    # A pause. A signal handler may call `finish`, which ends the pause, but no method below.
 
     def enter(self) -> None:
-        """A vCPU's loop begins: in a pause, it waits."""
+        """Notes that a vCPU's loop begins; in a pause, waits for the end of the pause."""
         with self._parked:
             self._running += 1
         self.park()
 
     def leave(self) -> None:
-        """A vCPU's loop ends."""
+        """Notes that a vCPU's loop ends."""
         with self._parked:
             self._running -= 1
             self._parked.notify_all()
 
     def park(self) -> None:
-        """Waits for the end of a pause, or of the run."""
+        """Waits for the end of a pause or the end of the run."""
         while self.pausing and self.end is None:
             self.leave()
             waiting = poll()
@@ -131,7 +134,10 @@ class RunControl:
                 self._running += 1
 
     def pause(self) -> None:
-        """Returns when no vCPU runs. One that waits for a slow reader comes to it later."""
+        """Begins a pause, and waits until no vCPU runs.
+
+        A vCPU that waits for a slow reader stops only when that wait is over.
+        """
         self.pausing = True
         with suppress(BlockingIOError):
             os.eventfd_read(self._go_fd)
@@ -146,14 +152,14 @@ class RunControl:
         os.eventfd_write(self._go_fd, 1)
 
     def set_ended(self) -> None:
-        """The last vCPU has left its loop."""
+        """Notes that the run is over: the last vCPU has left its loop."""
         self._ended.set()
         with self._lock:
             if not self._closed:
                 os.eventfd_write(self.ended_fd, 1)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits for the end, at most `timeout` seconds. Whether it came."""
+        """Waits for the end of the run, at most `timeout` seconds; returns whether the end came."""
         return self._ended.wait(timeout)
 
     def close(self) -> None:
@@ -163,6 +169,6 @@ class RunControl:
             fds = self.stop_fd, self.ended_fd, self._go_fd
             self.stop_fd = self.ended_fd = (
                 self._go_fd
-            ) = -1  # the numbers may be others' from now on
+            ) = -1  # from now on, other files may get these numbers
         for fd in fds:
             os.close(fd)

@@ -1,4 +1,4 @@
-"""Where a guest crashed: its registers, and the instruction at RIP in words."""
+"""The state of a crashed guest: its registers, and the instruction at RIP as assembly."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ EFER_LMA = 1 << 10
 
 
 class Crash(NamedTuple):
-    """A guest's last state. `code` are the bytes at RIP, empty where they can't be read.
+    """The last state of a guest's vCPU.
 
-    `kvm` is what KVM said, if it said more than that there was a triple fault; `not_emulated`
-    that it can't run `instruction`.
+    code          the bytes at RIP; empty if they can't be read
+    instruction   the instruction at RIP, as assembly
+    kvm           KVM's report of the crash; empty for a triple fault
+    not_emulated  whether the crash is that KVM can't emulate `instruction`
     """
 
     registers: Registers
@@ -36,11 +38,11 @@ class Crash(NamedTuple):
 
     @property
     def linear_rip(self) -> int:
-        """Where RIP is, with CS's base."""
+        """The linear address of RIP: RIP plus the base of CS."""
         return _linear_rip(self.registers, self.special)
 
     def lines(self) -> list[str]:
-        """For people: the registers, then the instruction."""
+        """Returns lines for people to read: the registers, then the instruction."""
         r, s = self.registers, self.special
         rows = [
             f"rip {r.rip:016x}  rflags {r.rflags:016x}  cs {_show(s.cs)}  ss {_show(s.ss)}",
@@ -57,7 +59,7 @@ class Crash(NamedTuple):
         return [*rows, self.kvm] if self.kvm else rows
 
     def as_json(self) -> dict[str, Any]:
-        """For programs. Registers as numbers in hexadecimal."""
+        """Returns the crash as data for JSON; registers are hexadecimal numbers."""
         special = self.special._asdict()
         control = {name: hex(special[name]) for name in ("cr0", "cr2", "cr3", "cr4", "efer")}
         return {
@@ -80,7 +82,7 @@ def _linear_rip(registers: Registers, special: SpecialRegisters) -> int:
 
 
 def examine(vcpu: Vcpu, memory: GuestMemory, exit: Exit) -> Crash:
-    """What there is to know of a vCPU that left the guest by `exit` for good."""
+    """Returns the state of a vCPU whose last exit is `exit`."""
     registers, special = vcpu.registers, vcpu.special_registers
     code = exit.instruction if isinstance(exit, InternalError) else b""
     code = code or _read_linear(vcpu, memory, _linear_rip(registers, special))
@@ -91,7 +93,7 @@ def examine(vcpu: Vcpu, memory: GuestMemory, exit: Exit) -> Crash:
 
 
 def _read_linear(vcpu: Vcpu, memory: GuestMemory, address: int) -> bytes:
-    """The bytes of an instruction, up to where nothing is mapped."""
+    """Returns the bytes of an instruction; fewer if the memory behind them isn't mapped."""
     code = bytearray()
     for linear in range(address, address + MAX_INSTRUCTION):
         physical = vcpu.translate(linear & 0xFFFF_FFFF_FFFF_FFFF)

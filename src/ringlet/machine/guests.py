@@ -16,7 +16,7 @@ FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_guests")
 
 
 class Guest(NamedTuple):
-    """A guest: its name, its image, one line of what it shows."""
+    """A guest: its name, the path of its image, and one line on what the guest shows."""
 
     name: str
     path: str
@@ -24,7 +24,7 @@ class Guest(NamedTuple):
 
 
 def guests() -> list[Guest]:
-    """All of them, by name. Raises `RingletError` where they aren't built."""
+    """Returns all guests, sorted by name. Raises `RingletError` if the guests aren't built."""
     try:
         with open(os.path.join(FOLDER, "index.tsv")) as file:
             lines = file.read().splitlines()
@@ -41,9 +41,9 @@ def guests() -> list[Guest]:
 
 
 def find_image(name: str) -> str:
-    """The path of an image: `name` itself where there is such a file, else the guest's.
+    """Returns the path of an image: `name` if there is such a file, else the guest's image.
 
-    A folder of the name isn't an image. Raises `ImageError` for a guest's name that is mistyped.
+    A folder called `name` isn't an image. Raises `ImageError` for a mistyped name of a guest.
     """
     if os.sep in name or os.path.isfile(name):
         return name
@@ -56,11 +56,11 @@ def find_image(name: str) -> str:
 
 
 def hides_guest(name: str) -> bool:
-    """Whether `find_image` takes a file of the current folder instead of the guest `name`."""
+    """Returns whether `find_image` takes a file of the current folder, not the guest `name`."""
     return os.sep not in name and os.path.isfile(name) and os.path.exists(packaged(name))
 
 
 def packaged(name: str) -> str:
-    """The path of the guest `name` that comes with ringlet, whatever the current folder holds."""
+    """Returns the path of the guest `name` that comes with ringlet; ignores the current folder."""
     path = os.path.join(FOLDER, name)
     return path + ".elf" if os.path.exists(path + ".elf") else path + ".bin"

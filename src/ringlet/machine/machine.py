@@ -1,10 +1,10 @@
-"""A virtual machine with the devices of a small PC: from a configuration to how it ended.
+"""A virtual machine with the devices of a small PC: from its configuration to its result.
 
     with Machine(MachineConfig(image="hello", serial="stdio")) as machine:
         print(machine.run())
 
-Making one resolves and opens all that its configuration names; after that no path is looked
-at. `run` runs it on the caller's thread, `start` on a thread of its own.
+The constructor opens every file that the configuration names; after that, the machine looks at
+no path. `run` runs the machine on the caller's thread, `start` runs it on a new thread.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ else:
 
 
 class Timings:
-    """When each step was over: CLOCK_MONOTONIC in nanoseconds, None while it isn't."""
+    """The time at which each step was over: CLOCK_MONOTONIC in nanoseconds, None before that."""
 
     __slots__ = ("end", "first_exit", "first_output", "image_loaded", "vm_created")
 
@@ -70,7 +70,7 @@ class Timings:
 
 
 class Result(NamedTuple):
-    """How a run ended: the `Outcome` of a machine."""
+    """The result of a run: the `Outcome` of a machine."""
 
     reason: str
     status: int
@@ -80,16 +80,19 @@ class Result(NamedTuple):
 
     @property
     def exits(self) -> dict[str, int]:
-        """How many exits of each kind there were."""
+        """The number of exits of each kind."""
         return self.usage.exits or {}
 
 
 class Machine(Closing):
-    """A machine that has been opened and not yet run: a context manager, for one run.
+    """A virtual machine for one run, opened by the constructor: a context manager.
 
-    Raises `RingletError` where something that `config` names can't be had. `virtio` are more
-    devices, a program's own. `output_fd` is where a serial line of `stdio` writes. `vm` is a VM
-    that was made ahead (kvm/ahead.py). The machine closes these devices and this VM.
+    virtio     a program's own virtio devices, beside the disks
+    output_fd  the descriptor that a serial line of target `stdio` writes to
+    vm         a VM that was made ahead (kvm/ahead.py); None to make one
+
+    The machine closes the devices in `virtio` and closes `vm`. Raises `RingletError` if the
+    machine can't open something that `config` names.
     """
 
     def __init__(
@@ -106,7 +109,7 @@ class Machine(Closing):
         self.result: Result | None = None
         self.console_log: ConsoleLog | None = None  # of a Linux kernel
         self._started = False
-        self._running = False  # once it is, `set_ended` is sure to come
+        self._running = False  # once this is True, `set_ended` is sure to be called
         self._closed = False
         self._paused = False
         self._thread: Thread | None = None
@@ -156,31 +159,40 @@ class Machine(Closing):
         self.timings.image_loaded = time.monotonic_ns()
 
     def _end(self, end: End) -> None:
-        """The guest ends the run. What it said before is written first: later, nothing waits."""
+        """Ends the run for the guest, and writes the guest's output first.
+
+        After `finish`, output that would have to wait is lost.
+        """
         if self.console_log is not None:
             self.console_log.flush()
-            # A kernel that has panicked and has no device to say so on resets.
+            # A kernel that panics and has no pvpanic driver resets the machine instead.
             if end == RESET and self.console_log.tells_of_panic:
                 end = PANIC
         self.control.finish(end)
 
     @property
     def devices(self) -> list[Placed]:
-        """All devices, each with its name, its place, its interrupt and its state."""
+        """All devices, each with its name, its addresses, its interrupt and its state."""
         return list(self.board.devices)
 
-    # A program's own devices, before the run.
+    # A program may add its own devices before the run.
 
     def add_port_device(self, first: int, count: int, device: Device) -> None:
-        """Gives `device` `count` ports from `first` on. Raises `ConfigError` if one is taken."""
+        """Gives `device` the `count` ports from `first` on.
+
+        Raises `ConfigError` if another device has one of them.
+        """
         self.board.add(Placed(type(device).__name__, device, ports=[(first, count)]))
 
     def add_mmio_device(self, address: int, size: int, device: Device) -> None:
-        """Gives `device` guest-physical addresses. Raises `ConfigError` if one is taken."""
+        """Gives `device` the `size` guest-physical addresses from `address` on.
+
+        Raises `ConfigError` if one of them is taken.
+        """
         self.board.add(Placed(type(device).__name__, device, mmio=[(address, size)]))
 
     def irq_line(self, number: int) -> IrqLine:
-        """The interrupt line of this number, 0 to 23, for a device to raise."""
+        """Returns the interrupt line of this number, 0 to 23; a device raises it."""
         return self.board.irq_line(number)
 
     @property
@@ -202,16 +214,16 @@ class Machine(Closing):
     # The run.
 
     def run(self) -> Result:
-        """Runs on this thread to the end.
+        """Runs the machine on this thread until the run ends.
 
-        Raises `RingletError` where ringlet could not go on, and whatever a device raises.
+        Raises `RingletError` if ringlet could not go on, and any exception that a device raises.
         """
         self._claim()
         self._run()
         return self._outcome()
 
     def start(self) -> None:
-        """Runs on a thread of its own."""
+        """Starts the run on a new thread."""
         self._claim()
         thread = Thread(target=self._run, name="ringlet-vcpu0", daemon=True)
         try:
@@ -222,9 +234,9 @@ class Machine(Closing):
         self._thread = thread
 
     def wait(self, timeout: float | None = None) -> Result | None:
-        """Waits for the end of a run; None if it hasn't come after `timeout` seconds.
+        """Waits for the end of the run; returns None if the run goes on after `timeout` seconds.
 
-        Raises as `run` does.
+        Raises the same exceptions as `run`.
         """
         if not self._started:
             raise RingletError("this machine was never started", "call start() or run() first")
@@ -234,9 +246,9 @@ class Machine(Closing):
         return self._outcome()
 
     def pause(self) -> None:
-        """Returns when no vCPU runs and no device works; `resume` lets them go on.
+        """Pauses the run: waits until no vCPU runs and no device works; `resume` ends the pause.
 
-        The guest's clocks go on. Again, or after the end, is harmless.
+        The guest's clocks go on. A second call, or a call after the end, does nothing.
         """
         self._not_from_within()
         if not self._paused:
@@ -254,10 +266,11 @@ class Machine(Closing):
             self.control.resume()
 
     def usage(self) -> Usage:
-        """What it has used so far.
+        """Returns the processor time and the exits that the machine has used so far.
 
-        Its processor time is that of its vCPUs' threads, on which most devices work, too. Its
-        memory is a part of this process's, which nobody counts apart.
+        The processor time is the time of the vCPUs' threads; most devices work on these threads,
+        too. The machine's memory is a part of this process's memory, which Linux doesn't count
+        separately.
         """
         exits: dict[str, int] = {}
         for vcpu in self.vm.vcpus:
@@ -268,8 +281,8 @@ class Machine(Closing):
     def stop(self, timeout: float = STOP_TIMEOUT) -> Result:
         """Presses the power button, ends the run after `timeout` seconds, and waits for the end.
 
-        Where the guest doesn't listen for the button, the run ends at once. A device calls `kill`,
-        which doesn't wait.
+        If the guest doesn't listen for the button, the run ends at once. A device must call `kill`
+        instead, because `kill` doesn't wait.
         """
         self._not_from_within()
         if not (self.control.press_power_button() and self.control.wait(timeout)):
@@ -279,11 +292,11 @@ class Machine(Closing):
         return result
 
     def kill(self) -> None:
-        """Ends the run and doesn't wait."""
+        """Ends the run, and doesn't wait for the end."""
         self.control.finish(KILLED)
 
     def fileno(self) -> int:
-        """Readable once the run has ended: for select, poll and asyncio."""
+        """Returns a descriptor for select, poll and asyncio: readable once the run has ended."""
         return self.control.ended_fd
 
     def _not_from_within(self) -> None:
@@ -384,11 +397,11 @@ class Machine(Closing):
         self.result = Result(end.reason, end.status, self.usage(), unclaimed, crash)
 
     def _judge(self, end: End) -> End:
-        """How the run ended, if `end` ended it: a subclass may know better."""
+        """Returns how the run ended; a subclass may replace `end` by a more exact one."""
         return end
 
     def close(self) -> None:
-        """Ends a run that is under way, and closes all that was opened."""
+        """Ends a run that is under way, and closes everything that the machine opened."""
         self._not_from_within()
         self._closed = True
         self.control.finish(STOPPED)
@@ -400,7 +413,7 @@ class Machine(Closing):
 
 
 def _system_refusal(error: OSError | RingletError) -> RingletError | None:
-    """What an `error` of the system means; None for one that says so itself."""
+    """Returns the error to raise instead of `error`; None if `error` itself is clear."""
     for cause in (error, error.__cause__):
         if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
             return RingletError(
@@ -421,7 +434,7 @@ def _open_kernel(config: MachineConfig) -> boot.Kernel:
 
 
 def _open_modules(stack: ExitStack, config: MachineConfig) -> list[tuple[boot.Image, bytes]]:
-    """Each module with its command line; the initrd is the first."""
+    """Opens the modules; returns each with its command line. The initrd is the first module."""
     sources: list[tuple[str | os.PathLike[str] | bytes, str]] = []
     if config.initrd is not None:
         sources.append((config.initrd, ""))
@@ -435,7 +448,7 @@ def _open_modules(stack: ExitStack, config: MachineConfig) -> list[tuple[boot.Im
 
 
 def _log_console(line: SerialLine) -> ConsoleLog:
-    """Puts a log of the console between the UART and the host's end of its line."""
+    """Puts a log of the console between the UART and the host's end of the serial line."""
     from ringlet.host.console_log import ConsoleLog
 
     log = ConsoleLog(line.transmit)

@@ -1,7 +1,8 @@
-"""Which kind of KVM a host has: hardware's, or one that emulates a guest's ring 0 in software.
+"""Finds out whether KVM can run Linux: hardware can, a KVM that emulates ring 0 may not.
 
-A software KVM runs tiny guests, but its emulator lacks instructions that a stock kernel needs.
-The guest `probe` runs a few of them; it takes some milliseconds to find out.
+A KVM that emulates a guest's ring 0 in software runs tiny guests, but its emulator lacks
+instructions that a stock kernel needs. The guest `probe` runs a few of these instructions, which
+takes some milliseconds.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.kvm.system import System
 
-_MEMORY = 2 * HIGH_MEMORY  # the guest lies behind the first MiB
+_MEMORY = 2 * HIGH_MEMORY  # the guest lies above the first MiB
 _PATIENCE = 5.0  # seconds, for a guest of twenty instructions
 
 
 def require_linux(system: System, kernel: str) -> None:
-    """Raises `RingletError` where this KVM can't run what every Linux kernel needs."""
+    """Raises `RingletError` if this KVM can't run an instruction that every Linux kernel needs."""
     instruction = unsupported_instruction(system)
     if instruction is not None:
         raise RingletError(
@@ -39,9 +40,9 @@ def require_linux(system: System, kernel: str) -> None:
 
 
 def unsupported_instruction(system: System) -> str | None:
-    """The first instruction that this KVM can't run, in words; None on hardware's.
+    """Returns the first instruction that this KVM can't run, as assembly; None on hardware.
 
-    Raises `RingletError` where the guest ends in another way.
+    Raises `RingletError` if the guest `probe` ends in an unexpected way.
     """
     with (
         boot.open_kernel(packaged("probe"), "elf64") as kernel,
@@ -58,7 +59,7 @@ def unsupported_instruction(system: System) -> str | None:
         vcpu.tick(_PATIENCE)
         end = monotonic() + _PATIENCE
         try:
-            # A signal of the program's interrupts it, too.
+            # A signal to the program interrupts the vCPU, too.
             while (code := vcpu.enter(0)) >> KIND_SHIFT == lib.RINGLET_EXIT_INTERRUPTED:
                 if monotonic() >= end:
                     break
@@ -66,7 +67,7 @@ def unsupported_instruction(system: System) -> str | None:
             vcpu.tick(0)
         if code >> KIND_SHIFT == lib.RINGLET_EXIT_PORT:
             return None
-        from ringlet.machine.crash import examine  # hardware KVM does without it
+        from ringlet.machine.crash import examine  # KVM on hardware never needs this module
 
         crash = examine(vcpu, memory, vcpu.exit(code))
     if crash.not_emulated:

@@ -1,8 +1,8 @@
-"""A vCPU's loop: enter the guest, hand its exit to a device, enter again.
+"""A vCPU's loop: enter the guest, give the exit to a device, enter the guest again.
 
-Port I/O is the way that a guest talks most, so it takes the shortest way: the number that the core
-returns is looked up, and its handler called. MMIO is next, looked up with its address. All else
-goes through `_other` and `_rare`.
+Most exits are port I/O, so port I/O takes the shortest path: the loop looks up the number that the
+core returns, and calls the handler that it finds. For MMIO, the loop looks up the number together
+with the address. All other exits go through `_other` and `_rare`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL = 0.1  # seconds
 RFLAGS_IF = 1 << 9
-SWITCH_INTERVAL = 50e-6  # seconds; the default lets a vCPU wait 5 ms behind a busy thread
+SWITCH_INTERVAL = 50e-6  # seconds; with Python's default, a vCPU waits 5 ms for a busy thread
 
 _PORT = lib.RINGLET_EXIT_PORT
 _MMIO = lib.RINGLET_EXIT_MMIO
@@ -66,7 +66,7 @@ _switch_before = 0.0
 
 @contextmanager
 def short_switch_interval() -> Iterator[None]:
-    """While a machine runs, threads take turns faster. Put back when the last one ends."""
+    """Shortens Python's thread switch interval until the last running machine ends."""
     global _switch_users, _switch_before
     with _switch_lock:
         if _switch_users == 0:
@@ -85,8 +85,8 @@ def short_switch_interval() -> Iterator[None]:
 class VcpuLoop:
     """Runs one vCPU on the thread that calls `run`.
 
-    `peers` are the loops of all the guest's vCPUs, this one too. `on_look` is called ten times a
-    second.
+    `peers` are the loops of all vCPUs of the guest, including this loop. The loop calls `on_look`
+    ten times a second.
     """
 
     def __init__(
@@ -104,13 +104,14 @@ class VcpuLoop:
         self._control = control
         self._peers = peers
         self._on_look = on_look
-        self.fatal_exit: Exit | None = None  # by which the guest crashed
-        # CLOCK_MONOTONIC in seconds of the first and the last look that saw it halted for good.
+        self.fatal_exit: Exit | None = None  # the exit by which the guest crashed
+        # The times of the first and the last look that saw the vCPU halted for good:
+        # CLOCK_MONOTONIC in seconds.
         self.halted_from: float | None = None
         self.halted_at = 0.0
 
     def run(self, on_first_exit: Callable[[], None]) -> None:
-        """To the end of the run. What a device raises comes out of here."""
+        """Runs the vCPU to the end of the run. Raises any exception that a device raises."""
         vcpu = self.vcpu
         enter = vcpu.enter
         native = vcpu.native
@@ -127,7 +128,7 @@ class VcpuLoop:
             while True:
                 key = code >> KEY_SHIFT
                 handler = handlers.get(key)
-                # No key of another kind is in mmio_handlers: this needs no test for the kind.
+                # mmio_handlers has keys of MMIO exits only, so no test for the kind is needed.
                 if handler is None and (
                     (handler := mmio_handlers.get((key, native.address))) is None
                 ):
@@ -145,7 +146,10 @@ class VcpuLoop:
             self._control.leave()
 
     def _other(self, code: int, key: int) -> int | None:
-        """An exit that has no handler yet. The reply to a read, None at the end of the run."""
+        """Handles an exit that has no handler yet.
+
+        Returns the reply to a read, or None at the end of the run.
+        """
         kind = code >> KIND_SHIFT
         if kind == _PORT:
             handler = self._ports.handler(key)
@@ -158,10 +162,10 @@ class VcpuLoop:
         if key & KEY_WRITE:
             handler(code & VALUE_MASK)
             return 0
-        return int(handler())  # a None would be the end
+        return int(handler())  # never None, which would end the run
 
     def _look(self) -> bool:
-        """After a kick, a tick or a signal: whether the run is to end."""
+        """Looks at `control` after a kick, a tick or a signal; returns whether the run is over."""
         self._control.park()
         if self._on_look is not None:
             self._on_look()
@@ -170,10 +174,11 @@ class VcpuLoop:
         return self._control.end is not None
 
     def _look_for_halt(self) -> None:
-        """Ends the run once no vCPU will ever run again. KVM alone never says so.
+        """Ends the run once no vCPU will ever run again, which KVM doesn't report.
 
-        Only a vCPU's own thread can ask for its state. So each notes what it saw, and the end is
-        when the last to halt had done so before the others were seen halted still.
+        Only a vCPU's own thread can ask KVM for the vCPU's state. So each loop notes when it first
+        and last saw its vCPU halted. The run ends if there is a moment at which all vCPUs were
+        halted: the latest of the first times is not after the earliest of the last times.
         """
         if not self._halted_for_good():
             self.halted_from = None
@@ -208,7 +213,7 @@ class VcpuLoop:
                 for start in range(0, size * count, size):
                     handler(int.from_bytes(data[start : start + size], "little"))
                 return 0
-            case exits.Halt():  # no interrupt controller is there to end it
+            case exits.Halt():  # without an interrupt controller, no interrupt can end the halt
                 control.finish(HALT)
             case exits.SystemEvent(kind):
                 control.finish(_SYSTEM_EVENTS.get(kind, PANIC))
@@ -220,7 +225,7 @@ class VcpuLoop:
         return None
 
     def _halted_for_good(self) -> bool:
-        """Halted with interrupts off, or not yet started by another vCPU."""
+        """Returns whether the vCPU is halted with interrupts off, or not yet started."""
         state = self.vcpu.mp_state
         if state == MP_HALTED:
             return not self.vcpu.registers.rflags & RFLAGS_IF

@@ -1,4 +1,4 @@
-"""A serial line of a machine: the guest's UART, and the host's end of it."""
+"""A serial line of a machine: the guest's UART and the host's end of the line."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class SerialLine(Closing):
-    """Opens the host's end, which is `end`; `connect` gives the guest its UART.
+    """A serial line: the constructor opens the host's end, `connect` makes the guest's UART.
 
-    `port` is a program's end, where `end` is `pipe`. Raises `RingletError` where `end` can't be
-    opened.
+    `end` describes the host's end. If `end` is `pipe`, a program uses the host's end by `port`.
+    Raises `RingletError` if the host's end can't be opened.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class SerialLine(Closing):
         self.transmit_polled: Callable[[bytes], object] | None = None
 
     def connect(self, irq: IrqLine) -> Uart16550:
-        """The UART that raises `irq`.
+        """Makes the UART, which raises `irq`.
 
-        What it sends goes to `transmit`, with its interrupt off to `transmit_polled`, as these are
-        at the first byte.
+        The bytes that the UART sends go to `transmit`, or to `transmit_polled` while the UART's
+        interrupt is off. The UART takes these two attributes when it sends its first byte.
         """
         self.uart = Uart16550(irq, self._transmit_first)
         self.uart.state.gate = self._gate
@@ -73,17 +73,17 @@ class SerialLine(Closing):
         self.transmit(data)
 
     def start(self) -> None:
-        """Begins to read what the host sends; a terminal is raw from now on."""
+        """Begins to read the host's input, and puts a terminal into raw mode."""
         self.host.start(self.uart)
 
     def stop(self) -> None:
-        """No output and no input any more; who waits for the guest sees its end."""
+        """Ends output and input; a program that reads `port` sees the end of the output."""
         self.host.close()
         if self.port is not None:
             self.port.hang_up()
 
     def close(self) -> None:
-        """Closes all that was opened."""
+        """Closes everything that the serial line opened."""
         self.host.close()
         if self.port is not None:
             self.port.close()

@@ -1,4 +1,4 @@
-"""A machine's virtio devices: each has its place in the address map, and is tied to KVM."""
+"""A machine's virtio devices: gives each its addresses and interrupt, and connects it to KVM."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def add_virtio(
     devices: Sequence[VirtioDevice],
     on_error: Callable[[BaseException], None],
 ) -> list[VirtioMmio]:
-    """Puts the disks on `board`, then a program's own devices. `stack` closes them.
+    """Puts the disks and then a program's own devices on `board`; returns their transports.
 
-    The answer is the registers of each. Raises `ConfigError`.
+    `stack` closes the disks and the transports. Raises `ConfigError` for too many devices.
     """
     count = len(disks) + len(devices)
     if count > len(layout.VIRTIO_IRQS):

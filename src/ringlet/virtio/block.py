@@ -1,4 +1,4 @@
-"""The block device, a disk. Source: virtio 1.2, 5.2."""
+"""The virtio block device: a disk for the guest. Source: virtio 1.2, 5.2."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 SECTOR = 512
 QUEUE_SIZE = 256
-SEG_MAX = QUEUE_SIZE - 2  # header and status are buffers, too
+SEG_MAX = QUEUE_SIZE - 2  # the header and the status take a buffer each
 SIZE_MAX = 1 << 20  # bytes of a segment
-_MAX_TRANSFER = SEG_MAX * SIZE_MAX  # of a request, or it would take long to end a machine
-# Of a discard or write zeroes, for the same reason: a host may have to write the zeros.
+# The most bytes of a request: the end of a machine waits for the requests under way.
+_MAX_TRANSFER = SEG_MAX * SIZE_MAX
+# The limits of a discard or write zeroes request, for the same reason: the host may have to write
+# the zeros.
 _MAX_CLEAR_SEGMENTS = 16
-_MAX_CLEAR = 1 << 24  # bytes of each
+_MAX_CLEAR = 1 << 24  # bytes of each segment
 
 # Features (5.2.3).
 F_SIZE_MAX = 1 << 1
@@ -43,16 +45,17 @@ FLAG_UNMAP = 1
 _HEADER = struct.Struct("<I4xQ")  # type, sector
 _CLEAR = struct.Struct("<QII")  # sector, number of sectors, flags
 
-# capacity, size_max, seg_max, geometry, blk_size, topology, writeback, num_queues, then what
-# discard and write zeroes may be at most.
+# capacity, size_max, seg_max, geometry, blk_size, topology, writeback, num_queues, then the limits
+# of discard and of write zeroes.
 _CONFIG = struct.Struct("<QIIHBBIBBHIBxHIIIIIB3x")
 
 
 class Disk(Protocol):
-    """A disk of the host, for several threads at once (host/raw_disk.py, host/overlay.py).
+    """A disk of the host that several threads use at once (host/raw_disk.py, host/overlay.py).
 
-    Sizes and offsets are in bytes. Everything raises the host's `OSError`, and `EOFError` where a
-    file was cut short; the block device alone looks at whether a range is inside the disk.
+    Sizes and offsets are in bytes. Each method raises the host's `OSError`, and `EOFError` for a
+    file that was cut short. The block device checks that a range is inside the disk; the methods
+    don't.
     """
 
     name: str
@@ -64,42 +67,51 @@ class Disk(Protocol):
     can_write_zeroes: bool
 
     def try_read(self, buffers: Sequence[memoryview], offset: int) -> bool:
-        """Fills the buffers, if that takes no waiting; else they hold anything."""
+        """Fills the buffers if the read needs no waiting; returns whether it did.
+
+        After a False, the buffers may hold anything.
+        """
         ...
 
     def read(self, buffers: Sequence[memoryview], offset: int) -> None:
-        """Fills the buffers."""
+        """Fills the buffers, and waits for the host."""
         ...
 
     def try_write(self, buffers: Sequence[memoryview], offset: int) -> bool:
-        """Writes the buffers, if that takes no waiting; else perhaps a part."""
+        """Writes the buffers if the write needs no waiting; returns whether it did.
+
+        After a False, a part of the buffers may be written.
+        """
         ...
 
     def write(self, buffers: Sequence[memoryview], offset: int, *, durable: bool = False) -> None:
-        """Writes the buffers; if `durable`, they outlast a crash of the host."""
+        """Writes the buffers; if `durable`, the data outlasts a crash of the host."""
         ...
 
     def flush(self) -> None:
-        """What was written before outlasts a crash of the host. Once it has failed, it fails."""
+        """Makes all earlier writes outlast a crash of the host.
+
+        After a flush has failed, every later flush fails, too.
+        """
         ...
 
     def discard(self, offset: int, size: int) -> None:
-        """The range may hold anything from now on."""
+        """Discards the range, which may hold anything from now on."""
         ...
 
     def write_zeroes(self, offset: int, size: int, *, unmap: bool) -> None:
-        """Zeros the range; if `unmap`, its space goes back to the host where that can be."""
+        """Writes zeros to the range; if `unmap`, gives its space back to the host if possible."""
         ...
 
     def close(self) -> None:
-        """Closes what was opened. Again is harmless."""
+        """Closes the disk; a second call does nothing."""
         ...
 
 
 class Block(VirtioDevice):
-    """A disk for the guest, on `disk`, which is closed with it.
+    """The block device on `disk`; closing the device closes `disk`.
 
-    Between requests nothing of it changes but what is on the disk: it has no `state`.
+    Between requests, only the contents of the disk change, so the device has no `state`.
     """
 
     device_id = 2
@@ -123,7 +135,7 @@ class Block(VirtioDevice):
         )
 
     def handle(self, queue: int, chain: Chain) -> int | Callable[[], int]:
-        """Does one request, or returns what does it."""
+        """Does one request, or returns a function that does the request."""
         if not chain.writable:
             raise DriverError("a request has no place for its status")
         *writable, last = chain.writable
@@ -133,7 +145,8 @@ class Block(VirtioDevice):
         header, readable = _split(chain.readable, _HEADER.size)
         kind, sector = _HEADER.unpack(header)
         disk, offset = self._disk, sector * SECTOR
-        # The status counts where all before it was written; reads and IDs alone write there.
+        # The status byte counts as written only if all bytes before it were written. Only a read
+        # and a GET_ID request write these bytes.
         written = -1 if writable else 0
         work: Callable[[], object]
         if kind == T_IN:
@@ -146,7 +159,7 @@ class Block(VirtioDevice):
         elif kind == T_OUT:
             if disk.readonly or not self._fits(offset, sum(map(len, readable)), _MAX_TRANSFER):
                 return _answer(status, S_IOERR)
-            # A driver that never flushes counts on each write to last (5.2.6.2).
+            # A driver that never flushes expects each write to outlast a crash (5.2.6.2).
             durable = not self.driver_features & F_FLUSH
             if not durable and disk.try_write(readable, offset):
                 return _answer(status, S_OK, written)
@@ -178,7 +191,7 @@ class Block(VirtioDevice):
         return _answer(status, S_OK, ID_SIZE)
 
     def _segments(self, kind: int, readable: list[memoryview]) -> list[tuple[int, int, int]] | int:
-        """Offset, size and flags of each range, or the status of a request that can't be."""
+        """Returns offset, size and flags of each range, or the status of a request that fails."""
         if not self.features & (F_DISCARD if kind == T_DISCARD else F_WRITE_ZEROES):
             return S_UNSUPP
         size = sum(map(len, readable))
@@ -208,7 +221,10 @@ class Block(VirtioDevice):
 
 
 def _answer(status: memoryview, value: int, written: int = 0) -> int:
-    """Ends a request: how many bytes, from the first on, were written. Of a failed one, none."""
+    """Writes the status of a request; returns how many bytes, from the first on, were written.
+
+    For a failed request, that number is 0.
+    """
     status[0] = value
     return written + 1 if value == S_OK else 0
 
@@ -216,13 +232,16 @@ def _answer(status: memoryview, value: int, written: int = 0) -> int:
 def _carry_out(work: Callable[[], object], status: memoryview, written: int) -> int:
     try:
         work()
-    except (OSError, EOFError):  # the host's failure is the request's
+    except (OSError, EOFError):  # if the host's disk fails, the request fails
         return _answer(status, S_IOERR)
     return _answer(status, S_OK, written)
 
 
 def _split(buffers: list[memoryview], size: int) -> tuple[bytes, list[memoryview]]:
-    """The first `size` bytes, copied, and the rest. How a driver divides it is its own choice."""
+    """Returns a copy of the first `size` bytes, and the rest of the buffers.
+
+    A driver may divide a request into buffers as it likes.
+    """
     head = b""
     for index, buffer in enumerate(buffers):
         missing = size - len(head)

@@ -1,4 +1,4 @@
-"""What a virtio device is to its transport. Source: virtio 1.2, 2 and 5."""
+"""The interface between a virtio device and its transport. Source: virtio 1.2, 2 and 5."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ class Kept:
     """The type of `KEPT`."""
 
 
-KEPT: Final = Kept()  # the answer of a device that completes a chain later
+KEPT: Final = Kept()  # `handle` returns KEPT if the device completes the chain later
 
 
 class DeviceQueue(Protocol):
-    """A queue as its device has it."""
+    """A queue as its device uses it."""
 
     def complete(self, chain: Chain, fill: Callable[[], int]) -> bool:
-        """Gives back a chain that was kept, once `fill` has written to it, from any thread.
+        """Calls `fill` to write to a kept chain, and gives the chain back to the driver.
 
-        `fill` returns how many bytes it wrote, and waits for nothing that may not come: a reset and
-        a pause wait for it. In a pause, this waits for the end of the pause. False where the chain
-        is gone, by a reset or at the end: then `fill` isn't called.
+        Any thread may call `complete`. `fill` returns how many bytes it wrote. `fill` must not wait
+        for an event that may never come, because a reset and a pause wait for `fill`. In a pause,
+        `complete` waits for the end of the pause. If a reset or the end of the run has taken the
+        chain away, `complete` returns False and doesn't call `fill`.
         """
         ...
 
 
 class VirtioDevice:
-    """A device: these attributes and `handle`. A subclass is all that a new one needs.
+    """A virtio device. A new device is a subclass with these attributes and `handle`.
 
-    device_id    the type (5)
-    features     its own feature bits that it offers, without those of the transport
-    queue_sizes  the most entries of each of its queues, powers of two
-    config       its configuration space, as the driver reads it
-    state        all else that changes while it runs, as board/device.py says; None for nothing
+    device_id    the device type (5)
+    features     the feature bits that the device offers, without the transport's feature bits
+    queue_sizes  the maximum size of each queue, a power of two
+    config       the configuration space, as the driver reads it
+    state        everything else that changes while the device runs, as board/device.py says; None
+                 if nothing changes
     """
 
     device_id: int
@@ -53,51 +55,62 @@ class VirtioDevice:
     config: bytes = b""
     state: Any = None
 
-    driver_features: int = 0  # what was negotiated: the transport sets it
-    on_config_change: Callable[[], None] | None = None  # so is this
+    driver_features: int = 0  # the negotiated feature bits: the transport sets them
+    on_config_change: Callable[[], None] | None = None  # the transport sets this, too
     queues: Sequence[DeviceQueue] = ()
 
-    # Its life, in this order, each but the pauses once. None of these has to be overridden.
+    # The life of a device. The transport calls these methods once each and in this order, but
+    # `quiesce` and `resume` for every pause. A subclass need not override any of them.
 
     def attach(self, queues: Sequence[DeviceQueue]) -> None:
-        """The device has a transport now, and on it these queues."""
+        """Gives the device the queues of its transport."""
         self.queues = queues
 
     def start(self) -> None:
-        """The run begins: threads of the device's own may start."""
+        """Begins the run: the device may start its own threads."""
 
     def quiesce(self) -> None:
-        """A pause begins: the device does nothing before `resume`, and waits for nobody else."""
+        """Begins a pause: the device does nothing before `resume`.
+
+        This method waits for no other device and no thread outside this device.
+        """
 
     def resume(self) -> None:
-        """The pause ends."""
+        """Ends the pause."""
 
     def stop(self) -> None:
-        """The run ends: threads of the device's own end. No chain can be completed any more."""
+        """Ends the run and the device's own threads. No chain can be completed any more."""
 
     def close(self) -> None:
-        """Closes what the device has opened."""
+        """Closes everything that the device has opened."""
 
-    # The driver.
+    # The driver's requests.
 
     def handle(self, queue: int, chain: Chain) -> int | Callable[[], int] | Kept:
-        """Does what the chain of queue number `queue` asks, on the device's thread.
+        """Does the request in a chain of queue number `queue`, on the device's thread.
 
-        Returns how many bytes were written to its writable buffers, from their start. What has to
-        wait for the host's disk is not done here: return a function that does it and returns that
-        number. What may never come isn't waited for: return `KEPT`, and `complete` the chain when
-        it comes. Raises `DriverError` where the driver broke the rules.
+        Returns how many bytes were written to the writable buffers, from their start. If the
+        request has to wait for the host's disk, returns a function that does the request and
+        returns that number. If the request waits for an event that may never come, returns `KEPT`;
+        the device calls `complete` when the event comes. Raises `DriverError` if the driver broke
+        the specification.
         """
         raise NotImplementedError
 
     def write_config(self, offset: int, data: bytes) -> None:
-        """The driver writes to the configuration space, within it. Ignored if not overridden."""
+        """Takes a driver's write to the configuration space, inside its bounds.
+
+        A subclass that doesn't override this method ignores the write.
+        """
 
     def reset(self) -> None:
-        """Back to the state of before the driver. No chain is being handled, none is kept."""
+        """Sets the device back to the state in which a driver first finds it.
+
+        During a reset, the device handles no chain and keeps no chain.
+        """
 
     def change_config(self, config: bytes) -> None:
-        """Another configuration space, of which the driver learns by an interrupt."""
+        """Replaces the configuration space, and tells the driver by an interrupt."""
         self.config = config
         if self.on_config_change is not None:
             self.on_config_change()

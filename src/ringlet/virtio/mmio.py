@@ -1,7 +1,8 @@
 """Virtio over MMIO: the registers of a device, version 2. Source: virtio 1.2, 4.2 and 2.1.
 
-The driver's writes to QueueNotify come as signals of an eventfd, where KVM has been told to, and
-interrupts go out through another one. Nothing here knows KVM.
+KVM signals an eventfd (ioeventfd) when the driver writes to QueueNotify. The device signals
+another eventfd (irqfd) to raise its interrupt. machine/virtio_slots.py connects both to KVM; this
+file doesn't use KVM.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ _CONSTANT = {
     MAGIC_VALUE: int.from_bytes(b"virt", "little"),
     VERSION: 2,
     VENDOR_ID: int.from_bytes(b"RNGL", "little"),
-    # There is no shared memory: of whichever region is asked for, length and base are -1.
+    # There is no shared memory: the length and the base of each region are -1.
     SHM_LEN: 0xFFFF_FFFF,
     SHM_LEN + 4: 0xFFFF_FFFF,
     SHM_BASE: 0xFFFF_FFFF,
@@ -80,7 +81,7 @@ _RINGS = (QUEUE_DESC, QUEUE_DRIVER, QUEUE_DEVICE)
 
 
 class _Setup:
-    """What the driver has said of a queue that isn't ready."""
+    """The size and the addresses that the driver has set for a queue that isn't ready."""
 
     __slots__ = ("addresses", "size")
 
@@ -90,13 +91,13 @@ class _Setup:
 
 
 class VirtioMmio(Closing):
-    """The registers of `device`, which is closed with it, and its work.
+    """The MMIO transport of `device`: its registers, its queues and the threads that serve them.
 
-    notify_fd     eventfd, to be signalled by a write to QueueNotify
-    interrupt_fd  eventfd that it signals for an interrupt
+    notify_fd     the eventfd that a write to QueueNotify signals
+    interrupt_fd  the eventfd that the transport signals for an interrupt
 
-    `on_error` is called, on a thread of the device, with what the device raises. A register is
-    read and written by one vCPU at a time.
+    A thread of the device calls `on_error` with an exception that the device raises. Closing the
+    transport closes `device`. One vCPU at a time reads or writes a register.
     """
 
     def __init__(
@@ -113,8 +114,8 @@ class VirtioMmio(Closing):
             on_driver_error=self._need_reset,
             on_error=on_error,
         )
-        self._life = Lock()  # over these two, and the device's life
-        self._alive = False  # started, and not stopped
+        self._life = Lock()  # guards the next two, and the device's start, pauses and stop
+        self._alive = False  # whether the device is started and not stopped
         self._pauses = 0
         try:
             device.attach([CompletingQueue(self._worker, queue) for queue in self._queues])
@@ -122,11 +123,11 @@ class VirtioMmio(Closing):
             close_all((self.notify_fd, self.interrupt_fd))
             raise
         self._features = device.features | TRANSPORT_FEATURES
-        self._space = (0, device.config)  # generation and contents: replaced together
+        self._space = (0, device.config)  # generation and contents, which are replaced together
         self._space_lock = Lock()
         device.on_config_change = self._change_config
-        self._lock = Lock()  # for registers; the device's threads don't take it
-        # Each of these is set by the device's threads and cleared by a vCPU.
+        self._lock = Lock()  # guards the registers; the device's threads don't take this lock
+        # The device's threads set each of these flags, and a vCPU clears it.
         self._used_buffer = False
         self._config_changed = False
         self._broken = False
@@ -145,9 +146,10 @@ class VirtioMmio(Closing):
 
     @property
     def state(self) -> dict[str, Any]:
-        """All that changes while it runs, in plain values; while it is quiesced, it fits together.
+        """Everything that changes while the device runs, as plain values.
 
-        `device` is the device's own, and `kept` of a queue the chains that it hasn't given back.
+        The values are consistent while the device is quiesced. `device` is the device's own state.
+        `kept` of a queue lists the chains that the device hasn't given back.
         """
         generation, config = self._space
         return {
@@ -169,7 +171,7 @@ class VirtioMmio(Closing):
         }
 
     def start(self) -> None:
-        """Begins to serve the driver. Raises `RingletError` where no thread can be had."""
+        """Begins to serve the driver. Raises `RingletError` if no thread can be started."""
         with self._life:
             self.device.start()
             self._alive = True
@@ -178,7 +180,7 @@ class VirtioMmio(Closing):
         self._worker.start()
 
     def quiesce(self) -> None:
-        """Waits for the requests under way; none begins before `resume`. Pauses nest."""
+        """Waits for the requests under way; no request begins before `resume`. Pauses nest."""
         with self._life:
             self._pauses += 1
             if self._alive and self._pauses == 1:
@@ -186,7 +188,7 @@ class VirtioMmio(Closing):
         self._worker.pause()
 
     def resume(self) -> None:
-        """Ends a `quiesce`."""
+        """Ends the pause that `quiesce` began."""
         self._worker.resume()
         with self._life:
             self._pauses -= 1
@@ -194,7 +196,7 @@ class VirtioMmio(Closing):
                 self.device.resume()
 
     def stop(self) -> None:
-        """Waits for the requests under way, and serves no more. Again is harmless."""
+        """Waits for the requests under way, and serves no more. A second call does nothing."""
         self._worker.stop()
         with self._life:
             if self._alive:
@@ -202,7 +204,7 @@ class VirtioMmio(Closing):
                 self.device.stop()
 
     def close(self) -> None:
-        """Stops it and closes the device. Again is harmless."""
+        """Stops and closes the device. A second call does nothing."""
         if self.notify_fd < 0:
             return
         self.stop()
@@ -235,15 +237,15 @@ class VirtioMmio(Closing):
                 self._space = (generation + 1, self.device.config)
 
     def _need_reset(self) -> None:
-        """The driver broke the rules (2.1.2): it learns of it where it can."""
+        """Notes that the driver broke the rules (2.1.2), and interrupts it after DRIVER_OK."""
         self._broken = True
         if self._status & DRIVER_OK:
             self._interrupt_for_config()
 
-    # The driver's side. Other registers than these read as 0, and writes to them are ignored.
+    # The driver's side. All other registers read as 0, and ignore writes.
 
     def read(self, offset: int, size: int) -> int:
-        """What the driver reads."""
+        """Returns the value that the driver reads."""
         if offset == INTERRUPT_STATUS:
             return self._used_buffer * USED_BUFFER | self._config_changed * CONFIG_CHANGE
         if offset >= CONFIG:
@@ -275,7 +277,7 @@ class VirtioMmio(Closing):
         return 0
 
     def write(self, offset: int, size: int, value: int) -> None:
-        """Takes what the driver writes."""
+        """Takes the value that the driver writes."""
         if offset == INTERRUPT_ACK:
             if value & USED_BUFFER:
                 self._used_buffer = False
@@ -317,7 +319,7 @@ class VirtioMmio(Closing):
                 queue.disable()
                 self._worker.resume()
         elif queue.ready:
-            return  # its rings are in use
+            return  # the queue's rings are in use
         elif offset == QUEUE_SIZE:
             setup.size = value
         elif offset & ~4 in _RINGS:
@@ -331,13 +333,13 @@ class VirtioMmio(Closing):
             queue.enable(setup.size, *setup.addresses.values(), event_index=event_index)
         except DriverError:
             self._need_reset()
-        os.eventfd_write(self.notify_fd, 1)  # there may be something in it
+        os.eventfd_write(self.notify_fd, 1)  # chains may already wait in the queue
 
     def _write_status(self, value: int) -> None:
         if value == 0:
             self._reset()
             return
-        # The driver sets bits one after the other, and clears none but all.
+        # The driver sets the bits one after the other, and can only clear all bits at once.
         added = value & ~self._status & ~DEVICE_NEEDS_RESET
         if added & FEATURES_OK and not self._acceptable():
             added &= ~FEATURES_OK

@@ -1,7 +1,7 @@
-"""A split virtqueue, the device's side. Source: virtio 1.2, 2.7.
+"""The device's side of a split virtqueue. Source: virtio 1.2, 2.7.
 
-The rings are read and written in C (csrc/core/virtqueue.c). A chain's buffers are views of guest
-memory: nothing is copied, and the driver can change them at any time.
+C code reads and writes the rings (csrc/core/virtqueue.c). A chain's buffers are views of guest
+memory: ringlet copies nothing, and the driver can change the buffers at any time.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ _CHAIN_MAX: int = lib.RINGLET_CHAIN_MAX
 
 
 class DriverError(Exception):
-    """The driver broke the specification: the device goes no further until it is reset."""
+    """The driver broke the specification: the device stops until the driver resets it."""
 
 
 class Chain:
-    """What the driver hands over at once: views to read and views to write, none of them empty.
+    """A descriptor chain: the buffers to read and the buffers to write, none of them empty.
 
-    Python code must read what it judges once, into an object of its own.
+    The driver can change a buffer at any time. So code that checks a value must copy the value
+    once, and check and use the copy.
     """
 
     __slots__ = ("head", "readable", "writable")
@@ -38,15 +39,15 @@ class Chain:
         self.writable = writable
 
     def release(self) -> None:
-        """Who keeps the chain has no guest memory by it any more: its views raise."""
+        """Releases the views of guest memory; later use of a view raises `ValueError`."""
         for view in (*self.readable, *self.writable):
             view.release()
 
 
 class Virtqueue:
-    """A virtqueue of at most `max_size` entries, off until `enable`.
+    """A virtqueue of at most `max_size` entries, which is off until `enable`.
 
-    One thread at a time may pop; any may complete.
+    One thread at a time may pop a chain; any thread may push a chain.
     """
 
     def __init__(self, memory: GuestMemory, max_size: int) -> None:
@@ -54,21 +55,21 @@ class Virtqueue:
         self.ready = False
         self._memory = memory
         self._views: list[memoryview] = []
-        self._regions: Any = None  # which the native queue points to
+        self._regions: Any = None  # the native queue points to these regions
         self._native = ffi.new("struct ringlet_virtqueue *")
         self._chain = ffi.new("struct ringlet_chain *")
-        # The buffers as numbers: size and region in one, then the offset.
+        # Two numbers for each buffer: size and region in one number, then the offset.
         self._numbers = memoryview(ffi.buffer(self._chain.buffers)).cast("Q")
         self._lock = Lock()
-        # The chains that the device has: taken from the driver, and not yet given back.
+        # The chains that the device has taken from the driver and not yet given back.
         self._taken: set[Chain] = set()
 
     def enable(
         self, size: int, descriptors: int, available: int, used: int, *, event_index: bool
     ) -> None:
-        """Begins, with the rings at these guest-physical addresses.
+        """Turns the queue on, with the rings at these guest-physical addresses.
 
-        Raises `DriverError` where they are wrong.
+        Raises `DriverError` for a wrong size or address.
         """
         native = self._native
         native.regions = self._regions = self._memory.native
@@ -77,13 +78,16 @@ class Virtqueue:
             native, size, descriptors, available, used, event_index
         ):
             raise DriverError(f"a queue of {size} at {descriptors:#x}, {available:#x}, {used:#x}")
-        # Views of its own: none of the regions can be unmapped now.
+        # The queue has its own views, so no region can be unmapped while the queue is on.
         self._views = [region.view[:] for region in self._memory.regions]
         self.ready = True
 
     @property
     def state(self) -> dict[str, Any]:
-        """Where it is in its rings, which are themselves in guest memory, and what is kept."""
+        """The queue's positions in its rings, and the heads of the chains that aren't given back.
+
+        The rings themselves are in guest memory.
+        """
         native = self._native
         return {
             "ready": self.ready,
@@ -94,9 +98,9 @@ class Virtqueue:
         }
 
     def disable(self) -> None:
-        """Forgets the rings and the chains: guest memory isn't touched any more.
+        """Turns the queue off: releases the rings and the chains, and uses no guest memory.
 
-        Nobody may be in `pop`, nor use a chain.
+        During this call, no thread may be in `pop` or use a chain.
         """
         self.ready = False
         self._views = []
@@ -105,7 +109,10 @@ class Virtqueue:
         self._taken.clear()
 
     def pop(self) -> Chain | None:
-        """The next chain, None if none waits. Raises `DriverError` for one that can't be."""
+        """Returns the next chain, or None if no chain waits.
+
+        Raises `DriverError` for a chain that breaks the specification.
+        """
         chain = self._chain
         result = lib.ringlet_virtqueue_pop(self._native, chain)
         if result == 0:
@@ -123,29 +130,32 @@ class Virtqueue:
         return taken
 
     def has(self, chain: Chain) -> bool:
-        """Whether `chain` was taken, and neither given back nor forgotten."""
+        """Returns whether `chain` was taken, and is neither given back nor released."""
         return chain in self._taken
 
     def claim(self, chain: Chain) -> bool:
-        """Whether the queue `has` it; the first who asks alone gives it back."""
+        """Returns True to the first caller if the queue `has` the chain, False to later callers.
+
+        The first caller must give the chain back.
+        """
         found = chain in self._taken
         self._taken.discard(chain)
         return found
 
     def push(self, chain: Chain, written: int) -> None:
-        """Gives `chain` back, of which the first `written` bytes of what can be written were.
+        """Gives `chain` back; the device wrote the first `written` bytes of its writable buffers.
 
-        The driver learns of it by `publish`.
+        The driver sees the chain after `publish`.
         """
         with self._lock:
             lib.ringlet_virtqueue_push(self._native, chain.head, written)
             self._taken.discard(chain)
 
     def publish(self) -> bool:
-        """Shows the driver what was pushed. Whether it wants an interrupt."""
+        """Shows the driver the pushed chains; returns whether the driver wants an interrupt."""
         with self._lock:
             return bool(lib.ringlet_virtqueue_publish(self._native))
 
     def arm(self) -> bool:
-        """Asks for a notification of the next chain. Whether one waits already."""
+        """Asks the driver to notify of the next chain; returns whether a chain waits already."""
         return bool(lib.ringlet_virtqueue_arm(self._native))

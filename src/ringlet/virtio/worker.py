@@ -1,11 +1,12 @@
 """The threads that do a virtio device's work, so that no vCPU waits for a disk.
 
-They take turns as leader (Schmidt et al., "Leader/Followers", 2000). The leader waits for the
-driver's notifications and handles chains. What may wait it does itself, but first another thread
-becomes leader: requests are in flight together, and none is handed from one thread to another.
+The threads take turns as leader (Schmidt et al., "Leader/Followers", 2000). The leader waits for
+the driver's notifications and handles chains. If a request may have to wait, another thread becomes
+leader, and the old leader does the request. So several requests are in flight at once, and no
+request moves from one thread to another.
 
-A chain that the device keeps is nobody's work: no pause waits for it. When the device completes it,
-on whatever thread, that is work again, for as long as it takes to fill it.
+No pause waits for a chain that the device keeps. When the device completes the chain, on any
+thread, a pause waits until the chain is filled.
 """
 
 from __future__ import annotations
@@ -26,29 +27,34 @@ if TYPE_CHECKING:
 
     from ringlet.virtio.device import VirtioDevice
 
-MAX_THREADS = 4  # wait for the host at once; more were slower: they are in the vCPU's way
-_BATCH = 8  # chains after which the driver sees what was done, at the latest
+# The most threads that wait for the host at once. More threads were slower, because they take time
+# from the vCPUs.
+MAX_THREADS = 4
+_BATCH = 8  # after at most this many chains, the driver sees the chains that are done
 
 _Waiting = tuple[Virtqueue, Chain, Callable[[], int]]
 
 
 class CompletingQueue:
-    """A queue as the device has it."""
+    """A queue as the device uses it: the `DeviceQueue` of this worker."""
 
     def __init__(self, worker: Worker, queue: Virtqueue) -> None:
         self._worker = worker
         self._queue = queue
 
     def complete(self, chain: Chain, fill: Callable[[], int]) -> bool:
-        """As `DeviceQueue.complete` says."""
+        """Completes a kept chain, as `DeviceQueue.complete` says."""
         return self._worker.complete(self._queue, chain, fill)
 
 
 class Worker:
     """Serves `queues` of `device` whenever the eventfd `notify_fd` is signalled.
 
-    Calls, on its threads: `interrupt` where the driver wants one, `on_driver_error`, after which
-    nothing is served until `resume`, and `on_error` with what the device raised.
+    The worker calls these functions on its threads:
+
+    interrupt        when the driver wants an interrupt
+    on_driver_error  when the driver broke the specification; then the worker stops serving
+    on_error         with an exception that the device raised; then the worker stops serving
     """
 
     def __init__(
@@ -67,13 +73,13 @@ class Worker:
         self._interrupt = interrupt
         self._on_driver_error = on_driver_error
         self._on_error = on_error
-        self.serving = False  # changed while it is paused
-        self._next = 0  # the queue that is looked at next: one with slow requests doesn't stay it
+        self.serving = False  # the transport changes this during a pause
+        self._next = 0  # the queue to look at next, so that one slow queue doesn't block the others
         self._threads: list[Thread] = []
         lock = Lock()
-        self._turn = Condition(lock)  # to become leader, or to stop
+        self._turn = Condition(lock)  # a thread may become leader, or has to stop
         self._quiet = Condition(lock)  # no request is under way
-        self._open = Condition(lock)  # for `complete`: the pause is over
+        self._open = Condition(lock)  # the pause is over: `complete` waits for this
         self._leading = False
         self._followers = 0
         self._waiting = 0  # threads that finish a request, or complete a chain
@@ -81,11 +87,11 @@ class Worker:
         self._stopping = False
 
     def start(self) -> None:
-        """Begins. Raises `RingletError` where no thread can be had."""
+        """Starts the first thread. Raises `RingletError` if no thread can be started."""
         self._add_thread()
 
     def pause(self) -> None:
-        """Waits until no request is under way; none begins before `resume`. Pauses nest."""
+        """Waits until no request is under way; no request begins before `resume`. Pauses nest."""
         with self._turn:
             self._pauses += 1
             os.eventfd_write(self._notify_fd, 1)
@@ -99,7 +105,7 @@ class Worker:
             self._open.notify_all()
 
     def stop(self) -> None:
-        """Waits for the requests under way, and ends the threads. Again is harmless."""
+        """Waits for the requests under way, and ends the threads. A second call does nothing."""
         self.pause()
         with self._turn:
             self._stopping = True
@@ -109,9 +115,9 @@ class Worker:
             thread.join()
 
     def complete(self, queue: Virtqueue, chain: Chain, fill: Callable[[], int]) -> bool:
-        """As `DeviceQueue.complete` says."""
+        """Completes a kept chain of `queue`, as `DeviceQueue.complete` says."""
         with self._open:
-            # A pause waits for the device's threads, so none of them may wait for its end.
+            # A pause waits for the worker's threads, so these threads can't wait for its end.
             if current_thread() not in self._threads:
                 self._open.wait_for(
                     lambda: self._stopping or not self._pauses or not queue.has(chain)
@@ -137,7 +143,7 @@ class Worker:
             self._hand_over(waiting)
             if waiting is not None:
                 self._guard(self._finish, *waiting)
-                waiting = None  # its views of guest memory would live as long as this thread
+                waiting = None  # or its views of guest memory would live as long as this thread
                 with self._turn:
                     self._waiting -= 1
                     self._quiet.notify_all()
@@ -152,7 +158,8 @@ class Worker:
             from traceback import format_exception
 
             self.serving = False
-            # Its frames hold views of guest memory, which could not be unmapped: the text stays.
+            # The traceback's frames hold views of guest memory, which could then not be unmapped.
+            # So the error keeps the text of the traceback only.
             error.add_note("".join(format_exception(error)))
             error.__traceback__ = error.__context__ = error.__cause__ = None
             self._on_error(error)
@@ -174,12 +181,12 @@ class Worker:
                 if self._followers:
                     self._turn.notify()
                 elif len(self._threads) < MAX_THREADS and not self._stopping:
-                    with suppress(RingletError):  # without it, fewer are in flight
+                    with suppress(RingletError):  # without the thread, fewer requests are in flight
                         self._add_thread()
             self._quiet.notify_all()
 
     def _lead(self) -> _Waiting | None:
-        """Handles chains up to one that may wait, or to a pause."""
+        """Handles chains until a request may have to wait, or until a pause."""
         while not self._pauses:
             more = False
             if self.serving:
@@ -197,7 +204,7 @@ class Worker:
         return None
 
     def _drain(self, number: int, queue: Virtqueue) -> _Waiting | None:
-        """Handles what waits in `queue`, though not so long that others would starve."""
+        """Handles chains in `queue`, but not so many that the other queues have to wait long."""
         handle = self._device.handle
         pending = 0
         for _ in range(queue.max_size):
