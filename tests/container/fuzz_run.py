@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import ringlet.container
 from ringlet.container.cgroups import Cgroups
 from ringlet.container.cgroups.cgroup import Cgroup
-from ringlet.container.launch import files
+from ringlet.container.launch import files, helper
 from ringlet.container.launch.plan import Plan
 from ringlet.container.state import Record, Store
 from ringlet.oci import main as oci
@@ -336,6 +336,7 @@ def run_all(folder: Path, first: int, count: int, most: int) -> dict[str, Any]:
 def _take_away(name: str) -> None:
     if name == "descriptors":
         Case.preserve = property(lambda self: self.preserved + 1)  # type: ignore[assignment]
+        helper._check_kept = lambda fds: None
     elif name == "file":
         _before(Store, "create", lambda *_: os.chmod(f"{VOLUMES}/vol/setuid", 0o4755))
     elif name == "state":

@@ -218,6 +218,27 @@ def test_of_what_systemd_hands_on_to_another_process(lists: Bundle, is_meant: bo
     assert streams_alone(lists.rootfs / "out/kept", preserved=int(is_meant))
 
 
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_descriptor_that_is_to_be_passed_on_and_is_closed_is_refused(
+    lists: Bundle, kept: int
+) -> None:
+    """The helper's own descriptors would take its number, and be passed on."""
+    lists.config["process"]["args"] = ["list", "/out/kept"]
+    lists.write()
+    words = ["--root", lists.root, "run", "--bundle", lists.path, "one"]
+    script = (
+        "import os; os.closerange(3, 100); kept = " + str(kept) + "; kept > 1 and os.dup2(0, 3);"
+        "os.environ.update(LISTEN_FDS=str(kept), LISTEN_PID=str(os.getpid()));"
+        f"from ringlet.oci.main import run; raise SystemExit(run({list(map(str, words))!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "isn't open" in done.stderr) == (1, True), done.stderr
+    assert not (lists.rootfs / "out/kept").exists()
+
+
 def test_of_hooks(lists: Bundle, tmp_path: Path, leaking: list[int]) -> None:
     script = tmp_path / "list"
     script.write_text("#!/bin/sh\nexec ls /proc/self/fd > $1\n")

@@ -149,7 +149,7 @@ def test_nor_does_one_by_a_link_that_is_made_after_the_look(
     tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rootfs = plant(tmp_path, elsewhere)
-    monkeypatch.setattr(volumes, "find_source", os.path.abspath)
+    monkeypatch.setattr(volumes, "find_source", lambda path, what="": os.path.abspath(path))
     with pytest.raises(RingletError, match="symbolic links"):
         run(rootfs, f"{tmp_path}/volume/sub:/v", "cat /v/secret", tmp_path / "output")
 
@@ -161,3 +161,9 @@ def test_a_link_that_is_followed_leads_elsewhere(box: Box, tmp_path: Path, elsew
     plant(tmp_path, elsewhere)
     box.mount("/v", type="bind", source=f"{tmp_path}/volume/sub", options=["rbind"])
     assert box.run("cat /v/secret") == "the host's\n"
+
+
+def test_a_rootfs_behind_a_link_of_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "rootfs").symlink_to("/")
+    with pytest.raises(ConfigError, match=r"the rootfs .* is behind the link"):
+        Container(Workload(rootfs=tmp_path / "rootfs", command=["true"]))

@@ -472,3 +472,17 @@ def test_a_device_of_the_image_is_none_where_no_rules_say_which_are(box: Box) ->
 def test_device_rules_say_which_devices_of_the_image_are_some(box: Box, cgroup: Any) -> None:
     assert cgroup.rules_devices
     assert run_with_a_device_of_the_image(box, cgroup=cgroup) == "open\nfine\n"
+
+
+def test_a_root_that_is_a_link_is_refused(box: Box) -> None:
+    """Whoever may swap the root for a link would have the container see any folder of the host."""
+    os.symlink("/", box.bundle / "link")
+    box.config["root"]["path"] = "link"
+    error = box.fails("bind")
+    assert "Too many levels of symbolic links" in str(error)
+
+
+def test_the_way_to_a_root_may_have_links(box: Box) -> None:
+    os.symlink(box.bundle, box.folder.parent / "way")
+    box.config["root"]["path"] = str(box.folder.parent / "way/rootfs")
+    assert box.run("echo fine") == "fine\n"
