@@ -86,14 +86,20 @@ def test_a_process_that_is_gone_has_nothing() -> None:
     assert footprint([gone.pid]) == (0, 0)
 
 
-def test_what_a_process_takes_isnt_available_and_comes_back() -> None:
-    size = 256 * MIB  # far more than what others do meanwhile
+def _is_taken_and_comes_back(size: int) -> bool:
     for _ in range(2):  # the second time from the lists of each CPU
         before = available()
         with _program(size):
-            assert size // 2 < before - available() < 2 * size
+            taken = before - available()
         time.sleep(0.1)
-        assert abs(before - available()) < size // 2
+        if not (size // 2 < taken < 2 * size and abs(before - available()) < size // 2):
+            return False
+    return True
+
+
+def test_what_a_process_takes_isnt_available_and_comes_back() -> None:
+    # Other programs of the host, such as other tests, take and give memory meanwhile.
+    assert any(_is_taken_and_comes_back(256 * MIB) for _ in range(10))
 
 
 def test_available_is_within_the_hosts_memory() -> None:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +138,21 @@ def test_no_folder_is_handed_on(box: Box, leaking: int) -> None:
 
 
 @pytest.fixture
-def hands_on_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+def hands_on_folders(monkeypatch: pytest.MonkeyPatch, leaking: int) -> Iterator[None]:
+    """All descriptors up to `leaking` are handed on: a closed one is refused."""
     monkeypatch.setattr(helper, "_check_kept", lambda fds: None)
+    before = {}
+    with ExitStack() as stack:
+        for fd in range(3, leaking):
+            try:
+                before[fd] = os.get_inheritable(fd)
+                os.set_inheritable(fd, True)
+            except OSError:  # closed
+                os.dup2(1, fd)
+                stack.callback(os.close, fd)
+        yield
+    for fd, inheritable in before.items():
+        os.set_inheritable(fd, inheritable)
 
 
 @pytest.mark.usefixtures("hands_on_folders")
