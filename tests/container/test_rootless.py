@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -387,3 +388,29 @@ def test_nothing_of_it_stays(place: Place) -> None:
     assert place.run("true").returncode == 0
     assert os.listdir(place.user.folder / "temporary") == []
     shutil.rmtree(place.user.folder / "temporary")
+
+
+def test_a_stream_is_not_opened_again_with_other_rights(place: Place) -> None:
+    """The container's root is the user, and so may do with the user's files what the user may."""
+    read, appended = place.user.folder / "read", place.user.folder / "appended"
+    for path, text in ((read, "input"), (appended, "before\n")):
+        path.write_text(text)
+        os.chown(path, place.user.uid, place.user.gid)
+    script = "echo worse > /proc/self/fd/0; cat; : > /proc/self/fd/1; echo after; exit 3"
+    command = place.words(CLI, "run", str(place.rootfs), "sh", "-c", script)
+    with read.open() as stdin, appended.open("a") as stdout:
+        done = subprocess.run(
+            place.user.words(*command), stdin=stdin, stdout=stdout, stderr=subprocess.PIPE,
+            cwd=place.user.folder, timeout=60, check=False,
+        )  # fmt: skip
+    assert done.returncode == 3, done.stderr
+    assert read.read_text() == "input"
+    # What is written to the pipe that it reads from, it reads itself.
+    assert appended.read_text() in ("before\nworse\ninputafter\n", "before\ninputworse\nafter\n")
+
+
+def test_all_output_arrives_through_a_pipe(place: Place) -> None:
+    done = place.ringlet("run", str(place.rootfs), "sh", "-c", "seq 50000; seq 5 >&2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(number) for number in range(1, 50001)]
+    assert "5" in done.stderr.split()

@@ -13,7 +13,7 @@ from ringlet.closing import Closing
 from ringlet.container.attachment import Attachment
 from ringlet.container.container import Container
 from ringlet.container.launch.helper import check_descriptors
-from ringlet.container.typed import TypedInput, open_to_write
+from ringlet.container.streams import Piped, needs_pipe, open_to_write
 from ringlet.host import interrupt
 from ringlet.host.workload import Workload
 
@@ -33,15 +33,15 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
     with ExitStack() as stack:
         attachment = stack.enter_context(Attachment())
         stdio = [0, output, 2]
-        typed = []
+        piped: list[Piped] = []
         if not config.tty:
-            for i in (1, 2):
-                if os.isatty(stdio[i]):
-                    stdio[i] = open_to_write(stdio[i])
+            for i, fd in enumerate(stdio):
+                if needs_pipe(fd) or (i == 0 and os.isatty(fd)):
+                    piped.append(stack.enter_context(Piped(fd, is_input=i == 0)))
+                    stdio[i] = piped[-1].end
+                elif os.isatty(fd):
+                    stdio[i] = open_to_write(fd)
                     stack.callback(os.close, stdio[i])
-            if os.isatty(0):
-                typed.append(stack.enter_context(TypedInput()))
-                stdio[0] = typed[0].fd
         container = stack.enter_context(
             Container(
                 config,
@@ -49,15 +49,15 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
                 console_socket=attachment.open_console() if config.tty else None,
             )
         )
-        for one in typed:
-            one.give()
+        for stream in piped:
+            stream.give()
         for note in container.notes:
             print(f"ringlet: note: {note}", file=sys.stderr)
         attachment.take_terminal()
         interrupt.check()
         container.start()
         stopping = stack.enter_context(_Stopping(container))
-        attachment.follow(stopping, *typed)
+        attachment.follow(stopping, streams=piped)
         result = container.wait()
         stats = container.stats() if as_json else {}
     assert result is not None

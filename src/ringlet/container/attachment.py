@@ -18,9 +18,11 @@ from ringlet.host.signals import Handlers, Signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     from ringlet.container.console_socket import ConsoleSocket
+    from ringlet.container.streams import Piped
     from ringlet.host.polling import Part
     from ringlet.host.pty_relay import PtyRelay
 
@@ -65,6 +67,7 @@ class Attachment(Closing):
         self._end: polling.End | None = None
         self._socket: ConsoleSocket | None = None
         self._terminal: PtyRelay | None = None
+        self._streams: Sequence[Piped] = ()
         self._signals = Signals(_SENT_ON, self._on_signal)
         self._interrupts = Handlers(interrupt.ENDING, interrupt.note)
 
@@ -82,16 +85,17 @@ class Attachment(Closing):
 
             self._terminal = PtyRelay(self._socket.receive())
 
-    def follow(self, process: Process, *parts: Part) -> None:
+    def follow(self, process: Process, *parts: Part, streams: Sequence[Piped] = ()) -> None:
         """Sends signals on to `process` and relays its terminal, until the process has ended.
 
-        `parts` are polled in the meantime.
+        `parts` and `streams` are polled in the meantime, and the last output is moved at the end.
         """
         self._process = process
         self._interrupts.close()
         interrupt.forget()  # signals that came before also wait to be sent on
         self._end = end = polling.End(process.fileno())
-        followed = [self._signals, *parts, end]
+        self._streams = streams
+        followed: list[Part] = [self._signals, *parts, *streams, end]
         if self._terminal is not None:
             followed.insert(1, self._terminal)
         while not end.came:
@@ -100,6 +104,9 @@ class Attachment(Closing):
                 part.step(ready)
         if self._terminal is not None:
             self._terminal.drain(self._signals)
+        for stream in streams:
+            if not stream.is_input:
+                stream.drain(self._signals)
 
     def _on_signal(self, number: int) -> None:
         assert self._process is not None
@@ -107,8 +114,11 @@ class Attachment(Closing):
             self._terminal.resize()
         elif self._end is not None and self._end.came:
             # The process has ended: only its last output is left to show, perhaps to no reader.
-            if number in interrupt.ENDING and self._terminal is not None:
-                self._terminal.drop()
+            if number in interrupt.ENDING:
+                for stream in self._streams:
+                    stream.drop()
+                if self._terminal is not None:
+                    self._terminal.drop()
         else:
             self._process.signal(number)
 
