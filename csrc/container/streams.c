@@ -64,6 +64,26 @@ void step_console(void)
 }
 
 /*
+ * A stream that is the host's null device becomes the container's. The command could else change the mode,
+ * and in a container without a user namespace the owner, of the host's device by the descriptor.
+ */
+static void take_own_null(int fd)
+{
+	const dev_t device = make_device(1, 3);
+	long null;
+
+	if (!is_device(fd, S_IFCHR, device))
+		return;
+	/* What the image has there instead must not hold this process up. */
+	null = lookup("/dev/null", O_RDWR | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, RESOLVE_NO_SYMLINKS);
+	if (null < 0)
+		return;
+	if (is_device(null, S_IFCHR, device))
+		must(sys(dup2, null, fd), "dup2");
+	sys(close, null);
+}
+
+/*
  * streams WHAT UID: gives the streams to the user, who can then open /dev/stdin, /dev/stdout and
  * /dev/stderr. A stream that has a name on the host stays its owner's, as does the caller's terminal: a
  * user of the host with the same number could read along. Some can't be given away, which is no harm.
@@ -75,6 +95,7 @@ void step_streams(void)
 	for (int fd = 0; fd <= 2; fd++) {
 		struct stat status;
 
+		take_own_null(fd);
 		if (sys(fstat, fd, &status) < 0 || status.st_uid == uid)
 			continue;
 		if (has_own_terminal || is_on(fd, PIPEFS_MAGIC) || is_on(fd, SOCKFS_MAGIC))

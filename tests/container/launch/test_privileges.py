@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.container.launch import launch
 from ringlet.container.launch.helper import LaunchError
 from ringlet.container.launch.privileges import lacking_capabilities
+from ringlet.container.spec.config_json import check
 from ringlet.container.spec.names import CAPABILITIES
+from ringlet.container.state import Process
 
 from ..box import Box
 
@@ -369,3 +372,33 @@ def test_its_program_was_never_a_file_of_the_host(box: Box) -> None:
     fd = os.open(program, os.O_RDONLY)
     assert fcntl.fcntl(fd, fcntl.F_GET_SEALS) == 0xF
     os.close(fd)
+
+
+def test_a_null_device_of_the_hosts_becomes_the_containers(box: Box) -> None:
+    """With the host's, the command could change the mode of the host's /dev/null."""
+    before = os.stat("/dev/null")
+    script = (
+        "stat -L -c %d:%i /proc/self/fd/0 /dev/null; chmod 600 /proc/self/fd/0 2> /tmp/why;"
+        ": > /dev/null"
+    )
+    stream, own = box.run(script).split()
+    assert stream == own
+    assert os.stat("/dev/null").st_mode == before.st_mode
+    box.process["args"] = ["/bin/sleep", "1000"]
+    made = box.create()
+    box.start()
+    process = check(box.config)["process"]
+    process["args"] = ["/bin/sh", "-c", script]
+    null = os.open("/dev/null", os.O_RDONLY)
+    joined = launch.execute(
+        Process(made.pid), check(box.config), process, cgroup=None,
+        stdio=(null, box.output.fileno(), box.output.fileno()),
+    )  # fmt: skip
+    os.close(null)
+    os.waitpid(joined.pid, 0)
+    os.close(joined.pidfd)
+    stream, own = box.printed().split()[-2:]
+    assert stream == own
+    os.kill(made.pid, 9)
+    box.wait(made)
+    assert os.stat("/dev/null").st_mode == before.st_mode
