@@ -64,8 +64,9 @@ void step_console(void)
 }
 
 /*
- * A stream that is the host's null device becomes the container's. The command could else change the mode,
- * and in a container without a user namespace the owner, of the host's device by the descriptor.
+ * A stream that is the host's null device becomes the container's null device. Otherwise the command could
+ * change the mode of the host's device by the descriptor, and without a user namespace its owner, too. A
+ * container without a null device of its own keeps the host's.
  */
 static void take_own_null(int fd)
 {

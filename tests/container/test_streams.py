@@ -1,4 +1,4 @@
-"""What is typed on the terminal that a container was started on is for those in the foreground."""
+"""Typed input reaches a container's command only while `ringlet run` is in the foreground."""
 
 import os
 import pty

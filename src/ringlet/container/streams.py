@@ -1,9 +1,9 @@
-"""Standard streams for a container's process that don't give it more than a stream.
+"""Gives a container's process standard streams that it can't open again with other rights.
 
 A process can open a stream again, by /proc/self/fd, with the rights of its user. In a container of
-an ordinary user, its root is this user: it could write to a file that it got for reading, read and
-truncate a file that it got for appending, and read a terminal that it got for writing. So such a
-process gets pipes, and this process moves the bytes.
+an ordinary user, the container's root is this user. A process there could write to a file that it
+got for reading, read and truncate a file that it got for appending, and read a terminal that it
+got for writing. So such a process gets pipes, and this process moves the bytes.
 
 Typed input always goes through a pipe. The container's process has a session of its own. So the
 kernel wouldn't stop the process when it reads this terminal in the background, and the process
@@ -89,7 +89,7 @@ class Piped(Closing):
 
 
 def needs_pipe(fd: int) -> bool:
-    """Returns whether the process could do more with `fd`, of this user, than use the stream."""
+    """Returns whether the container's process could open the file of `fd` with other rights."""
     if os.geteuid() == 0:  # to the container's users, the stream's file is another user's
         return False
     status = os.fstat(fd)
