@@ -16,9 +16,11 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.nee
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "ringlet-oci"
 
-# The script, which sends itself signals at a line of ringlet's, and another soon after.
+# The script, which sends itself signals at a line of ringlet's, and another soon after. Before the
+# script's first statement, a signal is the interpreter's.
 AT_A_LINE = """
-import os, sys
+import _signal, os, sys
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 number, left = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 def on_line(frame, event, argument):
     global left
