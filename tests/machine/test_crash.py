@@ -12,7 +12,8 @@ from ringlet.kvm.registers import DescriptorTable, Registers, code_segment, data
 from ringlet.kvm.system import System
 from ringlet.kvm.vcpu import Vcpu
 from ringlet.kvm.vm import Vm
-from ringlet.machine.crash import MAX_INSTRUCTION, Crash, examine
+from ringlet.machine.assembly import MAX_INSTRUCTION
+from ringlet.machine.crash import Crash, examine
 
 pytestmark = pytest.mark.needs_kvm
 

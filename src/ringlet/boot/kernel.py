@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ringlet.boot.entry import Entry
     from ringlet.boot.image import Image
+    from ringlet.boot.symbols import Symbols
     from ringlet.kvm.memory import GuestMemory
 else:
     from ringlet.host.named_tuple import NamedTuple
@@ -59,6 +60,12 @@ class Kernel(Closing):
     def name(self) -> str:
         """The image's name, for messages."""
         return self._image.name
+
+    def symbols(self) -> Symbols:
+        """Returns the symbols of the image, or of the debug file beside it; empty if none."""
+        from ringlet.boot.symbols import image_symbols  # few runs need symbols
+
+        return image_symbols(self._image)
 
     def load(
         self,

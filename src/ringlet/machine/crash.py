@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ringlet.kvm.exits import EMULATION_FAILURE, InternalError, Shutdown
-from ringlet.kvm.memory import GuestMemoryError
+from ringlet.machine.assembly import (
+    MAX_INSTRUCTION,
+    NO_INSTRUCTION,
+    bits_of,
+    disassemble,
+    linear_rip,
+    read_linear,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,9 +22,6 @@ if TYPE_CHECKING:
     from ringlet.kvm.memory import GuestMemory
     from ringlet.kvm.registers import Registers, Segment, SpecialRegisters
     from ringlet.kvm.vcpu import Vcpu
-
-MAX_INSTRUCTION = 15  # bytes of the longest x86 instruction (Intel SDM volume 2, 2.3.11)
-EFER_LMA = 1 << 10
 
 
 class Crash(NamedTuple):
@@ -39,7 +43,7 @@ class Crash(NamedTuple):
     @property
     def linear_rip(self) -> int:
         """The linear address of RIP: RIP plus the base of CS."""
-        return _linear_rip(self.registers, self.special)
+        return linear_rip(self.registers, self.special)
 
     def lines(self) -> list[str]:
         """Returns lines for people to read: the registers, then the instruction."""
@@ -76,44 +80,14 @@ def _show(segment: Segment) -> str:
     return f"{segment.selector:04x} ({segment.base:x}+{segment.limit:x})"
 
 
-def _linear_rip(registers: Registers, special: SpecialRegisters) -> int:
-    base = 0 if special.cs.l else special.cs.base
-    return (base + registers.rip) & 0xFFFF_FFFF_FFFF_FFFF
-
-
 def examine(vcpu: Vcpu, memory: GuestMemory, exit: Exit) -> Crash:
     """Returns the state of a vCPU whose last exit is `exit`."""
     registers, special = vcpu.registers, vcpu.special_registers
     code = exit.instruction if isinstance(exit, InternalError) else b""
-    code = code or _read_linear(vcpu, memory, _linear_rip(registers, special))
+    linear = linear_rip(registers, special)
+    code = code or read_linear(vcpu, memory, linear, MAX_INSTRUCTION)
     kvm = "" if isinstance(exit, Shutdown) else f"KVM: {exit}"
     not_emulated = isinstance(exit, InternalError) and exit.suberror == EMULATION_FAILURE
-    instruction = _disassemble(code, registers, special)
+    found = disassemble(code, registers.rip, bits_of(special), 1)
+    instruction = found[0].text if found else NO_INSTRUCTION
     return Crash(registers, special, code, instruction, kvm, not_emulated)
-
-
-def _read_linear(vcpu: Vcpu, memory: GuestMemory, address: int) -> bytes:
-    """Returns the bytes of an instruction; fewer if the memory behind them isn't mapped."""
-    code = bytearray()
-    for linear in range(address, address + MAX_INSTRUCTION):
-        physical = vcpu.translate(linear & 0xFFFF_FFFF_FFFF_FFFF)
-        if physical is None:
-            break
-        try:
-            code += memory.read(physical, 1)
-        except GuestMemoryError:
-            break
-    return bytes(code)
-
-
-def _disassemble(code: bytes, registers: Registers, special: SpecialRegisters) -> str:
-    import capstone
-
-    if special.efer & EFER_LMA and special.cs.l:
-        mode = capstone.CS_MODE_64
-    else:
-        mode = capstone.CS_MODE_32 if special.cs.db else capstone.CS_MODE_16
-    engine = capstone.Cs(capstone.CS_ARCH_X86, mode)
-    for _, _, mnemonic, operands in engine.disasm_lite(code, registers.rip, 1):
-        return f"{mnemonic} {operands}".strip()
-    return "no instruction"

@@ -13,6 +13,7 @@ import errno
 import os
 import time
 from contextlib import ExitStack
+from functools import cached_property
 from threading import Thread, Timer, get_ident
 
 from ringlet import boot
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     from ringlet.board.device import Device, IrqLine
+    from ringlet.boot.symbols import Symbols
     from ringlet.host.console_log import ConsoleLog
     from ringlet.host.serial_port import SerialPort
     from ringlet.kvm.vm import Vm
@@ -135,7 +137,7 @@ class Machine(Closing):
         config = self.config
         if vm is not None:
             stack.callback(vm.close)
-        kernel = stack.enter_context(_open_kernel(config))
+        self._kernel = kernel = stack.enter_context(_open_kernel(config))
         modules = _open_modules(stack, config)
         self.control = RunControl()
         stack.callback(self.control.close)
@@ -169,6 +171,11 @@ class Machine(Closing):
             if end == RESET and self.console_log.tells_of_panic:
                 end = PANIC
         self.control.finish(end)
+
+    @cached_property
+    def symbols(self) -> Symbols:
+        """The symbols of the image, or of the debug file beside the image; empty if none."""
+        return self._kernel.symbols()
 
     @property
     def devices(self) -> list[Placed]:
