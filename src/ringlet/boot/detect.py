@@ -150,7 +150,7 @@ def _detect_elf(image: Image, looks: Looks) -> Kernel:
     header = multiboot.find_header(image)
     if looks.see("multiboot", multiboot.SIGN, has=header is not None):
         return multiboot.MultibootKernel(image, header, executable)
-    if looks.see("elf64", "an ELF of 64 bits", has=executable.bits == 64):
+    if looks.see("elf64", "the class ELFCLASS64, an ELF of 64 bits", has=executable.bits == 64):
         from ringlet.boot import elf64
 
         return elf64.Elf64Kernel(image, executable)
