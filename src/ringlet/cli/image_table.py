@@ -31,7 +31,7 @@ def print_facts(facts: ImageFacts) -> None:
     console = Console(highlight=False)
 
     def line(what: str, value: str) -> None:
-        console.print(Text.assemble((f"{what:12}", "bold cyan"), value))
+        console.print(Text.assemble((f"{what:12}", "bold cyan"), value), soft_wrap=True)
 
     line("Image", f"{facts.name}, {facts.size:,} bytes")
     line("Begins with", facts.magic)
@@ -77,7 +77,8 @@ def _print_table(
 
 
 def _print_entry(console: Console, entry: EntryFacts) -> None:
-    given = ", ".join(f"{name} = {value:#x}" for name, value in entry.registers.items())
+    prefix = {16: "", 32: "e", 64: "r"}[entry.bits]
+    given = ", ".join(f"{prefix}{name[1:]} = {value:#x}" for name, value in entry.registers.items())
     title = f"{entry.address:#x}, in {entry.mode}"
     console.print(Text.assemble((f"{'Entry':12}", "bold cyan"), title))
     console.print(f"{'':12}{given or 'all general registers are 0'}")
@@ -113,16 +114,13 @@ def _print_linux(console: Console, linux: LinuxFacts) -> None:
 
 def _header_rows(header: Header) -> list[tuple[str, str]]:
     payload = header.payload
-    decompressor = f"the guest: {payload.error}" if payload.error else "the host"
+    decompressor = f"the guest, since {payload.error}" if payload.error else "the host"
     return [
         ("Boot protocol", header.boot_protocol),
         ("xloadflags", ", ".join(header.xloadflags) or "none"),
         ("Payload", f"{payload.compression}, {payload.size:,} bytes for {payload.becomes:,}"),
         ("Decompressed by", decompressor),
-        (
-            "Entry undecompressed",
-            f"{header.entry:#x}, {header.entry_bits}-bit (--decompress guest)",
-        ),
+        ("Its decompressor", f"starts at {header.entry:#x}, {header.entry_bits}-bit code"),
         ("pref_address", f"{header.pref_address:#x}"),
         ("init_size", f"{header.init_size:#x}"),
         ("Relocatable", f"yes, by {header.alignment:#x}" if header.relocatable else "no"),

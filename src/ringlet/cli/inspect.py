@@ -7,7 +7,11 @@ import click
 from ringlet.boot import PROTOCOLS
 from ringlet.cli.answer import print_json
 from ringlet.cli.image_names import complete_image
-from ringlet.errors import ImageError
+from ringlet.errors import ConfigError, ImageError, RingletError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.observe.image_facts import ImageFacts
 
 EPILOG = """\b
 Examples:
@@ -43,9 +47,16 @@ def command(image: str, protocol: str | None, as_json: bool, kernel_config: bool
     from ringlet.machine.guests import find_image
     from ringlet.observe.image_facts import examine
 
-    facts, config = examine(find_image(image), protocol)
+    if kernel_config and as_json:
+        raise ConfigError("a kernel's configuration is text, not JSON", "leave --json out")
+    try:
+        facts, config = examine(find_image(image), protocol)
+    except RingletError as error:
+        if as_json:
+            print_json({"name": image, "error": error.message, "hint": error.hint})
+        raise
     if kernel_config:
-        _print_config(facts.name, facts.linux is not None, config)
+        _print_config(facts, config)
         return
     if as_json:
         import msgspec
@@ -59,16 +70,22 @@ def command(image: str, protocol: str | None, as_json: bool, kernel_config: bool
         raise ImageError(facts.error, facts.hint or "")
 
 
-def _print_config(name: str, is_linux: bool, config: bytes) -> None:
+def _print_config(facts: ImageFacts, config: bytes) -> None:
     from ringlet.host.printable import printable
 
-    if not is_linux:
-        raise ImageError(f"{name} is no Linux kernel", "leave --kernel-config out")
-    if not config:
+    if facts.linux is None:
         raise ImageError(
-            f"{name} has no configuration inside, and there is none beside it",
-            "a distribution has it as /boot/config-RELEASE; a kernel with CONFIG_IKCONFIG=y has it "
-            "inside",
+            facts.error or f"{facts.name} is no Linux kernel",
+            facts.hint or "leave --kernel-config out",
+        )
+    if not config:
+        header = facts.linux.header
+        error = header and header.payload.error
+        raise ImageError(
+            f"{facts.name} can't be decompressed: {error}"
+            if error
+            else f"{facts.name} has no configuration inside (CONFIG_IKCONFIG)",
+            "look for it at " + (" or ".join(facts.linux.config.places) or "/boot/config-RELEASE"),
         )
     for line in config.splitlines():
         click.echo(printable(line, 4000))

@@ -29,6 +29,9 @@ class DryMemory(GuestMemory):
                 f"the host can't map {size >> 20} MiB: {error.strerror}", "look at `ulimit -v`"
             ) from error
 
+    def prefer_huge_pages(self) -> None:
+        """Does nothing: a huge page would take longer to clear than all the rest."""
+
     def load(self, fd: int, offset: int, address: int, size: int) -> None:
         """Checks the range as `GuestMemory.load` does, and reads nothing."""
         self.view(address, size).release()
