@@ -69,7 +69,7 @@ class Kernel(Closing):
         """Returns the symbols of the image, or of the debug file beside it; empty if none."""
         from ringlet.boot.symbols import image_symbols  # few runs need symbols
 
-        return image_symbols(self._image)
+        return image_symbols(self.image)
 
     def load(
         self,

@@ -79,7 +79,8 @@ def _print_table(
 def _print_entry(console: Console, entry: EntryFacts) -> None:
     prefix = {16: "", 32: "e", 64: "r"}[entry.bits]
     given = ", ".join(f"{prefix}{name[1:]} = {value:#x}" for name, value in entry.registers.items())
-    title = f"{entry.address:#x}, in {entry.mode}"
+    where = f"{entry.address:#x} ({entry.symbol})" if entry.symbol else f"{entry.address:#x}"
+    title = f"{where}, in {entry.mode}"
     console.print(Text.assemble((f"{'Entry':12}", "bold cyan"), title))
     console.print(f"{'':12}{given or 'all general registers are 0'}")
     if entry.code:

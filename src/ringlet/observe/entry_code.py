@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
-from ringlet.machine.crash import EFER_LMA
+from ringlet.machine.assembly import MAX_INSTRUCTION, bits_of, disassemble
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.boot import Entry, Kernel
 
 INSTRUCTIONS = 8
-_LONGEST = 15  # bytes of an x86 instruction (Intel SDM volume 2, 2.3.11)
-_PROTECTION = 1  # CR0.PE
 
 _MODES = {
     16: "16-bit real mode",
@@ -24,7 +22,7 @@ _MODES = {
 class Instruction(msgspec.Struct, frozen=True):
     """An instruction: its address, its bytes as hexadecimal text, and its assembly.
 
-    A byte that begins no instruction is `.byte`.
+    A byte that begins no instruction has the assembly `no instruction`.
     """
 
     address: int
@@ -36,6 +34,7 @@ class EntryFacts(msgspec.Struct, frozen=True):
     """The state of the first vCPU before its first instruction.
 
     address    of the first instruction, physical
+    symbol     the function at that address, by the symbols of the image; empty if unknown
     bits       16, 32 or 64: the size of the code
     mode       the processor's mode, for people
     registers  the general registers that aren't 0, but for RIP and RFLAGS
@@ -43,6 +42,7 @@ class EntryFacts(msgspec.Struct, frozen=True):
     """
 
     address: int
+    symbol: str
     bits: int
     mode: str
     registers: dict[str, int]
@@ -52,18 +52,29 @@ class EntryFacts(msgspec.Struct, frozen=True):
 def entry_facts(kernel: Kernel, entry: Entry) -> EntryFacts:
     """Returns what the guest finds, of the state that `Kernel.load` returned."""
     registers, special = entry.registers, entry.special
-    if special.efer & EFER_LMA and special.cs.l:
-        bits = 64
-    else:
-        bits = 32 if special.cr0 & _PROTECTION else 16
+    bits = bits_of(special)
     address = special.cs.base + registers.rip
     given = {
         name: value
         for name, value in registers._asdict().items()
         if value and name not in ("rip", "rflags")
     }
-    code = disassemble(read(kernel, address, INSTRUCTIONS * _LONGEST), address, bits)
-    return EntryFacts(address, bits, _MODES[bits], given, code)
+    code = read(kernel, address, INSTRUCTIONS * MAX_INSTRUCTION)
+    instructions = [
+        Instruction(each.address, each.code.hex(" "), each.text)
+        for each in disassemble(code, address, bits, INSTRUCTIONS)
+    ]
+    return EntryFacts(address, _symbol(kernel, address), bits, _MODES[bits], given, instructions)
+
+
+def _symbol(kernel: Kernel, address: int) -> str:
+    """Returns the symbol at the physical `address`; Linux's symbols have virtual addresses."""
+    symbols = kernel.symbols()
+    for segment in kernel.executable.segments:
+        if segment.address <= address < segment.end:
+            virtual = address - segment.address + segment.virtual
+            return symbols.describe(virtual) or symbols.describe(address)
+    return symbols.describe(address)
 
 
 def read(kernel: Kernel, address: int, size: int) -> bytes:
@@ -73,17 +84,3 @@ def read(kernel: Kernel, address: int, size: int) -> bytes:
         if 0 <= start < segment.file_size:
             return kernel.image.read(segment.offset + start, min(size, segment.file_size - start))
     return b""
-
-
-def disassemble(code: bytes, address: int, bits: int) -> list[Instruction]:
-    """Returns the first instructions of `code`."""
-    import capstone
-
-    modes = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
-    engine = capstone.Cs(capstone.CS_ARCH_X86, modes[bits])
-    engine.skipdata = True
-    found = []
-    for at, size, mnemonic, operands in engine.disasm_lite(code, address, INSTRUCTIONS):
-        data = code[at - address : at - address + size]
-        found.append(Instruction(at, data.hex(" "), f"{mnemonic} {operands}".strip()))
-    return found
