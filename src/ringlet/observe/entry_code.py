@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ringlet.boot import Entry, Kernel
 
 INSTRUCTIONS = 8
+_ENDS = ("jmp", "ljmp", "ret", "iret")  # the mnemonics begin so, also of far returns
 
 _MODES = {
     16: "16-bit real mode",
@@ -38,7 +39,7 @@ class EntryFacts(msgspec.Struct, frozen=True):
     bits       16, 32 or 64: the size of the code
     mode       the processor's mode, for people
     registers  the general registers that aren't 0, but for RIP and RFLAGS
-    code       the first instructions in the file; empty if the file has no bytes for the address
+    code       the first instructions, at most 8; empty if the file has no bytes for the address
     """
 
     address: int
@@ -59,12 +60,21 @@ def entry_facts(kernel: Kernel, entry: Entry) -> EntryFacts:
         for name, value in registers._asdict().items()
         if value and name not in ("rip", "rflags")
     }
-    code = read(kernel, address, INSTRUCTIONS * MAX_INSTRUCTION)
-    instructions = [
-        Instruction(each.address, each.code.hex(" "), each.text)
-        for each in disassemble(code, address, bits, INSTRUCTIONS)
-    ]
-    return EntryFacts(address, _symbol(kernel, address), bits, _MODES[bits], given, instructions)
+    code = first_instructions(read(kernel, address, INSTRUCTIONS * MAX_INSTRUCTION), address, bits)
+    return EntryFacts(address, _symbol(kernel, address), bits, _MODES[bits], given, code)
+
+
+def first_instructions(code: bytes, address: int, bits: int) -> list[Instruction]:
+    """Returns the first instructions of `code`, up to a jump that is always taken, or a return.
+
+    What follows such an instruction may be data, or code of another mode.
+    """
+    found = []
+    for each in disassemble(code, address, bits, INSTRUCTIONS):
+        found.append(Instruction(each.address, each.code.hex(" "), each.text))
+        if each.text.startswith(_ENDS):
+            break
+    return found
 
 
 def _symbol(kernel: Kernel, address: int) -> str:
