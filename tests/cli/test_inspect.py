@@ -50,7 +50,7 @@ def test_json_has_all_facts() -> None:
 
 
 @pytest.mark.needs_kvm
-@pytest.mark.parametrize("name", ["hello", "hello16", "rings"])
+@pytest.mark.parametrize("name", ["hello", "hello16", "halt"])
 def test_a_guest_boots_in_the_least_memory_and_in_no_less(name: str) -> None:
     least = json.loads(run("inspect", name, "--json").stdout)["memory"]["least"]
     usual, fewest = run("boot", name), run("boot", name, "--memory", f"{least >> 10}K")

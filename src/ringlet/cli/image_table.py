@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ringlet.observe.linux_image import Header, LinuxFacts
 
 _WORDS = {"y": "built in", "m": "a module", "n": "missing"}
+_STYLES = {"yes": "bold green", "no": "dim"}
 # How the memory's least size is shown: in the largest unit that divides it.
 _UNITS = ((MIB, "MiB"), (KIB, "KiB"))
 
@@ -70,7 +71,7 @@ def _print_table(
     for column, head in enumerate(heads):
         table.add_column(head, justify="right" if column in numbers else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     console.print(table)
     if count > len(rows):
         console.print(f"... and {count - len(rows)} more\n")
