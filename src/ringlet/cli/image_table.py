@@ -82,8 +82,8 @@ def _print_entry(console: Console, entry: EntryFacts) -> None:
     given = ", ".join(f"{prefix}{name[1:]} = {value:#x}" for name, value in entry.registers.items())
     where = f"{entry.address:#x} ({entry.symbol})" if entry.symbol else f"{entry.address:#x}"
     title = f"{where}, in {entry.mode}"
-    console.print(Text.assemble((f"{'Entry':12}", "bold cyan"), title))
-    console.print(f"{'':12}{given or 'all general registers are 0'}")
+    console.print(Text.assemble((f"{'Entry':12}", "bold cyan"), title), soft_wrap=True)
+    console.print(Text(f"{'':12}{given or 'all general registers are 0'}"), soft_wrap=True)
     if entry.code:
         rows = [(f"{each.address:#x}", each.bytes, each.text) for each in entry.code]
         _print_table(console, ("Address", "Bytes", "Instruction"), rows)
