@@ -17,9 +17,9 @@ from ringlet.observe.kernel_config import ConfigFacts, Option
 from ringlet.observe.linux_image import Header, Payload
 
 from ..boot.bzimage_builder import LINUX_NOTE, LOAD_ADDRESS, bzimage, payload
-from ..boot.elf_builder import Part, build
+from ..boot.elf_builder import Part, build, note, notes
 from ..observe.test_kernel_config import INSIDE, TEXT
-from .command import NO_KVM, refused, run, with_mount
+from .command import ENVIRONMENT, NO_KVM, refused, run, with_mount
 
 CODE = Part(LOAD_ADDRESS, b"\xf4" * 64 + INSIDE)
 VMLINUX = bytes(build(64, [CODE, LINUX_NOTE], entry=LOAD_ADDRESS))
@@ -119,10 +119,25 @@ def test_without_a_configuration_it_is_said_where_it_may_be(tmp_path: Path) -> N
 
 
 def test_a_hostile_name_does_not_reach_the_terminal(tmp_path: Path) -> None:
-    path = tmp_path / "\x1b[31mred\n"
-    path.write_bytes(b"some text")
-    result = run("inspect", path)
-    assert "\x1b" not in result.stdout + result.stderr
+    folder = tmp_path / os.fsdecode(b"\x1b[31mred\n\xff")
+    folder.mkdir()
+    (folder / "text").write_bytes(b"some text")
+    (folder / "config-0.0-test").write_bytes(TEXT)
+    for path in (folder / "text", linux(folder, bzimage())):
+        for option in ((), ("--json",), ("--kernel-config",)):
+            result = run("inspect", path, *option)
+            assert result.returncode in (0, 125)
+            assert "\x1b" not in result.stdout + result.stderr
+            assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_letters_that_the_terminal_lacks_are_escaped(tmp_path: Path, encoding: str) -> None:
+    parts = [CODE, notes(note("\u20ac".encode(), kind=6)), LINUX_NOTE]
+    image = linux(tmp_path, build(64, parts, entry=LOAD_ADDRESS))
+    result = run("inspect", image, env=ENVIRONMENT | {"PYTHONIOENCODING": encoding})
+    assert result.stderr == ""
+    assert "\\u20ac" in result.stdout
 
 
 @pytest.mark.needs_mount_namespace

@@ -1,4 +1,5 @@
 import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,16 @@ def test_without_one_it_is_said_where_it_may_be(tmp_path: Path) -> None:
 def test_a_release_that_is_no_release_names_no_file(tmp_path: Path, release: str) -> None:
     facts, _ = look(vmlinux(b"\xf4"), str(tmp_path / "vmlinuz"), release)
     assert facts.places == []
+
+
+def test_places_in_a_folder_of_any_name_are_printable(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff\n")
+    folder.mkdir()
+    path = str(folder / "vmlinuz-1")
+    assert look(vmlinux(b"\xf4"), path)[0].places[0] == f"{tmp_path}/\ufffd\ufffd/config-1"
+    (folder / "config-1").write_bytes(TEXT)
+    facts, text = look(vmlinux(b"\xf4"), path)
+    assert (facts.source, text) == (facts.places[0], TEXT)
 
 
 def test_a_file_beside_that_is_no_configuration_is_passed_over(tmp_path: Path) -> None:

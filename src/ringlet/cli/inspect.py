@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from ringlet.boot import PROTOCOLS
@@ -47,6 +49,8 @@ def command(image: str, protocol: str | None, as_json: bool, kernel_config: bool
     from ringlet.machine.guests import find_image
     from ringlet.observe.image_facts import examine
 
+    if sys.stdout is not None:  # an image may hold letters that standard output can't encode
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if kernel_config and as_json:
         raise ConfigError("a kernel's configuration is text, not JSON", "leave --json out")
     try:

@@ -14,6 +14,7 @@ import msgspec
 
 from ringlet.boot import open_image
 from ringlet.errors import ImageError
+from ringlet.host.printable import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,10 +97,11 @@ def configuration(vmlinux: Kernel | None, path: str, release: str) -> tuple[Conf
     if vmlinux is not None and (inside := _inside(vmlinux)):
         return _facts("image", [], inside), inside
     places = _places(path, release)
+    shown = [printable(place, 1000) for place in places]
     for place in places:
         if os.path.isfile(place) and (text := _read(place)):
-            return _facts(place, places, text), text
-    return ConfigFacts(None, places), b""
+            return _facts(printable(place, 1000), shown, text), text
+    return ConfigFacts(None, shown), b""
 
 
 def _inside(vmlinux: Kernel) -> bytes:
