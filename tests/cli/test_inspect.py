@@ -19,7 +19,7 @@ from ringlet.observe.linux_image import Header, Payload
 from ..boot.bzimage_builder import LINUX_NOTE, LOAD_ADDRESS, bzimage, payload
 from ..boot.elf_builder import Part, build, note, notes
 from ..observe.test_kernel_config import INSIDE, TEXT
-from .command import ENVIRONMENT, NO_KVM, refused, run, with_mount
+from .command import ENVIRONMENT, NO_KVM, refused, run, with_mount, without_reader
 
 CODE = Part(LOAD_ADDRESS, b"\xf4" * 64 + INSIDE)
 VMLINUX = bytes(build(64, [CODE, LINUX_NOTE], entry=LOAD_ADDRESS))
@@ -144,6 +144,11 @@ def test_letters_that_the_terminal_lacks_are_escaped(tmp_path: Path, encoding: s
 def test_it_needs_no_kvm() -> None:
     result = run("inspect", "hello", before=with_mount(NO_KVM))
     assert result.returncode == 0
+
+
+@pytest.mark.parametrize("option", [(), ("--json",)])
+def test_a_reader_that_has_gone_is_told_by_the_status(option: tuple[str, ...]) -> None:
+    assert without_reader("inspect", "hello", *option) == (141, b"")
 
 
 def test_the_help_has_examples_and_names_the_devices() -> None:

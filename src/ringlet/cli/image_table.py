@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ringlet.board.layout import KIB, MIB
+from ringlet.cli.rich_console import OutputConsole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from rich.console import Console
 
     from ringlet.observe.entry_code import EntryFacts
     from ringlet.observe.image_facts import ImageFacts
@@ -29,7 +31,7 @@ def print_facts(facts: ImageFacts) -> None:
 
     Each text becomes a `Text`, in which rich sees no markup.
     """
-    console = Console(highlight=False)
+    console = OutputConsole(highlight=False)
 
     def line(what: str, value: str) -> None:
         console.print(Text.assemble((f"{what:12}", "bold cyan"), value), soft_wrap=True)
