@@ -35,6 +35,8 @@ int ringlet_vm_set_memory(int vm, uint32_t slot, int readonly, uint64_t address,
 /* PIC, I/O APIC and local APICs in the kernel: after the memory, before the vCPUs. */
 int ringlet_vm_create_irqchip(int vm);
 int ringlet_vm_create_pit(int vm);
+/* The 512 bytes of KVM's union for one controller: 0 and 1 are the PICs, 2 is the I/O APIC. */
+int ringlet_vm_get_irqchip(int vm, uint32_t controller, void *state);
 int ringlet_vm_set_irq(int vm, uint32_t gsi, int level);
 /* A write to the eventfd `fd` is an edge on `gsi`. */
 int ringlet_vm_irqfd(int vm, int fd, uint32_t gsi, int deassign);
@@ -97,7 +99,8 @@ enum ringlet_state {
 	RINGLET_STATE_XCRS,	/* struct kvm_xcrs */
 	RINGLET_STATE_MP_STATE, /* struct kvm_mp_state */
 	RINGLET_STATE_EVENTS,	/* struct kvm_vcpu_events */
-	RINGLET_STATE_LAPIC	/* struct kvm_lapic_state */
+	RINGLET_STATE_LAPIC,	/* struct kvm_lapic_state */
+	RINGLET_STATE_DEBUGREGS /* struct kvm_debugregs: the guest's own */
 };
 
 int ringlet_vcpu_create(int vm, int id, int run_size, struct ringlet_vcpu *vcpu);
@@ -114,7 +117,10 @@ int ringlet_vcpu_set_msrs(struct ringlet_vcpu *vcpu, const uint32_t *index, cons
 			  int count);
 /* Linear to guest-physical address by the vCPU's page tables; -EFAULT where there is none. */
 int ringlet_vcpu_translate(struct ringlet_vcpu *vcpu, uint64_t linear, uint64_t *physical);
-int ringlet_vcpu_single_step(struct ringlet_vcpu *vcpu, int on);
+/* KVM_GUESTDBG_ bits in `control`; the debugger's DR0 to DR7, which hide the guest's own while
+   KVM_GUESTDBG_USE_HW_BP is set. */
+int ringlet_vcpu_guest_debug(struct ringlet_vcpu *vcpu, uint32_t control,
+			     const uint64_t debugreg[8]);
 
 /*
  * Runs the guest up to its next exit. `reply` is what the read that the last exit was gives

@@ -28,6 +28,8 @@ static const struct {
 	[RINGLET_STATE_EVENTS] = { KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS,
 				   sizeof(struct kvm_vcpu_events) },
 	[RINGLET_STATE_LAPIC] = { KVM_GET_LAPIC, KVM_SET_LAPIC, sizeof(struct kvm_lapic_state) },
+	[RINGLET_STATE_DEBUGREGS] = { KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS,
+				      sizeof(struct kvm_debugregs) },
 };
 
 int ringlet_vcpu_create(int vm, int id, int run_size, struct ringlet_vcpu *vcpu)
@@ -181,12 +183,12 @@ int ringlet_vcpu_translate(struct ringlet_vcpu *vcpu, uint64_t linear, uint64_t 
 	return 0;
 }
 
-int ringlet_vcpu_single_step(struct ringlet_vcpu *vcpu, int on)
+int ringlet_vcpu_guest_debug(struct ringlet_vcpu *vcpu, uint32_t control,
+			     const uint64_t debugreg[8])
 {
-	struct kvm_guest_debug debug = {
-		.control = on ? KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP : 0,
-	};
+	struct kvm_guest_debug debug = { .control = control };
 
+	memcpy(debug.arch.debugreg, debugreg, sizeof(debug.arch.debugreg));
 	return ringlet_ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, &debug);
 }
 

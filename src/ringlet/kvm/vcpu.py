@@ -26,6 +26,15 @@ MP_UNINITIALIZED = 1
 MP_INIT_RECEIVED = 2
 MP_HALTED = 3
 
+# KVM_SET_GUEST_DEBUG: the bits of KVM_GUESTDBG_.
+DEBUG_ENABLE = 1 << 0
+DEBUG_STEP = 1 << 1
+DEBUG_SOFTWARE = 1 << 16  # `int3` ends in a `Debug` exit
+DEBUG_HARDWARE = 1 << 17  # the debug registers given are used
+DEBUG_INJECT_DB = 1 << 18  # gives the guest a debug exception, or a breakpoint exception
+DEBUG_INJECT_BP = 1 << 19
+DEBUG_BLOCK_INTERRUPTS = 1 << 20  # no interrupt comes between two steps
+
 # The number that `enter` returns: see ringlet_vcpu_run in csrc/core/ringlet.h.
 KIND_SHIFT = 56
 KEY_SHIFT = 32  # the bits above are the key of the access: kind, write, size, port
@@ -176,9 +185,17 @@ class Vcpu(Closing):
             return None
         return int(physical[0])
 
+    def guest_debug(self, control: int, debug_registers: Sequence[int] = (0,) * 8) -> None:
+        """Sets how the guest is debugged: DEBUG_ bits of this module, and DR0 to DR7.
+
+        With DEBUG_HARDWARE, `debug_registers` act in place of the guest's own.
+        """
+        result = lib.ringlet_vcpu_guest_debug(self.native, control, list(debug_registers))
+        check(result, "debug a guest")
+
     def single_step(self, on: bool) -> None:
         """Turns single-stepping on or off: each instruction ends in a `Debug` exit."""
-        check(lib.ringlet_vcpu_single_step(self.native, on), "single-step")
+        self.guest_debug(DEBUG_ENABLE | DEBUG_STEP if on else 0)
 
     def close(self) -> None:
         """Closes the vCPU, which must not be running. A second call does nothing."""
