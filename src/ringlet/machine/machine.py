@@ -106,6 +106,7 @@ class Machine(Closing):
         vm: Vm | None = None,
     ) -> None:
         self.config = config
+        self._timeout = config.timeout
         self.id = f"ringlet-{os.urandom(6).hex()}"
         self.timings = Timings()
         self.result: Result | None = None
@@ -176,6 +177,16 @@ class Machine(Closing):
     def symbols(self) -> Symbols:
         """The symbols of the image, or of the debug file beside the image; empty if none."""
         return self._kernel.symbols()
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the run has begun."""
+        return self._started
+
+    def take_timeout(self) -> float | None:
+        """Returns the timeout, which the caller ends the run after from now on."""
+        timeout, self._timeout = self._timeout, None
+        return timeout
 
     @property
     def devices(self) -> list[Placed]:
@@ -344,8 +355,8 @@ class Machine(Closing):
                 line.start()
             for device in self.virtio:
                 device.start()
-            if self.config.timeout is not None:
-                timer = Timer(self.config.timeout, control.finish, [TIMEOUT])
+            if self._timeout is not None:
+                timer = Timer(self._timeout, control.finish, [TIMEOUT])
                 threads.append(timer)
             for loop in loops[1:]:
                 name = f"ringlet-vcpu{loop.vcpu.number}"

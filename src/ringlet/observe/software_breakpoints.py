@@ -1,0 +1,75 @@
+"""Software breakpoints: an `int3` in the guest's memory while the guest runs.
+
+The instruction is put into the guest-physical memory just before the vCPUs go on, and is taken out
+as soon as they have stopped. So memory that is looked at meanwhile is the guest's own, each
+linear address of the same memory has the breakpoint, and what the guest has written over the
+breakpoint is kept.
+"""
+
+from __future__ import annotations
+
+from ringlet.errors import RingletError
+from ringlet.kvm.memory import GuestMemoryError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.kvm.memory import GuestMemory
+
+INT3 = b"\xcc"
+
+
+class SoftwareBreakpoints:
+    """The software breakpoints of a guest, by linear address. The caller serializes all calls."""
+
+    def __init__(self, memory: GuestMemory) -> None:
+        self._memory = memory
+        self._places: dict[int, int] = {}  # linear address to guest-physical address
+        self._planted: dict[int, bytes] = {}  # guest-physical address to the guest's own byte
+
+    def __contains__(self, address: int) -> bool:
+        return address in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def add(self, address: int, physical: int | None) -> None:
+        """Adds the breakpoint at a linear address, which lies at `physical`; None if nowhere.
+
+        Raises `RingletError` if there is no memory.
+        """
+        hint = "a hardware breakpoint needs no memory, and waits for code that comes later"
+        if physical is None:
+            raise RingletError(f"no page is mapped at {address:#x}", hint)
+        try:
+            self._memory.read(physical, 1)
+        except GuestMemoryError as error:
+            raise RingletError(
+                f"{address:#x} lies at the guest-physical address {physical:#x}, where no RAM is",
+                hint,
+            ) from error
+        self._places[address] = physical
+
+    def remove(self, address: int) -> None:
+        """Removes the breakpoint at a linear address, if there is one."""
+        self._places.pop(address, None)
+
+    def clear(self) -> None:
+        """Removes all breakpoints."""
+        self._places.clear()
+
+    def is_planted(self, physical: int | None) -> bool:
+        """Returns whether the `int3` at a guest-physical address is a breakpoint's."""
+        return physical in self._planted
+
+    def plant(self) -> None:
+        """Puts each breakpoint into memory."""
+        for physical in set(self._places.values()):
+            self._planted[physical] = self._memory.read(physical, 1)
+            self._memory.write(physical, INT3)
+
+    def lift(self) -> None:
+        """Takes each breakpoint out of memory, except where the guest has written meanwhile."""
+        for physical, own in self._planted.items():
+            if self._memory.read(physical, 1) == INT3:
+                self._memory.write(physical, own)
+        self._planted.clear()

@@ -1,0 +1,149 @@
+"""One vCPU under a debugger: what stands between the vCPU's loop and KVM.
+
+`Watched.enter` takes the place of `Vcpu.enter`. It runs on the vCPU's own thread, and calls the
+real one. While the vCPU is parked, it waits in there, and holds nothing of KVM: so any thread may
+then read and set its registers (KVM serializes the requests of a vCPU by a lock that KVM_RUN
+holds, too).
+
+A vCPU parks only where its state is whole. An access to a device is complete only once KVM has been
+entered with the device's answer. So before the vCPU parks, it enters KVM with a kick pending, which
+completes the access and runs no further instruction (KVM API, 5, "KVM_EXIT_IO").
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from select import POLLIN, poll
+
+from ringlet.board.layout import PVPANIC_PORT
+from ringlet.devices.pvpanic import PANICKED
+from ringlet.host.descriptor import eventfds
+from ringlet.kvm.core import lib
+from ringlet.kvm.vcpu import DEBUG_STEP, KEY_SHIFT, KEY_SIZE_SHIFT, KEY_WRITE, KIND_SHIFT
+from ringlet.machine.assembly import linear_rip
+from ringlet.observe.debug_registers import control_word
+from ringlet.observe.stop import CRASH, EXIT, Stop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ringlet.kvm.exits import Exit
+    from ringlet.kvm.vcpu import Vcpu
+    from ringlet.observe.debug_registers import Watch
+    from ringlet.observe.debugger import Debugger
+
+_ACCESSES = (lib.RINGLET_EXIT_PORT, lib.RINGLET_EXIT_MMIO, lib.RINGLET_EXIT_PORT_STRING)
+_INTERRUPTED = lib.RINGLET_EXIT_INTERRUPTED
+_PANIC_KEY = PVPANIC_PORT | 1 << KEY_SIZE_SHIFT | KEY_WRITE
+
+
+class Watched:
+    """A vCPU of the debugger's machine.
+
+    All but `enter` and `park` belongs to whoever holds the debugger's lock.
+    """
+
+    def __init__(self, debugger: Debugger, vcpu: Vcpu) -> None:
+        self.vcpu = vcpu
+        self._debugger = debugger
+        self._enter = vcpu.enter
+        (self._go_fd,) = eventfds(0, flags=os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.halt = True  # whether to park
+        self.parked = False
+        self.waits = False  # whether the thread is in `park`; a little longer than `parked`
+        self.stepping = False
+        self.off = False  # whether the step is there to come off a breakpoint
+        self.start = 0  # where the step began: a linear address
+        self.watches: list[Watch] = []  # what the debug registers hold, in their order
+        self._control = 0  # what KVM was told of debugging last: DEBUG_ bits
+        self.exit: Exit | None = None  # the access under way, if one was asked for
+        self._accessing = False  # whether the last exit was an access, to be completed
+        vcpu.enter = self.enter
+
+    @property
+    def address(self) -> int:
+        """The linear address of the next instruction."""
+        return linear_rip(self.vcpu.registers, self.vcpu.special_registers)
+
+    def enter(self, reply: int) -> int:
+        """Runs the guest to its next exit for the vCPU's loop, as `Vcpu.enter` does."""
+        debugger = self._debugger
+        while True:
+            settles = self._accessing and (self.halt or self.stepping or self.exit is not None)
+            if settles:
+                self.vcpu.kick()
+            elif self.halt:
+                if not self.park():
+                    return int(_INTERRUPTED) << KIND_SHIFT
+                continue
+            code = self._enter(reply)
+            kind = code >> KIND_SHIFT
+            if kind in _ACCESSES:
+                self._accessing = True
+                if code >> KEY_SHIFT == _PANIC_KEY and code & PANICKED:
+                    debugger.report(self, Stop(CRASH, detail="the guest's kernel panicked"))
+                    self.park()
+                elif debugger.wants_exit:
+                    self.exit = self.vcpu.exit(code)
+                return code
+            self._accessing = False
+            if kind != _INTERRUPTED:
+                if debugger.examine(self, kind):
+                    reply = 0
+                    continue
+                return code
+            if self.exit is not None:
+                debugger.report(self, Stop(EXIT, exit=self.exit, reply=reply))
+                self.exit = None
+            elif settles and self.stepping and self.address != self.start:
+                debugger.step_done(self)
+            elif not self.halt and not settles:
+                debugger.look_at_clock()
+                return code
+            reply = 0
+
+    def park(self) -> bool:
+        """Waits until the vCPU may go on. Returns False at the end of the run."""
+        control = self._debugger.machine.control
+        control.leave()  # a pause needn't wait for this vCPU
+        try:
+            self.waits = True
+            waiting = poll()
+            waiting.register(control.stop_fd, POLLIN)
+            waiting.register(self._go_fd, POLLIN)
+            while self.halt and control.end is None:
+                self._debugger.parked(self)  # again, if it was let go and halted before it woke
+                waiting.poll()
+                with suppress(BlockingIOError):
+                    os.eventfd_read(self._go_fd)
+        finally:
+            self._debugger.unparked(self)
+            control.enter()
+        return control.end is None
+
+    def arm(self, control: int, watches: list[Watch]) -> None:
+        """Tells KVM how to debug this vCPU: DEBUG_ bits, and what the debug registers hold."""
+        # KVM notes where a step begins, so it is told of each step.
+        if control & DEBUG_STEP or (control, watches) != (self._control, self.watches):
+            self.vcpu.guest_debug(control, control_word(watches))
+        self._control, self.watches = control, watches
+
+    def inject(self, exception: int) -> None:
+        """Gives the guest its own exception: DEBUG_INJECT_DB or DEBUG_INJECT_BP."""
+        self.vcpu.guest_debug(self._control | exception, control_word(self.watches))
+
+    def forget_exception(self) -> None:
+        """Drops the exception that KVM would give the guest next."""
+        events = bytearray(self.vcpu.get_state(lib.RINGLET_STATE_EVENTS))
+        events[0] = events[3] = 0  # kvm_vcpu_events.exception: injected, pending
+        self.vcpu.set_state(lib.RINGLET_STATE_EVENTS, bytes(events))
+
+    def release(self) -> None:
+        """Lets the vCPU go on."""
+        self.halt = self.parked = False
+        os.eventfd_write(self._go_fd, 1)
+
+    def close(self) -> None:
+        """Gives the vCPU its own `enter` back, and closes the descriptor."""
+        self.vcpu.enter = self._enter
+        os.close(self._go_fd)
