@@ -31,7 +31,6 @@ from ringlet.observe.debug_registers import EXECUTE, WRITE, Watch, control_word
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-
     from ringlet.kvm.registers import SpecialRegisters
     from ringlet.kvm.vcpu import Vcpu
 
@@ -123,7 +122,10 @@ def _long_mode(special: SpecialRegisters, ring: int) -> SpecialRegisters:
     code = code_segment(8 | ring, bits=64)._replace(dpl=ring)
     data = data_segment(0x10 | ring, bits=64)._replace(dpl=ring)
     return special._replace(
-        cs=code, ds=data, es=data, ss=data,
+        cs=code,
+        ds=data,
+        es=data,
+        ss=data,
         cr0=special.cr0 | 1 | 1 << 31,  # PE, PG
         cr3=_TABLES,
         cr4=special.cr4 | 1 << 5,  # PAE

@@ -29,8 +29,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.kvm.exits import Exit
     from ringlet.kvm.vcpu import Vcpu
+    from ringlet.observe.all_stop import AllStop
     from ringlet.observe.debug_registers import Watch
-    from ringlet.observe.debugger import Debugger
+    from ringlet.observe.step import Step
 
 _ACCESSES = (lib.RINGLET_EXIT_PORT, lib.RINGLET_EXIT_MMIO, lib.RINGLET_EXIT_PORT_STRING)
 _INTERRUPTED = lib.RINGLET_EXIT_INTERRUPTED
@@ -43,17 +44,16 @@ class Watched:
     All but `enter` and `park` belongs to whoever holds the debugger's lock.
     """
 
-    def __init__(self, debugger: Debugger, vcpu: Vcpu) -> None:
+    def __init__(self, all_stop: AllStop, vcpu: Vcpu, *, halt: bool) -> None:
         self.vcpu = vcpu
-        self._debugger = debugger
+        self._all_stop = all_stop
         self._enter = vcpu.enter
         (self._go_fd,) = eventfds(0, flags=os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self.halt = True  # whether to park
+        self.halt = halt  # whether to park
         self.parked = False
         self.waits = False  # whether the thread is in `park`; a little longer than `parked`
-        self.stepping = False
         self.off = False  # whether the step is there to come off a breakpoint
-        self.start = 0  # where the step began: a linear address
+        self.step: Step | None = None  # the step under way
         self.watches: list[Watch] = []  # what the debug registers hold, in their order
         self._control = 0  # what KVM was told of debugging last: DEBUG_ bits
         self.exit: Exit | None = None  # the access under way, if one was asked for
@@ -67,9 +67,11 @@ class Watched:
 
     def enter(self, reply: int) -> int:
         """Runs the guest to its next exit for the vCPU's loop, as `Vcpu.enter` does."""
-        debugger = self._debugger
+        all_stop = self._all_stop
         while True:
-            settles = self._accessing and (self.halt or self.stepping or self.exit is not None)
+            settles = self._accessing and (
+                self.halt or self.step is not None or self.exit is not None
+            )
             if settles:
                 self.vcpu.kick()
             elif self.halt:
@@ -81,30 +83,30 @@ class Watched:
             if kind in _ACCESSES:
                 self._accessing = True
                 if code >> KEY_SHIFT == _PANIC_KEY and code & PANICKED:
-                    debugger.report(self, Stop(CRASH, detail="the guest's kernel panicked"))
+                    all_stop.report(self, Stop(CRASH, detail="the guest's kernel panicked"))
                     self.park()
-                elif debugger.wants_exit:
+                elif all_stop.wants_exit:
                     self.exit = self.vcpu.exit(code)
                 return code
             self._accessing = False
             if kind != _INTERRUPTED:
-                if debugger.examine(self, kind):
+                if all_stop.examine(self, kind):
                     reply = 0
                     continue
                 return code
             if self.exit is not None:
-                debugger.report(self, Stop(EXIT, exit=self.exit, reply=reply))
+                all_stop.report(self, Stop(EXIT, exit=self.exit, reply=reply))
                 self.exit = None
-            elif settles and self.stepping and self.address != self.start:
-                debugger.step_done(self)
+            elif settles and self.step is not None and self.address != self.step.start:
+                all_stop.step_done(self)
             elif not self.halt and not settles:
-                debugger.look_at_clock()
+                all_stop.look_at_clock()
                 return code
             reply = 0
 
     def park(self) -> bool:
         """Waits until the vCPU may go on. Returns False at the end of the run."""
-        control = self._debugger.machine.control
+        control = self._all_stop.machine.control
         control.leave()  # a pause needn't wait for this vCPU
         try:
             self.waits = True
@@ -112,12 +114,12 @@ class Watched:
             waiting.register(control.stop_fd, POLLIN)
             waiting.register(self._go_fd, POLLIN)
             while self.halt and control.end is None:
-                self._debugger.parked(self)  # again, if it was let go and halted before it woke
+                self._all_stop.parked(self)  # again, if it was let go and halted before it woke
                 waiting.poll()
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._go_fd)
         finally:
-            self._debugger.unparked(self)
+            self._all_stop.unparked(self)
             control.enter()
         return control.end is None
 
