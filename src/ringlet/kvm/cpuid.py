@@ -17,7 +17,7 @@ MAX_ENTRIES = 256
 
 _INDEXED = 1  # KVM_CPUID_FLAG_SIGNIFCANT_INDEX
 
-_AMD = (b"AuthenticAMD", b"HygonGenuine")
+AMD = (b"AuthenticAMD", b"HygonGenuine")
 # Leaf 1 ECX: KVM's local APIC has a TSC deadline timer, and a guest runs on a hypervisor. KVM's
 # list may lack both bits.
 _TSC_DEADLINE, _HYPERVISOR = 1 << 24, 1 << 31
@@ -60,9 +60,9 @@ def for_vcpu(entries: bytes, apic_id: int, count: int = 1) -> bytes:
             index, eax, ebx, ecx, edx = 2, 0, 0, 2, apic_id
         elif function == 0x4000_0001:
             eax &= ~_HYPERCALL_FEATURES
-        elif function == 0x8000_0001 and vendor in _AMD:
+        elif function == 0x8000_0001 and vendor in AMD:
             ecx = ecx | _CMP_LEGACY if count > 1 else ecx & ~_CMP_LEGACY
-        elif function == 0x8000_0008 and vendor in _AMD:
+        elif function == 0x8000_0008 and vendor in AMD:
             ecx = min(count - 1, 255) | width << 12
         elif function == 0x8000_001D and eax & 0x1F:
             eax = eax & 0x3FFF | _sharers(eax, count) << 14
