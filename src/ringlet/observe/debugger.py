@@ -29,6 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.boot.symbols import Symbols
     from ringlet.kvm.registers import Registers, SpecialRegisters
+    from ringlet.kvm.vcpu import Vcpu
     from ringlet.machine.machine import Machine
     from ringlet.observe.abilities import Abilities
     from ringlet.observe.stop import Stop
@@ -41,9 +42,9 @@ _MASK = 0xFFFF_FFFF_FFFF_FFFF
 class Debugger(Closing):
     """Debugs `machine`, which must not have started. Close it before the machine.
 
-    One thread at a time may use it, other than the machine's own; `stop` any thread. A machine that
-    is debugged starts stopped: the first `wait` returns at the first instruction. With `running`, the
-    machine starts running.
+    One thread at a time may use it, other than the machine's own; any thread may call `stop`. A
+    machine that is debugged starts stopped: the first `wait` returns at the first instruction. With
+    `running`, the machine starts running.
 
     `abilities` says what this host's KVM can do. Raises `RingletError` for a machine that has
     started.
@@ -178,6 +179,15 @@ class Debugger(Closing):
             hint = near(place, known) if known else "the image has no symbols; "
             raise RingletError(f"there is no symbol {place!r}", f"{hint}give an address")
         return address
+
+    @property
+    def vcpu_count(self) -> int:
+        """The number of vCPUs."""
+        return len(self.machine.vm.vcpus)
+
+    def vcpu(self, number: int = 0) -> Vcpu:
+        """Returns a vCPU that stands still. Raises `RingletError` while the guest runs."""
+        return self._at_rest(number).vcpu
 
     def registers(self, vcpu: int = 0) -> Registers:
         """Returns the general registers of a vCPU."""

@@ -112,7 +112,7 @@ def _shorten(data: bytes) -> bytes:
         while more in _NO_RUNS:
             more -= 1
         out.append(byte)
-        if more >= _RUN_MIN and byte not in _SPECIAL and not (out[-2:-1] == b"}"):
+        if more >= _RUN_MIN and byte not in _SPECIAL and out[-2:-1] != b"}":
             out += bytes([_RUN, more + _RUN_BASE])
             at += more
         at += 1

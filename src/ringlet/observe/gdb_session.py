@@ -4,13 +4,15 @@ A session has no socket: `answer` takes a packet's data and returns the reply's,
 guest runs; then the server calls `stopped` once the guest has stopped. GDB's threads are the vCPUs:
 thread 1 is vCPU 0.
 
-Source: GDB's manual, appendix E.2 to E.6 ("Packets", "Stop Reply Packets", "General Query Packets").
+Source: GDB's manual, appendix E.2 to E.5 ("Packets", "Stop Reply Packets", "General Query
+Packets").
 """
 
 from __future__ import annotations
 
 from ringlet.errors import RingletError
 from ringlet.kvm.vcpu import MP_HALTED, MP_INIT_RECEIVED, MP_UNINITIALIZED
+from ringlet.observe.debug_registers import ACCESS
 from ringlet.observe.gdb_monitor import monitor
 from ringlet.observe.gdb_packets import MAX_PACKET, escape, unescape
 from ringlet.observe.gdb_target import REGISTERS, description, read_registers, write_registers
@@ -32,9 +34,7 @@ _REFUSED = b"E01"
 _SIGINT, _SIGTRAP, _SIGSEGV, _SIGKILL = 2, 5, 11, 9
 _NO_THREAD = b"E02"
 _MAX_READ = MAX_PACKET // 2 - 16  # bytes of memory for one reply
-_FEATURES = (
-    b"PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;vContSupported+;swbreak+;hwbreak+"
-)
+_FEATURES = b"PacketSize=%x;QStartNoAckMode+;qXfer:features:read+;vContSupported+;swbreak+;hwbreak+"
 _HALTED = {
     MP_HALTED: "halted",
     MP_UNINITIALIZED: "not started",
@@ -158,9 +158,7 @@ class Session:
         register = REGISTERS[_number(number)]
         if len(data) != register.size:
             return _BAD
-        write_registers(
-            self._at(self._vcpu), {register.name: int.from_bytes(data, "little")}
-        )
+        write_registers(self._at(self._vcpu), {register.name: int.from_bytes(data, "little")})
         return _OK
 
     # Memory.

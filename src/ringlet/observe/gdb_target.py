@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ringlet.kvm.registers import Registers, SpecialRegisters
+    from ringlet.kvm.registers import SpecialRegisters
     from ringlet.kvm.vcpu import Vcpu
 
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
@@ -164,7 +164,9 @@ def read_registers(vcpu: Vcpu) -> dict[str, int]:
     for number in range(8):
         at = _X87_AT + 16 * number
         values[f"st{number}"] = int.from_bytes(state[at : at + 10], "little")
-    values |= zip(_X87_CONTROL, (control, status, _full_tag(tag), fcs, fip, fds, fdp, fop))
+    values |= zip(
+        _X87_CONTROL, (control, status, _full_tag(tag), fcs, fip, fds, fdp, fop), strict=True
+    )
     for number in range(16):
         at = _XMM_AT + 16 * number
         values[f"xmm{number}"] = int.from_bytes(state[at : at + 16], "little")
@@ -214,7 +216,9 @@ def _with_special(special: SpecialRegisters, changed: Mapping[str, int]) -> Spec
         base = changed.get(f"{name}_base", table.base)
         limit = changed.get(f"{name}_limit", table.limit) & 0xFFFF
         special = special._replace(**{name: table._replace(base=base, limit=limit)})
-    return special._replace(**{name: changed[name] for name in _CONTROL if name in changed})
+    for name in _CONTROL:
+        special = special._replace(**{name: changed.get(name, getattr(special, name))})
+    return special
 
 
 def _full_tag(abridged: int) -> int:
