@@ -263,7 +263,7 @@ class AllStop:
     def _arm(self, watched: Watched, *, step: bool) -> None:
         """Tells KVM how to debug a vCPU. A step doesn't meet the breakpoint that it begins at."""
         watches = self._breakpoints.watches
-        control = DEBUG_SOFTWARE if self._breakpoints.has_software else 0
+        control = DEBUG_SOFTWARE if self._breakpoints.has_traps else 0
         watched.step = None
         if step:
             control = DEBUG_STEP

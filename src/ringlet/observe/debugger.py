@@ -24,6 +24,7 @@ from ringlet.observe.abilities import find_abilities
 from ringlet.observe.all_stop import AllStop
 from ringlet.observe.breakpoints import Breakpoints
 from ringlet.observe.debug_registers import ACCESS, EXECUTE, WRITE, Watch, pieces
+from ringlet.observe.paging import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ class Debugger(Closing):
             )
         self.machine = machine
         self.abilities: Abilities = find_abilities()
-        self.breakpoints = Breakpoints(machine.memory)
+        self.breakpoints = Breakpoints(
+            machine.memory, weak_traps=self.abilities.trap_is_internal_error
+        )
         self._vcpus = AllStop(machine, self.abilities, self.breakpoints, running=running)
 
     # Stopping and going on.
@@ -127,9 +130,11 @@ class Debugger(Closing):
         self._require(self.abilities.step, "single steps, which come off a breakpoint")
         if hardware:
             self._require(self.abilities.execute, "hardware breakpoints")
-            self.breakpoints.add_watches([Watch(address, 1, EXECUTE)])
+            self.breakpoints.add_hardware([Watch(address, 1, EXECUTE)])
         else:
             self._require(self.abilities.trap, "software breakpoints")
+            if not self.abilities.trap_ring_3 and self._is_ring_3(address, vcpu):
+                self._require(False, f"breakpoints in ring 3, whose page {address:#x} is in")
             self.breakpoints.add(address, watched.vcpu.translate(address))
         return address
 
@@ -138,7 +143,7 @@ class Debugger(Closing):
         address = self.address_of(place)
         self._at_rest(0)
         if hardware:
-            self.breakpoints.remove_watches([Watch(address, 1, EXECUTE)])
+            self.breakpoints.remove_hardware([Watch(address, 1, EXECUTE)])
         else:
             self.breakpoints.remove(address)
 
@@ -150,14 +155,14 @@ class Debugger(Closing):
         address = self.address_of(place)
         self._at_rest(0)
         self._require(self.abilities.watch, "watchpoints")
-        self.breakpoints.add_watches(pieces(address, size, ACCESS if reads else WRITE))
+        self.breakpoints.add_hardware(pieces(address, size, ACCESS if reads else WRITE))
         return address
 
     def remove_watchpoint(self, place: int | str, size: int = 8, *, reads: bool = False) -> None:
         """Removes what `add_watchpoint` added."""
         address = self.address_of(place)
         self._at_rest(0)
-        self.breakpoints.remove_watches(pieces(address, size, ACCESS if reads else WRITE))
+        self.breakpoints.remove_hardware(pieces(address, size, ACCESS if reads else WRITE))
 
     # Registers and memory, while the guest stands still.
 
@@ -243,6 +248,12 @@ class Debugger(Closing):
         """Writes guest-physical memory. Raises `GuestMemoryError` where no RAM is."""
         self._at_rest(0)
         self.machine.memory.write(address, data)
+
+    def _is_ring_3(self, address: int, vcpu: int) -> bool:
+        """Returns whether ring 3 may run the code at a linear address."""
+        found = walk(address, self.special_registers(vcpu), self.read_physical)
+        steps = [each for each in found.steps if (found.mode, each.name) != ("PAE", "PDPTE")]
+        return bool(steps) and all("user" in each.flags for each in steps)
 
     def _at_rest(self, vcpu: int) -> Watched:
         return self._vcpus.at_rest(vcpu)

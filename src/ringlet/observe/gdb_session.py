@@ -114,7 +114,7 @@ class Session:
         return reply
 
     def _watch_word(self, address: int) -> bytes:
-        for watch in self._debugger.breakpoints.watches:
+        for watch in self._debugger.breakpoints.hardware:
             if watch.address == address:
                 return b"awatch" if watch.condition == ACCESS else b"watch"
         return b"watch"
