@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ringlet.cli.foreground import Observe
     from ringlet.kvm.vm import Vm
 
 # The keys of `MachineConfig` that ringlet sets itself when a command runs in the guest (--exec).
@@ -29,6 +30,7 @@ Examples:
   ringlet boot boot.bin --load-address 0x7c00
   ringlet boot kernel.elf --disk disk.raw --show
   ringlet boot --config vm.toml --timeout 5 --json
+  ringlet boot kernel.elf --gdb 1234       then: gdb kernel.elf -ex 'target remote :1234'
   ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
   ringlet boot /boot/vmlinuz --file test.sh --exec 'sh test.sh'
   ringlet boot vmlinuz --disk root.raw,snapshot --root /dev/vda --exec 'cat /etc/os-release'
@@ -121,6 +123,13 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     is_flag=True,
     help="List the machine's devices, and run nothing. `ringlet inspect` tells of the image.",
 )
+@click.option(
+    "--gdb",
+    metavar="PORT|PATH",
+    help="Serve the guest to GDB, on this machine only, at a TCP port or a Unix socket. The guest "
+    "waits at its first instruction.",
+)
+@click.option("--no-wait", is_flag=True, help="With --gdb: the guest runs until GDB attaches.")
 @click.option("--log-unclaimed", is_flag=True, help="Log accesses that no device claims.")
 @click.pass_obj
 def command(
@@ -130,6 +139,8 @@ def command(
     as_json: bool,
     show: bool,
     log_unclaimed: bool,
+    gdb: str | None,
+    no_wait: bool,
     memory: str | None,
     load_address: str | None,
     modules: tuple[str, ...],
@@ -163,6 +174,7 @@ def command(
 
             lines = {} if execute is None else {"com2": "none", "com3": "none"}
             return show_devices(values | lines, as_json=as_json, vm=vm)
+        observe = _debug(gdb, no_wait=no_wait)
         if execute is not None:
             return _execute(
                 values,
@@ -173,6 +185,7 @@ def command(
                 verbose=verbose,
                 as_json=as_json,
                 log_unclaimed=log_unclaimed,
+                observe=observe,
                 vm=vm,
             )
         if verbose or files:
@@ -182,11 +195,21 @@ def command(
             values["initrd"] = _start_root(values, root, kernel_modules)
         elif kernel_modules is not None:
             raise ConfigError("--kernel-modules goes with --exec and --root", "leave it out")
-        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed, vm=vm)
+        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed, observe=observe, vm=vm)
     except RingletError as error:
         if as_json:
             print_json({"exit": {"reason": "error", "status": CANNOT}, "error": error.message})
         raise
+
+
+def _debug(gdb: str | None, *, no_wait: bool) -> Observe | None:
+    if gdb is not None:
+        from ringlet.cli.gdb import serve
+
+        return lambda stack, machine: serve(stack, machine, gdb, wait=not no_wait)
+    if no_wait:
+        raise ConfigError("--no-wait goes with --gdb", "leave it out, or name a port with --gdb")
+    return None
 
 
 def _require_free(values: dict[str, Any], option: str, *keys: str) -> None:
@@ -223,6 +246,7 @@ def _execute(
     verbose: bool,
     as_json: bool,
     log_unclaimed: bool,
+    observe: Observe | None,
     vm: Vm | None,
 ) -> int:
     import os
@@ -251,4 +275,10 @@ def _execute(
             **options,
         )
 
-    return attend(make, as_json=as_json, log_unclaimed=log_unclaimed, last_words=not verbose)
+    return attend(
+        make,
+        as_json=as_json,
+        log_unclaimed=log_unclaimed,
+        last_words=not verbose,
+        observe=observe,
+    )

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from ringlet.kvm.vm import Vm
     from ringlet.machine.machine import Result
 
+    Observe = Callable[[ExitStack, Machine], object]
+
 # The reasons for an end that the guest's command or the user chose.
 _EXPECTED = ("exit-port", "quit", "signal", "output-closed")
 
@@ -35,11 +37,12 @@ def boot(
     *,
     as_json: bool = False,
     log_unclaimed: bool = False,
+    observe: Observe | None = None,
     vm: Vm | None = None,
 ) -> int:
     """Boots the machine of `values`, for `MachineConfig`, and returns the exit status.
 
-    `vm` is a VM that was made ahead. Raises `RingletError`.
+    `vm` is a VM that was made ahead. For `observe`, see `attend`. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
     if isinstance(config.image, str) and hides_guest(config.image):
@@ -53,7 +56,7 @@ def boot(
     def make() -> Machine:
         return Machine(config, output_fd=2 if as_json else 1, vm=vm)
 
-    return attend(make, as_json=as_json, log_unclaimed=log_unclaimed)
+    return attend(make, as_json=as_json, log_unclaimed=log_unclaimed, observe=observe)
 
 
 def attend(
@@ -62,11 +65,13 @@ def attend(
     as_json: bool = False,
     log_unclaimed: bool = False,
     last_words: bool = False,
+    observe: Observe | None = None,
 ) -> int:
     """Runs the machine that `make` makes, and returns the exit status.
 
-    With `last_words`, the end of the kernel's log is shown, unless the guest's command or the user
-    ended the machine. Raises `RingletError`.
+    `observe` gets the machine before the run, and a stack for what has to be closed after it. With
+    `last_words`, the end of the kernel's log is shown, unless the guest's command or the user ended
+    the machine. Raises `RingletError`.
     """
     start = _start()
     with _ending_signals() as ending, ExitStack() as stack:
@@ -81,6 +86,8 @@ def attend(
             if line.host.path is not None:
                 name = "serial line" if number == 1 else f"COM{number}"
                 print(f"ringlet: {name} at {line.host.path}", file=sys.stderr)
+        if observe is not None:
+            observe(stack, machine)
         result = machine.run()
     if last_words and machine.console_log is not None and result.reason not in _EXPECTED:
         with suppress(OSError), open(2, "wb", closefd=False) as stderr:
