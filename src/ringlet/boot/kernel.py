@@ -65,6 +65,11 @@ class Kernel(Closing):
         """The image's name, for messages."""
         return self.image.name
 
+    @property
+    def loaded(self) -> Elf:
+        """What lies in memory once the kernel is loaded."""
+        return self.executable
+
     def symbols(self) -> Symbols:
         """Returns the symbols of the image, or of the debug file beside it; empty if none."""
         from ringlet.boot.symbols import image_symbols  # few runs need symbols

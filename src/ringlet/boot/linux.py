@@ -115,6 +115,12 @@ class BzImageKernel(LinuxKernel):
         self.header = bz = bzimage.parse(image)
         code = elf.ProgramHeader(bz.offset, bz.load_address, bz.size, bz.init_size, 1)
         self.executable = elf.Elf(bz.bits, bz.entry, [code], [])
+        self._decompressed: elf.Elf | None = None
+
+    @property
+    def loaded(self) -> elf.Elf:
+        """The decompressed kernel, if the host has decompressed it."""
+        return self._decompressed or self.executable
 
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
         image, bz = self.image, self.header
@@ -134,6 +140,7 @@ class BzImageKernel(LinuxKernel):
             initrd = _load_initrd(memory, given.modules, places, bz.initrd_limit)
             write_zero_page(memory, bz.setup_header, line, initrd)
             if vmlinux:
+                self._decompressed = vmlinux.executable
                 return vmlinux.enter(memory)
         image.load(memory, bz.offset, bz.load_address, bz.size)
         return _enter(memory, bz.entry, bz.bits)

@@ -130,6 +130,13 @@ class GuestMemory(Closing):
                 return region.view[start : start + size]
         raise GuestMemoryError(address, size)
 
+    def has(self, address: int, size: int) -> bool:
+        """Returns whether `size` bytes from `address` on lie in one region."""
+        return any(
+            address - region.address >= 0 and address + size <= region.address + region.size
+            for region in self.regions
+        )
+
     def read(self, address: int, size: int) -> bytes:
         """Returns a copy of `size` bytes from `address` on; raises as `view` does."""
         with self.view(address, size) as view:

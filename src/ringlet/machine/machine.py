@@ -178,6 +178,16 @@ class Machine(Closing):
         """The symbols of the image, or of the debug file beside the image; empty if none."""
         return self._kernel.symbols()
 
+    def loaded_at(self, virtual: int) -> int | None:
+        """Returns where the kernel's loader put a virtual address of the image's segments.
+
+        A kernel such as Linux maps its own addresses only after its first instructions.
+        """
+        for segment in self._kernel.loaded.segments:
+            if 0 <= virtual - segment.virtual < segment.memory_size:
+                return segment.address + virtual - segment.virtual
+        return None
+
     @property
     def has_started(self) -> bool:
         """Whether the run has begun."""

@@ -1,8 +1,8 @@
 """Finds out how this host's KVM can debug a guest, by trying it.
 
-Hardware KVM can do all. A KVM that emulates ring 0 has single steps and breakpoints in ring 0 only,
-and no watchpoints; a guest's `int3` in ring 0 ends in an internal error at a known address. What
-works is found by a VM of a few vCPUs, each with a few instructions of its own; that takes some
+Hardware KVM can do all. A KVM that emulates ring 0 may have single steps and hardware breakpoints
+in ring 0 only, and no watchpoints. An emulated processor with a KVM may have single steps alone.
+What works is found by a VM of a few vCPUs, each with a few instructions of its own; that takes some
 milliseconds.
 
 Source: Linux, Documentation/virt/kvm/api.rst, 4.87 (KVM_SET_GUEST_DEBUG); Intel SDM volume 3, 18.2.
@@ -50,19 +50,17 @@ _PROGRAM = b"\x90\x90\x48\x89\x04\x25" + _DATA.to_bytes(4, "little") + b"\x90\xc
 class Abilities(NamedTuple):
     """What KVM can do to debug a guest, in ring 0 and in ring 3.
 
-    step                    single steps, and none that goes two instructions far
-    execute                 hardware breakpoints: a debug register holds the address
-    watch                   watchpoints: a debug register holds the address of data
-    trap                    software breakpoints: an `int3` in the guest's code
-    trap_is_internal_error  in ring 0, such an `int3` ends in an internal error of KVM
-    block_interrupts        a single step can keep interrupts away
+    step              single steps
+    execute           hardware breakpoints: a debug register holds the address
+    watch             watchpoints: a debug register holds the address of data
+    trap              KVM tells of an `int3` in the guest's code
+    block_interrupts  a single step can keep interrupts away
     """
 
     step: bool
     execute: bool
     watch: bool
     trap: bool
-    trap_is_internal_error: bool
     step_ring_3: bool
     execute_ring_3: bool
     watch_ring_3: bool
@@ -83,15 +81,10 @@ def find_abilities(system: System | None = None) -> Abilities:
             memory.write(_TABLES + 0x1000 * table, (entry | 7).to_bytes(8, "little"))
         memory.write(_CODE, _PROGRAM)
         found = [_try_ring(system, vm, ring) for ring in (0, 3)]
-    (step, execute, watch, trap, error), (step3, execute3, watch3, trap3, _) = found
-    return Abilities(
-        *(step, execute, watch, trap or error, error),
-        *(step3, execute3, watch3, trap3),
-        bool(supported & DEBUG_BLOCK_INTERRUPTS),
-    )
+    return Abilities(*found[0], *found[1], bool(supported & DEBUG_BLOCK_INTERRUPTS))
 
 
-def _try_ring(system: System, vm: Vm, ring: int) -> tuple[bool, bool, bool, bool, bool]:
+def _try_ring(system: System, vm: Vm, ring: int) -> tuple[bool, bool, bool, bool]:
     def attempt(control: int, watch: Watch | None = None, start: int = _CODE) -> tuple[int, int]:
         vcpu = _vcpu(system, vm, ring, start)
         try:
@@ -105,9 +98,8 @@ def _try_ring(system: System, vm: Vm, ring: int) -> tuple[bool, bool, bool, bool
     step = attempt(DEBUG_STEP) == (debug, _CODE + 1)
     execute = attempt(DEBUG_HARDWARE, Watch(_BREAK, 1, EXECUTE)) == (debug, _BREAK)
     watch = attempt(DEBUG_HARDWARE, Watch(_DATA, 8, WRITE)) == (debug, _TRAP - 1)
-    trap = attempt(DEBUG_SOFTWARE, start=_TRAP)
-    error = ring == 0 and trap == (lib.RINGLET_EXIT_INTERNAL_ERROR, _TRAP)
-    return step, execute, watch, trap == (debug, _TRAP), error
+    trap = attempt(DEBUG_SOFTWARE, start=_TRAP) == (debug, _TRAP)
+    return step, execute, watch, trap
 
 
 def _vcpu(system: System, vm: Vm, ring: int, start: int) -> Vcpu:

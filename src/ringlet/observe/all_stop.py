@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ringlet.observe.breakpoints import Breakpoints
 
 _BP_VECTOR = 3
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
 _UNSEEN = "ring 3 ran meanwhile, which this host's KVM can't step"
 
 
@@ -146,10 +147,12 @@ class AllStop:
             self.wants_exit = exits
             self._since = time.monotonic()
             self._stepper = stepper
-            self._alone = alone or (stepper is not None and self._is_at_breakpoint(stepper))
+            self._alone = alone or (
+                stepper is not None and self._breakpoints.covers(stepper.address)
+            )
             if not self._alone:
                 others = (each for each in self.watched if each is not stepper)
-                self._plan = [each for each in others if self._is_at_breakpoint(each)]
+                self._plan = [each for each in others if self._breakpoints.covers(each.address)]
             self._next_phase()
 
     def detach(self) -> None:
@@ -188,9 +191,6 @@ class AllStop:
         if isinstance(exit, Debug):
             self._debug_exit(watched, exit)
             return True
-        if isinstance(exit, InternalError) and self._is_trap(watched, exit):
-            self.report(watched, Stop(BREAKPOINT))
-            return True
         if not isinstance(exit, (Halt, SystemEvent)):  # those are no crashes, but ends
             self.report(watched, Stop(CRASH, detail=_crash(exit)))
             watched.park()
@@ -207,6 +207,19 @@ class AllStop:
                 self._stop = stop  # nothing is lost to whoever asked for a stop
             else:
                 self._later.append((watched, stop))
+
+    def is_trap(self, watched: Watched, behind: int = 0) -> bool:
+        """Returns whether a breakpoint stands `behind` bytes before the next instruction."""
+        address = watched.address - behind
+        return self._breakpoints.is_planted(watched.vcpu.translate(address & _MASK))
+
+    def meets_trap(self, watched: Watched) -> None:
+        """Notes that a vCPU has come to a breakpoint, or a step to an exception's handler."""
+        if watched.step is not None:
+            watched.step.forget_trap_flag(at_handler=True)
+            self.step_done(watched)
+        else:
+            self.report(watched, Stop(BREAKPOINT))
 
     def step_done(self, watched: Watched) -> None:
         """Notes that a vCPU has made its step."""
@@ -247,23 +260,34 @@ class AllStop:
 
     def _next_phase(self) -> None:
         """Lets the next vCPU step off its breakpoint, or else all go on."""
+        self._breakpoints.lift()
         if self._plan:
             going = [self._plan.pop()]
-            self._arm(going[0], step=True)
+            self._arm(going[0], step=True, alone=True)
             going[0].off = True
         else:
             going = [self._stepper] if self._alone and self._stepper else self.watched
             if not self._alone:
                 self._breakpoints.plant()
             for watched in going:
-                self._arm(watched, step=watched is self._stepper)
+                self._arm(watched, step=watched is self._stepper, alone=self._alone)
         for watched in going:
             watched.release()
 
-    def _arm(self, watched: Watched, *, step: bool) -> None:
+    def _plant_at(self, watched: Watched, handlers: list[int]) -> None:
+        size = len(self._breakpoints.trap)
+        memory = self.machine.memory
+        places: list[tuple[int, ...]] = []
+        for address in handlers:
+            found = [watched.vcpu.translate(address + number & _MASK) for number in range(size)]
+            if all(each is not None and memory.has(each, 1) for each in found):
+                places.append(tuple(each for each in found if each is not None))
+        self._breakpoints.plant(places)
+
+    def _arm(self, watched: Watched, *, step: bool, alone: bool = False) -> None:
         """Tells KVM how to debug a vCPU. A step doesn't meet the breakpoint that it begins at."""
         watches = self._breakpoints.watches
-        control = DEBUG_SOFTWARE if self._breakpoints.has_traps else 0
+        control = DEBUG_SOFTWARE if self._breakpoints.has_traps and self._abilities.trap else 0
         watched.step = None
         if step:
             control = DEBUG_STEP
@@ -271,9 +295,12 @@ class AllStop:
             watched.step = Step(watched.vcpu, self.machine.memory)
             # The address of an exception's handler: the instruction may not come to its end.
             watches = [each for each in watches if each.condition != EXECUTE]
+            handlers = watched.step.handlers()
             if self._abilities.execute:
-                handlers = watched.step.handlers()[: COUNT - len(watches)]
-                watches = [*watches, *(Watch(each, 1, EXECUTE) for each in handlers)]
+                free = COUNT - len(watches)
+                watches = [*watches, *(Watch(each, 1, EXECUTE) for each in handlers[:free])]
+            elif alone:
+                self._plant_at(watched, handlers)
         control |= DEBUG_HARDWARE if watches else 0
         watched.arm(control and control | DEBUG_ENABLE, watches)
         watched.off = False
@@ -301,19 +328,10 @@ class AllStop:
     def _is_at_breakpoint(self, watched: Watched) -> bool:
         return watched.address in self._breakpoints
 
-    def _is_trap(self, watched: Watched, exit: InternalError) -> bool:
-        """Returns whether KVM could not emulate the `int3` of a breakpoint."""
-        if exit.suberror != EMULATION_FAILURE or not self._abilities.trap_is_internal_error:
-            return False
-        if not self._breakpoints.is_planted(watched.vcpu.translate(watched.address)):
-            return False
-        watched.forget_exception()
-        return True
-
     def _debug_exit(self, watched: Watched, exit: Debug) -> None:
         if exit.exception == _BP_VECTOR:
-            if self._breakpoints.is_planted(watched.vcpu.translate(watched.address)):
-                self.report(watched, Stop(BREAKPOINT))
+            if self.is_trap(watched):
+                self.meets_trap(watched)
             else:  # the guest's own
                 watched.inject(DEBUG_INJECT_BP)
             return

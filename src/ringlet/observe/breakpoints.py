@@ -7,38 +7,48 @@ memory has the breakpoint, and what the guest has written over the breakpoint is
 
 A hardware breakpoint or a watchpoint takes one debug register or several, the same on each vCPU.
 
-Where KVM emulates ring 0, only protected and long mode tell of an `int3`; in real mode, the guest
-would take it for its own. There, software breakpoints take the debug registers that are left, first
-those in the first MiB, which real mode may run; the others are an `int3`.
+A KVM that emulates the processor may not tell of an `int3`. Every KVM tells of a write to a port.
+So there, `out %al, $TRAP_PORT` stands for a breakpoint. It takes two bytes, and works in ring 0
+alone; ring 3 would get an exception. So the debug registers come first there, if KVM has them. An
+instruction of one byte gets a debug register, since the guest may jump to the next instruction; the
+first instruction of a function, such as `push %rbp`, may do without one.
 """
 
 from __future__ import annotations
 
-from ringlet.board.layout import MIB
 from ringlet.errors import RingletError
 from ringlet.kvm.memory import GuestMemoryError
 from ringlet.observe.debug_registers import COUNT, EXECUTE, NoDebugRegisterError, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ringlet.kvm.memory import GuestMemory
 
 INT3 = b"\xcc"
+# No PC has a device at these ports; the guest may still write to them. The second port is that of
+# a trap whose second byte is the first byte of another trap.
+TRAP_PORTS = (0xE5, 0xE6)
+PORT_TRAP = bytes([0xE6, TRAP_PORTS[0]])  # out %al, $TRAP_PORT (Intel SDM volume 2, OUT)
 
 
 class Breakpoints:
     """The breakpoints and watchpoints of a guest. The caller serializes all calls.
 
-    With `weak_traps`, an `int3` is a breakpoint in protected and long mode only.
+    A software breakpoint is `trap` in memory, INT3 or PORT_TRAP; with `in_registers`, those that
+    find a debug register free are hardware breakpoints instead.
     """
 
-    def __init__(self, memory: GuestMemory, *, weak_traps: bool) -> None:
+    def __init__(self, memory: GuestMemory, trap: bytes, *, in_registers: bool = False) -> None:
         self._memory = memory
-        self._weak_traps = weak_traps
-        self._places: dict[int, int] = {}  # linear address to guest-physical address
-        self._planted: dict[int, bytes] = {}  # guest-physical address to the guest's own byte
+        self.trap = trap
+        self._in_registers = in_registers
+        # Linear address to the guest-physical address of each byte; none for one that has a
+        # debug register.
+        self._places: dict[int, tuple[int, ...]] = {}
+        self._planted: dict[int, tuple[int, int]] = {}  # physical to byte planted, guest's own byte
+        self._starts: set[int] = set()  # where a planted breakpoint begins
         self._hardware: list[Watch] = []  # hardware breakpoints and watchpoints
 
     def __contains__(self, address: int) -> bool:
@@ -58,38 +68,67 @@ class Breakpoints:
     @property
     def watches(self) -> list[Watch]:
         """What the debug registers look for, in their order."""
-        return [*self._hardware, *(Watch(each, 1, EXECUTE) for each in self._in_registers())]
+        needed = self._needed()
+        return needed + self._spare(needed)
+
+    def _needed(self) -> list[Watch]:
+        """Returns what has to have a debug register."""
+        short = [Watch(each, 1, EXECUTE) for each, places in self._places.items() if not places]
+        return list(dict.fromkeys([*self._hardware, *short]))
+
+    def _spare(self, needed: list[Watch]) -> list[Watch]:
+        """Returns the software breakpoints that take the debug registers that are left."""
+        if not self._in_registers:
+            return []
+        others = [Watch(address, 1, EXECUTE) for address in self._places]
+        return [each for each in others if each not in needed][: COUNT - len(needed)]
+
+    def _planned(self) -> dict[int, tuple[int, ...]]:
+        """Returns the breakpoints that stand in memory while the guest runs, with their places."""
+        in_registers = {each.address for each in self.watches if each.condition == EXECUTE}
+        return {
+            address: places
+            for address, places in self._places.items()
+            if places and not (self._in_registers and address in in_registers)
+        }
 
     @property
     def has_traps(self) -> bool:
-        """Whether some breakpoint is an `int3`."""
-        return len(self._places) > len(self._in_registers())
+        """Whether some breakpoint stands in memory while the guest runs."""
+        return bool(self._planned())
 
-    def _in_registers(self) -> list[int]:
-        """Returns the software breakpoints that take debug registers."""
-        if not self._weak_traps:
-            return []
-        return sorted(self._places)[: COUNT - len(self._hardware)]
+    def covers(self, address: int) -> bool:
+        """Whether the instruction at a linear address can't run while the guest's others do."""
+        size = len(self.trap)
+        return address in self or any(0 <= address - each < size for each in self._planned())
 
-    def add(self, address: int, physical: int | None) -> None:
-        """Adds a software breakpoint at a linear address, which is at `physical`; None if nowhere.
+    def add(self, address: int, places: Sequence[int | None]) -> None:
+        """Adds a software breakpoint at a linear address.
 
-        Raises `RingletError` if no memory is there, or if it would need a debug register.
+        `places` are the guest-physical addresses of the bytes that the trap takes, None where no
+        page is mapped. If there are none, the breakpoint takes a debug register. Raises
+        `RingletError` if no memory or no register is there.
         """
         hint = "a hardware breakpoint needs no memory, and waits for code that comes later"
-        if physical is None:
-            raise RingletError(f"no page is mapped at {address:#x}", hint)
-        try:
-            self._memory.read(physical, 1)
-        except GuestMemoryError as error:
-            raise RingletError(
-                f"{address:#x} lies at the guest-physical address {physical:#x}, where no RAM is",
-                hint,
-            ) from error
-        low = [each for each in {*self._places, address} if each < MIB]
-        if self._weak_traps and len(low) > COUNT - len(self._hardware):
+        found: list[int] = []
+        for linear, physical in enumerate(places, address):
+            if physical is None:
+                raise RingletError(f"no page is mapped at {linear:#x}", hint)
+            try:
+                self._memory.read(physical, 1)
+            except GuestMemoryError as error:
+                raise RingletError(
+                    f"{linear:#x} lies at the guest-physical address {physical:#x}, where no RAM "
+                    "is",
+                    hint,
+                ) from error
+            found.append(physical)
+        before = self._places.pop(address, None)
+        if not found and len({*self._needed(), Watch(address, 1, EXECUTE)}) > COUNT:
+            if before is not None:
+                self._places[address] = before
             raise NoDebugRegisterError
-        self._places[address] = physical
+        self._places[address] = tuple(found)
 
     def remove(self, address: int) -> None:
         """Removes the software breakpoint at a linear address, if there is one."""
@@ -101,8 +140,7 @@ class Breakpoints:
         Raises `NoDebugRegisterError`, and adds none, if the registers are not enough.
         """
         new = [each for each in watches if each not in self._hardware]
-        low = sum(address < MIB for address in self._places) if self._weak_traps else 0
-        if len(self._hardware) + len(new) + low > COUNT:
+        if len({*self._needed(), *new}) > COUNT:
             raise NoDebugRegisterError
         self._hardware += new
 
@@ -117,19 +155,29 @@ class Breakpoints:
         self._hardware.clear()
 
     def is_planted(self, physical: int | None) -> bool:
-        """Returns whether the `int3` at a guest-physical address is a breakpoint's."""
-        return physical in self._planted
+        """Returns whether a breakpoint is planted at a guest-physical address."""
+        return physical in self._starts
 
-    def plant(self) -> None:
-        """Puts each breakpoint that is an `int3` into memory."""
-        traps = set(self._places) - set(self._in_registers())
-        for physical in {self._places[address] for address in traps}:
-            self._planted[physical] = self._memory.read(physical, 1)
-            self._memory.write(physical, INT3)
+    def plant(self, places: Iterable[tuple[int, ...]] | None = None) -> None:
+        """Puts each breakpoint into memory, or instead traps at these guest-physical places.
+
+        Raises `GuestMemoryError` for a place without memory.
+        """
+        planned = list(self._planned().values() if places is None else places)
+        self._starts = {places[0] for places in planned}
+        for places in planned:
+            for physical, byte in zip(places, self.trap, strict=True):
+                if physical in self._planted or (
+                    physical != places[0] and physical in self._starts
+                ):
+                    continue  # another one begins here
+                self._planted[physical] = byte, self._memory.read(physical, 1)[0]
+                self._memory.write(physical, bytes([byte]))
 
     def lift(self) -> None:
         """Takes each breakpoint out of memory, except where the guest has written meanwhile."""
-        for physical, own in self._planted.items():
-            if self._memory.read(physical, 1) == INT3:
-                self._memory.write(physical, own)
+        for physical, (byte, own) in self._planted.items():
+            if self._memory.read(physical, 1)[0] == byte:
+                self._memory.write(physical, bytes([own]))
         self._planted.clear()
+        self._starts.clear()

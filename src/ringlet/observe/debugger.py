@@ -19,10 +19,10 @@ from __future__ import annotations
 from ringlet.closing import Closing
 from ringlet.errors import RingletError, near
 from ringlet.kvm.memory import GuestMemoryError
-from ringlet.machine.assembly import read_linear
+from ringlet.machine.assembly import MAX_INSTRUCTION, bits_of, disassemble, read_linear
 from ringlet.observe.abilities import find_abilities
 from ringlet.observe.all_stop import AllStop
-from ringlet.observe.breakpoints import Breakpoints
+from ringlet.observe.breakpoints import INT3, PORT_TRAP, Breakpoints
 from ringlet.observe.debug_registers import ACCESS, EXECUTE, WRITE, Watch, pieces
 from ringlet.observe.paging import walk
 
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from ringlet.observe.watched import Watched
 
 _PAGE = 4096
+# Instructions of one byte that begin a function: `push` of a register, `cli`, `cld`. Nobody jumps
+# to the instruction after them.
+_BEGINNINGS = {bytes([code]) for code in (*range(0x50, 0x58), 0xFA, 0xFC)}
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 
 
@@ -58,8 +61,11 @@ class Debugger(Closing):
             )
         self.machine = machine
         self.abilities: Abilities = find_abilities()
+        trap = self.abilities.trap
         self.breakpoints = Breakpoints(
-            machine.memory, weak_traps=self.abilities.trap_is_internal_error
+            machine.memory,
+            INT3 if trap else PORT_TRAP,
+            in_registers=self.abilities.execute and not trap,
         )
         self._vcpus = AllStop(machine, self.abilities, self.breakpoints, running=running)
 
@@ -132,10 +138,18 @@ class Debugger(Closing):
             self._require(self.abilities.execute, "hardware breakpoints")
             self.breakpoints.add_hardware([Watch(address, 1, EXECUTE)])
         else:
-            self._require(self.abilities.trap, "software breakpoints")
             if not self.abilities.trap_ring_3 and self._is_ring_3(address, vcpu):
                 self._require(False, f"breakpoints in ring 3, whose page {address:#x} is in")
-            self.breakpoints.add(address, watched.vcpu.translate(address))
+            places = [
+                self._physical(watched, address + number)
+                for number in range(len(self.breakpoints.trap))
+            ]
+            code = b"" if self.abilities.trap else self._instruction(address, vcpu)
+            if len(code) == 1 and (self.abilities.execute or code not in _BEGINNINGS):
+                what = f"breakpoint at an instruction of one byte, such as at {address:#x}"
+                self._require(self.abilities.execute, what)
+                places = []  # it has a debug register
+            self.breakpoints.add(address, places)
         return address
 
     def remove_breakpoint(self, place: int | str, *, hardware: bool = False) -> None:
@@ -249,6 +263,23 @@ class Debugger(Closing):
         self._at_rest(0)
         self.machine.memory.write(address, data)
 
+    def _physical(self, watched: Watched, address: int) -> int | None:
+        """Returns where a linear address lies, also of a kernel that isn't mapped yet."""
+        address &= _MASK
+        physical = watched.vcpu.translate(address)
+        return self.machine.loaded_at(address) if physical is None else physical
+
+    def _instruction(self, address: int, vcpu: int) -> bytes:
+        """Returns the bytes of the instruction at a linear address; none if no memory is there."""
+        watched = self._at_rest(vcpu)
+        start = self._physical(watched, address)
+        try:
+            code = b"" if start is None else self.machine.memory.read(start, MAX_INSTRUCTION)
+        except GuestMemoryError:
+            return b""
+        found = disassemble(code, address, bits_of(watched.vcpu.special_registers), 1)
+        return found[0].code if found else b""
+
     def _is_ring_3(self, address: int, vcpu: int) -> bool:
         """Returns whether ring 3 may run the code at a linear address."""
         found = walk(address, self.special_registers(vcpu), self.read_physical)
@@ -264,7 +295,7 @@ class Debugger(Closing):
         if not able:
             raise RingletError(
                 f"this host's KVM has no {what}",
-                "`ringlet nested -- ringlet ...` runs it in a machine that has them",
+                "a KVM of real hardware (kvm_intel, kvm_amd) has them",
             )
 
     def _require_step(self, watched: Watched) -> None:

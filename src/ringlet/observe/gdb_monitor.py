@@ -107,7 +107,7 @@ def _abilities(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
     able = debugger.abilities
     rows = (
         ("single steps", able.step, able.step_ring_3),
-        ("software breakpoints", able.trap, able.trap_ring_3),
+        ("software breakpoints", able.step, able.trap_ring_3),
         ("hardware breakpoints", able.execute, able.execute_ring_3),
         ("watchpoints", able.watch, able.watch_ring_3),
     )

@@ -22,6 +22,7 @@ from ringlet.host.descriptor import eventfds
 from ringlet.kvm.core import lib
 from ringlet.kvm.vcpu import DEBUG_STEP, KEY_SHIFT, KEY_SIZE_SHIFT, KEY_WRITE, KIND_SHIFT
 from ringlet.machine.assembly import linear_rip
+from ringlet.observe.breakpoints import PORT_TRAP, TRAP_PORTS
 from ringlet.observe.debug_registers import control_word
 from ringlet.observe.stop import CRASH, EXIT, Stop
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _ACCESSES = (lib.RINGLET_EXIT_PORT, lib.RINGLET_EXIT_MMIO, lib.RINGLET_EXIT_PORT_STRING)
 _INTERRUPTED = lib.RINGLET_EXIT_INTERRUPTED
+_TRAP_KEYS = tuple(port | 1 << KEY_SIZE_SHIFT | KEY_WRITE for port in TRAP_PORTS)
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
 _PANIC_KEY = PVPANIC_PORT | 1 << KEY_SIZE_SHIFT | KEY_WRITE
 
 
@@ -82,6 +85,10 @@ class Watched:
             kind = code >> KIND_SHIFT
             if kind in _ACCESSES:
                 self._accessing = True
+                if code >> KEY_SHIFT in _TRAP_KEYS and self._comes_off_port_trap():
+                    all_stop.meets_trap(self)
+                    reply = 0
+                    continue
                 if code >> KEY_SHIFT == _PANIC_KEY and code & PANICKED:
                     all_stop.report(self, Stop(CRASH, detail="the guest's kernel panicked"))
                     self.park()
@@ -134,11 +141,23 @@ class Watched:
         """Gives the guest its own exception: DEBUG_INJECT_DB or DEBUG_INJECT_BP."""
         self.vcpu.guest_debug(self._control | exception, control_word(self.watches))
 
-    def forget_exception(self) -> None:
-        """Drops the exception that KVM would give the guest next."""
-        events = bytearray(self.vcpu.get_state(lib.RINGLET_STATE_EVENTS))
-        events[0] = events[3] = 0  # kvm_vcpu_events.exception: injected, pending
-        self.vcpu.set_state(lib.RINGLET_STATE_EVENTS, bytes(events))
+    def _comes_off_port_trap(self) -> bool:
+        """Returns whether the access is a breakpoint's; then RIP is where the breakpoint is.
+
+        KVM sets RIP behind the instruction before it tells of the write, or when the write is
+        complete.
+        """
+        size = len(PORT_TRAP)
+        if not self._all_stop.is_trap(self) and not self._all_stop.is_trap(self, size):
+            return False
+        self.vcpu.kick()
+        self._enter(0)
+        self._accessing = False
+        if not self._all_stop.is_trap(self, size):
+            return False  # the guest's own write to this port, just before a breakpoint
+        registers = self.vcpu.registers
+        self.vcpu.registers = registers._replace(rip=registers.rip - size & _MASK)
+        return True
 
     def release(self) -> None:
         """Lets the vCPU go on."""
