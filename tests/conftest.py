@@ -139,6 +139,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
     ),
     "needs_chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
     "needs_hyperfine": ("hyperfine", lambda: shutil.which("hyperfine") is not None),
+    "needs_gdb": ("gdb", lambda: shutil.which("gdb") is not None),
     "needs_nested_kernel": ("`ringlet nested --setup`, run before", _has_nested_kernel),
 }
 

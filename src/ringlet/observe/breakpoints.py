@@ -164,12 +164,10 @@ class Breakpoints:
         Raises `GuestMemoryError` for a place without memory.
         """
         planned = list(self._planned().values() if places is None else places)
-        self._starts = {places[0] for places in planned}
-        for places in planned:
-            for physical, byte in zip(places, self.trap, strict=True):
-                if physical in self._planted or (
-                    physical != places[0] and physical in self._starts
-                ):
+        self._starts = {each[0] for each in planned}
+        for each in planned:
+            for physical, byte in zip(each, self.trap, strict=True):
+                if physical in self._planted or (physical != each[0] and physical in self._starts):
                     continue  # another one begins here
                 self._planted[physical] = byte, self._memory.read(physical, 1)[0]
                 self._memory.write(physical, bytes([byte]))

@@ -50,17 +50,19 @@ class Debugger(Closing):
     machine that is debugged starts stopped: the first `wait` returns at the first instruction. With
     `running`, the machine starts running.
 
-    `abilities` says what this host's KVM can do. Raises `RingletError` for a machine that has
-    started.
+    `abilities` says what this host's KVM can do; None to find out. Raises `RingletError` for a
+    machine that has started.
     """
 
-    def __init__(self, machine: Machine, *, running: bool = False) -> None:
+    def __init__(
+        self, machine: Machine, *, running: bool = False, abilities: Abilities | None = None
+    ) -> None:
         if machine.has_started:
             raise RingletError(
                 "this machine has started already", "make the debugger before the machine starts"
             )
         self.machine = machine
-        self.abilities: Abilities = find_abilities()
+        self.abilities = abilities or find_abilities()
         trap = self.abilities.trap
         self.breakpoints = Breakpoints(
             machine.memory,
@@ -270,15 +272,19 @@ class Debugger(Closing):
         return self.machine.loaded_at(address) if physical is None else physical
 
     def _instruction(self, address: int, vcpu: int) -> bytes:
-        """Returns the bytes of the instruction at a linear address; none if no memory is there."""
+        """Returns the bytes of the instruction at a linear address; none if no memory is there.
+
+        The vCPU may come to a kernel's 64-bit code in another mode than the one that it is in now:
+        of two instructions, this is the longer one.
+        """
         watched = self._at_rest(vcpu)
         start = self._physical(watched, address)
-        try:
-            code = b"" if start is None else self.machine.memory.read(start, MAX_INSTRUCTION)
-        except GuestMemoryError:
+        if start is None or not self.machine.memory.has(start, MAX_INSTRUCTION):
             return b""
-        found = disassemble(code, address, bits_of(watched.vcpu.special_registers), 1)
-        return found[0].code if found else b""
+        code = self.machine.memory.read(start, MAX_INSTRUCTION)
+        modes = {bits_of(watched.vcpu.special_registers), 64}
+        found = [disassemble(code, address, bits, 1)[0].code for bits in modes]
+        return max(found, key=len)
 
     def _is_ring_3(self, address: int, vcpu: int) -> bool:
         """Returns whether ring 3 may run the code at a linear address."""

@@ -7,12 +7,15 @@ from the guest is escaped.
 from __future__ import annotations
 
 from ringlet.errors import RingletError, near
+from ringlet.machine.assembly import MAX_INSTRUCTION, bits_of, disassemble
 from ringlet.observe.interrupts import interrupt_lines
 from ringlet.observe.paging import Processor, walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.observe.debugger import Debugger
+
+_CODE_LINES = 8
 
 
 def monitor(debugger: Debugger, vcpu: int, command: str) -> str:
@@ -70,11 +73,7 @@ def _exits(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
 
 
 def _page(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
-    try:
-        (word,) = words
-        address = int(word, 16 if not word.startswith(("0x", "0X")) else 0)
-    except ValueError as error:
-        raise RingletError("no address is named", "such as: monitor page 0x100000") from error
+    address = _address(words)
     special = debugger.special_registers(vcpu)
     processor = Processor.of(debugger.vcpu(vcpu).cpuid)
     return walk(address, special, debugger.read_physical, processor).lines()
@@ -103,6 +102,25 @@ def _registers(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
     return [*lines, "  ".join(f"{name} {getattr(special, name):#x}" for name in control)]
 
 
+def _code(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
+    """Shows instructions in the mode of the vCPU; GDB itself knows 64-bit code only."""
+    address = _address(words) if words else debugger.next_address(vcpu)
+    code = debugger.read(address, _CODE_LINES * MAX_INSTRUCTION, vcpu)
+    bits = bits_of(debugger.special_registers(vcpu))
+    return [
+        f"{at:#x}  {code.hex(' '):<30} {text}  {debugger.symbols.describe(at)}".rstrip()
+        for at, code, text in disassemble(code, address, bits, _CODE_LINES)
+    ] or [f"no memory is mapped at {address:#x}"]
+
+
+def _address(words: list[str]) -> int:
+    try:
+        (word,) = words
+        return int(word, 0 if word[:2] in ("0x", "0X") else 16)
+    except ValueError as error:
+        raise RingletError("no address is named", "such as: monitor page 0x100000") from error
+
+
 def _abilities(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
     able = debugger.abilities
     rows = (
@@ -124,6 +142,7 @@ def _abilities(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
 _COMMANDS = {
     "help": (_help, "this list"),
     "devices": (_devices, "each device with its registers; or `devices NAME`"),
+    "code": (_code, "instructions in the vCPU's mode; or `code ADDRESS`"),
     "exits": (_exits, "the number of VM exits of each kind"),
     "page": (_page, "the walk of an address through the page tables: `page ADDRESS`"),
     "interrupts": (_interrupts, "interrupt controllers, and what waits for each vCPU"),
