@@ -13,19 +13,7 @@ from ringlet.observe.gdb_packets import (
     unescape,
 )
 
-
-def expand(data: bytes) -> bytes:
-    """What GDB makes of runs, as its manual says."""
-    out = bytearray()
-    at = 0
-    while at < len(data):
-        if data[at : at + 1] == b"*":
-            out += out[-1:] * (data[at + 1] - 29)
-            at += 1
-        else:
-            out.append(data[at])
-        at += 1
-    return bytes(out)
+from .gdb_client import expand
 
 
 def received(data: bytes) -> bytes:

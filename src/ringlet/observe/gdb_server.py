@@ -73,6 +73,8 @@ class GdbServer(Closing):
             listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
+            if not where or "\0" in where:
+                raise ConfigError(f"{where!r} is no path", "name a port from 0 to 65535, or a path")
             address = where
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             _remove_dead_socket(where)
@@ -114,9 +116,9 @@ class GdbServer(Closing):
         ready = dict(waiting.poll())
         if self._close_fd in ready:
             return self._finish()
-        if self._listener.fileno() in ready:
-            self._accept()
         if client is None:
+            if self._listener.fileno() in ready:
+                self._accept()
             return False
         try:
             if ended_fd in ready:
@@ -125,6 +127,8 @@ class GdbServer(Closing):
                 client.tell_stop()
             if ready.get(client.socket.fileno(), 0) & (POLLIN | POLLHUP | POLLERR):
                 client.receive()
+            elif self._listener.fileno() in ready:
+                self._refuse()
         except (OSError, EOFError):
             self._drop(client)
         return False
@@ -144,14 +148,16 @@ class GdbServer(Closing):
             connection, _ = self._listener.accept()
         except OSError:  # it has gone already, or there are no more descriptors
             return
-        if self._client is not None:
-            self._complain("a second GDB client was refused")
-            connection.close()
-            return
         connection.settimeout(_PATIENCE)
         if connection.family == socket.AF_INET:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._client = _Client(self._debugger, connection, self._complain)
+
+    def _refuse(self) -> None:
+        """Refuses a second client. If the first has just gone, the second waits for its turn."""
+        connection, _ = self._listener.accept()
+        self._complain("a second GDB client was refused")
+        connection.close()
 
     def _drop(self, client: _Client) -> None:
         client.socket.close()
