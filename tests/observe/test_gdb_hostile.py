@@ -106,7 +106,11 @@ def hostile(count: int, seed: int) -> None:
     done = 0
     with place() as where:
         while done < count:
-            done += talk(generator, where, count - done)
+            try:
+                done += talk(generator, where, count - done)
+            except BaseException as error:
+                error.add_note(f"the seed is {seed}")
+                raise
 
 
 def test_a_hostile_client_gets_answers(no_leak: None) -> None:

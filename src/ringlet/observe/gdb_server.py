@@ -17,7 +17,7 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from select import POLLERR, POLLHUP, POLLIN, poll
+from select import POLLIN, POLLRDHUP, poll
 from threading import Thread
 
 from ringlet.closing import Closing
@@ -109,7 +109,8 @@ class GdbServer(Closing):
         waiting.register(self._close_fd, POLLIN)
         client = self._client
         if client is not None:
-            waiting.register(client.socket, POLLIN)
+            # Until the guest stands still for the first time, nothing of the client is read.
+            waiting.register(client.socket, POLLRDHUP if client.arrives else POLLIN | POLLRDHUP)
             waiting.register(ended_fd, POLLIN)
             if client.waits:
                 waiting.register(stop_fd, POLLIN)
@@ -125,7 +126,7 @@ class GdbServer(Closing):
                 return self._finish()
             if stop_fd in ready:
                 client.tell_stop()
-            if ready.get(client.socket.fileno(), 0) & (POLLIN | POLLHUP | POLLERR):
+            if client.socket.fileno() in ready:
                 client.receive()
             elif self._listener.fileno() in ready:
                 self._refuse()
@@ -193,10 +194,9 @@ class _Client:
         self.session = Session(debugger, complain)
         self._debugger = debugger
         self._reader = PacketReader()
-        self._queue: list[bytes | Signal] = []  # what came while the guest wasn't at rest
         self._last = b""
         self.waits = True  # for the guest to stand still
-        self._tells = False  # whether the client is told when it does
+        self.arrives = True  # whether this is for the first time, of which the client isn't told
         debugger.stop()
 
     def receive(self) -> None:
@@ -216,18 +216,14 @@ class _Client:
         elif isinstance(item, bytes):
             if self.session.acknowledges:
                 self.socket.sendall(b"+")
-            if self.waits and item[:1] not in (b"k", b"D"):
-                if len(self._queue) < 16:
-                    self._queue.append(item)
-            else:
-                self._answer(item)
+            self._answer(item)
         elif self.session.acknowledges and item in (Signal.DAMAGED, Signal.TOO_LONG):
             self.socket.sendall(b"-")
 
     def _answer(self, packet: bytes) -> None:
         reply = self.session.answer(packet)
         if reply is None:
-            self.waits = self._tells = True
+            self.waits = True
         else:
             self._send(reply)
 
@@ -237,13 +233,10 @@ class _Client:
         if stop is None:
             return
         self.waits = False
-        if self._tells:
+        if not self.arrives:
             for packet in self.session.stopped(stop):
                 self._send(packet)
-        self._tells = False
-        queue, self._queue = self._queue, []
-        for item in queue:
-            self._take(item)
+        self.arrives = False
 
     def _send(self, data: bytes) -> None:
         self._last = frame(data)

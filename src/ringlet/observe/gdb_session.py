@@ -121,7 +121,7 @@ class Session:
 
     def _why(self, rest: bytes) -> bytes:
         stop = self._debugger.stopped
-        return b"T05" if stop is None else self._reply(stop)
+        return _REFUSED if stop is None else self._reply(stop)
 
     # Registers.
 

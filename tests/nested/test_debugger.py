@@ -1,0 +1,93 @@
+"""The debugger on a KVM of a processor: rings, exceptions, and a stock Linux from its first step."""
+
+from pathlib import Path
+
+import pytest
+
+from ringlet import Machine, MachineConfig, RingletError, debug
+from ringlet.board.layout import MIB
+from ringlet.linux.command import run
+from ringlet.observe.gdb_server import GdbServer
+
+from ..observe.guest import debugged, go, wait, where
+
+# Those of a plain `make test`, on this KVM.
+from ..observe.test_debugger import (  # noqa: F401
+    test_a_breakpoint_by_symbol_and_what_follows,
+    test_a_crash_stops_before_the_end_with_its_registers,
+    test_a_step_of_an_instruction_at_fault_ends_at_the_handler,
+    test_a_step_over_an_access_ends_behind_it_once_the_device_has_answered,
+    test_more_breakpoints_than_debug_registers,
+    test_pushf_doesnt_show_the_trap_flag,
+    test_stepping_shows_each_change_of_ring,
+    test_vcpus_that_run_the_same_code_meet_the_breakpoint_each_time,
+)
+from ..observe.test_gdb import gdb, in_order
+
+LONG = 180  # seconds, on a machine that is emulated and busy
+
+
+def test_a_hardware_breakpoint_stops_or_is_refused() -> None:
+    with debugged("rings") as debugger:
+        if not debugger.abilities.execute:
+            with pytest.raises(RingletError, match="no hardware breakpoints"):
+                debugger.add_breakpoint("main", hardware=True)
+            return
+        debugger.add_breakpoint("main", hardware=True)
+        assert where(debugger, go(debugger)) == "breakpoint main"
+        debugger.remove_breakpoint("main", hardware=True)
+        debugger.add_breakpoint("user", hardware=True)
+        assert where(debugger, go(debugger)) == "breakpoint user"
+        assert debugger.special_registers().ss.dpl == 3
+
+
+def test_a_watchpoint_stops_behind_the_write_or_is_refused() -> None:
+    with debugged("smp", cpus=2) as debugger:
+        if not debugger.abilities.watch:
+            with pytest.raises(RingletError, match="no watchpoints"):
+                debugger.add_watchpoint("started")
+            return
+        started = debugger.add_watchpoint("started")
+        stop = go(debugger)
+        assert (stop.reason, stop.vcpu, stop.data) == ("watchpoint", 1, started)
+        assert debugger.read(started, 1) == b"\2"
+
+
+def test_linux_from_its_first_instruction_to_start_kernel(cloud_kernel: Path) -> None:
+    options = {"memory": 256 * MIB, "timeout": LONG}
+    done = run(cloud_kernel, "grep -w 'start_kernel\\|rest_init' /proc/kallsyms", **options)
+    symbols = {
+        name: int(address, 16)
+        for address, _, name in (line.split() for line in done.stdout.decode().splitlines())
+    }
+    with (
+        Machine(MachineConfig(image=cloud_kernel, serial="none", **options)) as machine,
+        debug(machine) as debugger,
+        GdbServer(debugger, "0") as server,
+    ):
+        machine.start()
+        wait(debugger)
+        output = gdb(
+            server.place,
+            *("x/i $pc", "stepi", "stepi", "p $cr3 != 0", "p $rip < 0x10000000"),
+            f"break *{symbols['start_kernel']:#x}",
+            *("continue", "p/x $rip", "p $cs", "stepi"),
+            f"monitor page {symbols['start_kernel']:#x}",
+            f"break *{symbols['rest_init']:#x}",
+            *("delete 1", "continue", "p/x $rip", "kill"),
+        )
+    in_order(
+        output,
+        "=> 0x1000000:",
+        "0x0000000001",
+        "= 1",
+        "= 1",
+        "Breakpoint 1, ",
+        f"= {symbols['start_kernel']:#x}",
+        "= 16",
+        f"linear {symbols['start_kernel']:#x}: 4-level paging",
+        "mapped: physical",
+        "Breakpoint 2, ",
+        f"= {symbols['rest_init']:#x}",
+        "killed]",
+    )
