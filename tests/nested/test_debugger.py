@@ -1,4 +1,4 @@
-"""The debugger on a KVM of a processor: rings, exceptions, and a stock Linux from its first step."""
+"""The debugger on a processor's KVM: rings, exceptions, and a stock Linux from its first step."""
 
 from pathlib import Path
 
