@@ -17,6 +17,8 @@ from ..observe.test_debugger import (  # noqa: F401
     test_a_crash_stops_before_the_end_with_its_registers,
     test_a_step_of_an_instruction_at_fault_ends_at_the_handler,
     test_a_step_over_an_access_ends_behind_it_once_the_device_has_answered,
+    test_a_watched_variable_of_two_vcpus,
+    test_a_watchpoint_stops_behind_each_write,
     test_more_breakpoints_than_debug_registers,
     test_pushf_doesnt_show_the_trap_flag,
     test_stepping_shows_each_change_of_ring,
@@ -39,18 +41,6 @@ def test_a_hardware_breakpoint_stops_or_is_refused() -> None:
         debugger.add_breakpoint("user", hardware=True)
         assert where(debugger, go(debugger)) == "breakpoint user"
         assert debugger.special_registers().ss.dpl == 3
-
-
-def test_a_watchpoint_stops_behind_the_write_or_is_refused() -> None:
-    with debugged("smp", cpus=2) as debugger:
-        if not debugger.abilities.watch:
-            with pytest.raises(RingletError, match="no watchpoints"):
-                debugger.add_watchpoint("started")
-            return
-        started = debugger.add_watchpoint("started")
-        stop = go(debugger)
-        assert (stop.reason, stop.vcpu, stop.data) == ("watchpoint", 1, started)
-        assert debugger.read(started, 1) == b"\2"
 
 
 def test_linux_from_its_first_instruction_to_start_kernel(cloud_kernel: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 from ringlet import MachineConfig, RingletError, debug
 from ringlet.kvm.exits import PortRead, PortWrite
 from ringlet.kvm.memory import GuestMemoryError
-from ringlet.observe.abilities import find_abilities
 from ringlet.observe.debugger import Debugger
 
 from ..machine_code import EXIT, IN_AL_DX, MOV_DX_PORT, PORT, SPIN, exit_with, machine
@@ -413,12 +412,71 @@ def test_a_guest_may_start_running() -> None:
         assert wait(debugger).reason == "interrupt"
 
 
-def test_what_this_hosts_kvm_cant_is_refused() -> None:
-    able = {"watch": False, "step_ring_3": False}
-    with debugged("rings", able=able) as debugger:
-        with pytest.raises(RingletError, match="this host's KVM has no watchpoints"):
-            debugger.add_watchpoint("main")
-        assert find_abilities().step
+WATCHED = 0x600
+# mov word [0x5f0], 1; mov word [0x600], 2; mov ax, [0x600]; mov word [0x5ff], 0x303
+STORES = (
+    b"\xc7\x06\xf0\x05\x01\x00" + b"\xc7\x06\x00\x06\x02\x00" + b"\xa1\x00\x06"
+    + b"\xc7\x06\xff\x05\x03\x03" + exit_with(9)
+)  # fmt: skip
+
+
+def test_a_watchpoint_stops_behind_each_write() -> None:
+    with debugged(STORES) as debugger:
+        assert debugger.add_watchpoint(WATCHED, 4) == WATCHED
+        stop = go(debugger)
+        assert (stop.reason, stop.address, stop.data) == ("watchpoint", CODE + 12, WATCHED)
+        assert debugger.read(WATCHED, 2) == b"\2\0"
+        assert debugger.read(0x5F0, 1) == b"\1", "the guest's other writes are done"
+        stop = go(debugger)
+        assert (stop.reason, stop.address) == ("watchpoint", CODE + 21)
+        assert debugger.read(0x5FF, 2) == b"\3\3"
+        debugger.remove_watchpoint(WATCHED, 4)
+        assert go(debugger).detail == "exit-port"
+        assert debugger.machine.wait().status == 9  # type: ignore[union-attr]
+
+
+def test_a_step_over_a_watched_write_tells_of_it() -> None:
+    with debugged(STORES) as debugger:
+        debugger.add_watchpoint(WATCHED, 2)
+        assert step(debugger).reason == "step"
+        stop = step(debugger)
+        assert (stop.reason, stop.address, stop.data) == ("watchpoint", CODE + 12, WATCHED)
+        assert step(debugger).reason == "step"
+        assert debugger.registers().rax & 0xFFFF == 2
+
+
+def test_a_watched_variable_of_two_vcpus() -> None:
+    with debugged("smp", cpus=3) as debugger:
+        started = debugger.add_watchpoint("started")
+        met = []
+        while (stop := go(debugger)).reason == "watchpoint":
+            assert stop.data == started
+            met.append((stop.vcpu, debugger.read(started, 1)[0]))
+        assert met == [(1, 2), (2, 3)]
+        assert stop.detail == "exit-port"
+
+
+def test_watchpoints_end_with_the_debugger() -> None:
+    with debugged(b"\xc7\x06\x00\x06\x02\x00\xeb\xf8") as debugger:  # again and again
+        debugger.add_watchpoint(WATCHED)
+        assert go(debugger).reason == "watchpoint"
+        debugger.detach()
+        time.sleep(0.05)
+        assert debugger.wait(0.2) is None
+        assert debugger.machine.usage().exits["mmio"] == 1  # type: ignore[index]
+
+
+def test_a_watchpoint_where_it_cant_be() -> None:
+    with debugged("hello", memory=4 << 20) as debugger:
+        for address, size in ((4 << 20, 8), ((4 << 20) - 4, 8), (0xFEE0_0000, 4)):
+            with pytest.raises(RingletError, match="no RAM"):
+                debugger.add_watchpoint(address, size)
+        for size in (0, 5000):
+            with pytest.raises(RingletError, match="can't be watched"):
+                debugger.add_watchpoint(0x1000, size)
+        if not debugger.abilities.watch:
+            with pytest.raises(RingletError, match="no watchpoints for reads"):
+                debugger.add_watchpoint(0x1000, reads=True)
 
 
 def test_no_breakpoint_in_ring_3_where_ring_3_has_none() -> None:

@@ -246,7 +246,25 @@ def test_an_address_that_isnt_mapped_and_a_breakpoint_there() -> None:
     assert any("no page is mapped at 0x10000000000" in line for line in told)
 
 
-def test_a_watchpoint_by_steps_where_the_host_has_none() -> None:
+def test_a_watchpoint() -> None:
+    with served("smp", cpus=2) as (_, server, _):
+        output = gdb(
+            server.place,
+            *("break main", "continue", "watch started", "continue", "continue"),
+            symbols="smp",
+        )
+    in_order(
+        output,
+        "Hardware watchpoint 2: started",
+        "Thread 2 hit Hardware watchpoint 2: started",
+        "Old value = 1",
+        "New value = 2",
+        "processor_main () at smp/smp.c",
+        "exited normally",
+    )
+
+
+def test_a_watchpoint_by_steps_of_gdb() -> None:
     with served("smp", cpus=2) as (_, server, _):
         output = gdb(
             server.place,

@@ -13,11 +13,13 @@ from ringlet.kvm.vcpu import Vcpu
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
     from ringlet.kvm.memory import GuestMemory, Region
     from ringlet.kvm.system import System
 
+PAGE = 4096
 CAP_DISABLE_QUIRKS2 = 213
 QUIRK_FIX_HYPERCALL_INSN = 1 << 5
 
@@ -34,6 +36,8 @@ class Vm(Closing):
         self.vcpus: list[Vcpu] = []
         self._run_size = system.run_size
         self._mapped: list[Any] = []
+        self._regions: list[Region] = []  # of the slots from 0 on
+        self._pieces = 0  # the number of slots after those, which `protect` has made
         try:
             # KVM patches a hypercall instruction of the other vendor in the guest's code. With this
             # quirk off, such an instruction is an invalid opcode instead.
@@ -74,7 +78,34 @@ class Vm(Closing):
             ffi.release(host)
         check(result, f"map memory at {region.address:#x}")
         self._mapped.append(host)
+        self._regions.append(region)
         return slot
+
+    def protect(self, pages: Collection[int]) -> None:
+        """Makes the pages at these guest-physical addresses read-only, and all others writable.
+
+        A guest's write to such a page is an MMIO exit. No vCPU may be running.
+        """
+        first = len(self._regions)
+        for slot in range(first + self._pieces):
+            check(lib.ringlet_vm_set_memory(self.fd, slot, 0, 0, 0, ffi.NULL), "remove a slot")
+        slots: list[tuple[int, int, int, bool]] = []  # region, offset, size, whether read-only
+        for number, region in enumerate(self._regions):
+            own = sorted(each - region.address for each in pages)
+            at, parts = 0, []
+            for offset in own:
+                if 0 <= offset < region.size:
+                    parts += [(number, at, offset - at, False), (number, offset, PAGE, True)]
+                    at = offset + PAGE
+            slots += [part for part in [*parts, (number, at, region.size - at, False)] if part[2]]
+        for slot, (number, offset, size, readonly) in enumerate(slots):
+            region, host = self._regions[number], self._mapped[number]
+            result = lib.ringlet_vm_set_memory(
+                *(self.fd, slot, readonly, region.address + offset, size),
+                host + region.skip + offset,
+            )
+            check(result, f"map memory at {region.address + offset:#x}")
+        self._pieces = len(slots) - first
 
     def create_irqchip(self) -> None:
         """Creates PIC, I/O APIC and local APICs in the kernel."""

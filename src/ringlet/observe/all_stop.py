@@ -17,7 +17,9 @@ from threading import Condition, RLock
 
 from ringlet.errors import RingletError
 from ringlet.host.descriptor import eventfds
+from ringlet.kvm.core import ffi
 from ringlet.kvm.exits import EMULATION_FAILURE, Debug, Halt, InternalError, Shutdown, SystemEvent
+from ringlet.kvm.memory import PAGE
 from ringlet.kvm.vcpu import (
     DEBUG_BLOCK_INTERRUPTS,
     DEBUG_ENABLE,
@@ -53,6 +55,9 @@ if TYPE_CHECKING:
 
 _BP_VECTOR = 3
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
+_UNGUARDED = (
+    "KVM can't emulate the next instruction on the page of a watchpoint: no more watchpoint"
+)
 _UNSEEN = "ring 3 ran meanwhile, which this host's KVM can't step"
 
 
@@ -78,6 +83,7 @@ class AllStop:
         self._plan: list[Watched] = []  # those that step off a breakpoint before all go on
         self._stepper: Watched | None = None
         self._alone = False
+        self._protected: set[int] = set()  # pages that the guest may not write to
         self._ran = 0.0  # seconds that the guest has run
         self._since = time.monotonic()
         self._timeout = machine.take_timeout()
@@ -146,6 +152,9 @@ class AllStop:
             self._stop = None
             self.wants_exit = exits
             self._since = time.monotonic()
+            if (pages := self._breakpoints.guarded_pages) != self._protected:
+                self.machine.vm.protect(pages)
+                self._protected = pages
             self._stepper = stepper
             self._alone = alone or (
                 stepper is not None and self._breakpoints.covers(stepper.address)
@@ -191,6 +200,12 @@ class AllStop:
         if isinstance(exit, Debug):
             self._debug_exit(watched, exit)
             return True
+        if isinstance(exit, InternalError) and self._breakpoints.guarded_pages:
+            # KVM's emulator, which does the writes to a guarded page, can't do all.
+            self._breakpoints.clear_guards()
+            self.report(watched, Stop(INTERRUPT, detail=_UNGUARDED))
+            watched.forget_exception()
+            return True
         if not isinstance(exit, (Halt, SystemEvent)):  # those are no crashes, but ends
             self.report(watched, Stop(CRASH, detail=_crash(exit)))
             watched.park()
@@ -212,6 +227,22 @@ class AllStop:
         """Returns whether a breakpoint stands `behind` bytes before the next instruction."""
         address = watched.address - behind
         return self._breakpoints.is_planted(watched.vcpu.translate(address & _MASK))
+
+    def writes_guarded(self, watched: Watched) -> bool:
+        """Does a write to a guarded page in the guest's place; returns whether it was one."""
+        native = watched.vcpu.native
+        address, size = int(native.address), int(native.size)
+        if not native.write or address - address % PAGE not in self._protected:
+            return False
+        self.machine.memory.write(address, bytes(ffi.buffer(native.data, size)))
+        if (met := self._breakpoints.guarded_by(address, size)) is not None:
+            watched.written = met
+        return True
+
+    def meets_watch(self, watched: Watched) -> None:
+        """Notes that a vCPU has written to a guarded range."""
+        self.report(watched, Stop(WATCHPOINT, data=watched.written))
+        watched.written = None
 
     def meets_trap(self, watched: Watched) -> None:
         """Notes that a vCPU has come to a breakpoint, or a step to an exception's handler."""
@@ -304,7 +335,7 @@ class AllStop:
         control |= DEBUG_HARDWARE if watches else 0
         watched.arm(control and control | DEBUG_ENABLE, watches)
         watched.off = False
-        watched.exit = None
+        watched.exit = watched.written = None
 
     def _halt(self, stop: Stop) -> None:
         """Makes all vCPUs stop. `stop` is the reason."""
@@ -329,6 +360,9 @@ class AllStop:
         return watched.address in self._breakpoints
 
     def _debug_exit(self, watched: Watched, exit: Debug) -> None:
+        if watched.written is not None:
+            self.meets_watch(watched)
+            return
         if exit.exception == _BP_VECTOR:
             if self.is_trap(watched):
                 self.meets_trap(watched)

@@ -6,6 +6,8 @@ stopped. So memory that is looked at meanwhile is the guest's own, each linear a
 memory has the breakpoint, and what the guest has written over the breakpoint is kept.
 
 A hardware breakpoint or a watchpoint takes one debug register or several, the same on each vCPU.
+Where KVM has no watchpoints, a guarded range takes the place of one: the guest may not write to its
+page, so each write to the page is an exit, and ringlet does the write.
 
 A KVM that emulates the processor may not tell of an `int3`. Every KVM tells of a write to a port.
 So there, `out %al, $TRAP_PORT` stands for a breakpoint. It takes two bytes, and works in ring 0
@@ -17,7 +19,7 @@ first instruction of a function, such as `push %rbp`, may do without one.
 from __future__ import annotations
 
 from ringlet.errors import RingletError
-from ringlet.kvm.memory import GuestMemoryError
+from ringlet.kvm.memory import PAGE, GuestMemoryError
 from ringlet.observe.debug_registers import COUNT, EXECUTE, NoDebugRegisterError, Watch
 
 TYPE_CHECKING = False
@@ -50,6 +52,9 @@ class Breakpoints:
         self._planted: dict[int, tuple[int, int]] = {}  # physical to byte planted, guest's own byte
         self._starts: set[int] = set()  # where a planted breakpoint begins
         self._hardware: list[Watch] = []  # hardware breakpoints and watchpoints
+        # Linear address and size of each guarded range, with the parts of it in physical memory:
+        # address and size.
+        self._guarded: dict[tuple[int, int], list[tuple[int, int]]] = {}
 
     def __contains__(self, address: int) -> bool:
         """Whether a breakpoint is at a linear address."""
@@ -149,10 +154,45 @@ class Breakpoints:
         gone = set(watches)
         self._hardware = [each for each in self._hardware if each not in gone]
 
+    def guard(self, address: int, size: int, parts: list[tuple[int, int]]) -> None:
+        """Guards a range at a linear address; `parts` are physical addresses and sizes.
+
+        Raises `GuestMemoryError` where no memory is.
+        """
+        for physical, length in parts:
+            self._memory.read(physical, length)
+        self._guarded[address, size] = parts
+
+    def unguard(self, address: int, size: int) -> None:
+        """Ends the guard of a range, if there is one."""
+        self._guarded.pop((address, size), None)
+
+    def clear_guards(self) -> None:
+        """Ends the guard of all ranges."""
+        self._guarded.clear()
+
+    @property
+    def guarded_pages(self) -> set[int]:
+        """The guest-physical addresses of the pages that the guest may not write to."""
+        return {
+            page
+            for parts in self._guarded.values()
+            for physical, size in parts
+            for page in range(physical - physical % PAGE, physical + size, PAGE)
+        }
+
+    def guarded_by(self, physical: int, size: int) -> int | None:
+        """Returns the linear address of the guarded range that a write meets, or None."""
+        for (address, _), parts in self._guarded.items():
+            if any(at < physical + size and physical < at + length for at, length in parts):
+                return address
+        return None
+
     def clear(self) -> None:
         """Removes all breakpoints and watchpoints."""
         self._places.clear()
         self._hardware.clear()
+        self._guarded.clear()
 
     def is_planted(self, physical: int | None) -> bool:
         """Returns whether a breakpoint is planted at a guest-physical address."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from ringlet.closing import Closing
 from ringlet.errors import RingletError, near
-from ringlet.kvm.memory import GuestMemoryError
 from ringlet.machine.assembly import MAX_INSTRUCTION, bits_of, disassemble, read_linear
 from ringlet.observe.abilities import find_abilities
 from ringlet.observe.all_stop import AllStop
@@ -28,6 +27,8 @@ from ringlet.observe.paging import walk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ringlet.boot.symbols import Symbols
     from ringlet.kvm.registers import Registers, SpecialRegisters
     from ringlet.kvm.vcpu import Vcpu
@@ -163,22 +164,34 @@ class Debugger(Closing):
         else:
             self.breakpoints.remove(address)
 
-    def add_watchpoint(self, place: int | str, size: int = 8, *, reads: bool = False) -> int:
+    def add_watchpoint(
+        self, place: int | str, size: int = 8, *, reads: bool = False, vcpu: int = 0
+    ) -> int:
         """Stops after writes to `size` bytes, and with `reads` also after reads of them.
 
-        Returns the address. Raises `RingletError` where this host's KVM has no watchpoints.
+        Returns the linear address. Where this host's KVM has no watchpoints, the guest's writes are
+        seen by a guard of the page, which takes an exit for each write to the page. Raises
+        `RingletError`.
         """
         address = self.address_of(place)
-        self._at_rest(0)
-        self._require(self.abilities.watch, "watchpoints")
-        self.breakpoints.add_hardware(pieces(address, size, ACCESS if reads else WRITE))
+        watched = self._at_rest(vcpu)
+        if self.abilities.watch:
+            self.breakpoints.add_hardware(pieces(address, size, ACCESS if reads else WRITE))
+            return address
+        self._require(not reads, "watchpoints for reads")
+        if not 0 < size <= _PAGE:
+            raise RingletError(f"{size} bytes can't be watched", f"watch at most {_PAGE} bytes")
+        self.breakpoints.guard(address, size, list(self._parts(watched, address, size)))
         return address
 
     def remove_watchpoint(self, place: int | str, size: int = 8, *, reads: bool = False) -> None:
         """Removes what `add_watchpoint` added."""
         address = self.address_of(place)
         self._at_rest(0)
-        self.breakpoints.remove_hardware(pieces(address, size, ACCESS if reads else WRITE))
+        if self.abilities.watch:
+            self.breakpoints.remove_hardware(pieces(address, size, ACCESS if reads else WRITE))
+        else:
+            self.breakpoints.unguard(address, size)
 
     # Registers and memory, while the guest stands still.
 
@@ -239,21 +252,25 @@ class Debugger(Closing):
 
         Raises `RingletError`, and writes nothing, unless all of it is mapped to RAM.
         """
-        translate = self._at_rest(vcpu).vcpu.translate
-        parts: list[tuple[int, bytes]] = []
-        while data:
-            physical = translate(address & _MASK)
-            count = min(len(data), _PAGE - address % _PAGE)
-            try:
-                if physical is None:
-                    raise RingletError(f"no page is mapped at {address:#x}", "nothing is written")
-                self.machine.memory.read(physical, count)
-            except GuestMemoryError as error:
-                raise RingletError(f"no RAM is at {address:#x}", "nothing is written") from error
-            parts.append((physical, data[:count]))
-            address, data = address + count, data[count:]
-        for physical, part in parts:
-            self.machine.memory.write(physical, part)
+        parts = list(self._parts(self._at_rest(vcpu), address, len(data)))
+        for physical, size in parts:
+            self.machine.memory.write(physical, data[:size])
+            data = data[size:]
+
+    def _parts(self, watched: Watched, address: int, size: int) -> Iterator[tuple[int, int]]:
+        """Yields where a range of linear addresses lies: physical address and size of each part.
+
+        Raises `RingletError` unless all of it is mapped to RAM.
+        """
+        while size:
+            physical = watched.vcpu.translate(address & _MASK)
+            count = min(size, _PAGE - address % _PAGE)
+            if physical is None:
+                raise RingletError(f"no page is mapped at {address:#x}", "give another address")
+            if not self.machine.memory.has(physical, count):
+                raise RingletError(f"no RAM is at {address:#x}", "give another address")
+            yield physical, count
+            address, size = address + count, size - count
 
     def read_physical(self, address: int, size: int) -> bytes:
         """Returns guest-physical memory. Raises `GuestMemoryError` where no RAM is."""

@@ -131,12 +131,12 @@ def _abilities(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
     )
 
     def word(has: bool) -> str:
-        return "yes" if has else "no"
+        return "yes" if has else "writes" if what == "watchpoints" else "no"
 
-    return [
-        f"{what:<21} in ring 0: {word(kernel):<3}  in ring 3: {word(user)}"
-        for what, kernel, user in rows
-    ]
+    lines = []
+    for what, kernel, user in rows:
+        lines.append(f"{what:<21} in ring 0: {word(kernel):<6}  in ring 3: {word(user)}")
+    return lines
 
 
 _COMMANDS = {

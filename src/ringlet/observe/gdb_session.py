@@ -240,7 +240,7 @@ class Session:
         if kind in (b"0", b"1"):
             debugger.add_breakpoint(address, hardware=kind == b"1", vcpu=self._vcpu)
         elif kind in (b"2", b"4"):
-            debugger.add_watchpoint(address, size, reads=kind == b"4")
+            debugger.add_watchpoint(address, size, reads=kind == b"4", vcpu=self._vcpu)
         else:  # x86 has no watchpoint for reads alone
             return _UNKNOWN
         return _OK

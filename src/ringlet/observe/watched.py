@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from ringlet.observe.debug_registers import Watch
     from ringlet.observe.step import Step
 
-_ACCESSES = (lib.RINGLET_EXIT_PORT, lib.RINGLET_EXIT_MMIO, lib.RINGLET_EXIT_PORT_STRING)
+_MMIO = lib.RINGLET_EXIT_MMIO
+_ACCESSES = (lib.RINGLET_EXIT_PORT, _MMIO, lib.RINGLET_EXIT_PORT_STRING)
 _INTERRUPTED = lib.RINGLET_EXIT_INTERRUPTED
 _TRAP_KEYS = tuple(port | 1 << KEY_SIZE_SHIFT | KEY_WRITE for port in TRAP_PORTS)
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
@@ -60,6 +61,7 @@ class Watched:
         self.watches: list[Watch] = []  # what the debug registers hold, in their order
         self._control = 0  # what KVM was told of debugging last: DEBUG_ bits
         self.exit: Exit | None = None  # the access under way, if one was asked for
+        self.written: int | None = None  # the watched address that the access under way has met
         self._accessing = False  # whether the last exit was an access, to be completed
         vcpu.enter = self.enter
 
@@ -73,7 +75,10 @@ class Watched:
         all_stop = self._all_stop
         while True:
             settles = self._accessing and (
-                self.halt or self.step is not None or self.exit is not None
+                self.halt
+                or self.step is not None
+                or self.exit is not None
+                or self.written is not None
             )
             if settles:
                 self.vcpu.kick()
@@ -89,6 +94,9 @@ class Watched:
                     all_stop.meets_trap(self)
                     reply = 0
                     continue
+                if kind == _MMIO and all_stop.writes_guarded(self):
+                    reply = 0
+                    continue
                 if code >> KEY_SHIFT == _PANIC_KEY and code & PANICKED:
                     all_stop.report(self, Stop(CRASH, detail="the guest's kernel panicked"))
                     self.park()
@@ -101,7 +109,9 @@ class Watched:
                     reply = 0
                     continue
                 return code
-            if self.exit is not None:
+            if self.written is not None:
+                all_stop.meets_watch(self)
+            elif self.exit is not None:
                 all_stop.report(self, Stop(EXIT, exit=self.exit, reply=reply))
                 self.exit = None
             elif settles and self.step is not None and self.address != self.step.start:
@@ -140,6 +150,12 @@ class Watched:
     def inject(self, exception: int) -> None:
         """Gives the guest its own exception: DEBUG_INJECT_DB or DEBUG_INJECT_BP."""
         self.vcpu.guest_debug(self._control | exception, control_word(self.watches))
+
+    def forget_exception(self) -> None:
+        """Drops the exception that KVM gives the guest next for what KVM could not emulate."""
+        events = bytearray(self.vcpu.get_state(lib.RINGLET_STATE_EVENTS))
+        events[0] = events[3] = 0  # kvm_vcpu_events.exception: injected, pending
+        self.vcpu.set_state(lib.RINGLET_STATE_EVENTS, bytes(events))
 
     def _comes_off_port_trap(self) -> bool:
         """Returns whether the access is a breakpoint's; then RIP is where the breakpoint is.
