@@ -109,6 +109,16 @@ def test_a_vmlinux_lies_at_its_physical_addresses(way: str) -> None:
         assert not written_outside(memory, [BOOT_DATA, (LOAD_ADDRESS, 64)])
 
 
+@pytest.mark.parametrize("way", ["vmlinux", "host", "guest"])
+def test_a_kernel_knows_what_it_has_loaded(way: str) -> None:
+    image, decompress = WAYS[way]
+    with guest_memory(MEMORY) as memory, open_kernel(bytes(image), "linux") as kernel:
+        kernel.load(memory, decompress=decompress)
+        (segment,) = kernel.loaded.segments
+        assert segment.address == LOAD_ADDRESS
+        assert segment.virtual == (LOAD_ADDRESS if way == "guest" else CODE.virtual)
+
+
 def test_a_bzimage_for_the_guest_to_decompress_lies_at_its_load_address() -> None:
     image = bytes(bzimage())
     with guest_memory(MEMORY) as memory:

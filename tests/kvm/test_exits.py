@@ -22,6 +22,8 @@ from ringlet.kvm.exits import (
 )
 from ringlet.kvm.registers import DescriptorTable, Registers
 from ringlet.kvm.vcpu import (
+    DEBUG_ENABLE,
+    DEBUG_HARDWARE,
     KEY_SHIFT,
     KEY_SIZE_SHIFT,
     KEY_WRITE,
@@ -249,6 +251,20 @@ def test_a_single_step_ends_in_a_debug_exit() -> None:
             assert exit.dr6 & 1 << 14  # BS, single step (Intel SDM volume 3, 19.2.3)
             assert guest.vcpu.registers.rip == address
         guest.vcpu.single_step(False)
+        assert guest.vcpu.run() == Halt()
+
+
+def test_a_debug_register_ends_in_a_debug_exit_at_its_address() -> None:
+    # nop; nop; hlt
+    with long_mode(b"\x90\x90" + HALT) as guest:
+        control = DEBUG_ENABLE | DEBUG_HARDWARE
+        guest.vcpu.guest_debug(control, (CODE + 1, 0, 0, 0, 0, 0, 0, 0x602))
+        exit = guest.vcpu.run()
+        if exit == Halt():
+            pytest.skip("this KVM has no hardware breakpoints")
+        assert isinstance(exit, Debug)
+        assert (exit.exception, exit.pc, exit.dr6 & 0xF) == (1, CODE + 1, 1)
+        guest.vcpu.guest_debug(0)
         assert guest.vcpu.run() == Halt()
 
 

@@ -47,6 +47,8 @@ def lies_in_one_region(address: int, size: int) -> bool:
 @given(ADDRESSES, SIZES)
 def test_a_range_is_given_out_exactly_when_it_lies_in_one_region(address: int, size: int) -> None:
     with new_memory() as memory:
+        assert memory.has(address, size) == lies_in_one_region(address, size)
+    with new_memory() as memory:
         if lies_in_one_region(address, size):
             with memory.view(address, size) as view:
                 assert len(view) == size

@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 
 from ringlet.kvm.core import lib
 from ringlet.kvm.registers import (
+    DebugRegisters,
     DescriptorTable,
     Registers,
     Segment,
@@ -40,6 +41,13 @@ def test_special_registers_keep_every_bit_in_kvms_structure(special: SpecialRegi
     data = special.pack()
     assert len(data) == lib.ringlet_vcpu_state_size(lib.RINGLET_STATE_SREGS)
     assert SpecialRegisters.unpack(data) == special
+
+
+@given(st.builds(DebugRegisters, *[bits(64)] * 6))
+def test_debug_registers_keep_every_bit_in_kvms_structure(registers: DebugRegisters) -> None:
+    data = registers.pack()
+    assert len(data) == lib.ringlet_vcpu_state_size(lib.RINGLET_STATE_DEBUGREGS)
+    assert DebugRegisters.unpack(data) == registers
 
 
 def test_a_fresh_set_has_the_bit_of_rflags_that_is_always_set() -> None:

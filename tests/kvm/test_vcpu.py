@@ -8,7 +8,7 @@ import pytest
 from ringlet.kvm.core import KvmError, lib
 from ringlet.kvm.cpuid import ENTRY_SIZE, for_vcpu
 from ringlet.kvm.exits import Halt, PortWrite
-from ringlet.kvm.registers import DescriptorTable, Registers
+from ringlet.kvm.registers import DebugRegisters, DescriptorTable, Registers
 from ringlet.kvm.vcpu import MP_HALTED, MP_RUNNABLE, MP_UNINITIALIZED
 
 from .guest import CODE, LOOP, PAGE_TABLES, STACK, bare, long_mode, long_mode_registers, real_mode
@@ -116,7 +116,7 @@ def test_a_local_apic_is_there_with_the_irqchip_alone() -> None:
         guest.vcpu.get_state(state("LAPIC"))
 
 
-@pytest.mark.parametrize("number", [-1, 7, 1 << 30])
+@pytest.mark.parametrize("number", [-1, 8, 1 << 30])
 def test_a_state_that_there_isnt_is_refused(number: int) -> None:
     with real_mode(HALT) as guest:
         with pytest.raises(KvmError) as caught:
@@ -238,6 +238,14 @@ def test_linear_addresses_are_translated_by_the_guests_page_tables() -> None:
 def test_without_paging_a_linear_address_is_the_physical_one() -> None:
     with real_mode(LOOP) as guest:
         assert guest.vcpu.translate(0x1234) == 0x1234
+
+
+def test_the_guests_own_debug_registers_are_read_and_set() -> None:
+    with long_mode(LOOP) as guest:
+        assert guest.vcpu.debug_registers == DebugRegisters()
+        own = DebugRegisters(dr0=0x1000, dr3=0x3000, dr7=0x402)
+        guest.vcpu.debug_registers = own
+        assert guest.vcpu.debug_registers == own
 
 
 def test_a_closed_vcpu_does_nothing_more(no_leak: None) -> None:

@@ -96,6 +96,26 @@ def test_a_write_to_a_read_only_slot_is_an_mmio_exit() -> None:
         assert rom.read(MMIO, 1) == b"\x55"
 
 
+@pytest.mark.parametrize("page", [0x3000, 0x4000, MEMORY - 0x1000])
+def test_a_write_to_a_protected_page_is_an_exit_and_to_no_other(page: int) -> None:
+    # mov [rbx - 1], al; mov [rbx], al; mov cl, [rbx]; mov [rdx], cl; hlt
+    code = b"\x88\x43\xff\x88\x03\x8a\x0b\x88\x0a" + HALT
+    registers = Registers(rax=0x77, rbx=page, rdx=0x2000)
+    with long_mode(code, registers) as guest:
+        guest.memory.write(page, b"\x55")
+        for pages in ({page}, {page, 0x5000, 1 << 40}):
+            guest.vm.protect(pages)
+            guest.vcpu.registers = registers._replace(rip=CODE)
+            assert guest.vcpu.run() == MmioWrite(page, 1, 0x77)
+            assert guest.vcpu.run() == Halt()
+            assert guest.memory.read(page - 1, 2) == b"\x77\x55"
+            assert guest.memory.read(0x2000, 1) == b"\x55"
+        guest.vm.protect(())
+        guest.vcpu.registers = registers._replace(rip=CODE)
+        assert guest.vcpu.run() == Halt()
+        assert guest.memory.read(page, 1) == b"\x77"
+
+
 def test_memory_of_two_regions_has_a_hole_between() -> None:
     # mov al, [rbx]; mov [rcx], al; mov [rdx], al; hlt
     code = b"\x8a\x03\x88\x01\x88\x02" + HALT
@@ -297,3 +317,13 @@ def test_many_vms_live_side_by_side(no_leak: None) -> None:
     finally:
         for manager in guests:
             manager.__exit__(None, None, None)
+
+
+def test_the_interrupt_controllers_tell_their_state() -> None:
+    with real_mode(LOOP, irqchip=True) as guest:
+        assert guest.vm.get_irqchip(0)[1] == 0  # the first PIC's request register
+        guest.vm.set_irq(4, True)
+        assert guest.vm.get_irqchip(0)[1] == 1 << 4
+        assert len(guest.vm.get_irqchip(2)) == 512
+        with pytest.raises(KvmError):
+            guest.vm.get_irqchip(3)

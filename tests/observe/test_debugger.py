@@ -84,6 +84,20 @@ def test_pushf_doesnt_show_the_trap_flag() -> None:
         assert debugger.registers().rax & 0x100 == 0
 
 
+def test_a_guest_that_steps_itself_gets_its_own_exceptions() -> None:
+    # mov word [1 * 4], HANDLER; mov word [1 * 4 + 2], 0; push 0x102; popf; nop; nop; mov al, cl
+    code = (
+        b"\xc7\x06\x04\x00\x40\x7c\xc7\x06\x06\x00\x00\x00\x68\x02\x01\x9d\x90\x90\x88\xc8" + EXIT
+    )
+    handler = b"\x41\xcf"  # inc cx; iret
+    with debugged(code.ljust(0x40, b"\x90") + handler) as debugger:
+        debugger.add_breakpoint(CODE + 0x20, hardware=True)  # never met
+        stop = go(debugger)
+        assert (stop.reason, stop.detail) == ("end", "exit-port")
+        # One after each nop; the third comes after CX was read.
+        assert debugger.machine.wait().status == 2  # type: ignore[union-attr]
+
+
 def test_the_next_exit_comes_with_the_devices_answer() -> None:
     with debugged("hello") as debugger:
         found = []

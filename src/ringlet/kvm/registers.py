@@ -1,6 +1,6 @@
 """A vCPU's registers as values, in the layout of KVM's structures on x86.
 
-Source: struct kvm_regs, kvm_segment, kvm_dtable and kvm_sregs of the KVM API
+Source: struct kvm_regs, kvm_segment, kvm_dtable, kvm_sregs and kvm_debugregs of the KVM API
 (Linux, arch/x86/include/uapi/asm/kvm.h).
 """
 
@@ -15,6 +15,7 @@ else:
     from ringlet.host.named_tuple import NamedTuple
 
 _REGISTERS = Struct("<18Q")
+_DEBUG_REGISTERS = Struct("<6Q80x")
 _SEGMENT = "QIH10B"
 _SPECIAL = Struct("<" + 8 * _SEGMENT + 2 * "QH6x" + "7Q32s")
 _SEGMENT_FIELDS = 13  # including the padding byte
@@ -119,6 +120,26 @@ class SpecialRegisters(NamedTuple):
         gdt_base, gdt_limit, idt_base, idt_limit, *rest = values[8 * _SEGMENT_FIELDS :]
         tables = DescriptorTable(gdt_base, gdt_limit), DescriptorTable(idt_base, idt_limit)
         return cls._make((*segments, *tables, *rest))
+
+
+class DebugRegisters(NamedTuple):
+    """The guest's own debug registers (KVM_GET_DEBUGREGS; Intel SDM volume 3, 18.2)."""
+
+    dr0: int = 0
+    dr1: int = 0
+    dr2: int = 0
+    dr3: int = 0
+    dr6: int = 0xFFFF_0FF0  # the bits that are always set
+    dr7: int = 0x400
+
+    def pack(self) -> bytes:
+        """Returns the bytes of a struct kvm_debugregs."""
+        return _DEBUG_REGISTERS.pack(*self)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> DebugRegisters:
+        """Returns the registers in the bytes of a struct kvm_debugregs."""
+        return cls(*_DEBUG_REGISTERS.unpack(data))
 
 
 # Access rights of the segments that boot protocols ask for.

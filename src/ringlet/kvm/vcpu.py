@@ -12,7 +12,7 @@ from threading import RLock
 from ringlet.closing import Closing
 from ringlet.kvm.core import check, ffi, lib
 from ringlet.kvm.cpuid import ENTRY_SIZE, MAX_ENTRIES
-from ringlet.kvm.registers import Registers, SpecialRegisters
+from ringlet.kvm.registers import DebugRegisters, Registers, SpecialRegisters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,6 +141,15 @@ class Vcpu(Closing):
     @special_registers.setter
     def special_registers(self, registers: SpecialRegisters) -> None:
         self.set_state(lib.RINGLET_STATE_SREGS, registers.pack())
+
+    @property
+    def debug_registers(self) -> DebugRegisters:
+        """The guest's own debug registers, in place of which `guest_debug` may put others."""
+        return DebugRegisters.unpack(self.get_state(lib.RINGLET_STATE_DEBUGREGS))
+
+    @debug_registers.setter
+    def debug_registers(self, registers: DebugRegisters) -> None:
+        self.set_state(lib.RINGLET_STATE_DEBUGREGS, registers.pack())
 
     @property
     def mp_state(self) -> int:

@@ -24,8 +24,6 @@ from ringlet.kvm.vcpu import (
     DEBUG_BLOCK_INTERRUPTS,
     DEBUG_ENABLE,
     DEBUG_HARDWARE,
-    DEBUG_INJECT_BP,
-    DEBUG_INJECT_DB,
     DEBUG_SOFTWARE,
     DEBUG_STEP,
 )
@@ -367,7 +365,7 @@ class AllStop:
             if self.is_trap(watched):
                 self.meets_trap(watched)
             else:  # the guest's own
-                watched.inject(DEBUG_INJECT_BP)
+                watched.inject_breakpoint()
             return
         met = hits(exit.dr6, watched.watches)
         data = [each.address for each in met if each.condition != EXECUTE]
@@ -379,7 +377,7 @@ class AllStop:
         elif met:
             self.report(watched, Stop(BREAKPOINT))
         else:
-            watched.inject(DEBUG_INJECT_DB)
+            watched.inject_debug(exit.dr6)
 
 
 def _crash(exit: Exit) -> str:

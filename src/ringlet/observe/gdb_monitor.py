@@ -99,7 +99,9 @@ def _registers(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
         table = getattr(special, name)
         lines.append(f"{name:<4} base {table.base:#x}  limit {table.limit:#x}")
     control = ("cr0", "cr2", "cr3", "cr4", "cr8", "efer", "apic_base")
-    return [*lines, "  ".join(f"{name} {getattr(special, name):#x}" for name in control)]
+    lines.append("  ".join(f"{name} {getattr(special, name):#x}" for name in control))
+    own = debugger.vcpu(vcpu).debug_registers._asdict()
+    return [*lines, "  ".join(f"{name} {value:#x}" for name, value in own.items())]
 
 
 def _code(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:

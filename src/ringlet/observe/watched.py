@@ -20,7 +20,15 @@ from ringlet.board.layout import PVPANIC_PORT
 from ringlet.devices.pvpanic import PANICKED
 from ringlet.host.descriptor import eventfds
 from ringlet.kvm.core import lib
-from ringlet.kvm.vcpu import DEBUG_STEP, KEY_SHIFT, KEY_SIZE_SHIFT, KEY_WRITE, KIND_SHIFT
+from ringlet.kvm.vcpu import (
+    DEBUG_INJECT_BP,
+    DEBUG_INJECT_DB,
+    DEBUG_STEP,
+    KEY_SHIFT,
+    KEY_SIZE_SHIFT,
+    KEY_WRITE,
+    KIND_SHIFT,
+)
 from ringlet.machine.assembly import linear_rip
 from ringlet.observe.breakpoints import PORT_TRAP, TRAP_PORTS
 from ringlet.observe.debug_registers import control_word
@@ -147,9 +155,15 @@ class Watched:
             self.vcpu.guest_debug(control, control_word(watches))
         self._control, self.watches = control, watches
 
-    def inject(self, exception: int) -> None:
-        """Gives the guest its own exception: DEBUG_INJECT_DB or DEBUG_INJECT_BP."""
-        self.vcpu.guest_debug(self._control | exception, control_word(self.watches))
+    def inject_breakpoint(self) -> None:
+        """Gives the guest the exception of its own `int3`."""
+        self.vcpu.guest_debug(self._control | DEBUG_INJECT_BP, control_word(self.watches))
+
+    def inject_debug(self, dr6: int) -> None:
+        """Gives the guest its own debug exception, with the cause as DR6 has it."""
+        registers = self.vcpu.debug_registers
+        self.vcpu.debug_registers = registers._replace(dr6=dr6)
+        self.vcpu.guest_debug(self._control | DEBUG_INJECT_DB, control_word(self.watches))
 
     def forget_exception(self) -> None:
         """Drops the exception that KVM gives the guest next for what KVM could not emulate."""
