@@ -1,0 +1,1 @@
+"""Looks inside: traces a VM's exits and a container's system calls, and debugs a guest."""

@@ -1,0 +1,47 @@
+"""Numbers, lines and tables of a trace, for people."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container, Sequence
+
+
+def duration(seconds: float) -> str:
+    """Formats a time with three digits and its unit: `812 ns`, `9.12 µs`, `1.50 s`."""
+    for unit, size in (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3)):
+        value = seconds / size
+        if value < 999.5:
+            return f"{_three_digits(value) if unit != 'ns' else round(value)} {unit}"
+    return f"{_three_digits(seconds)} s"
+
+
+def rate(value: float) -> str:
+    """Formats a number of events a second."""
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.1f}"
+
+
+def _three_digits(value: float) -> str:
+    if value < 9.995:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+
+
+def printable(text: str) -> str:
+    """Returns `text` so that a terminal shows it and does nothing else."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:
+    """Returns a line for each row, with the cells of a column below each other."""
+    widths: dict[int, int] = {}
+    for row in rows:
+        for at, cell in enumerate(row):
+            widths[at] = max(widths.get(at, 0), len(cell))
+    return [
+        "  ".join(
+            cell.rjust(widths[at]) if at in right else cell.ljust(widths[at])
+            for at, cell in enumerate(row)
+        ).rstrip()
+        for row in rows
+    ]
