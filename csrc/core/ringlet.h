@@ -115,6 +115,10 @@ int ringlet_vcpu_set_msrs(struct ringlet_vcpu *vcpu, const uint32_t *index, cons
 /* Linear to guest-physical address by the vCPU's page tables; -EFAULT where there is none. */
 int ringlet_vcpu_translate(struct ringlet_vcpu *vcpu, uint64_t linear, uint64_t *physical);
 int ringlet_vcpu_single_step(struct ringlet_vcpu *vcpu, int on);
+/* From now on, KVM leaves a struct kvm_regs and then a struct kvm_sregs at the returned place with
+   each exit (KVM_CAP_SYNC_REGS, which KVM must have). The place is valid until the vCPU is
+   destroyed. */
+const uint8_t *ringlet_vcpu_share_registers(struct ringlet_vcpu *vcpu);
 
 /*
  * Runs the guest up to its next exit. `reply` is what the read that the last exit was gives

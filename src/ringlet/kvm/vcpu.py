@@ -26,6 +26,8 @@ MP_UNINITIALIZED = 1
 MP_INIT_RECEIVED = 2
 MP_HALTED = 3
 
+KVM_CAP_SYNC_REGS = 74
+
 # The number that `enter` returns: see ringlet_vcpu_run in csrc/core/ringlet.h.
 KIND_SHIFT = 56
 KEY_SHIFT = 32  # the bits above are the key of the access: kind, write, size, port
@@ -57,6 +59,7 @@ class Vcpu(Closing):
 
     def __init__(self, vm: int, number: int, run_size: int) -> None:
         self.number = number
+        self._vm = vm
         self.native = ffi.new("struct ringlet_vcpu *")
         check(lib.ringlet_vcpu_create(vm, number, run_size, self.native), "create a vCPU")
         # A kick may come at any time, also from a signal handler and during `close`.
@@ -175,6 +178,20 @@ class Vcpu(Closing):
         if lib.ringlet_vcpu_translate(self.native, linear, physical) < 0:
             return None
         return int(physical[0])
+
+    def share_registers(self) -> memoryview | None:
+        """Returns a view of the registers, which KVM fills with each exit from now on.
+
+        The view holds a struct kvm_regs, then a struct kvm_sregs (kvm/registers.py). To look at the
+        view is much faster than to ask KVM. Don't use the view after `close`. Returns None if this
+        KVM can't share registers.
+        """
+        if not check(lib.ringlet_check_extension(self._vm, KVM_CAP_SYNC_REGS), "share registers"):
+            return None
+        size = sum(
+            map(lib.ringlet_vcpu_state_size, (lib.RINGLET_STATE_REGS, lib.RINGLET_STATE_SREGS))
+        )
+        return memoryview(ffi.buffer(lib.ringlet_vcpu_share_registers(self.native), size))
 
     def single_step(self, on: bool) -> None:
         """Turns single-stepping on or off: each instruction ends in a `Debug` exit."""

@@ -6,7 +6,7 @@ it keeps the upper five bits, which is exact to 3 %.
 
 from __future__ import annotations
 
-from ringlet.observe.text import aligned, duration, printable, rate
+from ringlet.observe.words import aligned, duration, printable, rate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
