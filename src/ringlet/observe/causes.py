@@ -6,7 +6,8 @@ instruction, or right behind it, depending on how KVM handled the access.
 - A read: KVM needs the value to finish the instruction, so RIP points at the instruction.
 - A write to memory: KVM's emulator has finished the instruction, so RIP points behind it.
 - A write to a port: a KVM for hardware may leave RIP at the instruction; an emulator doesn't.
-- A repeated string instruction (`rep outsb`): RIP stays at the instruction until RCX is 0.
+- A repeated string instruction (`rep outsb`): RIP stays at the instruction, and moves on once KVM
+  sees that RCX is 0, which makes no exit.
 
 So this file takes the instruction at RIP and those that end there, and compares each with the
 access: its direction, its width, and its port or its address, computed from the registers. If none
@@ -41,14 +42,16 @@ if TYPE_CHECKING:
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _PAGE = 0x1000
 _MAX_SWEEP = 4096  # bytes of a function that are read to find where an instruction starts
-_MAX_STARTS = 4096
 _CR0_PG = 1 << 31
 _RFLAGS_DF = 1 << 10
 _REGISTERS = Struct("<18Q")
 _SPECIAL_SIZE = 8 * 24 + 2 * 16 + 7 * 8  # of a struct kvm_sregs, up to its interrupt bitmap
-_RCX, _RDX, _RIP, _RFLAGS = (Registers._fields.index(n) for n in ("rcx", "rdx", "rip", "rflags"))
+_RDX, _RIP, _RFLAGS = (Registers._fields.index(name) for name in ("rdx", "rip", "rflags"))
 _MODES = {16: capstone.CS_MODE_16, 32: capstone.CS_MODE_32, 64: capstone.CS_MODE_64}
 _NO_ACCESS = ("lea", "nop", "prefetch", "invlpg", "clflush")  # these have an address, and no access
+
+
+_DX = -1  # in place of the number of a port
 
 
 class Access(NamedTuple):
@@ -85,8 +88,8 @@ class _Candidate(NamedTuple):
     text: str
     size: int
     behind: bool
-    repeats: int  # the mask of its counter, RCX, ECX or CX; 0 if it doesn't repeat
-    port: int | None  # None: the port is in DX
+    is_string: bool
+    port: int | None  # DX: the port is in that register
     operand: _Operand | None  # of an access to memory
 
 
@@ -110,8 +113,10 @@ class CauseFinder:
     """Finds the causes of a vCPU's exits; only for the thread that runs the vCPU.
 
     `behind` says whether this KVM leaves RIP behind an instruction that writes to a port. `symbol`
-    returns the symbol at an address, and the offset in the symbol, as `Symbols.at` does. `find` asks KVM for the translation of a page once, and keeps it until `forget` or until the guest
-    changes CR3. Don't call `find` once the vCPU is closed.
+    returns the symbol at an address, and the offset in the symbol, as `Symbols.at` does.
+
+    `find` asks KVM for the translation of a page once, and keeps the translation until `forget` or
+    until the guest changes CR3. Don't call `find` once the vCPU is closed.
     """
 
     def __init__(
@@ -127,7 +132,6 @@ class CauseFinder:
         self._behind = behind
         self._shared = vcpu.share_registers()
         self._symbol = symbol
-        self._starts: dict[Cause, None] = {}
         self._special = b""
         self._mode: Any = None
         self._pages: dict[int, int | None] = {}
@@ -148,44 +152,32 @@ class CauseFinder:
             before, after, rip, bits, access.is_mmio, access.write, access.size
         )
         fitting = [each for each in candidates if self._fits(each, access, registers)]
-        if len(fitting) > 1 and not access.is_mmio:
-            # Two writes to ports, one behind the other: this KVM is known to leave RIP at one side.
-            fitting = [each for each in fitting if each.behind == self._behind] or fitting
-        causes = {
-            Cause((linear - each.size if each.behind else linear) & _MASK, each.text)
-            for each in fitting
-        }
+        here = [each for each in fitting if not each.behind]
+        before_rip = [each for each in fitting if each.behind]
+        if here and before_rip:
+            if access.is_mmio or any(each.is_string for each in fitting):
+                return None
+            # Two writes to ports in a row: it is known at which of them this KVM leaves RIP.
+            here, before_rip = ([], before_rip) if self._behind else (here, [])
+        if here:
+            return Cause(linear, here[0].text)
+        causes = {Cause((linear - each.size) & _MASK, each.text) for each in before_rip}
         if len(causes) > 1:
-            starts = self._starts if self._starts.keys() & causes else self._sweep(linear)
-            causes = {cause for cause in causes if cause in starts}
-        if len(causes) != 1:
-            return None
-        (cause,) = causes
-        if not fitting[0].behind:
-            self._note_start(cause)
-        return cause
+            causes &= self._sweep(linear)
+        return causes.pop() if len(causes) == 1 else None
 
-    def _note_start(self, cause: Cause) -> None:
-        """Notes that an instruction is known to start there, since RIP pointed at it."""
-        if len(self._starts) == _MAX_STARTS:
-            self._starts.clear()
-        self._starts[cause] = None
-
-    def _sweep(self, linear: int) -> dict[Cause, None]:
+    def _sweep(self, linear: int) -> set[Cause]:
         """Returns the instruction before RIP, if a symbol tells where the code begins.
 
         The byte before an instruction may look like a prefix of the instruction. Whoever reads the
-        code from the start of the function on sees where an instruction starts.
+        code from the start of the function on sees where each instruction starts.
         """
         found = self._symbol(linear - 1)
         if found is None or found[1] >= _MAX_SWEEP:
-            return {}
+            return set()
         size = found[1] + 1
         last = _last_instruction(self._read(linear - size, size), self._mode.bits)
-        if last is None:
-            return {}
-        length, text = last
-        return {Cause((linear - length) & _MASK, text): None}
+        return set() if last is None else {Cause((linear - last[0]) & _MASK, last[1])}
 
     def at_rip(self) -> Cause | None:
         """Returns the instruction at RIP, for an exit that isn't an access."""
@@ -206,14 +198,8 @@ class CauseFinder:
         return registers, (self._mode.code_base + registers[_RIP]) & self._mode.linear_mask
 
     def _fits(self, each: _Candidate, access: Access, registers: tuple[int, ...]) -> bool:
-        if access.write and each.repeats:
-            # The instruction is over once its counter is 0; RIP moves on only then.
-            if each.behind != (registers[_RCX] & each.repeats == 0):
-                return False
-        elif access.write and access.is_mmio and not each.behind:
-            return False
         if each.operand is None:
-            port = registers[_RDX] & 0xFFFF if each.port is None else each.port
+            port = registers[_RDX] & 0xFFFF if each.port == _DX else each.port
             return port == access.address
         linear = self._address(each.operand, access, registers)
         page = self._translate(linear & ~(_PAGE - 1))
@@ -307,72 +293,54 @@ def _candidate(
     one = _decode(code, rip, bits)
     if one is None:
         return None
-    repeats = 0
-    if one.prefix[0] in (x86.X86_PREFIX_REP, x86.X86_PREFIX_REPNE) and _is_string(one):
-        repeats = (1 << 8 * one.addr_size) - 1
+    is_string = one.opcode[0] in _STRINGS
+    repeats = is_string and one.prefix[0] in (x86.X86_PREFIX_REP, x86.X86_PREFIX_REPNE)
+    if write and (is_mmio or is_string) and behind == repeats:
+        return None  # RIP isn't on this side of such an instruction
+    operand, port = None, None
     if is_mmio:
-        operand = _memory_operand(one, bits, write, size)
-        return operand and _Candidate(_text(one), one.size, behind, repeats, None, operand)
-    port = _port_operand(one, write, size)
-    if port is None:
+        operand = _memory_operand(one, write, size)
+    else:
+        port = _port_operand(one, write, size)
+    if operand is None and port is None:
         return None
-    return _Candidate(_text(one), one.size, behind, repeats, None if port < 0 else port, None)
+    return _Candidate(_text(one), one.size, behind, is_string, port, operand)
 
 
-_PORT_INSTRUCTIONS = {  # whether it writes, and the width; None: that of its register
-    x86.X86_INS_IN: (False, None),
-    x86.X86_INS_OUT: (True, None),
-    x86.X86_INS_INSB: (False, 1),
-    x86.X86_INS_INSW: (False, 2),
-    x86.X86_INS_INSD: (False, 4),
-    x86.X86_INS_OUTSB: (True, 1),
-    x86.X86_INS_OUTSW: (True, 2),
-    x86.X86_INS_OUTSD: (True, 4),
-}
+# The first byte of the opcode: of IN and OUT, and of the string instructions, INS and OUTS first.
+_IN_OUT = frozenset((*range(0xE4, 0xE8), *range(0xEC, 0xF0)))
+_STRINGS = frozenset((*range(0x6C, 0x70), *range(0xA4, 0xA8), *range(0xAA, 0xB0)))
 
 
 def _port_operand(one: Any, write: bool, size: int) -> int | None:
-    """Returns the port that a port access names, -1 for DX; None if it's no such access."""
-    if one.id not in _PORT_INSTRUCTIONS:
+    """Returns the port that a port access names, or _DX; None if it's no such access."""
+    opcode = one.opcode[0]
+    if opcode not in _IN_OUT and not 0x6C <= opcode < 0x70:
         return None
-    writes, width = _PORT_INSTRUCTIONS[one.id]
-    if width is None:
-        value = one.operands[1 if writes else 0]
-        width = value.size
-        port = one.operands[0 if writes else 1]
-        number = port.imm & 0xFF if port.type == x86.X86_OP_IMM else -1
-    else:
-        number = -1
-    return number if (writes, width) == (write, size) else None
+    writes = opcode & 2 != 0
+    port, data = one.operands if writes else reversed(one.operands)
+    if writes != write or data.size != size:
+        return None
+    return port.imm & 0xFF if port.type == x86.X86_OP_IMM else _DX
 
 
-_STRINGS = {
-    getattr(x86, f"X86_INS_{name}{width}")
-    for name in ("INS", "OUTS", "MOVS", "STOS", "LODS", "CMPS", "SCAS")
-    for width in "BWDQ"
-    if hasattr(x86, f"X86_INS_{name}{width}")
-}
-
-
-def _is_string(one: Any) -> bool:
-    # MOVSD is also an SSE instruction, and that one has operands other than its addresses.
-    return one.id in _STRINGS
-
-
-def _memory_operand(one: Any, bits: int, write: bool, size: int) -> _Operand | None:
+def _memory_operand(one: Any, write: bool, size: int) -> _Operand | None:
     """Returns the operand in memory that is written, or read, with this width."""
     if one.mnemonic.startswith(_NO_ACCESS):
         return None
-    wanted = capstone.CS_AC_WRITE if write else capstone.CS_AC_READ
     for operand in one.operands:
-        if operand.type != x86.X86_OP_MEM or not operand.access & wanted:
+        if operand.type != x86.X86_OP_MEM:
+            continue
+        writes = operand.access & capstone.CS_AC_WRITE != 0
+        only_writes = operand.access == capstone.CS_AC_WRITE  # capstone doesn't know each read
+        if not writes if write else only_writes:
             continue
         if operand.size == size or (operand.size > 8 and size == 8):
-            return _operand(one, operand.mem, bits)
+            return _operand(one, operand.mem)
     return None
 
 
-def _operand(one: Any, memory: Any, bits: int) -> _Operand | None:
+def _operand(one: Any, memory: Any) -> _Operand | None:
     base, index = _register(one, memory.base), _register(one, memory.index)
     displacement = memory.disp
     if one.reg_name(memory.base) in ("rip", "eip"):
@@ -386,7 +354,9 @@ def _operand(one: Any, memory: Any, bits: int) -> _Operand | None:
         on_stack = base is not None and Registers._fields[base[0]] in ("rbp", "rsp")
         segment = _SEGMENTS[x86.X86_REG_SS if on_stack else x86.X86_REG_DS]
     mask = (1 << 8 * one.addr_size) - 1
-    return _Operand(segment, base, index, memory.scale, displacement, mask, _is_string(one))
+    return _Operand(
+        segment, base, index, memory.scale, displacement, mask, one.opcode[0] in _STRINGS
+    )
 
 
 # The segments in the order of struct kvm_sregs.
