@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ringlet.cli.foreground import Observer
     from ringlet.kvm.vm import Vm
 
 # The keys of `MachineConfig` that ringlet sets itself when a command runs in the guest (--exec).
@@ -127,13 +128,30 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
 @click.option("--show", is_flag=True, help="List the machine's devices, and run nothing.")
 @click.option("--log-unclaimed", is_flag=True, help="Log accesses that no device claims.")
+@click.option("--trace", is_flag=True, help="Trace the exits, as `ringlet trace` does.")
 @click.pass_obj
-def command(
+def command(vm: Vm | None, /, trace: bool, **options: Any) -> int:
+    """Boot IMAGE: a file, or the name of a guest that comes with ringlet.
+
+    What the guest writes to its serial port is shown, and the status that it chooses is the
+    command's. An image is a Linux kernel (bzImage or vmlinux), a Multiboot kernel, an ELF with
+    a PVH note, another 64-bit ELF, or flat 16-bit code.
+    """
+    observer: Observer | None = None
+    if trace:
+        from ringlet.cli.tracing import ExitTrace
+
+        observer = ExitTrace()
+    return start(vm, observer=observer, **options)
+
+
+def start(
     vm: Vm | None,
-    /,
+    *,
+    observer: Observer | None,
     config: str | None,
-    as_json: bool,
-    show: bool,
+    as_json: bool = False,
+    show: bool = False,
     log_unclaimed: bool,
     memory: str | None,
     load_address: str | None,
@@ -146,12 +164,7 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Boot IMAGE: a file, or the name of a guest that comes with ringlet.
-
-    What the guest writes to its serial port is shown, and the status that it chooses is the
-    command's. An image is a Linux kernel (bzImage or vmlinux), a Multiboot kernel, an ELF with
-    a PVH note, another 64-bit ELF, or flat 16-bit code.
-    """
+    """Boots as the options say, which are those of `command`; `observer` watches the run."""
     try:
         values = {} if config is None else read_toml(config)
         values |= {key: value for key, value in options.items() if value is not None}
@@ -178,6 +191,7 @@ def command(
                 verbose=verbose,
                 as_json=as_json,
                 log_unclaimed=log_unclaimed,
+                observer=observer,
                 vm=vm,
             )
         if verbose or files:
@@ -187,7 +201,7 @@ def command(
             values["initrd"] = _start_root(values, root, kernel_modules)
         elif kernel_modules is not None:
             raise ConfigError("--kernel-modules goes with --exec and --root", "leave it out")
-        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed, vm=vm)
+        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed, observer=observer, vm=vm)
     except RingletError as error:
         if as_json:
             print_json({"exit": {"reason": "error", "status": CANNOT}, "error": error.message})
@@ -228,6 +242,7 @@ def _execute(
     verbose: bool,
     as_json: bool,
     log_unclaimed: bool,
+    observer: Observer | None,
     vm: Vm | None,
 ) -> int:
     import os
@@ -256,4 +271,10 @@ def _execute(
             **options,
         )
 
-    return attend(make, as_json=as_json, log_unclaimed=log_unclaimed, last_words=not verbose)
+    return attend(
+        make,
+        as_json=as_json,
+        log_unclaimed=log_unclaimed,
+        last_words=not verbose,
+        observer=observer,
+    )

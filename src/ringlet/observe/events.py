@@ -43,7 +43,7 @@ class Part(NamedTuple):
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An event. Its fields are those of a line of `--json`, in their order.
 
-    `time` is when the event began, in seconds since the start of the trace. Each subclass has its
+    `time` is when the event was seen, in seconds since the start of the trace. Each subclass has its
     own fields, `SUBJECT`, and the properties below.
     """
 
@@ -68,13 +68,18 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
         raise NotImplementedError
 
     @property
+    def start(self) -> float:
+        """When the time that `seconds` counts began, in seconds since the start of the trace."""
+        return self.time
+
+    @property
     def seconds(self) -> float:
         """How long the event took: the time that the summary counts."""
         raise NotImplementedError
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The parts of the event's time, and of the time before the event, in their order."""
+        """The parts of the event's time, in order; parts before `start` are what led to it."""
         raise NotImplementedError
 
     def cells(self) -> tuple[str, ...]:

@@ -88,6 +88,11 @@ class Exit(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
         return f"{named} {self.access}" if named else self.kind
 
     @property
+    def start(self) -> float:
+        """When the guest left, as far as it is known."""
+        return max(self.time - self.kvm, 0.0)
+
+    @property
     def seconds(self) -> float:
         """The time outside the guest: in KVM and in ringlet."""
         return self.kvm + (self.python or 0.0)
@@ -95,12 +100,10 @@ class Exit(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The guest's time before the exit, then KVM's and Python's."""
-        left = self.time - self.kvm
-        return (
-            Part("guest", left - self.guest, self.guest),
-            Part("KVM", left, self.kvm),
-            Part("Python", self.time, self.python or 0.0),
-        )
+        start = self.start
+        inside = (Part("KVM", start, self.kvm), Part("Python", self.time, self.python or 0.0))
+        guest = min(self.guest, start)
+        return (Part("guest", start - guest, guest), *inside) if guest else inside
 
     def cells(self) -> tuple[str, ...]:
         """Returns the texts for people."""
