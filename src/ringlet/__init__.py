@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ringlet.host.workload import ContainerConfig, Workload
     from ringlet.machine.config import MachineConfig
     from ringlet.machine.machine import Machine, Result
+    from ringlet.observe.trace import trace
 
 __all__ = [
     "ConfigError",
@@ -25,6 +26,7 @@ __all__ = [
     "RingletError",
     "Usage",
     "Workload",
+    "trace",
 ]
 
 _LATE = {
@@ -35,6 +37,7 @@ _LATE = {
     "Result": "machine.machine",
     "Usage": "host.outcome",
     "Workload": "host.workload",
+    "trace": "observe.trace",
 }
 
 

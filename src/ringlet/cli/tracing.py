@@ -81,6 +81,7 @@ class ExitTrace:
             EXITS,
             title="an image" if isinstance(title, bytes) else os.fspath(title),
             terminal=os.isatty(self._fd),
+            most=self._buffer,
         )
         fd, self._fd = self._fd, -1
         self._recorder = Recorder(

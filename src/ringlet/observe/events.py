@@ -43,8 +43,8 @@ class Part(NamedTuple):
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An event. Its fields are those of a line of `--json`, in their order.
 
-    `time` is when the event was seen, in seconds since the start of the trace. Each subclass has its
-    own fields, `SUBJECT`, and the properties below.
+    `time` is when the event was seen, in seconds since the start of the trace. Each subclass has
+    its own fields, `SUBJECT`, and the properties below.
     """
 
     SUBJECT: ClassVar[Subject]

@@ -33,11 +33,14 @@ class Format:
         raise NotImplementedError
 
 
-def make(name: str, subject: Subject, *, title: str = "", terminal: bool = False) -> Format:
+def make(
+    name: str, subject: Subject, *, title: str = "", terminal: bool = False, most: int
+) -> Format:
     """Returns the format of this name, one of NAMES.
 
-    `title` says what is traced. `terminal` says that the output goes to a terminal, which may be in
-    raw mode.
+    title     what is traced
+    terminal  whether the output goes to a terminal, which may be in raw mode
+    most      how many events the format may keep in memory
     """
     if name == "json":
         from ringlet.observe.formats.json_lines import JsonLines
@@ -50,7 +53,7 @@ def make(name: str, subject: Subject, *, title: str = "", terminal: bool = False
     if name == "html":
         from ringlet.observe.formats.page import Page
 
-        return Page(subject, title)
+        return Page(subject, title, most)
     from ringlet.observe.formats.text import Text
 
     return Text(subject, "\r\n" if terminal else "\n")

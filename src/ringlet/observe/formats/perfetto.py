@@ -67,17 +67,16 @@ class Perfetto(Format):
         if event.actor not in self._actors:
             self._actors.add(event.actor)
             yield self._metadata("thread_name", thread, f"{self._subject.actor} {event.actor}")
-        before, inside = [], []
         for part in event.parts:
-            (before if part.start < event.start else inside).append(part)
-        for part in before:
-            yield self._slice(thread, part.name, part.name, part.start, part.seconds)
+            if part.start < event.start:
+                yield self._slice(thread, part.name, part.name, part.start, part.seconds)
         yield {
             **self._slice(thread, event.title, event.kind, event.start, event.seconds),
             "args": event.as_json(),
         }
-        for part in inside:
-            yield self._slice(thread, part.name, part.name, part.start, part.seconds)
+        for part in event.parts:
+            if part.start >= event.start:
+                yield self._slice(thread, part.name, part.name, part.start, part.seconds)
 
     def _slice(
         self, thread: int, name: str, category: str, start: float, seconds: float
