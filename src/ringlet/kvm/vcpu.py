@@ -5,12 +5,13 @@ Source: Linux, Documentation/virt/kvm/api.rst, 4 ("vcpu ioctl") and 5 (kvm_run).
 
 from __future__ import annotations
 
+import errno
 import struct
 from functools import partial
 from threading import RLock
 
 from ringlet.closing import Closing
-from ringlet.kvm.core import check, ffi, lib
+from ringlet.kvm.core import KvmError, check, ffi, lib
 from ringlet.kvm.cpuid import ENTRY_SIZE, MAX_ENTRIES
 from ringlet.kvm.registers import Registers, SpecialRegisters
 
@@ -184,8 +185,10 @@ class Vcpu(Closing):
 
         The view holds a struct kvm_regs, then a struct kvm_sregs (kvm/registers.py). To look at the
         view is much faster than to ask KVM. Don't use the view after `close`. Returns None if this
-        KVM can't share registers.
+        KVM can't share registers. Raises `KvmError` if the vCPU is closed.
         """
+        if not self._open:
+            raise KvmError("share registers", errno.EBADF)
         if not check(lib.ringlet_check_extension(self._vm, KVM_CAP_SYNC_REGS), "share registers"):
             return None
         size = sum(

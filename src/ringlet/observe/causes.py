@@ -145,8 +145,11 @@ class CauseFinder:
         if self._shared is None:
             return None
         registers, linear = self._look(self._shared)
-        before = self._read(linear - MAX_INSTRUCTION, MAX_INSTRUCTION)
-        after = self._read(linear, MAX_INSTRUCTION)
+        around = self._read(linear - MAX_INSTRUCTION, 2 * MAX_INSTRUCTION)
+        before, after = around[:MAX_INSTRUCTION], around[MAX_INSTRUCTION:]
+        if len(around) < 2 * MAX_INSTRUCTION:  # the code begins or ends where memory does
+            before = self._read(linear - MAX_INSTRUCTION, MAX_INSTRUCTION)
+            after = self._read(linear, MAX_INSTRUCTION)
         bits, rip = self._mode.bits, registers[_RIP]
         candidates = _candidates(
             before, after, rip, bits, access.is_mmio, access.write, access.size

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from math import inf
+from typing import NamedTuple
 
-from ringlet.errors import ConfigError
+from ringlet.errors import ConfigError, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import NamedTuple
-else:
-    from ringlet.host.named_tuple import NamedTuple
 
 
 class Filter(NamedTuple):
@@ -101,8 +99,6 @@ def _seconds(text: str) -> float:
 
 def check_names(names: Iterable[str], known: Iterable[str], what: str) -> frozenset[str]:
     """Returns `names` as a set. Raises `ConfigError` for a name that isn't one of `known`."""
-    from ringlet.errors import near
-
     words = list(known)
     for name in names:
         if name not in words:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from math import inf
 from threading import Lock
 from time import monotonic_ns
+from typing import NamedTuple
 
 from ringlet.closing import Closing
 from ringlet.kvm.core import ffi, lib
@@ -28,15 +29,12 @@ from ringlet.observe.summary import Summary
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NamedTuple
 
     from ringlet.kvm.vcpu import Vcpu
     from ringlet.machine.machine import Machine
     from ringlet.observe.causes import Cause
     from ringlet.observe.places import Place
     from ringlet.observe.summary import Times
-else:
-    from ringlet.host.named_tuple import NamedTuple
 
 BATCH = 256  # exits that a vCPU collects before it hands them over
 _FUNCTIONS = 4096  # addresses whose symbol is kept
