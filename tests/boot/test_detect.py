@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.boot import open_kernel
+from ringlet.boot import open_image, open_kernel
+from ringlet.boot.detect import Looks, detect
 from ringlet.errors import ImageError
 
 from .bzimage_builder import LINUX_NOTE, VMLINUX, bzimage
@@ -112,3 +113,36 @@ def test_a_multiboot_header_is_multiboot_unless_there_is_a_note() -> None:
     assert detected(build(32, [multiboot, pvh_note(0x100000)])) == "pvh"
     assert detected(build(64, [multiboot, LINUX_NOTE])) == "linux"
     refused(build(32, [Part(0x100000, b"\0" + header())]), "no Multiboot header$")  # not aligned
+
+
+@pytest.mark.parametrize(
+    ("data", "looks"),
+    [
+        (build(64, [CODE, pvh_note(0x100000)]), "elf+ elf- linux- pvh+"),
+        (VMLINUX, "elf+ elf- linux+"),
+        (build(64, [CODE]), "elf+ elf- linux- pvh- multiboot- elf64+"),
+        (build(32, [Part(0x100000, header())], kind=3), "elf+ elf+ multiboot+"),
+        (flat(), "elf- multiboot+"),
+        (bzimage(), "elf- multiboot- linux+"),
+        (BOOT_SECTOR, "elf- multiboot- linux- flat- flat+"),
+    ],
+)
+def test_each_look_is_noted_in_order_and_the_last_one_decides(data: bytes, looks: str) -> None:
+    noted = Looks()
+    with detect(open_image(bytes(data)), noted) as kernel:
+        assert kernel.protocol == noted[-1].protocol
+    assert " ".join(look.protocol + "-+"[look.has] for look in noted) == looks
+
+
+def test_the_looks_before_a_refusal_are_noted_too() -> None:
+    for data, looks in (
+        (b"text", "elf- multiboot- linux- flat- flat-"),
+        (build(64, [CODE], kind=3), "elf+ elf+ multiboot-"),
+        (build(32, [CODE]), "elf+ elf- linux- pvh- multiboot- elf64-"),
+        (build(64, [CODE], machine=183), "elf+"),
+        (BOOT_SECTOR + bytes(2) + b"HdrS", "elf- multiboot- linux+"),
+    ):
+        noted = Looks()
+        with open_image(bytes(data)) as image, pytest.raises(ImageError):
+            detect(image, noted)
+        assert " ".join(look.protocol + "-+"[look.has] for look in noted) == looks

@@ -124,6 +124,16 @@ class Running:
                 pipe.close()
 
 
+def without_reader(*arguments: str) -> tuple[int, bytes]:
+    """The status of a command whose output nobody reads, and what it complains of."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Running(*arguments, stdout=writer) as command:
+        os.close(writer)
+        assert command.process.stderr is not None
+        return command.status(), command.process.stderr.read()
+
+
 def refused(result: subprocess.CompletedProcess[str]) -> str:
     """What went wrong, of a command that said so in the two lines that there should be."""
     assert result.returncode == 125, result

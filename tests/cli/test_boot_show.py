@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .command import refused, run
+from .command import refused, run, without_reader
 
 pytestmark = pytest.mark.needs_kvm
 
@@ -68,6 +68,10 @@ def test_a_linux_kernel_is_shown_also_where_it_could_not_run(tmp_path: Path) -> 
     kernel.write_bytes(bzimage())
     names = [device["name"] for device in shown(kernel)["devices"]]
     assert "pit" in names  # which Linux expects
+
+
+def test_a_reader_that_has_gone_is_told_by_the_status() -> None:
+    assert without_reader("boot", "hello", "--show") == (141, b"")
 
 
 def test_what_cannot_be_shown_is_refused(tmp_path: Path) -> None:

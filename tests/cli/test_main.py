@@ -14,7 +14,7 @@ import pytest
 
 from .command import ENVIRONMENT, LONG, RINGLET, Running, refused, run
 
-COMMANDS = ["boot", "doctor", "guests", "initramfs", "run", "compare", "nested"]
+COMMANDS = ["boot", "doctor", "inspect", "guests", "initramfs", "run", "compare", "nested"]
 
 
 def test_version_is_the_packages() -> None:
@@ -98,6 +98,7 @@ def test_shells_get_completion(shell: str) -> None:
         ("ringlet b", "boot"),
         ("ringlet boot hell", "hello"),
         ("ringlet boot hell", "hello16"),
+        ("ringlet inspect hell", "hello16"),
         ("ringlet boot --protocol p", "pvh"),
         ("ringlet boot --ser", "--serial"),
     ],

@@ -60,9 +60,22 @@ Note = tuple[bytes, int, bytes]  # name (with its NUL), type and descriptor
 
 
 class ProgramHeader:
-    """A segment: `file_size` bytes at `offset` of the image, and their addresses in memory."""
+    """A segment: `file_size` bytes at `offset` of the image, and their addresses in memory.
 
-    __slots__ = ("address", "align", "end", "file_size", "memory_size", "offset", "virtual")
+    `flags` are the rights that the ELF states (p_flags), for people to read; None for a file that
+    is no ELF.
+    """
+
+    __slots__ = (
+        "address",
+        "align",
+        "end",
+        "file_size",
+        "flags",
+        "memory_size",
+        "offset",
+        "virtual",
+    )
 
     def __init__(
         self,
@@ -72,6 +85,7 @@ class ProgramHeader:
         memory_size: int,
         align: int,
         virtual: int | None = None,
+        flags: int | None = None,
     ) -> None:
         self.offset = offset
         self.address = address  # physical: p_paddr
@@ -79,6 +93,7 @@ class ProgramHeader:
         self.memory_size = memory_size  # the bytes beyond file_size are zero (bss)
         self.end = address + memory_size
         self.align = align
+        self.flags = flags
         self.virtual = address if virtual is None else virtual  # p_vaddr
 
 
@@ -181,10 +196,10 @@ def _program_headers(
     segments, notes = [], []
     for fields in program_header.iter_unpack(image.read(table, count * entry_size)):
         if bits == 32:
-            kind, offset, virtual, address, file_size, memory_size, _, align = fields
+            kind, offset, virtual, address, file_size, memory_size, flags, align = fields
         else:
-            kind, _, offset, virtual, address, file_size, memory_size, align = fields
-        header = ProgramHeader(offset, address, file_size, memory_size, align, virtual)
+            kind, flags, offset, virtual, address, file_size, memory_size, align = fields
+        header = ProgramHeader(offset, address, file_size, memory_size, align, virtual, flags)
         if kind == _PT_LOAD and memory_size:
             segments.append(header)
         elif kind == _PT_NOTE:

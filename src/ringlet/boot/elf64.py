@@ -55,10 +55,10 @@ class Elf64Kernel(Kernel):
     def __init__(self, image: Image, executable: elf.Elf) -> None:
         super().__init__(image)
         check(image, executable)
-        self._executable = executable
+        self.executable = executable
 
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
-        image, executable = self._image, self._executable
+        image, executable = self.image, self.executable
         elf.check_segments(image, executable, memory, executable.entry)
         places = executable.places
         offset = place_boot_data(memory, places)

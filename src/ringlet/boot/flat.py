@@ -7,6 +7,7 @@ drive); Intel SDM volume 3, 10.1.4 and 21.1 (real-address mode).
 from __future__ import annotations
 
 from ringlet.board.layout import FLAT_LOAD, LOW_RAM_END
+from ringlet.boot.elf import Elf, ProgramHeader
 from ringlet.boot.entry import Entry
 from ringlet.boot.image import require_memory
 from ringlet.boot.kernel import Kernel
@@ -22,6 +23,7 @@ from ringlet.kvm.registers import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ringlet.boot.image import Image
     from ringlet.boot.kernel import Given
     from ringlet.kvm.memory import GuestMemory
 
@@ -37,6 +39,11 @@ class FlatKernel(Kernel):
     acpi_tables = False
     device_words = False
     _takes_load_address = True
+
+    def __init__(self, image: Image) -> None:
+        super().__init__(image)
+        code = ProgramHeader(0, FLAT_LOAD, image.size, image.size, 1)
+        self.executable = Elf(16, FLAT_LOAD, [code], [])
 
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
         """Loads the whole image at the load address, which is also the entry point.
@@ -57,15 +64,15 @@ class FlatKernel(Kernel):
                 f"load address {address:#x} is outside conventional memory",
                 f"choose one below {LOW_RAM_END:#x}",
             )
-        end = address + self._image.size
+        end = address + self.image.size
         if end > LOW_RAM_END:
             raise ImageError(
                 f"{self.name} is too large: from {address:#x} on it ends at {end:#x}, "
                 f"conventional memory at {LOW_RAM_END:#x}",
                 "make it smaller, or choose a lower --load-address",
             )
-        require_memory(self._image, memory, end)
-        self._image.load(memory, 0, address, self._image.size)
+        require_memory(self.image, memory, end)
+        self.image.load(memory, 0, address, self.image.size)
         selector = address >> 4 if address > _LIMIT else 0
         base = selector << 4
         special = SpecialRegisters(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NamedTuple
 
+    from ringlet.boot.elf import Elf
     from ringlet.boot.entry import Entry
     from ringlet.boot.image import Image
     from ringlet.boot.symbols import Symbols
@@ -53,19 +54,22 @@ class Kernel(Closing):
     device_words = True  # whether words of the command line name the virtio devices
     _takes_load_address = False
 
+    # What lies where in the file and in memory. An image that is no ELF is one segment.
+    executable: Elf
+
     def __init__(self, image: Image) -> None:
-        self._image = image
+        self.image = image
 
     @property
     def name(self) -> str:
         """The image's name, for messages."""
-        return self._image.name
+        return self.image.name
 
     def symbols(self) -> Symbols:
         """Returns the symbols of the image, or of the debug file beside it; empty if none."""
         from ringlet.boot.symbols import image_symbols  # few runs need symbols
 
-        return image_symbols(self._image)
+        return image_symbols(self.image)
 
     def load(
         self,
@@ -97,4 +101,4 @@ class Kernel(Closing):
 
     def close(self) -> None:
         """Closes the image; a second call does nothing."""
-        self._image.close()
+        self.image.close()

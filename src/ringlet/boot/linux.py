@@ -73,32 +73,32 @@ class VmlinuxKernel(LinuxKernel):
             # The boot data and the ACPI tables are there.
             first = executable.segments[0].address
             raise elf.inconsistent(image, f"a segment of it lies at {first:#x}")
-        self._executable = executable
+        self.executable = executable
 
     def check_segments(self, memory: GuestMemory) -> None:
         """Raises `ImageError` for a wrong segment, `ConfigError` if more memory is needed."""
-        elf.check_segments(self._image, self._executable, memory, self._executable.entry)
+        elf.check_segments(self.image, self.executable, memory, self.executable.entry)
 
     def enter(self, memory: GuestMemory) -> Entry:
         """Loads the segments, which are already checked, and returns the entry state."""
-        elf.load_segments(self._image, self._executable, memory)
-        return _enter(memory, self._executable.entry)
+        elf.load_segments(self.image, self.executable, memory)
+        return _enter(memory, self.executable.entry)
 
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
         memory.prefer_huge_pages()
         self.check_segments(memory)
         line = command_line(given.command_line)
         _check_command_line(line, _COMMAND_LINE_SIZE)
-        initrd = _load_initrd(memory, given.modules, self._executable.places, MMIO_HOLE)
+        initrd = _load_initrd(memory, given.modules, self.executable.places, MMIO_HOLE)
         write_zero_page(memory, setup_header(), line, initrd)
         return self.enter(memory)
 
     def lies_within(self, first: int, end: int) -> None:
         """Raises `ImageError` unless all segments lie in this range."""
-        for segment in self._executable.segments:
+        for segment in self.executable.segments:
             if not first <= segment.address <= segment.end <= end:
                 raise elf.inconsistent(
-                    self._image,
+                    self.image,
                     f"a segment of it lies at {segment.address:#x} to {segment.end:#x}",
                 )
 
@@ -112,10 +112,12 @@ class BzImageKernel(LinuxKernel):
 
     def __init__(self, image: Image) -> None:
         super().__init__(image)
-        self._header = bzimage.parse(image)
+        self.header = bz = bzimage.parse(image)
+        code = elf.ProgramHeader(bz.offset, bz.load_address, bz.size, bz.init_size, 1)
+        self.executable = elf.Elf(bz.bits, bz.entry, [code], [])
 
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
-        image, bz = self._image, self._header
+        image, bz = self.image, self.header
         memory.prefer_huge_pages()
         require_memory(image, memory, bz.end)
         line = command_line(given.command_line)
@@ -123,7 +125,7 @@ class BzImageKernel(LinuxKernel):
         vmlinux = None
         if given.decompress is not False:
             try:
-                vmlinux = self._decompressed(memory)
+                vmlinux = self.decompressed(memory)
             except ImageError:
                 if given.decompress:
                     raise
@@ -136,12 +138,12 @@ class BzImageKernel(LinuxKernel):
         image.load(memory, bz.offset, bz.load_address, bz.size)
         return _enter(memory, bz.entry, bz.bits)
 
-    def _decompressed(self, memory: GuestMemory) -> VmlinuxKernel:
+    def decompressed(self, memory: GuestMemory) -> VmlinuxKernel:
         """Returns the checked vmlinux in the bzImage.
 
         Raises `ImageError` if the host can't use it; then the guest may decompress the bzImage.
         """
-        bz = self._header
+        bz = self.header
         if bz.bits != 64:
             raise ImageError(
                 f"{self.name} is a kernel for 32 bits, which decompresses itself",
@@ -153,7 +155,7 @@ class BzImageKernel(LinuxKernel):
             vmlinux.lies_within(bz.load_address, bz.end)
             vmlinux.check_segments(memory)
 
-        payload = payload_cache.open_vmlinux(self._image, bz, judge)
+        payload = payload_cache.open_vmlinux(self.image, bz, judge)
         return VmlinuxKernel(payload, elf.parse(payload))
 
 

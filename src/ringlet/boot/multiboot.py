@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _HEADER_MAGIC = 0x1BADB002.to_bytes(4, "little")
 _LOADER_MAGIC = 0x2BADB002  # in EAX
 _SEARCH = 8192  # the header lies within these first bytes, 4-byte aligned
+SIGN = f"a Multiboot header in the first {_SEARCH} bytes"
 
 _HEADER = Struct("<3I")  # magic, flags, checksum
 _ADDRESSES = Struct("<5I")
@@ -116,12 +117,12 @@ class MultibootKernel(Kernel):
             )
         _check_requirements(image, header.flags)
         if header.addresses:
-            self._executable = _from_addresses(image, header.offset, header.addresses)
+            self.executable = _from_addresses(image, header.offset, header.addresses)
         else:
-            self._executable = _from_elf(image, executable or elf.parse(image, dynamic=True))
+            self.executable = _from_elf(image, executable or elf.parse(image, dynamic=True))
 
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
-        image, executable = self._image, self._executable
+        image, executable = self.image, self.executable
         elf.check_segments(image, executable, memory, executable.entry)
         kernel = (image, given.command_line)
         offset = place_boot_data(memory, executable.places)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ringlet.kvm.memory import GuestMemory
 
 _NOTE_NAME = b"Xen\0"
-_PHYS32_ENTRY = 18  # XEN_ELFNOTE_PHYS32_ENTRY
+_PHYS32_ENTRY = 18
+SIGN = "the note XEN_ELFNOTE_PHYS32_ENTRY"
 
 
 def entry_point(image: Image, notes: Sequence[elf.Note]) -> int | None:
@@ -57,7 +58,7 @@ class PvhKernel(Kernel):
             )
         if entry >> 32:
             raise elf.inconsistent(image, f"its PVH entry point {entry:#x} has more than 32 bits")
-        self._executable = executable
+        self.executable = executable
         self._entry = entry
         if elf.is_linux(executable, notes):
             from ringlet.boot.linux import LinuxKernel
@@ -68,7 +69,7 @@ class PvhKernel(Kernel):
             self.device_words = LinuxKernel.device_words
 
     def _load(self, memory: GuestMemory, given: Given) -> Entry:
-        image, executable = self._image, self._executable
+        image, executable = self.image, self.executable
         elf.check_segments(image, executable, memory, self._entry)
         places = executable.places
         offset = place_boot_data(memory, places)

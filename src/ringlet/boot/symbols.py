@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 else:
     from ringlet.host.named_tuple import NamedTuple
 
-MAX_TABLE = 64 * MIB  # each of symbol table, names, and a text of symbols
+MAX_TABLE = 16 * MIB  # each of symbol table, names, and a text of symbols: a vmlinux has 5 MiB
+MAX_DEBUG = 64 * MIB  # a debug file whose checksum is looked at
 MAX_SECTIONS = 4096
 MAX_NAME = 256
 TEXT_REACH = 64 * KIB  # how far a symbol without a size reaches, at most
@@ -136,7 +137,7 @@ def _belongs(debug: Image, image: Image) -> bool:
     if not _is_elf(image):
         return True
     link = _find_section(image, b".gnu_debuglink")
-    if link is None or len(link) < 8 or debug.size > MAX_TABLE:
+    if link is None or len(link) < 8 or debug.size > MAX_DEBUG:
         return True
     return zlib.crc32(debug.read(0, debug.size)) == int.from_bytes(link[-4:], "little")
 

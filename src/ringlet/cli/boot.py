@@ -7,6 +7,7 @@ import click
 from ringlet.boot import PROTOCOLS
 from ringlet.cli.answer import CANNOT, print_json
 from ringlet.cli.foreground import attend, boot
+from ringlet.cli.image_names import complete_image
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.settings import parse_size
 from ringlet.machine.config import DECOMPRESSORS, parse_address, read_toml
@@ -48,18 +49,8 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
 """
 
 
-def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
-    from click.shell_completion import CompletionItem
-
-    from ringlet.machine.guests import guests
-
-    names = [CompletionItem(g.name, help=g.summary) for g in guests()]
-    found = [item for item in names if item.value.startswith(incomplete)]
-    return [*found, CompletionItem(incomplete, type="file")]
-
-
 @click.command("boot", epilog=EPILOG)
-@click.argument("image", required=False, shell_complete=_complete_image)
+@click.argument("image", required=False, shell_complete=complete_image)
 @click.option(
     "--memory", metavar="SIZE", help="RAM of the guest: 64M if not given, for Linux 256M."
 )
@@ -126,7 +117,11 @@ def _complete_image(ctx: click.Context, param: click.Parameter, incomplete: str)
 @click.option("--pit/--no-pit", default=None, help="An i8254 timer, or none.")
 @click.option("--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here.")
 @click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
-@click.option("--show", is_flag=True, help="List the machine's devices, and run nothing.")
+@click.option(
+    "--show",
+    is_flag=True,
+    help="List the machine's devices, and run nothing. `ringlet inspect` tells of the image.",
+)
 @click.option("--log-unclaimed", is_flag=True, help="Log accesses that no device claims.")
 @click.option("--trace", is_flag=True, help="Trace the exits, as `ringlet trace` does.")
 @click.pass_obj

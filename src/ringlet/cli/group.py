@@ -21,6 +21,7 @@ COMMANDS = {
     "boot": "Boot a guest kernel.",
     "trace": "Show each exit of a VM, as it happens.",
     "doctor": "Say what this host can do, and how to get what is missing.",
+    "inspect": "Say what an image is, and how ringlet would boot it.",
     "guests": "List the guest kernels that come with ringlet.",
     "initramfs": "Make the small system that a Linux kernel starts with.",
     "run": "Run a command in a container.",

@@ -61,8 +61,9 @@ def _hexadecimal(state: Any) -> Any:
 
 def _print_table(machine: Machine) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
+
+    from ringlet.cli.rich_console import OutputConsole
 
     config = machine.config
     name = "an image" if isinstance(config.image, bytes) else os.fspath(config.image)
@@ -80,7 +81,7 @@ def _print_table(machine: Machine) -> None:
             "" if placed.irq is None else str(placed.irq),
             "KVM" if placed.device is None else "ringlet",
         )
-    console = Console(highlight=False)
+    console = OutputConsole(highlight=False)
     console.print(f"{name}: {cpus}, {memory >> 20} MiB of RAM", markup=False)
     console.print(table)
 

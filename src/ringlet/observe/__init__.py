@@ -1,1 +1,1 @@
-"""Looks inside: traces a VM's exits and a container's system calls, and debugs a guest."""
+"""Shows what goes on inside a guest or a container: traces, debugger, image facts."""

@@ -6,7 +6,8 @@ it keeps the upper five bits, which is exact to 3 %.
 
 from __future__ import annotations
 
-from ringlet.observe.words import aligned, duration, printable, rate
+from ringlet.host.printable import printable
+from ringlet.observe.words import aligned, duration, rate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

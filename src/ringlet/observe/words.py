@@ -27,11 +27,6 @@ def _three_digits(value: float) -> str:
     return f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
 
-def printable(text: str) -> str:
-    """Returns `text` so that a terminal shows it and does nothing else."""
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
 def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[str]:
     """Returns a line for each row, with the cells of a column below each other."""
     widths: dict[int, int] = {}

@@ -13,9 +13,10 @@ from html import escape
 from importlib.resources import files
 from math import log
 
+from ringlet.host.printable import printable
 from ringlet.observe.formats import Format
 from ringlet.observe.timeline import density, shares
-from ringlet.observe.words import duration, printable, rate
+from ringlet.observe.words import duration, rate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

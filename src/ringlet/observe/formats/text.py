@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ringlet.host.printable import printable
 from ringlet.observe.formats import Format
 from ringlet.observe.summary import missing
-from ringlet.observe.words import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
