@@ -30,7 +30,9 @@ EXITS = Subject(
 )
 
 
-class Exit(Event, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Exit(
+    Event, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False
+):
     """An exit. A field that doesn't concern this kind of exit, or isn't known, is None.
 
     time         when the exit reached ringlet, in seconds since the start of the trace
