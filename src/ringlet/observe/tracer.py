@@ -17,6 +17,7 @@ from time import monotonic_ns
 from typing import NamedTuple
 
 from ringlet.closing import Closing
+from ringlet.errors import RingletError
 from ringlet.kvm.core import ffi, lib
 from ringlet.kvm.vcpu import KIND_SHIFT, VALUE_MASK
 from ringlet.observe.causes import CauseFinder
@@ -46,7 +47,7 @@ class ExitTracer(Closing):
 
     `take` gets the exits in batches, on a vCPU's thread, one batch at a time. A batch comes when
     it has BATCH exits, and at least ten times a second. Without `take`, the exits are only counted
-    in `summary`.
+    in `summary`. Raises `RingletError` if the machine has run already.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class ExitTracer(Closing):
         wanted: Filter | None = None,
         take: Callable[[list[Exit]], object] | None = None,
     ) -> None:
+        if machine.control.end is not None or machine.fileno() < 0:
+            raise RingletError(
+                "this machine has run already, or is closed", "make a new one for each run"
+            )
         self.filter = wanted or Filter()
         self.summary = Summary(EXITS)
         self._take = take
