@@ -1,4 +1,4 @@
-"""The names of registers: those of each device's specification, and the offset where there is none."""
+"""The names of registers: from each device's specification, or the offset."""
 
 from collections.abc import Callable
 from typing import Any

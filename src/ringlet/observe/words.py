@@ -9,10 +9,12 @@ if TYPE_CHECKING:
 
 def duration(seconds: float) -> str:
     """Formats a time with three digits and its unit: `812 ns`, `9.12 µs`, `1.50 s`."""
-    for unit, size in (("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3)):
-        value = seconds / size
-        if value < 999.5:
-            return f"{_three_digits(value) if unit != 'ns' else round(value)} {unit}"
+    if seconds < 999.5e-9:
+        return f"{round(seconds * 1e9)} ns"
+    if seconds < 999.5e-6:
+        return f"{_three_digits(seconds * 1e6)} µs"
+    if seconds < 999.5e-3:
+        return f"{_three_digits(seconds * 1e3)} ms"
     return f"{_three_digits(seconds)} s"
 
 

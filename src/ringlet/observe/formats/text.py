@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ringlet.observe.summary import Summary
 
 
+_MOST = 200  # characters of one field
+
+
 class Text(Format):
     """Lines that end with `newline`. A column gets wider with its first wider text."""
 
@@ -43,7 +46,8 @@ class Text(Format):
     def _line(self, cells: Iterable[str]) -> str:
         texts = []
         for at, cell in enumerate(cells):
-            cell = printable(cell)
+            if not cell.isprintable() or len(cell) > _MOST:
+                cell = printable(cell, _MOST)
             if len(cell) > self._widths[at]:
                 self._widths[at] = len(cell)
             width = self._widths[at]
