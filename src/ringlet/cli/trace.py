@@ -53,7 +53,7 @@ OUTPUT_OPTIONS: list[click.Parameter] = [
         "one page with a timeline.",
     ),
     click.Option(
-        ["--output"], metavar="FILE", type=click.Path(), help="Write the trace to FILE, not to 2."
+        ["--output"], metavar="FILE", type=click.Path(), help="Write the trace to FILE, not to standard error."
     ),
     click.Option(
         ["--buffer"],

@@ -135,6 +135,8 @@ class CauseFinder:
         self._special = b""
         self._mode: Any = None
         self._pages: dict[int, int | None] = {}
+        for bits in _MODES:  # what takes long the first time is done before the guest runs
+            _decode(b"\x90", 0, bits)
 
     def forget(self) -> None:
         """Forgets the translations of pages, which the guest may have changed."""

@@ -17,9 +17,9 @@ EXITS = Subject(
     (
         Column("seconds", 9, right=True),
         Column("vCPU", 4, right=True),
-        Column("exit", 10),
+        Column("exit", 11),
         Column("at", 5),
-        Column("register", 11),
+        Column("register", 16),
         Column("value", 8),
         Column("instruction", 28),
         Column("in", 15),

@@ -1,10 +1,12 @@
 """JSON lines: each fits the published schema, and tells all that is known."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,6 +28,20 @@ def test_the_schema_that_is_published_is_the_formats() -> None:
 def test_a_line_is_an_exit_as_it_was(exits: list[Exit]) -> None:
     lines = make("json", EXITS, most=1).events(exits).splitlines()
     assert [msgspec.json.decode(line, type=Exit) for line in lines] == exits
+
+
+@given(st.lists(EXIT, max_size=5))
+def test_no_control_character_reaches_the_terminal(exits: list[Exit]) -> None:
+    lines = make("json", EXITS, most=1)
+    data = lines.events(exits) + lines.end(summary(exits))
+    assert re.fullmatch(rb"[ -~\n]*", data)
+
+
+@pytest.mark.parametrize("text", ["\x7f", "\x9b31m", "é", "\U0001f600", "\u202e", "a\x00\x1b"])
+def test_a_name_of_any_characters_is_read_back(text: str) -> None:
+    (line,) = make("json", EXITS, most=1).events([exit(device=text)]).splitlines()
+    assert line.isascii()
+    assert json.loads(line)["device"] == text
 
 
 @given(st.lists(EXIT, max_size=5))

@@ -1,9 +1,13 @@
 """A trace as JSON lines: an object for each event, and at the end an object with the summary.
 
-docs/trace.schema.json describes each line.
+docs/trace.schema.json describes each line. The lines are ASCII, so that a terminal shows them and
+does nothing else: JSON (RFC 8259, 7) has an escape for each other character.
 """
 
 from __future__ import annotations
+
+import json
+import re
 
 import msgspec
 
@@ -17,20 +21,31 @@ if TYPE_CHECKING:
     from ringlet.observe.summary import Summary
 
 
+_NOT_PRINTABLE = re.compile(r"[^ -~\n]")
+
+
 class JsonLines(Format):
     """One object a line."""
 
-    def __init__(self) -> None:
-        self._encoder = msgspec.json.Encoder()
-
     def events(self, events: Sequence[Event]) -> bytes:
         """Returns a line for each event."""
-        return self._encoder.encode_lines(events)
+        return _lines(events)
 
     def gap(self, count: int) -> bytes:
         """Returns a line that says how many events are missing here."""
-        return self._encoder.encode_lines([{"missing": count}])
+        return _lines([{"missing": count}])
 
     def end(self, summary: Summary) -> bytes:
         """Returns a line with the summary."""
-        return self._encoder.encode_lines([{"summary": summary.as_json()}])
+        return _lines([{"summary": summary.as_json()}])
+
+
+_encode = msgspec.json.Encoder().encode_lines
+
+
+def _lines(objects: Sequence[object]) -> bytes:
+    lines = _encode(objects)
+    if lines.isascii() and b"\x7f" not in lines:
+        return lines
+    text = _NOT_PRINTABLE.sub(lambda match: json.dumps(match[0])[1:-1], lines.decode())
+    return text.replace("\x7f", "\\u007f").encode()
