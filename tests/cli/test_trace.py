@@ -16,6 +16,7 @@ from .command import Running, refused, run
 pytestmark = pytest.mark.needs_kvm
 
 HELLO = "Hello, ring 0!\n"
+PAGE = Path(__file__).parents[2] / "docs/trace.md"
 LINE = re.compile(r" *\d+\.\d{6} +\d+  (port (read|write)|interrupted)")
 
 
@@ -29,6 +30,19 @@ def test_the_trace_goes_to_standard_error_and_the_guests_output_to_standard_outp
     assert "rep outsb dx, byte ptr [esi]" in done.stderr
     assert "com1 THR" in done.stderr
     assert "19 exits in " in done.stderr
+
+
+def test_the_page_shows_what_hello_does() -> None:
+    block = re.search(
+        r"\$ ringlet trace hello .*?cut -c 1-(\d+)\n(.*?)```", PAGE.read_text(), re.DOTALL
+    )
+    assert block is not None
+    width, (output, *lines) = int(block[1]), block[2].splitlines()
+    assert output + "\n" == HELLO
+    traced = [line[10:width].rstrip() for line in run("trace", "hello").stderr.splitlines()]
+    shown = [line[10:] for line in lines if line != "..."]
+    assert len(shown) > 5
+    assert set(shown) <= set(traced)
 
 
 def test_boot_has_the_same_trace_as_an_option() -> None:

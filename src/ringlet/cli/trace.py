@@ -53,7 +53,7 @@ OUTPUT_OPTIONS: list[click.Parameter] = [
         "one page with a timeline.",
     ),
     click.Option(
-        ["--output"], metavar="FILE", type=click.Path(), help="Write the trace to FILE, not to standard error."
+        ["--output"], metavar="FILE", type=click.Path(), help="Write the trace to this file."
     ),
     click.Option(
         ["--buffer"],
