@@ -157,6 +157,9 @@ class CauseFinder:
             before, after, rip, bits, access.is_mmio, access.write, access.size
         )
         fitting = [each for each in candidates if self._fits(each, access, registers)]
+        if len(fitting) == 1:
+            (only,) = fitting
+            return Cause((linear - only.size if only.behind else linear) & _MASK, only.text)
         here = [each for each in fitting if not each.behind]
         before_rip = [each for each in fitting if each.behind]
         if here and before_rip:

@@ -27,18 +27,23 @@ class Place:
 
     access  None for an exit that isn't an access
     device  the name of the device there, or None
+    fields  the fields of `Exit` that are the same for all of these exits
     times   of the summary
     wanted  whether the filter admits these exits
     """
 
-    __slots__ = ("_behind", "_offset", "access", "device", "kind", "times", "wanted")
+    __slots__ = ("_behind", "_offset", "access", "device", "fields", "times", "wanted")
 
     def __init__(
         self, kind: str, access: Access | None, placed: Placed | None, offset: int
     ) -> None:
-        self.kind = kind
         self.access = access
         self.device = None if placed is None else placed.name
+        self.fields: dict[str, Any] = {"kind": kind, "device": self.device}
+        if access is not None:
+            self.fields["access"] = "write" if access.write else "read"
+            self.fields["address" if access.is_mmio else "port"] = access.address
+            self.fields["size"] = access.size
         self.wanted = True
         self.times: Times
         self._behind: Device | None = None if placed is None else placed.device

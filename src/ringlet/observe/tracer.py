@@ -143,6 +143,7 @@ class _Left(NamedTuple):
     cause: Cause | None
     register: str | None
     value: int | None
+    repeats: int | None  # of a string instruction
 
 
 class _Watch:
@@ -194,41 +195,37 @@ class _Watch:
         kvm = 0 if gathered else min(took, tracer.cost.nanoseconds)
         guest = 0 if gathered else took - kvm
         if not tracer.shows_more:
-            return _Left(place, left, guest, kvm, None, None, None)
-        access, cause, value = place.access, None, None
+            return _Left(place, left, guest, kvm, None, None, None, None)
+        access, cause, value, count = place.access, None, None, None
         if access is not None:
             if not gathered:
                 cause = self._finder.find(access)
-            if access.write and kind != PORT_STRING:
+            if kind == PORT_STRING:
+                count = native.count
+            elif access.write:
                 value = code & VALUE_MASK
                 if access.size > 4:
                     value = int.from_bytes(ffi.buffer(native.data, access.size), "little")
         elif kind == _INTERNAL_ERROR:
             cause = self._finder.at_rip()
-        return _Left(place, left, guest, kvm, cause, place.register(), value)
+        return _Left(place, left, guest, kvm, cause, place.register(), value, count)
 
     def _complete(self, exit: _Left, reply: int | None, python: int | None) -> None:
         """Notes an exit that the vCPU's loop has handled; None: the run ended before that."""
-        place, time, guest, kvm, cause, register, value = exit
+        place, time, guest, kvm, cause, register, value, count = exit
         tracer, access = self._tracer, place.access
         place.times.add(kvm + (python or 0))
         if not tracer.shows_more:
             return
-        is_string = place.kind == "port-string"
-        if access is not None and not access.write and reply is not None and not is_string:
+        if count is None and access is not None and not access.write and reply is not None:
             value = reply & (1 << 8 * access.size) - 1
         self._exits.append(
             Exit(
+                **place.fields,
                 time=(time - tracer.start) / 1e9,
-                kind=place.kind,
                 vcpu=self._vcpu,
-                access=None if access is None else "write" if access.write else "read",
-                port=None if access is None or access.is_mmio else access.address,
-                address=access.address if access is not None and access.is_mmio else None,
-                size=None if access is None else access.size,
-                count=self._native.count if is_string else None,
+                count=count,
                 value=value,
-                device=place.device,
                 register=register,
                 instruction=None if cause is None else cause.text,
                 rip=None if cause is None else cause.address,
