@@ -41,10 +41,10 @@ def run(
             notify.wait(container.init)
         return 0
     with Attachment() as attachment:
-        container, launched = runtime.create(id, open_console=attachment.open_console, **creation)
+        container, launched = runtime.create(id, attachment=attachment, **creation)
         notify = _start(runtime, container, attachment)
         try:
-            return _attend(attachment, launched, notify)
+            return _attend(runtime, attachment, launched, notify)
         finally:
             if not keep:
                 runtime.delete(id, force=True, init=container.init)
@@ -67,12 +67,12 @@ def execute(
     Unless `detach`, waits for the end of the process, and returns its status.
     """
 
-    def launch(open_console: Callable[[], str] | None) -> Launched:
+    def launch(attachment: Attachment | None) -> Launched:
         launched = runtime.execute(
             id,
             edit if detach else lambda process: _sized(edit(process)),
             console_socket=console_socket,
-            open_console=open_console,
+            attachment=attachment,
             ignore_paused=ignore_paused,
             cgroups=cgroups,
             preserve_fds=preserve_fds,
@@ -89,9 +89,9 @@ def execute(
         launch(None)
         return 0
     with Attachment() as attachment:
-        launched = launch(attachment.open_console)
-        attachment.take_terminal()
-        return _attend(attachment, launched)
+        launched = launch(attachment)
+        attachment.connect()
+        return _attend(runtime, attachment, launched)
 
 
 def _sized(process: ProcessConfig) -> ProcessConfig:
@@ -104,9 +104,15 @@ def _sized(process: ProcessConfig) -> ProcessConfig:
     return process
 
 
-def _attend(attachment: Attachment, launched: Launched, notify: Notify | None = None) -> int:
+def _attend(
+    runtime: Runtime, attachment: Attachment, launched: Launched, notify: Notify | None = None
+) -> int:
     """Waits for the end of the process, and returns its status: 128 + n after signal n."""
     attachment.follow(_Child(launched), *([] if notify is None else [notify]))
+    if attachment.lost:
+        runtime.log.error(
+            f"output of the command is lost: {attachment.lost.strerror} (is the disk full?)"
+        )
     code = os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
     return 128 - code if code < 0 else code
 
@@ -117,7 +123,7 @@ def _start(
     try:
         with container:
             if attachment is not None:
-                attachment.take_terminal()  # sets its size before the container runs
+                attachment.connect()  # sets the terminal's size before the container runs
             return runtime.start_locked(container, foreground=attachment is not None)
     except BaseException:
         runtime.delete(container.id, force=True, init=container.init)
