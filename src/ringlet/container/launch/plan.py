@@ -13,6 +13,7 @@ import os
 from ringlet.container.fast_json import dumps
 from ringlet.container.launch import files, privileges
 from ringlet.container.launch.helper import STAGES
+from ringlet.container.launch.idmap import is_root_of_host
 from ringlet.container.spec.config_json import process_of
 from ringlet.container.spec.sysctl import sysctl_path
 from ringlet.host.plan_word import is_plain, plan_word
@@ -278,6 +279,8 @@ def execution(
         plan.add("await")
     privileges.prepare(plan, process)
     privileges.set_labels(plan, process)
+    if is_root_of_host() and not privileges.has_user_namespace(config):
+        plan.add("null")  # others don't own the host's null device
     plan.add("hidden")  # from processes that share the host's PID namespace
     joined = [(f"/proc/self/fd/{descriptors.give(fd)}", flag) for fd, flag in namespaces]
     users = [one for one in joined if one[1] == NAMESPACES["user"]]
