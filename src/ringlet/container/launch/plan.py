@@ -187,6 +187,8 @@ def creation(
         open_sources(idmap_root=False)
     if mounts:
         files.build_root(plan, config, bundle, cgroup=cgroup, new=new)
+    else:
+        _keep_null(plan, config)
     hooks = config.get("hooks", {})
     if any(hooks.get(point) for point in MOUNTED_HOOKS):
         plan.add("mounted")
@@ -279,8 +281,7 @@ def execution(
         plan.add("await")
     privileges.prepare(plan, process)
     privileges.set_labels(plan, process)
-    if is_root_of_host() and not privileges.has_user_namespace(config):
-        plan.add("null")  # others don't own the host's null device
+    _keep_null(plan, config)
     plan.add("hidden")  # from processes that share the host's PID namespace
     joined = [(f"/proc/self/fd/{descriptors.give(fd)}", flag) for fd, flag in namespaces]
     users = [one for one in joined if one[1] == NAMESPACES["user"]]
@@ -329,6 +330,12 @@ def execution(
         privileges.filter_late(plan, process, filter)
     plan.add("exec")
     return plan
+
+
+def _keep_null(plan: Plan, config: Config) -> None:
+    """Keeps the mode of a stream that is the host's null device, where the process may own it."""
+    if is_root_of_host() and not privileges.has_user_namespace(config):
+        plan.add("null")
 
 
 def _join_cgroup(plan: Plan, cgroup: Cgroup | None, unified: str | None) -> None:
