@@ -229,7 +229,9 @@ def creation(
     privileges.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )
-    if privileged or "user" not in namespaces:  # otherwise ringlet needs its files: the network's
+    # Without root, ringlet needs the files of the process in /proc: engines join its network. But a
+    # process of `exec` must not take over one that has no filter yet.
+    if privileged or "user" not in namespaces or (filter and not early):
         plan.add("hidden")
     if pid_namespace:
         plan.add("clone", "container", 0)
