@@ -166,8 +166,17 @@ def test_it_hears_that_the_reader_of_its_output_has_gone(way: Way, tmp_path: Pat
 
 def test_output_that_is_lost_on_a_full_disk_is_told(way: Way) -> None:
     with open("/dev/full", "w") as full:
-        done = way.run("echo line", stdout=full)
+        done = way.run("echo line; exit 0", stdout=full)
+    assert done.returncode != 0
     assert "output of the command is lost: No space left on device" in done.stderr
+
+
+def test_what_a_command_leaves_running_does_not_hold_exec(bundle: Bundle, tmp_path: Path) -> None:
+    way = Way("exec", bundle)
+    with (tmp_path / "output").open("w") as stdout:
+        done = way.run("sleep 1000 & echo done", stdout=stdout, stderr=stdout)
+    assert done.returncode == 0
+    assert (tmp_path / "output").read_text() == "done\n"
 
 
 def test_pipes_take_no_module_more(bundle: Bundle) -> None:

@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from threading import Timer
 
-from ringlet.cli.answer import print_json, report
+from ringlet.cli.answer import CANNOT, print_json, report
 from ringlet.closing import Closing
 from ringlet.container.attachment import Attachment
 from ringlet.container.container import Container
@@ -60,8 +60,9 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
         )
     elif result.oom_kills and result.status:
         report("the container ran out of memory", "give it more with --memory")
-    elif attachment.lost:
+    elif attachment.lost is not None:
         report(f"output of the command is lost: {attachment.lost.strerror}", "is the disk full?")
+        return result.status or CANNOT  # the command may not have noticed
     return result.status
 
 

@@ -6,6 +6,7 @@ import os
 
 from ringlet.container.attachment import Attachment
 from ringlet.container.pid_file import write_pid
+from ringlet.errors import RingletError
 from ringlet.host.standard_streams import find_terminal
 
 TYPE_CHECKING = False
@@ -44,7 +45,7 @@ def run(
         container, launched = runtime.create(id, attachment=attachment, **creation)
         notify = _start(runtime, container, attachment)
         try:
-            return _attend(runtime, attachment, launched, notify)
+            return _attend(attachment, launched, notify)
         finally:
             if not keep:
                 runtime.delete(id, force=True, init=container.init)
@@ -91,7 +92,7 @@ def execute(
     with Attachment() as attachment:
         launched = launch(attachment)
         attachment.connect()
-        return _attend(runtime, attachment, launched)
+        return _attend(attachment, launched)
 
 
 def _sized(process: ProcessConfig) -> ProcessConfig:
@@ -104,16 +105,17 @@ def _sized(process: ProcessConfig) -> ProcessConfig:
     return process
 
 
-def _attend(
-    runtime: Runtime, attachment: Attachment, launched: Launched, notify: Notify | None = None
-) -> int:
-    """Waits for the end of the process, and returns its status: 128 + n after signal n."""
+def _attend(attachment: Attachment, launched: Launched, notify: Notify | None = None) -> int:
+    """Waits for the end of the process, and returns its status: 128 + n after signal n.
+
+    Raises RingletError if output is lost, which the process may not have noticed.
+    """
     attachment.follow(_Child(launched), *([] if notify is None else [notify]))
-    if attachment.lost:
-        runtime.log.error(
-            f"output of the command is lost: {attachment.lost.strerror} (is the disk full?)"
-        )
     code = os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
+    if attachment.lost is not None:
+        raise RingletError(
+            f"output of the command is lost: {attachment.lost.strerror}", "is the disk full?"
+        )
     return 128 - code if code < 0 else code
 
 
