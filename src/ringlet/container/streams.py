@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ringlet.host.polling import Part, Ready
 
 _READ_AHEAD = 4096  # of input that the process hasn't read yet
-_GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe or of a terminal has gone
 
 
 class Piped(Closing):
@@ -43,6 +42,8 @@ class Piped(Closing):
     def __init__(self, fd: int, *, is_input: bool) -> None:
         self.is_input = is_input
         self.error: OSError | None = None
+        # How it shows that the reader of a pipe, or of a terminal, has gone.
+        self._gone = errno.EIO if os.isatty(fd) else errno.EPIPE
         source, sink = os.pipe()
         self.end, ours = (source, sink) if is_input else (sink, source)
         # Any user of the container may open /dev/stdout. Nobody else has a name for the pipe.
@@ -94,7 +95,7 @@ class Piped(Closing):
             self.give()
 
     def _note(self, error: OSError) -> None:
-        if not self.is_input and error.errno not in _GONE:
+        if not self.is_input and error.errno != self._gone:
             self.error = error
 
     def _end(self) -> None:
