@@ -8,8 +8,9 @@ import pytest
 from ringlet.boot.symbols import Symbol, Symbols
 from ringlet.kvm import exits
 from ringlet.kvm.registers import Registers
-from ringlet.observe.causes import Access, Cause, CauseFinder
+from ringlet.observe.causes import Cause, CauseFinder
 from ringlet.observe.kvm_cost import measure
+from ringlet.observe.places import Access
 
 from ..kvm.guest import CODE, MMIO, PAGE_TABLES, Guest, long_mode, real_mode
 

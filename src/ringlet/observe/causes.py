@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ringlet.boot.symbols import Symbol
     from ringlet.kvm.memory import GuestMemory
     from ringlet.kvm.vcpu import Vcpu
+    from ringlet.observe.places import Access
 
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _PAGE = 0x1000
@@ -52,15 +53,6 @@ _NO_ACCESS = ("lea", "nop", "prefetch", "invlpg", "clflush")  # these have an ad
 
 
 _DX = -1  # in place of the number of a port
-
-
-class Access(NamedTuple):
-    """What an exit says of an access: of `size` bytes, or one of several of this size."""
-
-    is_mmio: bool
-    write: bool
-    size: int
-    address: int  # of memory, guest-physical; or the port
 
 
 class Cause(NamedTuple):

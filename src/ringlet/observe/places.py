@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ringlet.board.device import register_name
 from ringlet.kvm.core import lib
 from ringlet.kvm.vcpu import KEY_SHIFT, KEY_SIZE_SHIFT, KEY_WRITE, KIND_NAMES, KIND_SHIFT
-from ringlet.observe.causes import Access
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 PORT, MMIO = lib.RINGLET_EXIT_PORT, lib.RINGLET_EXIT_MMIO
 PORT_STRING = lib.RINGLET_EXIT_PORT_STRING
 _MAX_PLACES = 4096  # a guest may access any address: no more places are kept
+
+
+class Access(NamedTuple):
+    """What an exit says of an access: of `size` bytes, or one of several of this size."""
+
+    is_mmio: bool
+    write: bool
+    size: int
+    address: int  # of memory, guest-physical; or the port
 
 
 class Place:

@@ -20,7 +20,6 @@ from ringlet.closing import Closing
 from ringlet.errors import RingletError
 from ringlet.kvm.core import ffi, lib
 from ringlet.kvm.vcpu import KIND_SHIFT, VALUE_MASK
-from ringlet.observe.causes import CauseFinder
 from ringlet.observe.exits import EXITS, Exit
 from ringlet.observe.filters import Filter
 from ringlet.observe.kvm_cost import measure
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from ringlet.kvm.vcpu import Vcpu
     from ringlet.machine.machine import Machine
-    from ringlet.observe.causes import Cause
+    from ringlet.observe.causes import Cause, CauseFinder
     from ringlet.observe.places import Place
     from ringlet.observe.summary import Times
 
@@ -67,19 +66,28 @@ class ExitTracer(Closing):
         self._left = self.filter.most  # exits that are still to be shown
         self.is_on = True
         self.cost = measure()
-        symbols = machine.symbols
-        self.function = lru_cache(maxsize=_FUNCTIONS)(symbols.describe)
-        self._watches: list[_Watch] = []
-        for vcpu in machine.vm.vcpus:
-            places = Places(vcpu, machine.devices, self.filter, self.summary)
-            if take is None:
-                vcpu.enter = _counting(self, vcpu, places)
-            else:
-                finder = CauseFinder(
-                    vcpu, machine.memory, behind=self.cost.behind, symbol=symbols.at
-                )
-                self._watches.append(_Watch(self, vcpu, places, finder))
+        self.function: Callable[[int], str] = lambda address: ""
+        self._finishes: list[Callable[[], None]] = []
+        self._watch(machine)
         self.start = monotonic_ns()
+
+    def _watch(self, machine: Machine) -> None:
+        """Takes the place of each `Vcpu.enter`. All that takes long is done here, before the run."""
+        places = [
+            Places(vcpu, machine.devices, self.filter, self.summary) for vcpu in machine.vm.vcpus
+        ]
+        if self._take is None:
+            for vcpu, of_vcpu in zip(machine.vm.vcpus, places, strict=True):
+                vcpu.enter, finish = _counting(self, vcpu, of_vcpu)
+                self._finishes.append(finish)
+            return
+        from ringlet.observe.causes import CauseFinder  # a summary needs no disassembler
+
+        symbols, behind = machine.symbols, self.cost.behind
+        self.function = lru_cache(maxsize=_FUNCTIONS)(symbols.describe)
+        for vcpu, of_vcpu in zip(machine.vm.vcpus, places, strict=True):
+            finder = CauseFinder(vcpu, machine.memory, behind=behind, symbol=symbols.at)
+            self._finishes.append(_Watch(self, vcpu, of_vcpu, finder).finish)
 
     @property
     def shows_more(self) -> bool:
@@ -98,8 +106,8 @@ class ExitTracer(Closing):
 
     def finish(self) -> None:
         """Hands over the last exits, after the end of the run, and closes the tracer."""
-        for watch in self._watches:
-            watch.finish()
+        for finish in self._finishes:
+            finish()
         self.close()
 
     def close(self) -> None:
@@ -109,8 +117,10 @@ class ExitTracer(Closing):
             self.summary.seconds = (monotonic_ns() - self.start) / 1e9
 
 
-def _counting(tracer: ExitTracer, vcpu: Vcpu, places: Places) -> Callable[[int], int]:
-    """Returns what takes the place of `vcpu.enter` if exits are only counted."""
+def _counting(
+    tracer: ExitTracer, vcpu: Vcpu, places: Places
+) -> tuple[Callable[[int], int], Callable[[], None]]:
+    """Returns what takes the place of `vcpu.enter` if exits are only counted; and the end of it."""
     enter, native, find, wanted = vcpu.enter, vcpu.native, places.find, tracer.filter
     any_time = wanted.since == 0 and wanted.until == inf
     kvm, left = tracer.cost.nanoseconds, 0
@@ -130,7 +140,13 @@ def _counting(tracer: ExitTracer, vcpu: Vcpu, places: Places) -> Callable[[int],
             left += kvm
         return code
 
-    return count
+    def finish() -> None:  # the last exit has no end that could be measured
+        nonlocal times
+        if times is not None:
+            times.add(kvm)
+            times = None
+
+    return count, finish
 
 
 class _Left(NamedTuple):
