@@ -72,7 +72,7 @@ class ExitTracer(Closing):
         self.start = monotonic_ns()
 
     def _watch(self, machine: Machine) -> None:
-        """Takes the place of each `Vcpu.enter`. All that takes long is done here, before the run."""
+        """Takes the place of each `Vcpu.enter`. What takes long is done now."""
         places = [
             Places(vcpu, machine.devices, self.filter, self.summary) for vcpu in machine.vm.vcpus
         ]
