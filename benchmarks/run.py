@@ -18,6 +18,7 @@ import linux_disk
 import many
 import memory
 import start
+import traces
 from measure import host_facts, table
 
 import boot
@@ -25,7 +26,8 @@ import container
 import linux
 
 DEFAULT = {
-    module.__name__: module for module in (start, exits, boot, disk, memory, many, container)
+    module.__name__: module
+    for module in (start, exits, traces, boot, disk, memory, many, container)
 }
 ON_DEMAND = {module.__name__: module for module in (linux, linux_disk)}
 BENCHMARKS = DEFAULT | ON_DEMAND

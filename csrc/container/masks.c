@@ -28,6 +28,23 @@ void step_readonly(void)
 }
 
 /*
+ * A stream that is the host's null device becomes the same device on the read-only mount, by which its mode
+ * and owner stay. `streams` gives the container's own, if there is one.
+ */
+static void keep_null_streams(void)
+{
+	char path[64] = "self/fd/";
+	int null;
+
+	append_number(path, sizeof(path), null_device);
+	null = must(sys(openat, host_proc, path, O_RDWR | O_CLOEXEC), "open it again");
+	for (int fd = 0; fd <= 2; fd++)
+		if (is_device(fd, S_IFCHR, make_device(1, 3)))
+			must(sys(dup2, null, fd), "dup2");
+	close_fd(&null);
+}
+
+/*
  * null: opens the device that covers files. It is the host's, opened before the root changes, and
  * checked: the container's /dev/null may have become anything else.
  */
@@ -41,6 +58,7 @@ void step_null(void)
 			       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH),
 			   "open_tree");
 	keep_inode(null_device);
+	keep_null_streams();
 }
 
 /* mask PATH: covers a file by the null device, a folder by an empty folder. */

@@ -65,8 +65,8 @@ void step_console(void)
 
 /*
  * A stream that is the host's null device becomes the container's null device. Otherwise the command could
- * change the mode of the host's device by the descriptor, and without a user namespace its owner, too. A
- * container without a null device of its own keeps the host's.
+ * change the mode of the host's device by the descriptor, and without a user namespace its owner, too. For a
+ * container without a null device of its own, `null` has made the host's read-only.
  */
 static void take_own_null(int fd)
 {

@@ -121,6 +121,10 @@ int ringlet_vcpu_translate(struct ringlet_vcpu *vcpu, uint64_t linear, uint64_t 
    KVM_GUESTDBG_USE_HW_BP is set. */
 int ringlet_vcpu_guest_debug(struct ringlet_vcpu *vcpu, uint32_t control,
 			     const uint64_t debugreg[8]);
+/* From now on, KVM leaves a struct kvm_regs and then a struct kvm_sregs at the returned place with
+   each exit (KVM_CAP_SYNC_REGS, which KVM must have). The place is valid until the vCPU is
+   destroyed. */
+const uint8_t *ringlet_vcpu_share_registers(struct ringlet_vcpu *vcpu);
 
 /*
  * Runs the guest up to its next exit. `reply` is what the read that the last exit was gives

@@ -192,6 +192,16 @@ int ringlet_vcpu_guest_debug(struct ringlet_vcpu *vcpu, uint32_t control,
 	return ringlet_ioctl(vcpu->fd, KVM_SET_GUEST_DEBUG, &debug);
 }
 
+const uint8_t *ringlet_vcpu_share_registers(struct ringlet_vcpu *vcpu)
+{
+	struct kvm_sync_regs *shared = &vcpu->run->s.regs;
+
+	_Static_assert(offsetof(struct kvm_sync_regs, sregs) == sizeof(shared->regs),
+		       "one behind the other");
+	vcpu->run->kvm_valid_regs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS;
+	return (const uint8_t *)shared;
+}
+
 static uint64_t finish(struct ringlet_vcpu *vcpu, enum ringlet_exit_kind kind)
 {
 	vcpu->exits[kind]++;

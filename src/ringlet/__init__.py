@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ringlet.machine.config import MachineConfig
     from ringlet.machine.machine import Machine, Result
     from ringlet.observe.debugger import debug
+    from ringlet.observe.trace import trace
 
 __all__ = [
     "ConfigError",
@@ -27,6 +28,7 @@ __all__ = [
     "Usage",
     "Workload",
     "debug",
+    "trace",
 ]
 
 _LATE = {
@@ -38,6 +40,7 @@ _LATE = {
     "Usage": "host.outcome",
     "Workload": "host.workload",
     "debug": "observe.debugger",
+    "trace": "observe.trace",
 }
 
 

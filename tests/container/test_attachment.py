@@ -1,9 +1,14 @@
 import os
+import pty
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ringlet.container.attachment import Attachment
 
@@ -26,7 +31,7 @@ with Attachment() as attachment:
         sender.connect(path)
         socket.send_fds(sender, [b"/dev/pts/0"], [master])
     os.close(master)
-    attachment.take_terminal()
+    attachment.connect()
     attachment.follow(Child())
     assert os.path.exists(path)
 assert not os.path.exists(path)
@@ -107,3 +112,65 @@ def test_a_new_size_of_the_window_is_the_processes_too_and_no_signal_of_ours() -
     status, seen = relay_terminal(words, [(b"ready", (33, 77))])
     assert status == 5
     assert b"33 77" in seen
+
+
+def stream(kind: str, folder: Path) -> tuple[int, int]:
+    """A descriptor of this kind, and its other end or a copy."""
+    if kind == "terminal":
+        master, terminal = pty.openpty()
+        return terminal, master
+    if kind == "socket":
+        ours, theirs = socket.socketpair()
+        return ours.detach(), theirs.detach()
+    if kind == "pipe":
+        return os.pipe()
+    if kind == "fifo":
+        os.mkfifo(folder / "fifo")
+    if kind == "file that has gone":
+        return (fd := os.memfd_create("file")), os.dup(fd)
+    names = {"null device": "/dev/null", "device": "/dev/zero"}
+    flags = os.O_RDONLY if kind == "folder" else os.O_RDWR | os.O_CREAT
+    names["folder"] = str(folder)
+    fd = os.open(names.get(kind, folder / kind), flags)
+    return fd, os.dup(fd)
+
+
+@pytest.mark.parametrize(
+    ("kind", "becomes_pipe"),
+    [
+        ("file", True),
+        ("file that has gone", True),
+        ("terminal", True),
+        ("device", True),
+        ("fifo", True),
+        ("pipe", False),
+        ("socket", False),
+        ("null device", False),
+        ("folder", False),  # it is refused later
+    ],
+)
+def test_a_stream_with_a_name_or_a_mode_on_the_host_becomes_a_pipe(
+    tmp_path: Path, no_leak: None, kind: str, becomes_pipe: bool
+) -> None:
+    fd, other = stream(kind, tmp_path)
+    null = os.open(os.devnull, os.O_RDWR)
+    with Attachment() as attachment:
+        given = attachment.open_streams((fd, null, null))
+        assert (given[0] != fd) == becomes_pipe
+        assert given[1:] == (null, null)
+        if becomes_pipe:
+            assert os.readlink(f"/proc/self/fd/{given[0]}").startswith("pipe:")
+    for one in (fd, other, null):
+        os.close(one)
+
+
+def test_output_and_errors_become_one_pipe_only_if_they_are_one_file(tmp_path: Path) -> None:
+    with (tmp_path / "one").open("w") as one, (tmp_path / "two").open("w") as two:
+        copy = os.dup(one.fileno())
+        with Attachment() as attachment:
+            _, output, errors = attachment.open_streams((0, one.fileno(), copy))
+            assert output == errors
+        with Attachment() as attachment:
+            _, output, errors = attachment.open_streams((0, one.fileno(), two.fileno()))
+            assert output != errors
+        os.close(copy)

@@ -44,6 +44,8 @@ ATTACKS = {
     "a file system's context": Attack(f"call {FSOPEN} tmpfs 0", (CAPS, SECCOMP)),
     # Whoever maps a root has to have CAP_SETFCAP.
     "a root in a user namespace of its own": Attack("unshare -Ur true", (CAPS, SECCOMP)),
+    # It is the mode that the file has already: nothing changes.
+    "the mode of a file of the host in /proc": Attack("chmod 444 /proc/execdomains", (USER,)),
     "uncovering what is masked": Attack("umount /proc/keys", (CAPS, SECCOMP)),
     "writing to what is read-only": Attack(
         "mount -o remount,bind,rw none /proc/sys", (CAPS, SECCOMP)

@@ -262,3 +262,25 @@ def test_a_vcpu_closed_while_its_read_waits_for_a_reply_takes_none() -> None:
         guest.vcpu.run()
         guest.vcpu.close()
         assert type(guest.vcpu.run(1)).__name__ == "Error"
+
+
+def test_shared_registers_are_those_of_the_last_exit() -> None:
+    # in al, dx; inc ax; out dx, al
+    with real_mode(b"\xec\x40\xee", Registers(rdx=0x510)) as guest:
+        shared = guest.vcpu.share_registers()
+        assert shared is not None
+        for reply in (0, 0x41):
+            guest.vcpu.run(reply)
+            sizes = [lib.ringlet_vcpu_state_size(state(name)) for name in ("REGS", "SREGS")]
+            assert len(shared) == sum(sizes)
+            assert shared[: sizes[0]] == guest.vcpu.get_state(state("REGS"))
+            assert shared[sizes[0] :] == guest.vcpu.get_state(state("SREGS"))
+        assert Registers.unpack(shared[: sizes[0]].tobytes()).rax == 0x42
+
+
+def test_a_closed_vcpu_shares_no_registers() -> None:
+    with bare(HALT) as guest:
+        guest.vcpu.close()
+        with pytest.raises(KvmError) as refused:
+            guest.vcpu.share_registers()
+        assert refused.value.errno == errno.EBADF

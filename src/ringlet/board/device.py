@@ -17,6 +17,9 @@ class Device(Protocol):
 
     `offset` counts bytes from the device's first port or address. `size` is the width of the
     access in bytes: 1, 2 or 4, and for MMIO also 8.
+
+    A device may have a method `register_name(offset, write)`, which returns the name that the
+    device's specification gives to a register, for people: see `register_name` below.
     """
 
     def read(self, offset: int, size: int) -> int:
@@ -31,3 +34,12 @@ class IrqLine(Protocol):
 
     def set(self, level: bool) -> None:
         """Sets the wire high or low."""
+
+
+def register_name(device: Device, offset: int, write: bool) -> str:
+    """Returns the name of the register that an access at `offset` reaches now.
+
+    This is the offset itself, such as `+0x4`, for a device that names no registers.
+    """
+    method = getattr(device, "register_name", None)
+    return f"+{offset:#x}" if method is None else str(method(offset, write))

@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ringlet.cli.foreground import Observe
+    from ringlet.cli.foreground import Observer
     from ringlet.kvm.vm import Vm
 
 # The keys of `MachineConfig` that ringlet sets itself when a command runs in the guest (--exec).
@@ -131,16 +131,33 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
 )
 @click.option("--no-wait", is_flag=True, help="With --gdb: the guest runs until GDB attaches.")
 @click.option("--log-unclaimed", is_flag=True, help="Log accesses that no device claims.")
+@click.option("--trace", is_flag=True, help="Trace the exits, as `ringlet trace` does.")
 @click.pass_obj
-def command(
+def command(vm: Vm | None, /, trace: bool, **options: Any) -> int:
+    """Boot IMAGE: a file, or the name of a guest that comes with ringlet.
+
+    What the guest writes to its serial port is shown, and the status that it chooses is the
+    command's. An image is a Linux kernel (bzImage or vmlinux), a Multiboot kernel, an ELF with
+    a PVH note, another 64-bit ELF, or flat 16-bit code.
+    """
+    observer: Observer | None = None
+    if trace:
+        from ringlet.cli.tracing import ExitTrace
+
+        observer = ExitTrace()
+    return start(vm, observer=observer, **options)
+
+
+def start(
     vm: Vm | None,
-    /,
+    *,
+    observer: Observer | None,
     config: str | None,
-    as_json: bool,
-    show: bool,
+    as_json: bool = False,
+    show: bool = False,
     log_unclaimed: bool,
-    gdb: str | None,
-    no_wait: bool,
+    gdb: str | None = None,
+    no_wait: bool = False,
     memory: str | None,
     load_address: str | None,
     modules: tuple[str, ...],
@@ -152,12 +169,7 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> int:
-    """Boot IMAGE: a file, or the name of a guest that comes with ringlet.
-
-    What the guest writes to its serial port is shown, and the status that it chooses is the
-    command's. An image is a Linux kernel (bzImage or vmlinux), a Multiboot kernel, an ELF with
-    a PVH note, another 64-bit ELF, or flat 16-bit code.
-    """
+    """Boots as the options say, which are those of `command`; `observer` watches the run."""
     try:
         values = {} if config is None else read_toml(config)
         values |= {key: value for key, value in options.items() if value is not None}
@@ -174,7 +186,8 @@ def command(
 
             lines = {} if execute is None else {"com2": "none", "com3": "none"}
             return show_devices(values | lines, as_json=as_json, vm=vm)
-        observe = _debug(gdb, no_wait=no_wait)
+        if gdb is not None or no_wait:
+            observer = _debug(observer, gdb, no_wait=no_wait)
         if execute is not None:
             return _execute(
                 values,
@@ -185,7 +198,7 @@ def command(
                 verbose=verbose,
                 as_json=as_json,
                 log_unclaimed=log_unclaimed,
-                observe=observe,
+                observer=observer,
                 vm=vm,
             )
         if verbose or files:
@@ -195,21 +208,21 @@ def command(
             values["initrd"] = _start_root(values, root, kernel_modules)
         elif kernel_modules is not None:
             raise ConfigError("--kernel-modules goes with --exec and --root", "leave it out")
-        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed, observe=observe, vm=vm)
+        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed, observer=observer, vm=vm)
     except RingletError as error:
         if as_json:
             print_json({"exit": {"reason": "error", "status": CANNOT}, "error": error.message})
         raise
 
 
-def _debug(gdb: str | None, *, no_wait: bool) -> Observe | None:
-    if gdb is not None:
-        from ringlet.cli.gdb import serve
-
-        return lambda stack, machine: serve(stack, machine, gdb, wait=not no_wait)
-    if no_wait:
+def _debug(observer: Observer | None, gdb: str | None, *, no_wait: bool) -> Observer:
+    if gdb is None:
         raise ConfigError("--no-wait goes with --gdb", "leave it out, or name a port with --gdb")
-    return None
+    if observer is not None:
+        raise ConfigError("--trace and --gdb don't go together", "leave one of them out")
+    from ringlet.cli.gdb import GdbService
+
+    return GdbService(gdb, wait=not no_wait)
 
 
 def _require_free(values: dict[str, Any], option: str, *keys: str) -> None:
@@ -246,7 +259,7 @@ def _execute(
     verbose: bool,
     as_json: bool,
     log_unclaimed: bool,
-    observe: Observe | None,
+    observer: Observer | None,
     vm: Vm | None,
 ) -> int:
     import os
@@ -280,5 +293,5 @@ def _execute(
         as_json=as_json,
         log_unclaimed=log_unclaimed,
         last_words=not verbose,
-        observe=observe,
+        observer=observer,
     )

@@ -8,12 +8,11 @@ import sys
 from contextlib import ExitStack
 from threading import Timer
 
-from ringlet.cli.answer import print_json, report
+from ringlet.cli.answer import CANNOT, print_json, report
 from ringlet.closing import Closing
 from ringlet.container.attachment import Attachment
 from ringlet.container.container import Container
 from ringlet.container.launch.helper import check_descriptors
-from ringlet.container.streams import Piped, needs_pipe, open_to_write
 from ringlet.host import interrupt
 from ringlet.host.workload import Workload
 
@@ -32,32 +31,21 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
     output = 2 if as_json else 1
     with ExitStack() as stack:
         attachment = stack.enter_context(Attachment())
-        stdio = [0, output, 2]
-        piped: list[Piped] = []
-        if not config.tty:
-            for i, fd in enumerate(stdio):
-                if needs_pipe(fd) or (i == 0 and os.isatty(fd)):
-                    piped.append(stack.enter_context(Piped(fd, is_input=i == 0)))
-                    stdio[i] = piped[-1].end
-                elif os.isatty(fd):
-                    stdio[i] = open_to_write(fd)
-                    stack.callback(os.close, stdio[i])
+        stdio = (0, output, 2)
         container = stack.enter_context(
             Container(
                 config,
-                stdio=(stdio[0], stdio[1], stdio[2]),
+                stdio=stdio if config.tty else attachment.open_streams(stdio),
                 console_socket=attachment.open_console() if config.tty else None,
             )
         )
-        for stream in piped:
-            stream.give()
         for note in container.notes:
             print(f"ringlet: note: {note}", file=sys.stderr)
-        attachment.take_terminal()
+        attachment.connect()
         interrupt.check()
         container.start()
         stopping = stack.enter_context(_Stopping(container))
-        attachment.follow(stopping, streams=piped)
+        attachment.follow(stopping)
         result = container.wait()
         stats = container.stats() if as_json else {}
     assert result is not None
@@ -72,6 +60,9 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
         )
     elif result.oom_kills and result.status:
         report("the container ran out of memory", "give it more with --memory")
+    elif attachment.lost is not None:
+        report(f"output of the command is lost: {attachment.lost.strerror}", "is the disk full?")
+        return result.status or CANNOT  # the command may not have noticed
     return result.status
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]
 import os
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 
 from ringlet.cli.answer import print_json, report
 from ringlet.cli.began import START_NS
@@ -21,12 +21,18 @@ from ringlet.machine.machine import Machine
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from contextlib import AbstractContextManager
+    from typing import Any, Protocol
 
     from ringlet.kvm.vm import Vm
     from ringlet.machine.machine import Result
 
-    Observe = Callable[[ExitStack, Machine], object]
+    class Observer(AbstractContextManager[object], Protocol):
+        """Watches a run. Is entered before the machine is made, and left once all is closed."""
+
+        def watch(self, machine: Machine) -> AbstractContextManager[object]:
+            """Watches `machine` until the context is left, which is before the machine closes."""
+
 
 # The reasons for an end that the guest's command or the user chose.
 _EXPECTED = ("exit-port", "quit", "signal", "output-closed")
@@ -37,12 +43,12 @@ def boot(
     *,
     as_json: bool = False,
     log_unclaimed: bool = False,
-    observe: Observe | None = None,
+    observer: Observer | None = None,
     vm: Vm | None = None,
 ) -> int:
     """Boots the machine of `values`, for `MachineConfig`, and returns the exit status.
 
-    `vm` is a VM that was made ahead. For `observe`, see `attend`. Raises `RingletError`.
+    `vm` is a VM that was made ahead. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
     if isinstance(config.image, str) and hides_guest(config.image):
@@ -56,7 +62,7 @@ def boot(
     def make() -> Machine:
         return Machine(config, output_fd=2 if as_json else 1, vm=vm)
 
-    return attend(make, as_json=as_json, log_unclaimed=log_unclaimed, observe=observe)
+    return attend(make, as_json=as_json, log_unclaimed=log_unclaimed, observer=observer)
 
 
 def attend(
@@ -65,16 +71,15 @@ def attend(
     as_json: bool = False,
     log_unclaimed: bool = False,
     last_words: bool = False,
-    observe: Observe | None = None,
+    observer: Observer | None = None,
 ) -> int:
     """Runs the machine that `make` makes, and returns the exit status.
 
-    `observe` gets the machine before the run, and a stack for what has to be closed after it. With
-    `last_words`, the end of the kernel's log is shown, unless the guest's command or the user ended
-    the machine. Raises `RingletError`.
+    With `last_words`, the end of the kernel's log is shown, unless the guest's command or the user
+    ended the machine. Raises `RingletError`.
     """
     start = _start()
-    with _ending_signals() as ending, ExitStack() as stack:
+    with observer or nullcontext(), _ending_signals() as ending, ExitStack() as stack:
         machine = stack.enter_context(make())
         ending.machine = machine
         ending.end()
@@ -86,8 +91,8 @@ def attend(
             if line.host.path is not None:
                 name = "serial line" if number == 1 else f"COM{number}"
                 print(f"ringlet: {name} at {line.host.path}", file=sys.stderr)
-        if observe is not None:
-            observe(stack, machine)
+        if observer is not None:
+            stack.enter_context(observer.watch(machine))
         result = machine.run()
     if last_words and machine.console_log is not None and result.reason not in _EXPECTED:
         with suppress(OSError), open(2, "wb", closefd=False) as stderr:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from contextlib import contextmanager
 
 from ringlet.machine.guests import find_image
 from ringlet.observe.debugger import Debugger
@@ -12,23 +13,39 @@ from ringlet.observe.gdb_server import GdbServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from contextlib import ExitStack
+    from collections.abc import Iterator
 
     from ringlet.machine.machine import Machine
 
 
-def serve(stack: ExitStack, machine: Machine, where: str, *, wait: bool = True) -> Debugger:
-    """Serves `machine`, which hasn't started, to GDB at the TCP port or the path `where`.
+class GdbService:
+    """An observer for `attend` that serves the machine to GDB at the TCP port or path `where`.
 
-    Says how to attach, on standard error. With `wait`, the guest stands still at its first
-    instruction until GDB lets it go on. `stack` ends the service. Raises `RingletError`.
+    With `wait`, the guest stands still at its first instruction until GDB lets it go on.
     """
-    debugger = stack.enter_context(Debugger(machine, running=not wait))
-    server = stack.enter_context(GdbServer(debugger, where, _complain))
-    attach = f"gdb {_symbol_file(machine)}-ex 'target remote {server.place}'"
-    what = "the guest waits for GDB" if wait else "the guest runs, and GDB may attach"
-    print(f"ringlet: {what}: {attach}", file=sys.stderr, flush=True)
-    return debugger
+
+    def __init__(self, where: str, *, wait: bool = True) -> None:
+        self._where = where
+        self._wait = wait
+
+    def __enter__(self) -> GdbService:
+        """Does nothing: the machine isn't made yet."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Does nothing: the service is over."""
+
+    @contextmanager
+    def watch(self, machine: Machine) -> Iterator[Debugger]:
+        """Serves `machine`, and says how to attach on standard error. Raises `RingletError`."""
+        with (
+            Debugger(machine, running=not self._wait) as debugger,
+            GdbServer(debugger, self._where, _complain) as server,
+        ):
+            attach = f"gdb {_symbol_file(machine)}-ex 'target remote {server.place}'"
+            what = "the guest waits for GDB" if self._wait else "the guest runs, and GDB may attach"
+            print(f"ringlet: {what}: {attach}", file=sys.stderr, flush=True)
+            yield debugger
 
 
 def _complain(line: str) -> None:

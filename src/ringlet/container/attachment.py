@@ -1,16 +1,21 @@
-"""Attaches this process to a process of a container: passes on its signals and its terminal.
+"""Attaches this process to a process of a container: passes on signals, terminal and streams.
 
 This process catches signals from before the container's process exists until after its end. No
 signal is lost: each waits until it can be sent on. A signal that would end this program before the
 container's process exists does end this program (host/interrupt.py).
 
-Source: signal(7); pidfd_open(2).
+A process without a terminal of its own gets this process's standard streams: the streams
+themselves, or pipes, whose bytes this process moves (streams.py says why).
+
+Source: signal(7); pidfd_open(2); null(4); pipe(7).
 """
 
 from __future__ import annotations
 
 # The module `signal` turns all constants into enums, which takes a tenth of the time of a `run`.
 import _signal as signal  # type: ignore[import-not-found]
+import os
+import stat
 
 from ringlet.closing import Closing
 from ringlet.host import interrupt, polling
@@ -18,7 +23,6 @@ from ringlet.host.signals import Handlers, Signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Protocol
 
     from ringlet.container.console_socket import ConsoleSocket
@@ -58,6 +62,8 @@ _OWN = {
 # The highest signals are left out: one of them may kick a vCPU of this process (csrc/core/kick.c).
 _SENT_ON = {*range(1, signal.SIGSYS), *range(signal.SIGRTMIN, signal.SIGRTMAX - 3)} - _OWN
 
+_NULL = os.makedev(1, 3)
+
 
 class Attachment(Closing):
     """Catches signals from now on; `follow` serves a process until its end."""
@@ -67,7 +73,7 @@ class Attachment(Closing):
         self._end: polling.End | None = None
         self._socket: ConsoleSocket | None = None
         self._terminal: PtyRelay | None = None
-        self._streams: Sequence[Piped] = ()
+        self._streams: list[Piped] = []
         self._signals = Signals(_SENT_ON, self._on_signal)
         self._interrupts = Handlers(interrupt.ENDING, interrupt.note)
 
@@ -78,24 +84,42 @@ class Attachment(Closing):
         self._socket = ConsoleSocket()
         return self._socket.path
 
-    def take_terminal(self) -> None:
-        """Connects the terminal that the process has sent, if it was to send one, to ours."""
+    def open_streams(self, fds: tuple[int, int, int] = (0, 1, 2)) -> tuple[int, int, int]:
+        """Returns the standard streams for a process that has no terminal of its own.
+
+        A stream of `fds` stays as it is, or becomes a pipe (`needs_pipe`). If standard output and
+        standard error are one file, they become one pipe, so that their bytes keep their order.
+        """
+        given = list(fds)
+        for i, fd in enumerate(fds):
+            if i == 2 and given[1] != fds[1] and os.path.sameopenfile(fds[1], fd):
+                given[i] = given[1]
+            elif needs_pipe(fd):
+                from ringlet.container.streams import Piped  # most engines give pipes
+
+                self._streams.append(Piped(fd, is_input=i == 0))
+                given[i] = self._streams[-1].end
+        return given[0], given[1], given[2]
+
+    def connect(self) -> None:
+        """Connects our terminal and streams to the process, once the process has its ends."""
+        for stream in self._streams:
+            stream.give()
         if self._socket is not None and self._terminal is None:
             from ringlet.host.pty_relay import PtyRelay
 
             self._terminal = PtyRelay(self._socket.receive())
 
-    def follow(self, process: Process, *parts: Part, streams: Sequence[Piped] = ()) -> None:
-        """Sends signals on to `process` and relays its terminal, until the process has ended.
+    def follow(self, process: Process, *parts: Part) -> None:
+        """Sends signals on to `process` and relays its terminal or streams, until it has ended.
 
-        `parts` and `streams` are polled in the meantime, and the last output is moved at the end.
+        `parts` are polled in the meantime, and the last output is moved at the end.
         """
         self._process = process
         self._interrupts.close()
         interrupt.forget()  # signals that came before also wait to be sent on
         self._end = end = polling.End(process.fileno())
-        self._streams = streams
-        followed: list[Part] = [self._signals, *parts, *streams, end]
+        followed: list[Part] = [self._signals, *parts, *self._streams, end]
         if self._terminal is not None:
             followed.insert(1, self._terminal)
         while not end.came:
@@ -104,9 +128,14 @@ class Attachment(Closing):
                 part.step(ready)
         if self._terminal is not None:
             self._terminal.drain(self._signals)
-        for stream in streams:
+        for stream in self._streams:
             if not stream.is_input:
                 stream.drain(self._signals)
+
+    @property
+    def lost(self) -> OSError | None:
+        """Why the end of the process's output is lost: a full disk. None if a reader has gone."""
+        return next((one.error for one in self._streams if one.error is not None), None)
 
     def _on_signal(self, number: int) -> None:
         assert self._process is not None
@@ -123,10 +152,38 @@ class Attachment(Closing):
             self._process.signal(number)
 
     def close(self) -> None:
-        """Gives the terminal back, removes the socket, and restores the signal handlers."""
+        """Gives the terminal back, removes pipes and socket, and restores the signal handlers."""
+        for stream in self._streams:
+            stream.close()
         if self._terminal is not None:
             self._terminal.close()
         if self._socket is not None:
             self._socket.close()
         self._interrupts.close()
         self._signals.close()
+
+
+def needs_pipe(fd: int) -> bool:
+    """Returns whether a container's process may not have the file of `fd` as a stream.
+
+    It may have an anonymous pipe and a socket, which have no name and no mode on the host. It may
+    have the null device, since the helper gives it the container's own (csrc/container/streams.c).
+    The descriptor of a folder is refused later.
+    """
+    status = os.fstat(fd)
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFCHR:
+        return status.st_rdev != _NULL
+    if kind == stat.S_IFIFO:
+        return not _is_anonymous(status)
+    return kind not in (stat.S_IFSOCK, stat.S_IFDIR)
+
+
+def _is_anonymous(fifo: os.stat_result) -> bool:
+    """Returns whether the FIFO is a pipe, and so in the kernel's own file system for pipes."""
+    ends = os.pipe()
+    try:
+        return os.fstat(ends[0]).st_dev == fifo.st_dev
+    finally:
+        for end in ends:
+            os.close(end)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from ringlet.container.attachment import Attachment
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.launch.helper import Launched
     from ringlet.container.log import Log
@@ -61,7 +62,7 @@ class Runtime:
         bundle: str,
         *,
         console_socket: str | None = None,
-        open_console: Callable[[], str] | None = None,
+        attachment: Attachment | None = None,
         pid_file: str | None = None,
         preserve_fds: int = 0,
         listen_fds: int = 0,
@@ -70,10 +71,10 @@ class Runtime:
     ) -> tuple[Record, Launched]:
         """Makes a container whose init waits for `start`; the caller closes its locked record.
 
-        The container sends its terminal, if it has one, to `console_socket`, or to the socket that
-        `open_console` returns. It keeps `listen_fds` and then `preserve_fds` of our descriptors,
-        after the standard streams. The variables of sd_listen_fds(3) tell the container of
-        `listen_fds`. On any error nothing is left.
+        The container sends its terminal, if it has one, to `console_socket`, or to a socket of the
+        `attachment`, which also opens its streams. The container keeps `listen_fds` and then
+        `preserve_fds` of our descriptors, after the standard streams. The variables of
+        sd_listen_fds(3) tell the container of `listen_fds`. On any error nothing is left.
         """
         # `start` and `delete` don't need these modules.
         from ringlet.container.launch import namespaces
@@ -94,8 +95,8 @@ class Runtime:
             self.log.debug(f"{id}: made of {bundle}, its state is in {container.folder}")
             _keep_config(bundle, container.folder)
             config = config_json.load(container.folder)
-            console_socket = socket_for(
-                config.get("process", {}).get("terminal", False), console_socket, open_console
+            console_socket, stdio = streams_for(
+                config.get("process", {}).get("terminal", False), console_socket, attachment
             )
             if listen_fds and "process" in config:
                 config["process"]["env"] = [
@@ -139,6 +140,7 @@ class Runtime:
                 on_runtime=on_runtime,
                 on_mounted=on_mounted,
                 console_socket=console_socket,
+                stdio=stdio,
                 preserve_fds=listen_fds + preserve_fds,
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
@@ -207,12 +209,12 @@ class Runtime:
         ignore_paused: bool = False,
         cgroups: Sequence[str] = (),
         console_socket: str | None = None,
-        open_console: Callable[[], str] | None = None,
+        attachment: Attachment | None = None,
         preserve_fds: int = 0,
     ) -> Launched:
         """Runs one more process in a container: `edit` makes it from the configuration's process.
 
-        `cgroups` are as in `Cgroup.below`.
+        `cgroups` are as in `Cgroup.below`, `console_socket` and `attachment` as in `create`.
         """
         from ringlet.container.spec import config_json
 
@@ -226,14 +228,17 @@ class Runtime:
         config = config_json.load(container.folder)
         process = edit(config["process"])
         self._warn_of_capabilities(config, process)
-        terminal = process.get("terminal", False)
+        console_socket, stdio = streams_for(
+            process.get("terminal", False), console_socket, attachment
+        )
         launched = launch.execute(
             init,
             config,
             process,
             cgroup=self._limited(container).below(cgroups) if cgroups else self.cgroup(container),
             namespaces=container.data.get("namespaces"),
-            console_socket=socket_for(terminal, console_socket, open_console),
+            console_socket=console_socket,
+            stdio=stdio,
             preserve_fds=preserve_fds,
             bundle=container.data.get("bundle", ""),
             id=id,
@@ -453,23 +458,24 @@ class Runtime:
             self.log.warning(error.message)
 
 
-def socket_for(
-    terminal: bool, socket: str | None, open_console: Callable[[], str] | None
-) -> str | None:
-    """Returns the console socket of a process; None if the process has no terminal."""
+def streams_for(
+    terminal: bool, socket: str | None, attachment: Attachment | None
+) -> tuple[str | None, tuple[int, int, int]]:
+    """Returns the console socket of a process, None without a terminal; and its streams."""
+    ours = (0, 1, 2)
     if not terminal:
         if socket is not None:
             raise StateError(
                 "--console-socket, but the process has no terminal", "set process.terminal"
             )
-        return None
-    if socket is None and open_console is not None:
-        return open_console()
+        return None, ours if attachment is None else attachment.open_streams()
+    if socket is None and attachment is not None:
+        return attachment.open_console(), ours
     if socket is None:
         raise StateError(
             "the process has a terminal that nobody would hold", "use --console-socket SOCKET"
         )
-    return socket
+    return socket, ours
 
 
 def _keep_config(bundle: str, folder: str) -> None:

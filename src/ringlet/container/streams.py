@@ -1,22 +1,26 @@
-"""Gives a container's process standard streams that it can't open again with other rights.
+"""Gives a container's process pipes as standard streams, in place of files and terminals.
 
-A process can open a stream again, by /proc/self/fd, with the rights of its user. In a container of
-an ordinary user, the container's root is this user. A process there could write to a file that it
+The descriptor of a file is a way to the file. The container's root may be the file's owner on the
+host: the host's root without a user namespace, or the user who runs ringlet. Then a process there
+may change the file's mode by the descriptor, to that of a setuid program, too. A process can also
+open a stream again, by /proc/self/fd, with the rights of its user: it could write to a file that it
 got for reading, read and truncate a file that it got for appending, and read a terminal that it
-got for writing. So such a process gets pipes, and this process moves the bytes.
+got for writing. Any user may truncate a file that it got for appending, and change the settings of
+a terminal. So the process gets pipes, and this process moves the bytes.
 
-Typed input always goes through a pipe. The container's process has a session of its own. So the
-kernel wouldn't stop the process when it reads this terminal in the background, and the process
-would get input that is typed for other programs. This process, for which the rules of job control
-hold, reads the typed input.
+Typed input goes through a pipe for one more reason. The container's process has a session of its
+own. So the kernel wouldn't stop the process when it reads this terminal in the background, and the
+process would get input that is typed for other programs. This process, for which the rules of job
+control hold, reads the typed input.
 
-Source: proc_pid_fd(5); credentials(7), "Process group ID and session ID"; signal(7), SIGTTIN.
+Source: proc_pid_fd(5); fchmod(2); credentials(7), "Process group ID and session ID"; signal(7),
+SIGTTIN.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 
 from ringlet.closing import Closing
 from ringlet.host.relay import Relay
@@ -32,12 +36,18 @@ class Piped(Closing):
     """Moves bytes between `fd` and a pipe, as a polled part; `end` is the process's end of it.
 
     With `is_input`, the process reads what `fd` has; else `fd` gets what the process writes.
+    `error` tells why `fd` takes no more bytes, unless its reader has gone.
     """
 
     def __init__(self, fd: int, *, is_input: bool) -> None:
         self.is_input = is_input
+        self.error: OSError | None = None
+        # How it shows that the reader of a pipe, or of a terminal, has gone.
+        self._gone = errno.EIO if os.isatty(fd) else errno.EPIPE
         source, sink = os.pipe()
         self.end, ours = (source, sink) if is_input else (sink, source)
+        # Any user of the container may open /dev/stdout. Nobody else has a name for the pipe.
+        os.fchmod(self.end, 0o666)
         self._relay: Relay | None = (
             Relay(fd, ours, limit=_READ_AHEAD) if is_input else Relay(ours, fd)
         )
@@ -58,7 +68,8 @@ class Piped(Closing):
             return
         try:
             self._relay.step(ready)
-        except OSError:  # nobody takes the bytes any more
+        except OSError as error:
+            self._note(error)
             self._relay.drop()
         if self._relay.at_end and self._relay.idle:
             self._end()
@@ -68,7 +79,8 @@ class Piped(Closing):
         if self._relay is not None:
             try:
                 self._relay.drain(*parts)
-            except OSError:  # nobody takes the bytes any more
+            except OSError as error:
+                self._note(error)
                 self._end()
 
     def drop(self) -> None:
@@ -82,27 +94,11 @@ class Piped(Closing):
         if self.end >= 0:
             self.give()
 
+    def _note(self, error: OSError) -> None:
+        if not self.is_input and error.errno != self._gone:
+            self.error = error
+
     def _end(self) -> None:
         if self._relay is not None:
             self._relay.close()
             self._relay = None
-
-
-def needs_pipe(fd: int) -> bool:
-    """Returns whether the container's process could open the file of `fd` with other rights."""
-    if os.geteuid() == 0:  # to the container's users, the stream's file is another user's
-        return False
-    status = os.fstat(fd)
-    is_null = status.st_rdev == os.makedev(1, 3) and stat.S_ISCHR(status.st_mode)
-    return not (stat.S_ISFIFO(status.st_mode) or stat.S_ISSOCK(status.st_mode) or is_null)
-
-
-def open_to_write(fd: int) -> int:
-    """Returns a write-only descriptor for the terminal of `fd`; the caller closes the descriptor.
-
-    If the terminal is another user's (after `su`) and can't be opened, this is a copy of `fd`.
-    """
-    try:
-        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return os.dup(fd)

@@ -49,6 +49,11 @@ class Pm1Event:
         self._set_sci()
         return True
 
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register, and of its upper byte."""
+        name = "PM1_EN" if offset & 2 else "PM1_STS"
+        return f"{name}+1" if offset & 1 else name
+
     def read(self, offset: int, size: int) -> int:
         """Returns bytes of the two registers."""
         registers = self.state.status | self.state.enable << 16
@@ -90,6 +95,10 @@ class Pm1Control:
     def __init__(self, on_power_off: Callable[[], None]) -> None:
         self.state = Pm1ControlState()
         self._on_power_off = on_power_off
+
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register, and of its upper byte."""
+        return "PM1_CNT+1" if offset else "PM1_CNT"
 
     def read(self, offset: int, size: int) -> int:
         """Returns the register: SCI_EN is always 1 (ACPI mode), and SLP_EN always reads as 0."""

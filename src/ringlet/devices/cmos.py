@@ -85,6 +85,10 @@ class Cmos:
         store(MEMORY_16M, 2, (low_memory - 16 * _MIB) // (64 * _KIB))
         store(MEMORY_4G, 3, high_memory // (64 * _KIB))
 
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register, for the data port with the index that is selected."""
+        return f"DATA[{self.state.index:#04x}]" if offset else "INDEX"
+
     def read(self, offset: int, size: int) -> int:
         """Returns the selected register at port 1; port 0 can only be written."""
         if offset == 0 or size != 1:

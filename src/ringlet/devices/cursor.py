@@ -27,6 +27,10 @@ class Cursor:
     def __init__(self) -> None:
         self.state = CursorState()
 
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register, for the data port with the index that is selected."""
+        return f"DATA[{self.state.index:#04x}]" if offset else "INDEX"
+
     def read(self, offset: int, size: int) -> int:
         """Returns the index at the first port, and the selected register at the second port."""
         if size != 1:

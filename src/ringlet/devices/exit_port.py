@@ -17,6 +17,10 @@ class ExitPort:
     def __init__(self, on_exit: Callable[[int], None]) -> None:
         self._on_exit = on_exit
 
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register."""
+        return "STATUS"
+
     def read(self, offset: int, size: int) -> int:
         """Returns all ones, as a port without a device does: this port can only be written."""
         return (1 << 8 * size) - 1

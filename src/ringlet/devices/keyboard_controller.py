@@ -47,6 +47,10 @@ class KeyboardController:
         self.on_reset = on_reset
         self.data = DataPort(self)
 
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register."""
+        return "COMMAND" if write else "STATUS"
+
     def read(self, offset: int, size: int) -> int:
         """Returns the status register: the controller is always ready for a command or data."""
         state = self.state
@@ -85,6 +89,10 @@ class DataPort:
 
     def __init__(self, controller: KeyboardController) -> None:
         self._controller = controller
+
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register."""
+        return "DATA"
 
     def read(self, offset: int, size: int) -> int:
         """Returns the controller's answer to a command; 0 if there is no answer."""

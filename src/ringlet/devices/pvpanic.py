@@ -19,6 +19,10 @@ class Pvpanic:
     def __init__(self, on_panic: Callable[[], None]) -> None:
         self._on_panic = on_panic
 
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register."""
+        return "EVENTS"
+
     def read(self, offset: int, size: int) -> int:
         """Returns the events that a guest can report."""
         return PANICKED | CRASH_LOADED

@@ -33,6 +33,10 @@ class ResetControl:
         self.state = ResetControlState()
         self._on_reset = on_reset
 
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register."""
+        return "RST_CNT" if offset == _OFFSET else f"+{offset:#x}"
+
     def read(self, offset: int, size: int) -> int:
         """Returns the value that the guest wrote last."""
         return self.state.value if (offset, size) == (_OFFSET, 1) else (1 << 8 * size) - 1

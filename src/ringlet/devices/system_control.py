@@ -29,6 +29,10 @@ class SystemControl:
         self.state = SystemControlState()
         self._on_reset = on_reset
 
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register."""
+        return "PORT_A"
+
     def read(self, offset: int, size: int) -> int:
         """Returns the value that the guest wrote last."""
         return self.state.value

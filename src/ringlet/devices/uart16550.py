@@ -58,6 +58,11 @@ LSR_CHARACTER_ERRORS = LSR_PE | LSR_FE | LSR_BI
 MSR_DELTAS, MSR_TERI = 0x0F, 0x04
 MSR_CTS, MSR_DSR, MSR_RI, MSR_DCD = 0x10, 0x20, 0x40, 0x80
 
+# The names of the registers, by offset.
+_READ_NAMES = ("RBR", "IER", "IIR", "LCR", "MCR", "LSR", "MSR", "SCR")
+_WRITE_NAMES = ("THR", "IER", "FCR", *_READ_NAMES[3:])
+_DIVISOR_NAMES = ("DLL", "DLM")
+
 _BYTES = tuple(bytes((value,)) for value in range(256))
 
 
@@ -144,6 +149,12 @@ class Uart16550:
                 self._update_irq()
 
     # The guest's side.
+
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register, which depends on the direction and DLAB."""
+        if offset < len(_DIVISOR_NAMES) and self.state.lcr & LCR_DLAB:
+            return _DIVISOR_NAMES[offset]
+        return (_WRITE_NAMES if write else _READ_NAMES)[offset]
 
     def read(self, offset: int, size: int) -> int:
         """Reads `size` registers from `offset` on: an ISA bus splits a wider access into bytes."""

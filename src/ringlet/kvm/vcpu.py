@@ -5,12 +5,13 @@ Source: Linux, Documentation/virt/kvm/api.rst, 4 ("vcpu ioctl") and 5 (kvm_run).
 
 from __future__ import annotations
 
+import errno
 import struct
 from functools import partial
 from threading import RLock
 
 from ringlet.closing import Closing
-from ringlet.kvm.core import check, ffi, lib
+from ringlet.kvm.core import KvmError, check, ffi, lib
 from ringlet.kvm.cpuid import ENTRY_SIZE, MAX_ENTRIES
 from ringlet.kvm.registers import DebugRegisters, Registers, SpecialRegisters
 
@@ -34,6 +35,7 @@ DEBUG_HARDWARE = 1 << 17  # the debug registers given are used
 DEBUG_INJECT_DB = 1 << 18  # gives the guest a debug exception, or a breakpoint exception
 DEBUG_INJECT_BP = 1 << 19
 DEBUG_BLOCK_INTERRUPTS = 1 << 20  # no interrupt comes between two steps
+KVM_CAP_SYNC_REGS = 74
 
 # The number that `enter` returns: see ringlet_vcpu_run in csrc/core/ringlet.h.
 KIND_SHIFT = 56
@@ -66,6 +68,7 @@ class Vcpu(Closing):
 
     def __init__(self, vm: int, number: int, run_size: int) -> None:
         self.number = number
+        self._vm = vm
         self.native = ffi.new("struct ringlet_vcpu *")
         check(lib.ringlet_vcpu_create(vm, number, run_size, self.native), "create a vCPU")
         # A kick may come at any time, also from a signal handler and during `close`.
@@ -201,6 +204,22 @@ class Vcpu(Closing):
         """
         result = lib.ringlet_vcpu_guest_debug(self.native, control, list(debug_registers))
         check(result, "debug a guest")
+
+    def share_registers(self) -> memoryview | None:
+        """Returns a view of the registers, which KVM fills with each exit from now on.
+
+        The view holds a struct kvm_regs, then a struct kvm_sregs (kvm/registers.py). To look at the
+        view is much faster than to ask KVM. Don't use the view after `close`. Returns None if this
+        KVM can't share registers. Raises `KvmError` if the vCPU is closed.
+        """
+        if not self._open:
+            raise KvmError("share registers", errno.EBADF)
+        if not check(lib.ringlet_check_extension(self._vm, KVM_CAP_SYNC_REGS), "share registers"):
+            return None
+        size = sum(
+            map(lib.ringlet_vcpu_state_size, (lib.RINGLET_STATE_REGS, lib.RINGLET_STATE_SREGS))
+        )
+        return memoryview(ffi.buffer(lib.ringlet_vcpu_share_registers(self.native), size))
 
     def single_step(self, on: bool) -> None:
         """Turns single-stepping on or off: each instruction ends in a `Debug` exit."""

@@ -6,6 +6,7 @@ import os
 
 from ringlet.container.attachment import Attachment
 from ringlet.container.pid_file import write_pid
+from ringlet.errors import RingletError
 from ringlet.host.standard_streams import find_terminal
 
 TYPE_CHECKING = False
@@ -41,7 +42,7 @@ def run(
             notify.wait(container.init)
         return 0
     with Attachment() as attachment:
-        container, launched = runtime.create(id, open_console=attachment.open_console, **creation)
+        container, launched = runtime.create(id, attachment=attachment, **creation)
         notify = _start(runtime, container, attachment)
         try:
             return _attend(attachment, launched, notify)
@@ -67,12 +68,12 @@ def execute(
     Unless `detach`, waits for the end of the process, and returns its status.
     """
 
-    def launch(open_console: Callable[[], str] | None) -> Launched:
+    def launch(attachment: Attachment | None) -> Launched:
         launched = runtime.execute(
             id,
             edit if detach else lambda process: _sized(edit(process)),
             console_socket=console_socket,
-            open_console=open_console,
+            attachment=attachment,
             ignore_paused=ignore_paused,
             cgroups=cgroups,
             preserve_fds=preserve_fds,
@@ -89,8 +90,8 @@ def execute(
         launch(None)
         return 0
     with Attachment() as attachment:
-        launched = launch(attachment.open_console)
-        attachment.take_terminal()
+        launched = launch(attachment)
+        attachment.connect()
         return _attend(attachment, launched)
 
 
@@ -105,9 +106,16 @@ def _sized(process: ProcessConfig) -> ProcessConfig:
 
 
 def _attend(attachment: Attachment, launched: Launched, notify: Notify | None = None) -> int:
-    """Waits for the end of the process, and returns its status: 128 + n after signal n."""
+    """Waits for the end of the process, and returns its status: 128 + n after signal n.
+
+    Raises RingletError if output is lost, which the process may not have noticed.
+    """
     attachment.follow(_Child(launched), *([] if notify is None else [notify]))
     code = os.waitstatus_to_exitcode(os.waitpid(launched.pid, 0)[1])
+    if attachment.lost is not None:
+        raise RingletError(
+            f"output of the command is lost: {attachment.lost.strerror}", "is the disk full?"
+        )
     return 128 - code if code < 0 else code
 
 
@@ -117,7 +125,7 @@ def _start(
     try:
         with container:
             if attachment is not None:
-                attachment.take_terminal()  # sets its size before the container runs
+                attachment.connect()  # sets the terminal's size before the container runs
             return runtime.start_locked(container, foreground=attachment is not None)
     except BaseException:
         runtime.delete(container.id, force=True, init=container.init)

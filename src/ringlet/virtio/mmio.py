@@ -77,6 +77,35 @@ _CONSTANT = {
     SHM_BASE: 0xFFFF_FFFF,
     SHM_BASE + 4: 0xFFFF_FFFF,
 }
+_NAMES = {  # the registers' names in table 4.1
+    MAGIC_VALUE: "MagicValue",
+    VERSION: "Version",
+    DEVICE_ID: "DeviceID",
+    VENDOR_ID: "VendorID",
+    DEVICE_FEATURES: "DeviceFeatures",
+    DEVICE_FEATURES_SEL: "DeviceFeaturesSel",
+    DRIVER_FEATURES: "DriverFeatures",
+    DRIVER_FEATURES_SEL: "DriverFeaturesSel",
+    QUEUE_SEL: "QueueSel",
+    QUEUE_SIZE_MAX: "QueueSizeMax",
+    QUEUE_SIZE: "QueueSize",
+    QUEUE_READY: "QueueReady",
+    QUEUE_NOTIFY: "QueueNotify",
+    INTERRUPT_STATUS: "InterruptStatus",
+    INTERRUPT_ACK: "InterruptACK",
+    STATUS: "Status",
+    QUEUE_DESC: "QueueDescLow",
+    QUEUE_DESC + 4: "QueueDescHigh",
+    QUEUE_DRIVER: "QueueDriverLow",
+    QUEUE_DRIVER + 4: "QueueDriverHigh",
+    QUEUE_DEVICE: "QueueDeviceLow",
+    QUEUE_DEVICE + 4: "QueueDeviceHigh",
+    SHM_LEN: "SHMLenLow",
+    SHM_LEN + 4: "SHMLenHigh",
+    SHM_BASE: "SHMBaseLow",
+    SHM_BASE + 4: "SHMBaseHigh",
+    CONFIG_GENERATION: "ConfigGeneration",
+}
 _RINGS = (QUEUE_DESC, QUEUE_DRIVER, QUEUE_DEVICE)
 
 
@@ -243,6 +272,12 @@ class VirtioMmio(Closing):
             self._interrupt_for_config()
 
     # The driver's side. All other registers read as 0, and ignore writes.
+
+    def register_name(self, offset: int, write: bool) -> str:
+        """Returns the name of the register."""
+        if offset >= CONFIG:
+            return f"Config+{offset - CONFIG:#x}"
+        return _NAMES.get(offset, f"+{offset:#x}")
 
     def read(self, offset: int, size: int) -> int:
         """Returns the value that the driver reads."""

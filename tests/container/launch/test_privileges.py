@@ -2,6 +2,7 @@
 
 import array
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -20,8 +21,11 @@ from ringlet.container.spec.names import CAPABILITIES
 from ringlet.container.state import Process
 
 from ..box import Box
+from ..rootfs import add_call
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
+
+FCHMOD = 91  # <asm/unistd_64.h>
 
 
 # ---- Memory and processors ----
@@ -374,6 +378,28 @@ def test_its_program_was_never_a_file_of_the_host(box: Box) -> None:
     os.close(fd)
 
 
+def run_and_join(box: Box, script: str) -> list[str]:
+    """What the script prints as process 1, and as a process that joins; null is its input."""
+    seen = [box.run(script)]
+    box.process["args"] = ["/bin/sleep", "1000"]
+    made = box.create()
+    box.start()
+    config = check(box.config)
+    process = config["process"] | {"args": ["/bin/sh", "-c", script]}
+    null = os.open("/dev/null", os.O_RDONLY)
+    joined = launch.execute(
+        Process(made.pid), config, process, cgroup=None,
+        stdio=(null, box.output.fileno(), box.output.fileno()),
+    )  # fmt: skip
+    os.close(null)
+    assert os.waitpid(joined.pid, 0)[1] == 0
+    os.close(joined.pidfd)
+    seen.append(box.printed())
+    os.kill(made.pid, 9)
+    box.wait(made)
+    return seen
+
+
 def test_a_null_device_of_the_hosts_becomes_the_containers(box: Box) -> None:
     """With the host's, the command could change the mode of the host's /dev/null."""
     before = os.stat("/dev/null")
@@ -381,24 +407,28 @@ def test_a_null_device_of_the_hosts_becomes_the_containers(box: Box) -> None:
         "stat -L -c %d:%i /proc/self/fd/0 /dev/null; chmod 600 /proc/self/fd/0 2> /tmp/why;"
         ": > /dev/null"
     )
-    stream, own = box.run(script).split()
-    assert stream == own
+    for printed in run_and_join(box, script):
+        stream, own = printed.split()
+        assert stream == own
     assert os.stat("/dev/null").st_mode == before.st_mode
-    box.process["args"] = ["/bin/sleep", "1000"]
-    made = box.create()
+
+
+def test_without_one_of_its_own_the_hosts_keeps_its_mode(box: Box, tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    del box.config["mounts"][1:]
+    box.mount("/dev", source=str(tmp_path / "dev"), options=["bind"])
+    # The mode that the device has already: nothing changes if the attack succeeds.
+    script = "chmod 666 /proc/self/fd/0 && echo changed; echo word >&0; cat; echo end"
+    for printed in run_and_join(box, script):
+        assert "changed" not in printed
+        assert printed.endswith("\nend\n")
+
+
+@pytest.mark.needs_gcc
+def test_nor_does_one_without_a_mount_namespace_change_it(box: Box) -> None:
+    box.config["mounts"] = []
+    box.linux["namespaces"] = [one for one in box.linux["namespaces"] if one["type"] != "mount"]
+    add_call(box.rootfs)
+    box.create(f"call {FCHMOD} 0 {0o666}; exit $?")
     box.start()
-    process = check(box.config)["process"]
-    process["args"] = ["/bin/sh", "-c", script]
-    null = os.open("/dev/null", os.O_RDONLY)
-    joined = launch.execute(
-        Process(made.pid), check(box.config), process, cgroup=None,
-        stdio=(null, box.output.fileno(), box.output.fileno()),
-    )  # fmt: skip
-    os.close(null)
-    os.waitpid(joined.pid, 0)
-    os.close(joined.pidfd)
-    stream, own = box.printed().split()[-2:]
-    assert stream == own
-    os.kill(made.pid, 9)
-    box.wait(made)
-    assert os.stat("/dev/null").st_mode == before.st_mode
+    assert box.wait(box.running[0]) in (errno.EROFS, errno.EPERM)

@@ -4,6 +4,7 @@ They are the same tests, twice: its root is the user, and there is no other; or 
 user's is mapped besides, by newuidmap. What takes root's rights is left out, each with the reason.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.launch import helper
-from ringlet.container.launch.helper import LaunchError
-from ringlet.container.spec.config_json import SpecError
+from ringlet.container.launch import helper, launch
+from ringlet.container.launch.helper import Launched, LaunchError
+from ringlet.container.spec.config_json import SpecError, check
+from ringlet.container.state import Process
 
 from ...nested.needs import lacks
 from ..box import Box, namespace
+from ..rootfs import add_call
 from ..user import FIRST, User, has_newuidmap, somebody  # noqa: F401
 from .test_files import *  # noqa: F403
 from .test_launch import *  # noqa: F403
@@ -38,6 +41,12 @@ del test_a_writable_cgroup_belongs_to_the_containers_root  # noqa: F821
 del test_a_device_of_the_image_is_none_where_no_rules_say_which_are  # noqa: F821
 del test_device_rules_say_which_devices_of_the_image_are_some  # noqa: F821
 del test_its_option_would_become_the_hosts  # noqa: F821
+
+SETSID, PTRACE, SEIZE = 112, 101, 0x4206
+FORBIDS_SETSID = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["setsid"], "action": "SCMP_ACT_ERRNO"}],
+}
 
 NEED_RANGES = (
     "test_ids_are_mapped",
@@ -185,3 +194,29 @@ def test_without_newuidmap_there_is_a_hint(
         box.create()
     assert caught.value.hint == "apt install uidmap"
     box.left_nothing()
+
+
+def join(box: Box, made: Launched, script: str) -> int:
+    """The status of one more process."""
+    config = check(box.config)
+    process = config["process"] | {"args": ["/bin/sh", "-c", script]}
+    joined = launch.execute(
+        Process(made.pid), config, process, cgroup=None,
+        stdio=(box.output.fileno(), box.output.fileno(), box.output.fileno()),
+    )  # fmt: skip
+    os.close(joined.pidfd)
+    return os.waitstatus_to_exitcode(os.waitpid(joined.pid, 0)[1])
+
+
+@pytest.mark.needs_gcc
+def test_an_init_that_waits_without_its_filter_is_not_traced(box: Box) -> None:
+    """The filter forbids a step of the helper: so it is set last, when the container is started."""
+    add_call(box.rootfs)
+    box.linux["seccomp"] = FORBIDS_SETSID
+    made = box.create("sleep 1000")
+    with pytest.raises(LaunchError, match="its namespaces can't be seen"):
+        join(box, made, f"call {PTRACE} {SEIZE} 1 0 0")
+    box.start()
+    # The process that joins has the filter by then, and so does process 1.
+    assert join(box, made, f"call {PTRACE} {SEIZE} 1 0 0") == 0
+    assert join(box, made, f"call {SETSID}") == errno.EPERM

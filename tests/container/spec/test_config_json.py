@@ -183,7 +183,11 @@ def test_a_host_name_has_a_namespace_and_an_end(key: str) -> None:
     other = "domainname" if key == "hostname" else "hostname"
     changes = [("linux.namespaces", namespaces), (other, LEAVE_OUT)]
     assert refusal(*changes).startswith(f"config.json: {key}: it would be the host's")
-    joined = [*namespaces, {"type": "uts", "path": "/proc/1/ns/uts"}]
+    for ours in ("/proc/self/ns/uts", f"/proc/{os.getpid()}/ns/uts"):
+        changes[0] = ("linux.namespaces", [*namespaces, {"type": "uts", "path": ours}])
+        assert refusal(*changes).startswith(f"config.json: {key}: it would be the host's")
+    another = "/proc/self/ns/net"  # it is no UTS namespace, which the step that joins it reports
+    joined = [*namespaces, {"type": "uts", "path": another}]
     assert check(changed(("linux.namespaces", joined)))
     assert check(changed((key, "ä" * 32)))
     assert "too long" in refused_at(key, "ä" * 33)

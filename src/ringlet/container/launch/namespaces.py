@@ -56,7 +56,13 @@ def find(pid: int, config: Config, noted: Note | None, opened: Opened) -> list[t
     process isn't in the namespaces that were `noted`. A container that an older ringlet has made
     has no note: then each namespace has to be one that only the container's maker can have made.
     """
-    fds = _open(pid, opened)
+    try:
+        fds = _open(pid, opened)
+    except PermissionError:
+        raise LaunchError(
+            "the container's first process is hidden: its namespaces can't be seen",
+            "start the container first; root without CAP_SYS_PTRACE never sees them",
+        ) from None
     if not has_user_namespace(config):
         del fds["user"]  # a user namespace that the process made isn't the container's
     theirs = {kind: _look(fd) for kind, fd in fds.items()}

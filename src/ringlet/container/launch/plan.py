@@ -13,6 +13,7 @@ import os
 from ringlet.container.fast_json import dumps
 from ringlet.container.launch import files, privileges
 from ringlet.container.launch.helper import STAGES
+from ringlet.container.launch.idmap import is_root_of_host
 from ringlet.container.spec.config_json import process_of
 from ringlet.container.spec.sysctl import sysctl_path
 from ringlet.host.plan_word import is_plain, plan_word
@@ -186,6 +187,8 @@ def creation(
         open_sources(idmap_root=False)
     if mounts:
         files.build_root(plan, config, bundle, cgroup=cgroup, new=new)
+    else:
+        _keep_null(plan, config)
     hooks = config.get("hooks", {})
     if any(hooks.get(point) for point in MOUNTED_HOOKS):
         plan.add("mounted")
@@ -226,7 +229,9 @@ def creation(
     privileges.drop_rights(
         plan, process, linux, filter if early else None, late=filter, schedules=in_child
     )
-    if privileged or "user" not in namespaces:  # otherwise ringlet needs its files: the network's
+    # Without root, ringlet needs the files of the process in /proc: engines join its network. But a
+    # process of `exec` must not take over one that has no filter yet.
+    if privileged or "user" not in namespaces or (filter and not early):
         plan.add("hidden")
     if pid_namespace:
         plan.add("clone", "container", 0)
@@ -278,6 +283,7 @@ def execution(
         plan.add("await")
     privileges.prepare(plan, process)
     privileges.set_labels(plan, process)
+    _keep_null(plan, config)
     plan.add("hidden")  # from processes that share the host's PID namespace
     joined = [(f"/proc/self/fd/{descriptors.give(fd)}", flag) for fd, flag in namespaces]
     users = [one for one in joined if one[1] == NAMESPACES["user"]]
@@ -326,6 +332,12 @@ def execution(
         privileges.filter_late(plan, process, filter)
     plan.add("exec")
     return plan
+
+
+def _keep_null(plan: Plan, config: Config) -> None:
+    """Keeps the mode of a stream that is the host's null device, where the process may own it."""
+    if is_root_of_host() and not privileges.has_user_namespace(config):
+        plan.add("null")
 
 
 def _join_cgroup(plan: Plan, cgroup: Cgroup | None, unified: str | None) -> None:

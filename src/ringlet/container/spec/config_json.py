@@ -30,7 +30,7 @@ from ringlet.container.spec.linux import ID_MAPPINGS, linux, namespace
 from ringlet.container.spec.names import OCI_VERSION
 from ringlet.container.spec.process import hooks, process
 from ringlet.container.spec.resources import resources
-from ringlet.container.spec.sysctl import DOMAIN_NAME, sysctl_path
+from ringlet.container.spec.sysctl import DOMAIN_NAME, shares, sysctl_path
 from ringlet.host.named_file import read_named
 
 TYPE_CHECKING = False
@@ -144,9 +144,9 @@ def _mountable(mount: Mount) -> None:
 
 def _host_names_of_its_own(config: Config) -> None:
     for key in ("hostname", "domainname"):
-        if key in config and namespace(config.get("linux", {}), "uts") is None:
+        if key in config and shares(config.get("linux", {}), "uts"):
             raise FieldError(
-                "it would be the host's: the container has no UTS namespace",
+                "it would be the host's: the container has no UTS namespace of its own",
                 'add {"type": "uts"} to linux.namespaces',
                 key,
             )

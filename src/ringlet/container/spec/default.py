@@ -110,6 +110,18 @@ def mounts(*, rootless: bool) -> list[Mount]:
     return default
 
 
+def _of_the_host() -> list[str]:
+    """Returns what /proc shows of the host itself, in no namespace, and what isn't masked.
+
+    All mounts of procfs share the modes and owners of these files. Without a user namespace, the
+    container's root owns the files, and would change their modes on the host, too. What /proc shows
+    of processes stays writable.
+    """
+    with os.scandir("/proc") as entries:
+        names = [one.name for one in entries if not one.name.isdigit() and not one.is_symlink()]
+    return sorted({f"/proc/{name}" for name in names} - {*MASKED, *READONLY})
+
+
 def _linux(rootless: bool) -> Linux:
     from ringlet.container.seccomp.profile import DEFAULT
 
@@ -122,7 +134,7 @@ def _linux(rootless: bool) -> Linux:
             {"type": "cgroup"},
         ],
         "maskedPaths": MASKED,
-        "readonlyPaths": READONLY,
+        "readonlyPaths": READONLY if rootless else [*READONLY, *_of_the_host()],
         "seccomp": DEFAULT,  # without a user namespace, keys of the host's root could be read
     }
     if rootless:

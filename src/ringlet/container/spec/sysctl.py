@@ -46,13 +46,18 @@ def sysctl_of_its_own(linux: Linux) -> None:
         kind = _namespace_of(path)
         if kind is None:
             raise _refused(name, "it is the host's, in no namespace", "set it on the host")
-        own = [one for one in linux.get("namespaces", ()) if one["type"] == kind]
-        if not own or ("path" in own[0] and _is_ours(own[0]["path"], kind)):
+        if shares(linux, kind):
             raise _refused(
                 name,
                 f"the container has no {kind} namespace of its own",
                 f'add {{"type": "{kind}"}} to namespaces',
             )
+
+
+def shares(linux: Linux, kind: str) -> bool:
+    """Returns whether the container has our own uts, ipc or network namespace."""
+    own = [one for one in linux.get("namespaces", ()) if one["type"] == kind]
+    return not own or ("path" in own[0] and _is_ours(own[0]["path"], kind))
 
 
 def _namespace_of(path: str) -> str | None:

@@ -1,0 +1,145 @@
+"""`ringlet trace`: shows each exit of a VM, as it happens."""
+
+from __future__ import annotations
+
+from math import inf
+
+import click
+
+from ringlet.cli import boot
+from ringlet.errors import ConfigError
+from ringlet.kvm.vcpu import KIND_NAMES
+from ringlet.observe.filters import Filter, parse_period, parse_range
+from ringlet.observe.formats import NAMES
+from ringlet.observe.recorder import BUFFER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ringlet.kvm.vm import Vm
+
+EPILOG = """\b
+Examples:
+  ringlet trace hello                         each exit, with its instruction and its device
+  ringlet trace blk --disk FILE --device virtio-block
+  ringlet trace echo --address 0x3f8 --count 20
+  ringlet trace hello --summary               how many exits, and how long they took
+  ringlet trace hello --json --output trace.jsonl
+  ringlet trace hello --format perfetto --output trace.json    for https://ui.perfetto.dev
+  ringlet trace hello --format html --output trace.html        for a browser
+
+\b
+The trace goes to standard error, the guest's output to standard output as ever. The columns
+guest and KVM are estimates: docs/trace.md says how they are made. All options of
+`ringlet boot` work here too, but for --json and --show.
+"""
+
+# The options of `ringlet boot` that have another meaning here, or none.
+_NOT_OF_BOOT = ("as_json", "show", "trace")
+
+# Which events to show, and how: the same for a VM and for a container.
+OUTPUT_OPTIONS: list[click.Parameter] = [
+    click.Option(["--count"], type=click.IntRange(1), metavar="N", help="Show no more than N."),
+    click.Option(
+        ["--time"], metavar="FROM-UNTIL", help="Only these seconds, such as 0.5-2, 0.5- or -2."
+    ),
+    click.Option(["--summary", "only_summary"], is_flag=True, help="Show nothing but the summary."),
+    click.Option(["--json", "as_json"], is_flag=True, help="The same as --format json."),
+    click.Option(
+        ["--format"],
+        type=click.Choice(NAMES),
+        help="Lines for people (text, the default); JSON lines; the format of Perfetto and Chrome; "
+        "one page with a timeline.",
+    ),
+    click.Option(
+        ["--output"], metavar="FILE", type=click.Path(), help="Write the trace to this file."
+    ),
+    click.Option(
+        ["--buffer"],
+        type=click.IntRange(1),
+        default=BUFFER,
+        show_default=True,
+        metavar="N",
+        help="How many wait in memory for a slow reader; those that don't fit are counted.",
+    ),
+]
+
+_EXIT_OPTIONS: list[click.Parameter] = [
+    click.Option(
+        ["--kind", "kinds"],
+        multiple=True,
+        type=click.Choice(KIND_NAMES),
+        metavar="KIND",
+        help="Only exits of this kind, such as port or mmio. May be given again.",
+    ),
+    click.Option(
+        ["--device", "devices"],
+        multiple=True,
+        metavar="NAME",
+        help="Only accesses to this device: `ringlet boot IMAGE --show` lists them. May be given "
+        "again.",
+    ),
+    click.Option(
+        ["--address", "addresses"],
+        multiple=True,
+        metavar="ADDRESS[-ADDRESS]",
+        help="Only accesses to these ports or addresses. May be given again.",
+    ),
+    click.Option(
+        ["--vcpu", "vcpus"],
+        multiple=True,
+        type=click.IntRange(0),
+        metavar="N",
+        help="Only this vCPU. May be given again.",
+    ),
+]
+
+
+def _trace(vm: Vm | None, /, **options: Any) -> int:
+    """Boot IMAGE, and show each exit from the guest to ringlet as it happens.
+
+    An exit is shown with the instruction that caused it, the device and the register behind the
+    port or address, the value, and the time that was spent in the guest, in KVM and in ringlet.
+    A summary comes at the end.
+    """
+    from ringlet.cli.tracing import ExitTrace
+
+    since, until = parse_period(options.pop("time") or "0-")
+    wanted = Filter(
+        kinds=frozenset(options.pop("kinds")),
+        groups=frozenset(options.pop("devices")),
+        actors=frozenset(options.pop("vcpus")),
+        addresses=tuple(map(parse_range, options.pop("addresses"))),
+        since=since,
+        until=until,
+        most=options.pop("count") or inf,
+    )
+    observer = ExitTrace(
+        wanted,
+        format=chosen_format(options.pop("format"), as_json=options.pop("as_json")),
+        only_summary=options.pop("only_summary"),
+        output=options.pop("output"),
+        buffer=options.pop("buffer"),
+    )
+    return boot.start(vm, observer=observer, **options)
+
+
+def chosen_format(format: str | None, *, as_json: bool) -> str:
+    """Returns the format that --format and --json ask for. Raises `ConfigError` for two."""
+    if as_json and format not in (None, "json"):
+        raise ConfigError(f"--json and --format {format} are two formats", "leave one out")
+    return "json" if as_json else format or "text"
+
+
+command = click.Command(
+    "trace",
+    callback=click.pass_obj(_trace),
+    params=[
+        *(each for each in boot.command.params if each.name not in _NOT_OF_BOOT),
+        *_EXIT_OPTIONS,
+        *OUTPUT_OPTIONS,
+    ],
+    help=_trace.__doc__,
+    epilog=EPILOG,
+)
