@@ -133,7 +133,8 @@ class GuestMemory(Closing):
     def has(self, address: int, size: int) -> bool:
         """Returns whether `size` bytes from `address` on lie in one region."""
         return any(
-            address - region.address >= 0 and address + size <= region.address + region.size
+            0 <= address - region.address <= region.size
+            and 0 <= size <= region.size - (address - region.address)
             for region in self.regions
         )
 
