@@ -10,6 +10,7 @@ from ringlet.kvm.exits import PortRead, PortWrite
 from ringlet.kvm.memory import GuestMemoryError
 from ringlet.observe.debugger import Debugger
 
+from ..boot.elf_builder import Part, build
 from ..machine_code import EXIT, IN_AL_DX, MOV_DX_PORT, PORT, SPIN, exit_with, machine
 from .guest import PATIENCE, debugged, go, step, wait, where
 
@@ -19,6 +20,7 @@ CODE = 0x7C00
 NO_REGISTERS = {"execute": False}  # as in the machine that QEMU emulates
 REGISTERS_OR_NONE = pytest.mark.parametrize("able", [None, NO_REGISTERS], ids=["", "port-trap"])
 NOPS = b"\x90" * 8 + exit_with(3)
+PANICS = b"\xba\x05\x05\xb0\x01\xee" + SPIN  # mov dx, 0x505; mov al, 1; out dx, al
 # mov word [6 * 4], HANDLER; mov word [6 * 4 + 2], 0; ud2; the handler: nop; nop; exit
 HANDLER = CODE + 14
 UD2_WITH_HANDLER = (
@@ -160,6 +162,30 @@ def test_a_guests_own_write_to_the_traps_port_is_no_stop(able: dict[str, bool]) 
         assert (stop.reason, stop.address) == ("breakpoint", CODE + 4)
         assert go(debugger).detail == "exit-port"
         assert debugger.machine.unclaimed.writes == 2
+
+
+def test_an_address_of_the_image_that_isnt_mapped_yet() -> None:
+    high = 0xFFFF_FFFF_8010_0000
+    code = b"\x89\xc0" * 4 + exit_with(4)
+    image = bytes(build(64, [Part(0x10_0000, code, virtual=high)], entry=0x10_0000))
+    with debugged(image, protocol="elf64", able=NO_REGISTERS) as debugger:
+        assert debugger.vcpu().translate(high + 4) is None
+        debugger.add_breakpoint(high + 4)
+        stop = go(debugger)  # all addresses of the same memory have the breakpoint
+        assert (stop.reason, stop.address) == ("breakpoint", 0x10_0004)
+        with pytest.raises(RingletError, match="no page is mapped"):
+            debugger.add_breakpoint(high + len(code) + 0x1000)
+
+
+def test_a_jump_to_a_handler_leaves_the_stack_alone() -> None:
+    # mov word [6 * 4], CODE + 0x20; mov word [6 * 4 + 2], 0; jmp CODE + 0x20
+    code = b"\xc7\x06\x18\x00\x20\x7c\xc7\x06\x1a\x00\x00\x00\xeb\x12"
+    with debugged(code.ljust(0x20, b"\x90") + b"\x90" + exit_with(0)) as debugger:
+        step(debugger)
+        step(debugger)
+        debugger.write(debugger.registers().rsp, b"\xff" * 8)
+        assert step(debugger).address == CODE + 0x20
+        assert debugger.read(debugger.registers().rsp, 8) == b"\xff" * 8
 
 
 def test_a_hardware_breakpoint_waits_for_code_that_comes_later() -> None:
@@ -348,9 +374,19 @@ def test_a_crash_stops_before_the_end_with_its_registers() -> None:
         assert result.crash is not None
 
 
+@pytest.mark.parametrize("guest", ["crash", PANICS], ids=["triple-fault", "panic"])
+def test_a_crash_that_nobody_waits_for_is_the_end(guest: str | bytes) -> None:
+    with debugged(guest) as debugger:
+        debugger.detach()
+        assert wait(debugger).reason == "end"
+    made = machine(PANICS)
+    with made, Debugger(made, running=True) as debugger:
+        made.start()
+        assert wait(debugger).reason == "end"
+
+
 def test_a_panic_stops_before_the_end() -> None:
-    # mov dx, 0x505; mov al, 1; out dx, al
-    with debugged(b"\xba\x05\x05\xb0\x01\xee" + SPIN) as debugger:
+    with debugged(PANICS) as debugger:
         stop = go(debugger)
         assert (stop.reason, stop.detail) == ("crash", "the guest's kernel panicked")
         assert debugger.registers().rax & 0xFF == 1

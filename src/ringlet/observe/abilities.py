@@ -10,6 +10,7 @@ Source: Linux, Documentation/virt/kvm/api.rst, 4.87 (KVM_SET_GUEST_DEBUG); Intel
 
 from __future__ import annotations
 
+from functools import cache
 from time import monotonic
 from typing import NamedTuple
 
@@ -68,13 +69,11 @@ class Abilities(NamedTuple):
     block_interrupts: bool
 
 
-def find_abilities(system: System | None = None) -> Abilities:
+@cache  # the answer doesn't change while the host runs
+def find_abilities() -> Abilities:
     """Tries what this host's KVM can do. Raises `KvmError` if there is no KVM."""
-    if system is None:
-        with System() as own:
-            return find_abilities(own)
-    supported = system.check_extension(KVM_CAP_SET_GUEST_DEBUG2)
-    with GuestMemory([anonymous(0, _SIZE)]) as memory, Vm(system) as vm:
+    with System() as system, GuestMemory([anonymous(0, _SIZE)]) as memory, Vm(system) as vm:
+        supported = system.check_extension(KVM_CAP_SET_GUEST_DEBUG2)
         vm.set_tss_address(TSS)
         vm.map_memory(memory)
         for table, entry in enumerate((_TABLES + 0x1000, _TABLES + 0x2000, 0x80)):

@@ -28,7 +28,7 @@ from ringlet.kvm.vcpu import (
     DEBUG_STEP,
 )
 from ringlet.machine.control import TIMEOUT
-from ringlet.observe.debug_registers import COUNT, EXECUTE, Watch, hits
+from ringlet.observe.debug_registers import COUNT, DR6_STEP, EXECUTE, Watch, hits
 from ringlet.observe.step import Step
 from ringlet.observe.stop import (
     BREAKPOINT,
@@ -77,6 +77,7 @@ class AllStop:
         self.lock = Condition(RLock())
         self._stop = None if running else Stop(START)
         self._is_still = False
+        self._attached = not running  # whether somebody waits for stops
         self._later: list[tuple[Watched, Stop]] = []  # stops that came with another one
         self._plan: list[Watched] = []  # those that step off a breakpoint before all go on
         self._stepper: Watched | None = None
@@ -94,6 +95,7 @@ class AllStop:
     def stop(self) -> None:
         """Asks all vCPUs to stop, which `wait` waits for."""
         with self.lock:
+            self._attached = True
             if self._stop is None:
                 self._halt(Stop(INTERRUPT))
 
@@ -163,9 +165,9 @@ class AllStop:
             self._next_phase()
 
     def detach(self) -> None:
-        """Removes all breakpoints, and lets the guest go on."""
+        """Removes all breakpoints, and lets the guest go on. No crash is a stop any more."""
         if not self.machine.has_started:
-            self._stop = None
+            self._stop, self._attached = None, False
             for watched in self.watched:
                 watched.halt = False
             return
@@ -174,6 +176,7 @@ class AllStop:
         with self.lock:
             self._breakpoints.clear()
             self._later.clear()
+            self._attached = False
             if self.machine.control.end is None:
                 self.go()
 
@@ -205,9 +208,16 @@ class AllStop:
             watched.forget_exception()
             return True
         if not isinstance(exit, (Halt, SystemEvent)):  # those are no crashes, but ends
-            self.report(watched, Stop(CRASH, detail=_crash(exit)))
-            watched.park()
+            self.crash(watched, _crash(exit))
         return False
+
+    def crash(self, watched: Watched, what: str) -> None:
+        """Stops before a crash ends the run, and returns once the guest shall go on to its end."""
+        with self.lock:
+            if not self._attached:
+                return
+            self.report(watched, Stop(CRASH, detail=what))
+        watched.park()
 
     def report(self, watched: Watched, stop: Stop) -> None:
         """Makes all vCPUs stop because of `stop` of this vCPU."""
@@ -372,7 +382,8 @@ class AllStop:
         if data:
             self.report(watched, Stop(WATCHPOINT, data=data[0]))
         elif watched.step is not None:
-            watched.step.forget_trap_flag(at_handler=bool(met))
+            # A jump to the handler is a step, too, but leaves nothing on the stack.
+            watched.step.forget_trap_flag(at_handler=bool(met) and not exit.dr6 & DR6_STEP)
             self.step_done(watched)
         elif met:
             self.report(watched, Stop(BREAKPOINT))

@@ -32,7 +32,7 @@ from ringlet.kvm.vcpu import (
 from ringlet.machine.assembly import linear_rip
 from ringlet.observe.breakpoints import PORT_TRAP, TRAP_PORTS
 from ringlet.observe.debug_registers import control_word
-from ringlet.observe.stop import CRASH, EXIT, Stop
+from ringlet.observe.stop import EXIT, Stop
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ class Watched:
                     reply = 0
                     continue
                 if code >> KEY_SHIFT == _PANIC_KEY and code & PANICKED:
-                    all_stop.report(self, Stop(CRASH, detail="the guest's kernel panicked"))
-                    self.park()
+                    all_stop.crash(self, "the guest's kernel panicked")
                 elif all_stop.wants_exit:
                     self.exit = self.vcpu.exit(code)
                 return code
