@@ -101,6 +101,7 @@ class Container(Closing):
         from ringlet.container.cgroups import Cgroups
         from ringlet.container.describe import layer
         from ringlet.container.launch import guard, launch
+        from ringlet.container.launch.description import Creation
         from ringlet.container.launch.helper import LaunchError
 
         # The configuration is already in the form that `spec.check` returns: a test checks this.
@@ -123,19 +124,19 @@ class Container(Closing):
                 rootfs = self._open_rootfs()
             while True:
                 try:
-                    launched = launch.create(
+                    creation = Creation(
                         config,
                         "/",  # all paths of the configuration are absolute
-                        cgroup=self.cgroup,
-                        folder=self.id,
-                        on_runtime=guard.watch,
-                        console_socket=console_socket,
+                        self.id,
+                        self.cgroup,
+                        connection=theirs.fileno(),
                         stdio=stdio,
+                        console_socket=console_socket,
                         root=rootfs,
                         idmap_root="/" not in unmapped,
                         layer=layer(self.config),
-                        connection=theirs.fileno(),
                     )
+                    launched = launch.create(creation, on_runtime=guard.watch)
                     break
                 except LaunchError as error:
                     if error.step != "idmap" or error.what in unmapped:

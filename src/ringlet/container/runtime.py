@@ -78,6 +78,7 @@ class Runtime:
         """
         # `start` and `delete` don't need these modules.
         from ringlet.container.launch import namespaces
+        from ringlet.container.launch.description import Creation
         from ringlet.container.spec import config_json
 
         interrupt.check()
@@ -132,19 +133,18 @@ class Runtime:
                 for point in ("prestart", "createRuntime"):
                     self._run_hooks(container, point, hooks.get(point, []), "creating")
 
-            launched = launch.create(
+            creation = Creation(
                 config,
                 bundle,
-                cgroup=cgroup,
-                folder=container.folder,
-                on_runtime=on_runtime,
-                on_mounted=on_mounted,
+                container.folder,
+                cgroup,
                 console_socket=console_socket,
                 stdio=stdio,
                 preserve_fds=listen_fds + preserve_fds,
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
             )
+            launched = launch.create(creation, on_runtime=on_runtime, on_mounted=on_mounted)
             for note in launched.notes:
                 self.log.warning(note)
             container.init = Process(launched.pid)
@@ -216,6 +216,7 @@ class Runtime:
 
         `cgroups` are as in `Cgroup.below`, `console_socket` and `attachment` as in `create`.
         """
+        from ringlet.container.launch.description import Execution
         from ringlet.container.spec import config_json
 
         container = self.store.look(id)
@@ -231,7 +232,7 @@ class Runtime:
         console_socket, stdio = streams_for(
             process.get("terminal", False), console_socket, attachment
         )
-        launched = launch.execute(
+        execution = Execution(
             init,
             config,
             process,
@@ -243,6 +244,7 @@ class Runtime:
             bundle=container.data.get("bundle", ""),
             id=id,
         )
+        launched = launch.execute(execution)
         self.log.debug(f"{id}: process {launched.pid} runs its command")
         return launched
 

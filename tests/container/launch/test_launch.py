@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ringlet.container.launch import helper, launch, plan
+from ringlet.container.launch.description import Execution
 from ringlet.container.launch.helper import Launched, LaunchError
 from ringlet.container.spec.config_json import check
 from ringlet.container.state import Process
@@ -248,11 +249,13 @@ def execute(box: Box, made: Launched, script: str, **process: Any) -> str:
     box.output.seek(0)
     output = box.output.fileno()
     more = launch.execute(
-        Process(made.pid),
-        box.config,
-        one,  # type: ignore[arg-type]
-        cgroup=None,
-        stdio=(output, output, output),
+        Execution(
+            Process(made.pid),
+            box.config,
+            one,  # type: ignore[arg-type]
+            cgroup=None,
+            stdio=(output, output, output),
+        )
     )
     os.close(more.pidfd)
     assert os.waitstatus_to_exitcode(os.waitpid(more.pid, 0)[1]) == 0
@@ -304,7 +307,7 @@ def test_nothing_goes_to_a_process_that_has_the_ended_inits_id_by_now(box: Box) 
     earlier = Process(other.pid)
     earlier.start -= 1
     with pytest.raises(LaunchError, match="the container has ended"):
-        box.running.append(launch.execute(earlier, box.config, box.process, cgroup=None))
+        box.running.append(launch.execute(Execution(earlier, box.config, box.process, cgroup=None)))
 
 
 # ---- Without root ----

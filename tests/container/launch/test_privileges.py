@@ -387,10 +387,10 @@ def run_and_join(box: Box, script: str) -> list[str]:
     config = check(box.config)
     process = config["process"] | {"args": ["/bin/sh", "-c", script]}
     null = os.open("/dev/null", os.O_RDONLY)
-    joined = launch.execute(
+    joined = launch.execute(Execution(
         Process(made.pid), config, process, cgroup=None,
         stdio=(null, box.output.fileno(), box.output.fileno()),
-    )  # fmt: skip
+    ))  # fmt: skip
     os.close(null)
     assert os.waitpid(joined.pid, 0)[1] == 0
     os.close(joined.pidfd)

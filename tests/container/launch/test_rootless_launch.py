@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ringlet.container.launch import helper, launch
+from ringlet.container.launch.description import Execution
 from ringlet.container.launch.helper import Launched, LaunchError
 from ringlet.container.spec.config_json import SpecError, check
 from ringlet.container.state import Process
@@ -200,10 +201,10 @@ def join(box: Box, made: Launched, script: str) -> int:
     """The status of one more process."""
     config = check(box.config)
     process = config["process"] | {"args": ["/bin/sh", "-c", script]}
-    joined = launch.execute(
-        Process(made.pid), config, process, cgroup=None,
-        stdio=(box.output.fileno(), box.output.fileno(), box.output.fileno()),
-    )  # fmt: skip
+    output = box.output.fileno()
+    joined = launch.execute(Execution(
+        Process(made.pid), config, process, cgroup=None, stdio=(output, output, output)
+    ))  # fmt: skip
     os.close(joined.pidfd)
     return os.waitstatus_to_exitcode(os.waitpid(joined.pid, 0)[1])
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ringlet.container.launch import launch
+from ringlet.container.launch.description import Execution
 from ringlet.container.launch.helper import Launched
 from ringlet.container.spec.config_json import check
 from ringlet.container.state import Process
@@ -60,7 +61,7 @@ def filters(pid: int) -> bool:
 
 def execute(box: Box, made: Launched, **process: Any) -> Launched:
     came = launch.execute(
-        Process(made.pid), check(box.config), {**box.process, **process}, cgroup=None
+        Execution(Process(made.pid), check(box.config), {**box.process, **process}, cgroup=None)
     )
     box.running.append(came)
     return came
