@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, Protocol
 
+    from ringlet.boot import Kernel
     from ringlet.kvm.vm import Vm
     from ringlet.machine.machine import Result
 
@@ -44,11 +45,12 @@ def boot(
     as_json: bool = False,
     log_unclaimed: bool = False,
     observer: Observer | None = None,
+    kernel: Kernel | None = None,
     vm: Vm | None = None,
 ) -> int:
     """Boots the machine of `values`, for `MachineConfig`, and returns the exit status.
 
-    `vm` is a VM that was made ahead. Raises `RingletError`.
+    `kernel` is as for `Machine`. `vm` is a VM that was made ahead. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
     if isinstance(config.image, str) and hides_guest(config.image):
@@ -60,7 +62,7 @@ def boot(
         raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
 
     def make() -> Machine:
-        return Machine(config, output_fd=2 if as_json else 1, vm=vm)
+        return Machine(config, kernel=kernel, output_fd=2 if as_json else 1, vm=vm)
 
     return attend(make, as_json=as_json, log_unclaimed=log_unclaimed, observer=observer)
 

@@ -7,8 +7,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ringlet.linux.command import Completed, LinuxCommand, run
+    from ringlet.linux.guest import LinuxGuest
 
-__all__ = ["Completed", "LinuxCommand", "run"]
+__all__ = ["Completed", "LinuxCommand", "LinuxGuest", "run"]
 
 
 def __getattr__(name: str) -> Any:

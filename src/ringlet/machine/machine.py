@@ -89,11 +89,12 @@ class Result(NamedTuple):
 class Machine(Closing):
     """A virtual machine for one run, opened by the constructor: a context manager.
 
+    kernel     the kernel that `config` names, if the caller has opened it; None to open it
     virtio     a program's own virtio devices, beside the disks
     output_fd  the descriptor that a serial line of target `stdio` writes to
     vm         a VM that was made ahead (kvm/ahead.py); None to make one
 
-    The machine closes the devices in `virtio` and closes `vm`. Raises `RingletError` if the
+    The machine closes `kernel`, the devices in `virtio` and `vm`. Raises `RingletError` if the
     machine can't open something that `config` names.
     """
 
@@ -101,6 +102,7 @@ class Machine(Closing):
         self,
         config: MachineConfig,
         *,
+        kernel: boot.Kernel | None = None,
         virtio: Sequence[VirtioDevice] = (),
         output_fd: int = 1,
         vm: Vm | None = None,
@@ -120,7 +122,7 @@ class Machine(Closing):
         self._stack = ExitStack()
         try:
             with ExitStack() as stack:
-                self._open(stack, virtio, output_fd, vm)
+                self._open(stack, kernel, virtio, output_fd, vm)
                 self._stack = stack.pop_all()
         except (OSError, RingletError) as error:
             if (refusal := _system_refusal(error)) is not None:
@@ -130,6 +132,7 @@ class Machine(Closing):
     def _open(
         self,
         stack: ExitStack,
+        kernel: boot.Kernel | None,
         virtio: Sequence[VirtioDevice],
         output_fd: int,
         vm: Vm | None,
@@ -137,7 +140,8 @@ class Machine(Closing):
         config = self.config
         if vm is not None:
             stack.callback(vm.close)
-        self._kernel = kernel = stack.enter_context(_open_kernel(config))
+        kernel = _open_kernel(config) if kernel is None else kernel
+        self._kernel = stack.enter_context(kernel)
         modules = _open_modules(stack, config)
         self.control = RunControl()
         stack.callback(self.control.close)

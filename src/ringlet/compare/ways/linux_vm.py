@@ -16,6 +16,7 @@ from ringlet.emulated.kernel import cache, kernels_under
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
 from ringlet.linux.command import LinuxCommand
+from ringlet.linux.guest import LinuxGuest
 from ringlet.machine.config import Disk
 from ringlet.machine.probe import require_linux
 
@@ -67,15 +68,14 @@ class Way(CommandWay):
         """Runs the same command on a thread."""
 
         def make(stdio: Stdio) -> LinuxCommand:
-            return LinuxCommand(
+            guest = LinuxGuest(
                 self.kernel,
-                _execute(request),
                 cmdline=CRASH if _crashes(request) else "",
                 files=[(self._lab.work, "/work")],
                 disks=[] if request.disk is None else [Disk(request.disk)],
-                stdio=stdio,
-                memory=self._memory(request),
             )
+            memory = self._memory(request)
+            return LinuxCommand(guest, _execute(request), stdio=stdio, memory=memory)
 
         streams = Streams(self.command(request), input=request.reads_input)
         return Launched(make, streams, partial(steps, line=1))  # COM2 carries the command's output
