@@ -173,7 +173,7 @@ def _draw(chart: Chart, salt: str, narrow: bool = False, **options: Any) -> str:
 @contextmanager
 def _style(salt: str) -> Iterator[None]:
     """Sets matplotlib's settings while a chart is drawn, whatever the user's settings are."""
-    from matplotlib import style
+    from matplotlib import style  # noqa: PLC0415 (an optional package)
 
     ours = {
         "svg.fonttype": "none",

@@ -121,7 +121,7 @@ class Canvas:
     """A sheet of `width` x `height` pixels with the origin at the top left."""
 
     def __init__(self, width: float, height: float, marks: Mapping[str, str]) -> None:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # noqa: PLC0415 (an optional package)
 
         self.marks = marks  # the marks of the notes
         self.figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")
@@ -142,7 +142,7 @@ class Canvas:
 
     def box(self, x: float, y: float, width: float, height: float, **style: Any) -> None:
         """Draws a filled box."""
-        from matplotlib.patches import Rectangle
+        from matplotlib.patches import Rectangle  # noqa: PLC0415 (an optional package)
 
         self._axes.add_patch(Rectangle((x, y), width, height, linewidth=0, clip_on=False, **style))
 

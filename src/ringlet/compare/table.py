@@ -6,6 +6,7 @@ into a cell is a note below the table. Control sequences in a report never reach
 
 from __future__ import annotations
 
+from io import StringIO
 from math import isfinite, log
 from string import ascii_letters, digits
 
@@ -44,8 +45,6 @@ _BOLD = Style(bold=True)
 
 def to_text(renderable: RenderableType, width: int = 80, ascii_only: bool = False) -> str:
     """Returns plain text, `width` columns wide at most."""
-    from io import StringIO
-
     file = StringIO()
     console = Console(file=file, width=width, color_system=None, legacy_windows=False)
     console.print(renderable)

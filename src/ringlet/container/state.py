@@ -21,6 +21,7 @@ import errno
 import os
 import stat
 from _signal import pidfd_send_signal  # type: ignore[import-not-found]
+from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
 from ringlet.closing import Closing
@@ -257,8 +258,6 @@ class Store:
             raise PermissionError(errno.EPERM, "other users can write to it", self.root)
 
     def _lock(self, id: str, *, mend: bool = False) -> Record:
-        from fcntl import LOCK_EX, LOCK_NB, flock
-
         path = os.path.join(self.root, id)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

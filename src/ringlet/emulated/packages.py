@@ -9,6 +9,7 @@ Source: apt-get(8), apt-cache(8), dpkg-deb(1), os-release(5).
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -46,8 +47,6 @@ _KEPT = re.compile(
 
 def default_package() -> str:
     """Returns the package of the distribution's kernel; raises `RingletError` if there is none."""
-    import platform
-
     try:
         release = platform.freedesktop_os_release()
     except OSError:

@@ -5,6 +5,7 @@ Source: QEMU 7.2's qemu(1); prctl(2), PR_SET_PDEATHSIG.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -86,8 +87,6 @@ class Qemu(Closing):
     """QEMU's process. The kernel kills the process when the thread that started it ends."""
 
     def __init__(self, program: str, options: Sequence[str], descriptors: Sequence[int]) -> None:
-        import ctypes
-
         prctl = ctypes.CDLL(None).prctl
         parent = os.getpid()
 

@@ -1,5 +1,6 @@
 """Plans, as text: what each field becomes is tested where it is carried out, in test_launch.py."""
 
+import json
 import os
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -59,8 +60,6 @@ def steps(config: Any, **more: Any) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def config() -> Any:
-    import json
-
     config = json.loads(json.dumps(default()))
     config["process"].update(terminal=False, noNewPrivileges=True)
     config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from ringlet.container.cgroups import v1
 from ringlet.container.cgroups.files import CgroupError, read, refused, write_all
 
@@ -120,8 +122,6 @@ def set_devices(
                 "mount -t cgroup -o devices none /sys/fs/cgroup/devices, or cgroup version 2",
             )
     except CgroupError as error:
-        import errno
-
         if may_lack and error.errno in (0, errno.EPERM, errno.EACCES, errno.ENOSYS):
             return error.message
         raise
