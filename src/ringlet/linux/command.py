@@ -92,7 +92,8 @@ class LinuxCommand(Machine):
         if window is not None:
             plan.append(plan_line("tty", str(window.lines), str(window.columns)))
         stdin, stdout, stderr = stdio
-        with guest.open_kernel(options.get("protocol")) as kernel:
+        with ExitStack() as stack:
+            kernel = stack.enter_context(guest.open_kernel(options.get("protocol")))
             config = MachineConfig(
                 image=os.fspath(guest.kernel),
                 initrd=guest.initramfs([*plan, *shell(command)]),
@@ -108,7 +109,8 @@ class LinuxCommand(Machine):
                 com3=(None, stderr),
                 **options,
             )
-            super().__init__(config, kernel=kernel, virtio=guest.virtio, output_fd=stdout, vm=vm)
+            stack.pop_all()  # from here on, the machine closes the kernel
+        super().__init__(config, kernel=kernel, virtio=guest.virtio, output_fd=stdout, vm=vm)
         self.control.power_button = lambda: False  # our init doesn't listen for the power button
 
     def _judge(self, end: End) -> End:
