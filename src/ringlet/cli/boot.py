@@ -8,6 +8,7 @@ import click
 
 from ringlet.boot import PROTOCOLS
 from ringlet.cli.answer import CANNOT, print_json
+from ringlet.cli.file_type import FILE
 from ringlet.cli.foreground import attend, boot
 from ringlet.cli.image_names import complete_image
 from ringlet.errors import ConfigError, RingletError
@@ -66,6 +67,7 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     "--module",
     "modules",
     metavar="FILE[,TEXT]",
+    type=FILE,
     multiple=True,
     help="A module, and its command line. May be given again.",
 )
@@ -73,6 +75,7 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     "--disk",
     "disks",
     metavar="FILE[,readonly][,snapshot]",
+    type=FILE,
     multiple=True,
     help="A disk for the guest: a raw image or a block device. With snapshot, FILE stays as it "
     "is. May be given again.",
@@ -89,10 +92,11 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
 @click.option(
     "--serial",
     metavar="WHERE",
+    type=FILE,
     help="The guest's serial line: stdio (the default), pty, none, or a file for its output.",
 )
-@click.option("--com2", metavar="WHERE", help="A second serial line, the same way.")
-@click.option("--com3", metavar="WHERE", help="A third one.")
+@click.option("--com2", metavar="WHERE", type=FILE, help="A second serial line, the same way.")
+@click.option("--com3", metavar="WHERE", type=FILE, help="A third one.")
 @click.option(
     "--exec",
     "execute",
@@ -103,6 +107,7 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     "--file",
     "files",
     metavar="FILE[:AT]",
+    type=FILE,
     multiple=True,
     help="With --exec: COMMAND finds FILE at the path AT, in / if not given. May be given again.",
 )
