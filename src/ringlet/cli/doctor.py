@@ -187,7 +187,7 @@ def _qemu() -> str:
 
 
 def _nested_kernel() -> str:
-    from ringlet.emulated.kernel import find_kernel
+    from ringlet.emulated.installed_kernel import find_kernel
 
     return f"kernel: {find_kernel().vmlinuz}"
 

@@ -168,7 +168,7 @@ def command(
     sees no process, network or file of the host but what it is given.
     """
     from ringlet.cli.answer import print_json
-    from ringlet.cli.container import run
+    from ringlet.cli.run_foreground import run
 
     try:
         values = {} if config is None else read_toml(config)

@@ -15,7 +15,7 @@ from ringlet.container.log import now
 from ringlet.container.pid_file import write_pid
 from ringlet.container.state import (
     DamageError,
-    Process,
+    HostProcess,
     StateError,
     await_end,
     send,
@@ -85,7 +85,7 @@ class Runtime:
         bundle = os.path.abspath(bundle)
         container = self.store.create(id)
         try:
-            maker = Process(os.getpid())
+            maker = HostProcess(os.getpid())
             container.data = {
                 "bundle": bundle,
                 "created": now(),
@@ -125,7 +125,7 @@ class Runtime:
             self._warn_of_capabilities(config, config.get("process"))
 
             def on_runtime(pid: int) -> None:
-                container.init = Process(pid)
+                container.init = HostProcess(pid)
                 container.save()
                 self.log.debug(f"{id}: process {pid} is in its namespaces")
 
@@ -147,7 +147,7 @@ class Runtime:
             launched = launch.create(creation, on_runtime=on_runtime, on_mounted=on_mounted)
             for note in launched.notes:
                 self.log.warning(note)
-            container.init = Process(launched.pid)
+            container.init = HostProcess(launched.pid)
             container.data["namespaces"] = namespaces.note(launched.pid)
             self.log.debug(f"{id}: process {launched.pid} waits to be started")
             interrupt.check()
@@ -299,7 +299,7 @@ class Runtime:
             if status == "paused":
                 cgroup.thaw()  # in version 1 a frozen process doesn't even die
 
-    def delete(self, id: str, *, force: bool = False, init: Process | None = None) -> None:
+    def delete(self, id: str, *, force: bool = False, init: HostProcess | None = None) -> None:
         """Removes a stopped container; with `force`, one in any state, or a missing one.
 
         With `init`, removes the container only if `init` is its first process.

@@ -19,8 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ringlet.emulated.config import NestedConfig
-    from ringlet.emulated.kernel import Kernel
+    from ringlet.emulated.installed_kernel import InstalledKernel
+    from ringlet.emulated.nested_config import NestedConfig
 
 PROGRAM = "qemu-system-x86_64"
 INSTALL = (
@@ -46,7 +46,11 @@ def find_qemu(named: str | None = None) -> str:
 
 
 def arguments(
-    config: NestedConfig, kernel: Kernel, initramfs: int, console: int, ports: Mapping[str, int]
+    config: NestedConfig,
+    kernel: InstalledKernel,
+    initramfs: int,
+    console: int,
+    ports: Mapping[str, int],
 ) -> list[str]:
     """Returns QEMU's options.
 

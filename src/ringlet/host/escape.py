@@ -10,7 +10,7 @@ from enum import Enum
 ESCAPE = b"\x01"  # Ctrl-A
 
 
-class Command(Enum):
+class EscapeCommand(Enum):
     """A command, with its key after Ctrl-A."""
 
     QUIT = b"x"
@@ -20,7 +20,7 @@ class Command(Enum):
     HELP = b"h"
 
 
-COMMANDS = {command.value: command for command in Command}
+COMMANDS = {command.value: command for command in EscapeCommand}
 
 HELP_TEXT = (
     b"\r\n"
@@ -40,9 +40,9 @@ class EscapeFilter:
     def __init__(self) -> None:
         self._escaped = False
 
-    def feed(self, data: bytes) -> list[bytes | Command]:
+    def feed(self, data: bytes) -> list[bytes | EscapeCommand]:
         """Returns the guest's bytes and the commands in `data`, in order; drops unknown keys."""
-        parts: list[bytes | Command] = []
+        parts: list[bytes | EscapeCommand] = []
         while data:
             if self._escaped:
                 self._escaped = False

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from ringlet.host.escape import Command, EscapeFilter
+    from ringlet.host.escape import EscapeCommand, EscapeFilter
     from ringlet.host.terminal import Terminal
 else:
     Protocol = object
@@ -149,19 +149,19 @@ class InputPump:
                     self._obey(part)
         return data != b""
 
-    def _obey(self, command: Command) -> None:
-        from ringlet.host.escape import HELP_TEXT, NOBODY_LISTENS, Command
+    def _obey(self, command: EscapeCommand) -> None:
+        from ringlet.host.escape import HELP_TEXT, NOBODY_LISTENS, EscapeCommand
 
-        if command is Command.QUIT:
+        if command is EscapeCommand.QUIT:
             self._on_quit()
-        elif command is Command.POWER_BUTTON:
+        elif command is EscapeCommand.POWER_BUTTON:
             if not self._press_power_button() and self._terminal is not None:
                 self._terminal.show(NOBODY_LISTENS)
-        elif command is Command.BREAK:
+        elif command is EscapeCommand.BREAK:
             self._receiver.receive_break()  # comes before the bytes that are read ahead
-        elif command is Command.HELP and self._terminal is not None:
+        elif command is EscapeCommand.HELP and self._terminal is not None:
             self._terminal.show(HELP_TEXT)
-        elif command is Command.SUSPEND and self._terminal is not None:
+        elif command is EscapeCommand.SUSPEND and self._terminal is not None:
             self._terminal.suspend()
 
 

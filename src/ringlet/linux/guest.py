@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ringlet import boot
 from ringlet.errors import ConfigError
 from ringlet.linux.initramfs import build, find_busybox, plan_line
-from ringlet.linux.modules import drivers, listed
+from ringlet.linux.kernel_modules import drivers, listed
 from ringlet.machine.guests import find_image
 
 TYPE_CHECKING = False

@@ -16,14 +16,14 @@ from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.host.plan_word import plan_word
 from ringlet.linux.cpio import FOLDER, Entry, link, write
 from ringlet.linux.elf_file import EM_X86_64, PT_INTERP, ElfFile
-from ringlet.linux.modules import module_files
+from ringlet.linux.kernel_modules import module_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
-    from ringlet.linux.modules import Module
+    from ringlet.linux.kernel_modules import Module
 
 INIT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_init", "init")
 

@@ -9,7 +9,7 @@ from ringlet.container.launch import launch, namespaces
 from ringlet.container.launch.description import Execution
 from ringlet.container.launch.helper import Launched, LaunchError, Opened
 from ringlet.container.spec.config_json import check
-from ringlet.container.state import Process
+from ringlet.container.state import HostProcess
 
 from ..box import Box, namespace
 from ..bundle import Bundle
@@ -53,7 +53,7 @@ def execute(box: Box, made: Launched, noted: Noted | None, *words: str) -> str:
     output = box.output.fileno()
     came = launch.execute(
         Execution(
-            Process(made.pid),
+            HostProcess(made.pid),
             check(box.config),
             ROOT | {"args": words},
             cgroup=None,

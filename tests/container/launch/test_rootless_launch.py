@@ -16,7 +16,7 @@ from ringlet.container.launch import helper, launch
 from ringlet.container.launch.description import Execution
 from ringlet.container.launch.helper import Launched, LaunchError
 from ringlet.container.spec.config_json import SpecError, check
-from ringlet.container.state import Process
+from ringlet.container.state import HostProcess
 
 from ...nested.needs import lacks
 from ..box import Box, namespace
@@ -203,7 +203,7 @@ def join(box: Box, made: Launched, script: str) -> int:
     process = config["process"] | {"args": ["/bin/sh", "-c", script]}
     output = box.output.fileno()
     joined = launch.execute(Execution(
-        Process(made.pid), config, process, cgroup=None, stdio=(output, output, output)
+        HostProcess(made.pid), config, process, cgroup=None, stdio=(output, output, output)
     ))  # fmt: skip
     os.close(joined.pidfd)
     return os.waitstatus_to_exitcode(os.waitpid(joined.pid, 0)[1])

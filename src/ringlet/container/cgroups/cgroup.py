@@ -10,7 +10,7 @@ import errno
 import os
 import time
 
-from ringlet.container.cgroups.files import (
+from ringlet.container.cgroups.file_access import (
     CgroupError,
     below,
     is_frozen,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from ringlet.container.cgroups import v1
-from ringlet.container.cgroups.files import CgroupError, read, refused, write_all
+from ringlet.container.cgroups.file_access import CgroupError, read, refused, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

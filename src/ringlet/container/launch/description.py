@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.launch.namespaces import Note
     from ringlet.container.spec.types import Config, Process
-    from ringlet.container.state import Process as Init
+    from ringlet.container.state import HostProcess
 else:
     from ringlet.host.named_tuple import NamedTuple
 
@@ -67,7 +67,7 @@ class Execution(NamedTuple):
     bundle, id      the container's, for the agent of seccomp's notifications
     """
 
-    init: Init
+    init: HostProcess
     config: Config
     process: Process
     cgroup: Cgroup | None

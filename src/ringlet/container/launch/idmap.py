@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ringlet.container.launch.helper import LaunchError
-from ringlet.host.process import read_stat
+from ringlet.host.process_stat import read_stat
 
 _PF_EXITING = 4  # <linux/sched.h>: in the flags of proc_pid_stat(5)
 

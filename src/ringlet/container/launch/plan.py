@@ -222,7 +222,7 @@ def plan_creation(
     plan.add("close", "", *sockets)
     in_child = pid_namespace is not None and privileges.is_not_inherited(process)
     privileges.become_user(plan, process, schedule=not in_child)
-    filter = privileges.Filter.of(linux, says)
+    filter = privileges.FilterSteps.of(linux, says)
     # A process of `exec` may look into this process while this process waits. By then this process
     # has lost its rights.
     early = says is None and privileges.lets_a_process_begin(filter)
@@ -313,7 +313,7 @@ def plan_execution(
     plan.add("close", "", *sockets)
     in_child = privileges.is_not_inherited(process)  # its scheduling
     privileges.become_user(plan, process, schedule=not in_child)
-    filter = privileges.Filter.of(linux, says)
+    filter = privileges.FilterSteps.of(linux, says)
     early = says is None and privileges.lets_a_process_begin(filter)
     if filter and not early:
         privileges.refuse_late(config, process)
