@@ -221,19 +221,12 @@ def plan_creation(
         plan.add("join_pids", pid_namespace)
     plan.add("close", "", *sockets)
     in_child = pid_namespace is not None and privileges.is_not_inherited(process)
-    privileges.become_user(plan, process, schedule=not in_child)
-    filter = privileges.FilterSteps.of(linux, says)
     # A process of `exec` may look into this process while this process waits. By then this process
     # has lost its rights.
-    early = says is None and privileges.lets_a_process_begin(filter)
-    if filter and not early:
-        privileges.refuse_late(config, process)
-    privileges.drop_rights(
-        plan, process, linux, filter if early else None, late=filter, schedules=in_child
-    )
+    late = _give_up_rights(plan, config, process, says, schedules=in_child)
     # Without root, ringlet needs the files of the process in /proc: engines join its network. But a
     # process of `exec` must not take over one that has no filter yet.
-    if privileged or "user" not in namespaces or (filter and not early):
+    if privileged or "user" not in namespaces or late:
         plan.add("hidden")
     if pid_namespace:
         plan.add("clone", "container", 0)
@@ -242,13 +235,13 @@ def plan_creation(
     if terminal:
         plan.add("terminal")
     if in_child:
-        privileges.schedule_late(plan, process, keep_for_filter=filter is not None and not early)
+        privileges.schedule_late(plan, process, keep_for_filter=late is not None)
     privileges.find_command(plan, process)
     plan.add("ready")
     plan.add("wait", "", sockets[0])
     privileges.set_limits(plan, process)
-    if filter and not early:
-        privileges.filter_late(plan, process, filter)
+    if late:
+        privileges.filter_late(plan, process, late)
     for hook in hooks.get("startContainer", ()):
         # The hook is a program of the image, and must not learn ringlet's environment.
         _add_hook(plan, "startContainer", hook, state("created"), process.get("env", []))
@@ -275,7 +268,6 @@ def plan_execution(
     """
     plan = Plan()
     config, process = execution.config, execution.process
-    linux = config.get("linux", {})
     plan.add("fds", "", descriptors.first)
     privileges.set_affinity(plan, process, "initial")
     _join_cgroup(plan, execution.cgroup, unified)
@@ -312,14 +304,7 @@ def plan_execution(
         says = [sockets[0], *_listener_says(config, state("running"))]
     plan.add("close", "", *sockets)
     in_child = privileges.is_not_inherited(process)  # its scheduling
-    privileges.become_user(plan, process, schedule=not in_child)
-    filter = privileges.FilterSteps.of(linux, says)
-    early = says is None and privileges.lets_a_process_begin(filter)
-    if filter and not early:
-        privileges.refuse_late(config, process)
-    privileges.drop_rights(
-        plan, process, linux, filter if early else None, late=filter, schedules=in_child
-    )
+    late = _give_up_rights(plan, config, process, says, schedules=in_child)
     plan.add("hidden")  # after the last change of ids
     plan.add("clone", "container", 0)
     plan.add("await")
@@ -327,13 +312,33 @@ def plan_execution(
     if terminal:
         plan.add("terminal")
     if in_child:
-        privileges.schedule_late(plan, process, keep_for_filter=filter is not None and not early)
+        privileges.schedule_late(plan, process, keep_for_filter=late is not None)
     privileges.find_command(plan, process)
     privileges.set_limits(plan, process)
-    if filter and not early:
-        privileges.filter_late(plan, process, filter)
+    if late:
+        privileges.filter_late(plan, process, late)
     plan.add("exec")
     return plan
+
+
+def _give_up_rights(
+    plan: Plan, config: Config, process: Process, says: list[object] | None, *, schedules: bool
+) -> privileges.FilterSteps | None:
+    """Gives up all rights except the command's; returns the filter, if it must be set later.
+
+    `says` is as for `FilterSteps`. With `schedules`, scheduling is set later, too.
+    """
+    linux = config.get("linux", {})
+    privileges.become_user(plan, process, schedule=not schedules)
+    filter = privileges.FilterSteps.of(linux, says)
+    early = says is None and privileges.lets_a_process_begin(filter)
+    late = None if early else filter
+    if late:
+        privileges.refuse_late(config, process)
+    privileges.drop_rights(
+        plan, process, linux, filter if early else None, late=late, schedules=schedules
+    )
+    return late
 
 
 def _keep_null(plan: Plan, config: Config) -> None:
