@@ -1,4 +1,7 @@
-"""The processes that `launch` makes, as data: each has its configuration and its surroundings."""
+"""The processes that `launch` makes, as data: each has its configuration and its surroundings.
+
+These are no named tuples, which would take most of a millisecond of each `create` to define.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,13 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
-
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.launch.namespaces import Note
     from ringlet.container.spec.types import Config, Process
     from ringlet.container.state import HostProcess
-else:
-    from ringlet.host.named_tuple import NamedTuple
 
 
-class Creation(NamedTuple):
+class Creation:
     """A container to make. Its configuration is checked.
 
     bundle          the folder that relative paths of the configuration begin at
@@ -34,19 +33,36 @@ class Creation(NamedTuple):
                     are thrown away. None to make the changes in the root itself
     """
 
-    config: Config
-    bundle: str
-    folder: str
-    cgroup: Cgroup | None
-    connection: int | None = None
-    stdio: tuple[int, int, int] = (0, 1, 2)
-    preserve_fds: int = 0
-    console_socket: str | None = None
-    no_pivot: bool = False
-    no_new_keyring: bool = False
-    root: int | None = None
-    idmap_root: bool = False
-    layer: str | None = None
+    def __init__(
+        self,
+        config: Config,
+        bundle: str,
+        folder: str,
+        cgroup: Cgroup | None,
+        *,
+        connection: int | None = None,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        preserve_fds: int = 0,
+        console_socket: str | None = None,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        root: int | None = None,
+        idmap_root: bool = False,
+        layer: str | None = None,
+    ) -> None:
+        self.config = config
+        self.bundle = bundle
+        self.folder = folder
+        self.cgroup = cgroup
+        self.connection = connection
+        self.stdio = stdio
+        self.preserve_fds = preserve_fds
+        self.console_socket = console_socket
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.root = root
+        self.idmap_root = idmap_root
+        self.layer = layer
 
     @property
     def id(self) -> str:
@@ -54,7 +70,7 @@ class Creation(NamedTuple):
         return os.path.basename(self.folder)
 
 
-class Execution(NamedTuple):
+class Execution:
     """One more process for the running container whose first process is `init`.
 
     config          the container's configuration
@@ -67,13 +83,27 @@ class Execution(NamedTuple):
     bundle, id      the container's, for the agent of seccomp's notifications
     """
 
-    init: HostProcess
-    config: Config
-    process: Process
-    cgroup: Cgroup | None
-    namespaces: Note | None = None
-    stdio: tuple[int, int, int] = (0, 1, 2)
-    preserve_fds: int = 0
-    console_socket: str | None = None
-    bundle: str = ""
-    id: str = ""
+    def __init__(
+        self,
+        init: HostProcess,
+        config: Config,
+        process: Process,
+        cgroup: Cgroup | None,
+        *,
+        namespaces: Note | None = None,
+        stdio: tuple[int, int, int] = (0, 1, 2),
+        preserve_fds: int = 0,
+        console_socket: str | None = None,
+        bundle: str = "",
+        id: str = "",
+    ) -> None:
+        self.init = init
+        self.config = config
+        self.process = process
+        self.cgroup = cgroup
+        self.namespaces = namespaces
+        self.stdio = stdio
+        self.preserve_fds = preserve_fds
+        self.console_socket = console_socket
+        self.bundle = bundle
+        self.id = id
