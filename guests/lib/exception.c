@@ -63,7 +63,13 @@ _Noreturn void unhandled_exception(const struct exception *exception) {
         tell_page_fault(error, cr2, rip);
     else if (vector >= VECTOR_INVALID_TSS && vector <= VECTOR_GENERAL_PROTECTION && error)
         tell_selector(error);
-    if (*(const uint64_t *)rip == 0)
+    int jumped = vector == VECTOR_PAGE_FAULT && cr2 == rip;
+    if (!jumped && *(const uint64_t *)rip == 0) {
         print("  all zeros at rip: this is no code\n");
+        jumped = 1;
+    }
+    if (jumped)
+        print("  top of the stack: %lx, where a call came from\n",
+              *(const uint64_t *)exception->frame.rsp);
     exit(EXCEPTION_STATUS);
 }
