@@ -23,7 +23,7 @@ class Access(NamedTuple):
 
     address   the port, or the guest-physical address; `is_port` says which
     value     what the guest wrote; None for a read, or if nobody knows
-    device    the name of the device that claims the first byte, or ""
+    device    the name of the device that claims the access, or a part of it; or ""
     offset    the access's place in that device
     """
 
@@ -72,11 +72,11 @@ def find_access(
     value: int | None = None,
     times: int = 1,
 ) -> Access:
-    """Returns the access, with the device of `devices` that claims `address`."""
+    """Returns the access, with the device of `devices` that claims it."""
     is_port = address < PORTS
     for placed in devices:
         for first, length in placed.ports if is_port else placed.mmio:
-            if first <= address < first + length:
+            if first < address + size and address < first + length:
                 offset = address - first
                 return Access(is_port, address, size, is_write, value, times, placed.name, offset)
     return Access(is_port, address, size, is_write, value, times)

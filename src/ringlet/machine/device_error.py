@@ -1,4 +1,7 @@
-"""A device that raised an exception, or whose read returned no number: with the guest's access."""
+"""A program's device that raised an exception, or whose read returned no number.
+
+The error names the device and the guest's access.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from ringlet.machine.access import find_access
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from ringlet.board.board import Placed
     from ringlet.kvm.vcpu import Vcpu
@@ -25,11 +28,14 @@ _ACCESSES = ("port", "port-string", "mmio")
 
 
 class ReplyError(TypeError):
-    """The read of a device returned `reply`, which is no number."""
+    """The read of a device returned `reply`, which isn't a number of at most 64 bits."""
 
     def __init__(self, reply: object) -> None:
-        kind = "None" if reply is None else f"a {type(reply).__name__}, not an int"
-        super().__init__(f"read returned {kind}")
+        if isinstance(reply, int):
+            what = f"{reply:#x}, which no register can hold"
+        else:
+            what = "None" if reply is None else f"a {type(reply).__name__}, not an int"
+        super().__init__(f"read returned {what}")
 
 
 class DeviceError(RingletError):
@@ -42,19 +48,20 @@ class DeviceError(RingletError):
         self.access = access
         self.device = access.device
         super().__init__(
-            f"the device {access.device or 'that claims the access'} failed at {access}: {what}",
+            f"the device {access.device or 'of an access'} failed at {access}: {what}",
             f"mend its method {'write' if access.is_write else 'read'}; "
             "in Python, the cause of this error says where",
         )
 
 
 def device_error(
-    devices: Iterable[Placed], vcpu: Vcpu, code: int, reply: object, error: Exception
+    devices: Sequence[Placed], vcpu: Vcpu, code: int, reply: object, error: Exception
 ) -> Exception:
     """Returns what to raise for `error`, by which the vCPU's loop failed after the exit `code`.
 
-    Returns `error` itself if no device is at fault, or if the error is one of ringlet's own.
-    `reply` is the value that the device gave to the guest's last read.
+    Returns `error` itself if no device of a program is at fault: ringlet's own errors say what to
+    do, and ringlet's own devices pass on what a program's serial line raises. `reply` is the value
+    that the device gave to the guest's last read.
     """
     if isinstance(error, RingletError) or KIND_NAMES[code >> KIND_SHIFT] not in _ACCESSES:
         return error
@@ -73,10 +80,13 @@ def device_error(
             is_write=bool(native.write),
             times=native.count,
         )
-    if not hasattr(type(reply), "__index__"):
+    for placed in devices:
+        if placed.name == access.device and type(placed.device).__module__.startswith("ringlet."):
+            return error
+    if not hasattr(type(reply), "__index__") or (
+        isinstance(reply, int) and not 0 <= reply < 1 << 64
+    ):
         error = ReplyError(reply)
-    elif isinstance(reply, int) and not 0 <= reply < 1 << 64:
-        error = ValueError(f"read returned {reply:#x}, which no register can hold")
     what = str(error) if isinstance(error, ReplyError) else f"{type(error).__name__}: {error}"
     failure = DeviceError(access, what)
     failure.__cause__ = error

@@ -239,7 +239,8 @@ class Machine(Closing):
     def run(self) -> Result:
         """Runs the machine on this thread until the run ends.
 
-        Raises `RingletError` if ringlet could not go on, and any exception that a device raises.
+        Raises `RingletError` if ringlet could not go on: a `DeviceError` if a program's device
+        failed, with the device's own exception as its cause.
         """
         self._claim()
         self._run()
