@@ -85,7 +85,7 @@ def test_a_crash_ends_with_70_and_shows_registers_and_the_instruction() -> None:
     assert result.stdout == "An exception with an empty IDT is a triple fault.\n"
     assert "triple-fault by #UD, invalid opcode, in main" in result.stderr.splitlines()[0]
     assert "`ud2` always raises it" in result.stderr
-    assert "has no entry 6" in result.stderr
+    assert "has no entry 0x6" in result.stderr
     assert re.search(r"rip 00000000001[0-9a-f]{5} ", result.stderr)
     assert re.search(r"at rip \(main.*\): 0f 0b .*: ud2$", result.stderr, re.MULTILINE)
     assert "Traceback" not in result.stderr

@@ -42,6 +42,8 @@ class Access(NamedTuple):
         value = "" if self.value is None else f" ({self.value:#x})"
         where = f"{'port' if self.is_port else 'address'} {self.address:#x}"
         device = f", {self.device} at offset {self.offset:#x}" if self.device else ""
+        if not self.is_port and not self.device:
+            device = ", where no RAM and no device is"
         preposition = "to" if self.is_write else "from"
         return f"a {kind} of {what}{_bytes(self.size)}{value} {preposition} {where}{device}"
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 DIVIDE_ERROR, BREAKPOINT, INVALID_OPCODE, DOUBLE_FAULT = 0, 3, 6, 8
 GENERAL_PROTECTION, PAGE_FAULT = 13, 14
+JUMPED = "the guest jumped to"
 NULL_PAGE = 0x1000  # an address below is a null pointer, or a field behind one
 _CR4_OSFXSR = 1 << 9
-_RFLAGS_IF = 1 << 9
 _WRITE, _USER, _FETCH = 2, 4, 16  # of a page fault's error code
 _IDT = 2  # of an error code that names a vector
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
@@ -75,8 +75,6 @@ def find_culprit(vcpu: Vcpu, memory: GuestMemory) -> Culprit:
         found = look(state, instruction)
         if found is not None:
             return found
-    if special.cr0 & 1 and registers.rflags & _RFLAGS_IF:
-        return Culprit(cause="interrupts are on: probably an interrupt came that has no handler")
     return Culprit()
 
 
@@ -96,12 +94,12 @@ def _text(instruction: Any) -> str:
 def _unreadable(state: _State, address: int) -> Culprit:
     address &= _MASK
     if state.bits == 64 and not _is_canonical(address):
-        cause = f"the guest jumped to {address:#x}, which is no canonical address"
+        cause = f"{JUMPED} {address:#x}, which is no canonical address"
         return Culprit(GENERAL_PROTECTION, 0, True, cause, True)
     if state.vcpu.translate(address) is not None:
-        cause = f"the guest jumped to {address:#x}, where no RAM is"
+        cause = f"{JUMPED} {address:#x}, where no RAM is"
         return Culprit(cause=cause, is_jump=True)
-    cause = f"the guest jumped to {address:#x}, {_unmapped(address)}"
+    cause = f"{JUMPED} {address:#x}, {_unmapped(address)}"
     return Culprit(PAGE_FAULT, _user(state), True, cause, True)
 
 

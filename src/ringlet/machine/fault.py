@@ -13,11 +13,12 @@ from __future__ import annotations
 from struct import unpack_from
 from typing import NamedTuple
 
-from ringlet.kvm.core import lib
+from ringlet.kvm.core import KvmError, lib
 from ringlet.kvm.exceptions import error_code_words, has_error_code, vector_name
+from ringlet.kvm.irqchip import read_local_apic
 from ringlet.machine.assembly import bits_of, linear_rip, read_linear
 from ringlet.machine.code_notes import NO_CODE, ZEROS, caller
-from ringlet.machine.culprit import DOUBLE_FAULT, find_culprit
+from ringlet.machine.culprit import DOUBLE_FAULT, JUMPED, find_culprit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from ringlet.kvm.vcpu import Vcpu
 
 _CR0_PE = 1
+_MASK = 0xFFFF_FFFF_FFFF_FFFF
+_RFLAGS_IF = 1 << 9
+_INTERRUPT_VECTOR = 9  # its place in a struct kvm_vcpu_events
 _GATE_PRESENT = 0x80
 _RESET_RIP, _RESET_BASE = 0xFFF0, 0xFFFF_0000  # Intel SDM volume 3, table 9-1
 
@@ -39,7 +43,7 @@ class Fault(NamedTuple):
     vector      None if nobody knows
     error_code  None if the exception has none, or if nobody knows
     certain     whether the vector is sure, and not inferred
-    cause       what the instruction did, in words; or ""
+    cause       what the instruction did, in words, with `; ` between two facts; or ""
     delivery    why the exception reached no handler, in words; or ""
     """
 
@@ -60,10 +64,13 @@ class Fault(NamedTuple):
         if self.vector is not None:
             code = ""
             if self.error_code is not None:
-                words = error_code_words(self.vector, self.error_code)
+                # Without NX, the error code of a page fault doesn't tell a jump from a read.
+                jumped = self.cause.startswith(JUMPED)
+                words = "" if jumped else error_code_words(self.vector, self.error_code)
                 code = f", error code {self.error_code:#x}" + (f": {words}" if words else "")
-            lines.append(f"{'exception' if self.certain else 'probably'} {self.name}{code}")
-        return lines + [line for line in (self.cause, self.delivery) if line]
+            lines.append(f"the cause is {'' if self.certain else 'probably '}{self.name}{code}")
+        causes = self.cause.split("; ") if self.cause else []
+        return lines + causes + ([self.delivery] if self.delivery else [])
 
     def as_json(self) -> dict[str, Any]:
         """Returns the fault as data for JSON."""
@@ -114,6 +121,10 @@ def find_fault(vcpu: Vcpu, memory: GuestMemory, symbols: Symbols) -> Fault:
     if registers_are_lost(registers, special):
         return Fault(noted or None, code if noted else None, False, LOST, "")
     culprit = find_culprit(vcpu, memory)
+    if culprit.vector is None and registers.rflags & _RFLAGS_IF:
+        interrupt = _interrupt_without_handler(vcpu, memory, special)
+        if interrupt is not None:
+            return interrupt
     cause = culprit.cause
     if culprit.vector == noted or (culprit.vector is None and noted):
         vector: int | None = noted
@@ -144,6 +155,22 @@ def _noted(vcpu: Vcpu) -> tuple[int, int]:
     return (0, 0) if vector == DOUBLE_FAULT else (vector, error_code)
 
 
+def _interrupt_without_handler(
+    vcpu: Vcpu, memory: GuestMemory, special: SpecialRegisters
+) -> Fault | None:
+    """Returns the interrupt that KVM gave to the vCPU last, if the interrupt has no handler."""
+    events = vcpu.get_state(lib.RINGLET_STATE_EVENTS)
+    try:
+        in_service = read_local_apic(vcpu).in_service.bit_length() - 1
+    except KvmError:  # this VM has no interrupt controllers
+        in_service = -1
+    vector = in_service if in_service > 0 else events[_INTERRUPT_VECTOR]
+    delivery = _delivery(vcpu, memory, special, vector) if vector else ""
+    if "no handler" not in delivery:
+        return None
+    return Fault(vector, None, in_service > 0, "", delivery)
+
+
 def _delivery(vcpu: Vcpu, memory: GuestMemory, special: SpecialRegisters, vector: int) -> str:
     """Returns why the handler of `vector` didn't run, or ""."""
     if not special.cr0 & _CR0_PE:
@@ -153,15 +180,34 @@ def _delivery(vcpu: Vcpu, memory: GuestMemory, special: SpecialRegisters, vector
     if idt.limit < size * vector + size - 1:
         return (
             f"the guest has no handler for it: the IDT at {idt.base:#x} with the limit "
-            f"{idt.limit:#x} has no entry {vector}"
+            f"{idt.limit:#x} has no entry {vector:#x}"
         )
     gate = read_linear(vcpu, memory, idt.base + size * vector, size)
     if len(gate) < size:
         return f"the guest has no handler for it: the IDT at {idt.base:#x} isn't in mapped memory"
     if not gate[5] & _GATE_PRESENT:
-        return f"the guest has no handler for it: entry {vector} of the IDT isn't present"
+        return f"the guest has no handler for it: entry {vector:#x} of the IDT isn't present"
     low, _, high, top = unpack_from("<HIHI", gate.ljust(16, b"\0"))
     handler = low | high << 16 | (top << 32 if size == 16 else 0)
     if vcpu.translate(handler) is None:
         return f"its handler at {handler:#x} isn't mapped"
-    return f"its handler is at {handler:#x}; the stack, or the handler itself, has failed, too"
+    stack = _stack_of_handler(vcpu, memory, special)
+    if stack is not None and vcpu.translate((stack - 1) & _MASK) is None:
+        return (
+            f"its handler at {handler:#x} can't be called: "
+            f"the stack, which ends at {stack:#x}, isn't mapped"
+        )
+    return f"its handler is at {handler:#x}; the handler itself may have failed, too"
+
+
+def _stack_of_handler(vcpu: Vcpu, memory: GuestMemory, special: SpecialRegisters) -> int | None:
+    """Returns the stack pointer with which a handler in ring 0 begins; None if nobody knows.
+
+    From ring 3, that is RSP0 of the TSS (Intel SDM volume 3, 6.14.2 and 7.7).
+    """
+    if bits_of(special) != 64:
+        return None
+    if special.ss.dpl == 0:
+        return vcpu.registers.rsp
+    saved = read_linear(vcpu, memory, special.tr.base + 4, 8)
+    return int.from_bytes(saved, "little") if len(saved) == 8 else None
