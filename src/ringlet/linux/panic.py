@@ -23,7 +23,7 @@ _LOOKED_AT = 64 << 10  # bytes at the end of the console
 _PANIC = re.compile(r"Kernel panic - not syncing: ([^\n]*)")
 # How the report of an oops begins. A warning has an RIP, too, and is no reason for a panic.
 _OOPS = re.compile(
-    r"BUG: |Oops: |Oops\\b|general protection fault|kernel BUG at |invalid opcode: |divide error: "
+    r"BUG: |Oops\b|general protection fault|kernel BUG at |invalid opcode: |divide error: "
 )
 _RIP = re.compile(r"RIP: 0010:([\w.]+\+0x[0-9a-f]+/0x[0-9a-f]+)(?: \[(\w+)\])?")
 _PROCESS = re.compile(r"PID: (\d+) Comm: (\S+)")

@@ -108,20 +108,20 @@ def examine(vcpu: Vcpu, memory: GuestMemory, exit: Exit, symbols: Symbols | None
     code = exit.instruction if isinstance(exit, InternalError) else b""
     linear = linear_rip(registers, special)
     code = code or read_linear(vcpu, memory, linear, MAX_INSTRUCTION)
-    not_emulated = isinstance(exit, InternalError) and exit.suberror == EMULATION_FAILURE
+    failed = isinstance(exit, InternalError) and exit.suberror == EMULATION_FAILURE
     found = disassemble(code, registers.rip, bits_of(special), 1)
     instruction = found[0].text if found else NO_INSTRUCTION
     if isinstance(exit, Shutdown):
         fault: Fault | None = find_fault(vcpu, memory, symbols)
     else:
-        fault = find_emulation_fault(vcpu, memory, symbols, instruction) if not_emulated else None
+        fault = find_emulation_fault(vcpu, memory, symbols, instruction) if failed else None
     return Crash(
         registers,
         special,
         code,
         instruction,
         "" if isinstance(exit, Shutdown) else f"KVM: {exit}",
-        not_emulated,
+        failed and bool(code),
         symbols.describe(linear),
         fault,
     )

@@ -107,7 +107,11 @@ def find_emulation_fault(
     culprit = find_culprit(vcpu, memory)
     if not culprit.is_jump:
         return None
-    return Fault(None, None, True, _with(culprit.cause, caller(vcpu, memory, symbols)), "")
+    rip = linear_rip(vcpu.registers, vcpu.special_registers)
+    before = read_linear(vcpu, memory, (rip - ZEROS) & _MASK, ZEROS)
+    zeros = "the memory before is all zeros" if before == bytes(ZEROS) else ""
+    cause = _with(culprit.cause, zeros, caller(vcpu, memory, symbols))
+    return Fault(None, None, True, cause, "")
 
 
 def _with(*causes: str) -> str:
@@ -119,7 +123,8 @@ def find_fault(vcpu: Vcpu, memory: GuestMemory, symbols: Symbols) -> Fault:
     registers, special = vcpu.registers, vcpu.special_registers
     noted, code = _noted(vcpu)
     if registers_are_lost(registers, special):
-        return Fault(noted or None, code if noted else None, False, LOST, "")
+        error_code = code if has_error_code(noted) and noted else None
+        return Fault(noted or None, error_code, False, LOST, "")
     culprit = find_culprit(vcpu, memory)
     if culprit.vector is None and registers.rflags & _RFLAGS_IF:
         interrupt = _interrupt_without_handler(vcpu, memory, special)
@@ -136,7 +141,7 @@ def find_fault(vcpu: Vcpu, memory: GuestMemory, symbols: Symbols) -> Fault:
             vector, error_code, cause = noted, code if has_error_code(noted) else None, ""
     rip = linear_rip(registers, special)
     zeros = read_linear(vcpu, memory, rip, ZEROS)
-    no_code = len(zeros) == ZEROS and not any(zeros)
+    no_code = zeros == bytes(ZEROS)
     if no_code:
         cause = _with(cause, NO_CODE)
     if no_code or culprit.is_jump:
