@@ -51,7 +51,9 @@ def _loop(instructions: Sequence[Instruction]) -> str:
     rip = instructions[0].address
     for instruction in instructions:
         name, _, target = instruction.text.partition(" ")
-        if name in ("ret", "retf", "iret", "iretd", "iretq", "hlt") or name == NO_INSTRUCTION:
+        if name in ("ret", "retf", "iret", "iretd", "iretq", "hlt"):
+            return ""
+        if instruction.text == NO_INSTRUCTION:
             return ""
         if not (name.startswith(("j", "loop")) and target.startswith("0x")):
             continue

@@ -126,7 +126,11 @@ class Situation(NamedTuple):
         if len(groups) > MAX_GROUPS:
             lines.append(f"{sum(map(len, list(groups.values())[MAX_GROUPS:]))} more vCPUs")
         if self.missing:
-            lines.append(f"{self.missing} vCPUs don't answer: they wait for the host")
+            many = self.missing > 1
+            lines.append(
+                f"{self.missing} vCPU{'s' if many else ''} do{'' if many else 'es'}n't answer: "
+                f"{'they wait' if many else 'it waits'} for the host"
+            )
         return lines + self.interrupts
 
     def text(self) -> bytes:
