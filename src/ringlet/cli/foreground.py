@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 
 from ringlet.cli.answer import print_json, report
 from ringlet.cli.began import START_NS
-from ringlet.errors import ConfigError
+from ringlet.errors import ConfigError, RingletError
 from ringlet.host.outcome import STOP_TIMEOUT
-from ringlet.host.output import FdOutput, OutputClosedError
+from ringlet.host.output import FdOutput
 from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
 from ringlet.machine.control import PANIC, End
@@ -103,7 +103,7 @@ def attend(
     # process waits until it can write its report.
     if as_json:
         print_json(_as_json(machine, result, start))
-    _explain(machine, result)
+    _explain(machine, result, log_is_shown=last_words)
     if result.first_unclaimed is not None and not log_unclaimed:
         _tell_unclaimed(result)
     return result.status
@@ -128,8 +128,8 @@ class _Log:
         self._output.write(data)
 
     def show(self, situation: Situation) -> None:
-        """Writes what the vCPUs do; a standard error without a reader doesn't end the run."""
-        with suppress(OutputClosedError, OSError):
+        """Writes what the vCPUs do; if standard error can't be written, the run goes on."""
+        with suppress(RingletError, OSError):
             self.write(situation.text())
 
 
@@ -174,12 +174,15 @@ def _ending_signals() -> Iterator[_Ending]:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _explain(machine: Machine, result: Result) -> None:
-    """Explains an unusual end on standard error."""
+def _explain(machine: Machine, result: Result, *, log_is_shown: bool) -> None:
+    """Explains an unusual end on standard error.
+
+    With `log_is_shown`, the end of the kernel's log is there already.
+    """
     if result.crash is not None:
         _explain_crash(result.crash, result.reason)
     elif result.reason == PANIC.reason:
-        _explain_panic(machine)
+        _explain_panic(machine, log_is_shown=log_is_shown)
     elif result.reason == "no-status":
         report(
             "the guest ended before its command did",
@@ -197,28 +200,25 @@ def _explain_crash(crash: Crash, reason: str) -> None:
     what, hint = f"the guest crashed: {reason}", "its last state is below"
     if crash.not_emulated:
         what = f"this host's KVM can't run `{crash.instruction}` of the guest"
-    elif crash.registers_are_lost:
+    if crash.registers_are_lost:
         hint = "give it an IDT with handlers that print, as guests/lib/exception.c has"
-    elif crash.fault is not None and crash.fault.vector is not None:
+    if crash.fault is not None and crash.fault.vector is not None:
         what += f" by {'' if crash.fault.certain else 'probably '}{crash.fault.name}"
     if crash.function and not crash.registers_are_lost:
         what += f", in {crash.function}"
     report(what, hint, [f"  {line}" for line in crash.lines()])
 
 
-def _explain_panic(machine: Machine) -> None:
-    if machine.console_log is None:
-        report("the guest's kernel panicked", "look at what it printed before")
-        return
-    from ringlet.linux.panic import find_panic
+def _explain_panic(machine: Machine, *, log_is_shown: bool) -> None:
+    what, hint, details = "the guest's kernel panicked", "look at what it printed before", []
+    if machine.console_log is not None:
+        from ringlet.linux.panic import find_panic
 
-    panic = find_panic(machine.console_log.tail)
-    hint = "look at what it printed before"
-    if machine.config.serial != "stdio" and panic.last_lines:
-        hint = "its last lines are below"
-        report(panic.what(), hint, [f"  {line}" for line in panic.last_lines])
-    else:
-        report(panic.what(), hint)
+        panic = find_panic(machine.console_log.tail)
+        what = panic.what()
+        if machine.config.serial in ("none", "pty") and not log_is_shown:
+            hint, details = "its last lines are below", [f"  {line}" for line in panic.last_lines]
+    report(what, hint, details)
 
 
 def _tell_unclaimed(result: Result) -> None:
