@@ -180,3 +180,14 @@ def test_a_lost_stack(run: Run) -> None:
     assert result.reason == "triple-fault"
     assert "writes to its stack at 0x3ffffffff8, which isn't mapped\n" in cause(result)
     assert "can't be called: the stack, which ends at 0x4000000000, isn't mapped" in cause(result)
+
+
+def test_a_privileged_instruction_in_ring_3(run: Run) -> None:
+    result, said = run("does_in_ring_3_what_is_for_ring_0")
+    assert result.status == STATUS
+    assert "Exception 13 (#GP, general protection fault), error code 0," in said
+    assert "  ring 3\n" in said
+    result, _ = run("does_in_ring_3_what_is_for_ring_0", bare=True)
+    assert result.reason == "triple-fault"
+    assert "#GP, general protection fault" in cause(result)
+    assert "`cli` is for ring 0 alone" in cause(result)

@@ -61,11 +61,11 @@ page_directories:                   // four in a row, 1 GiB each
     .set address, address + LARGE_PAGE_SIZE
     .endr
 
-first_pages:                        // the first 2 MiB
+first_pages:                        // the first 2 MiB; the entry above decides on ring 3
     .quad 0
     .set address, PAGE_SIZE
     .rept 511
-    .quad address + TABLE
+    .quad address + (TABLE | PAGE_USER)
     .set address, address + PAGE_SIZE
     .endr
 

@@ -4,15 +4,18 @@ import json
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ringlet.boot.symbols import Symbol, Symbols
 from ringlet.kvm.exits import InternalError, Shutdown
 from ringlet.kvm.memory import GuestMemory
-from ringlet.kvm.registers import DescriptorTable, Segment
+from ringlet.kvm.registers import DescriptorTable, Registers, Segment
 from ringlet.kvm.vcpu import Vcpu
 from ringlet.machine.crash import Crash, examine
 from ringlet.machine.fault import Fault, find_fault
 
+from ..examples import examples
 from .test_crash import CODE, MEMORY, UD2, guest
 
 pytestmark = pytest.mark.needs_kvm
@@ -193,3 +196,31 @@ def test_the_fault_is_in_the_report_for_programs() -> None:
     assert report["fault"]["name"] == "#UD, invalid opcode"
     assert report["fault"]["certain"] is True
     assert report["registers_are_lost"] is False
+
+
+# Whatever the guest's code and registers are.
+
+NUMBERS = st.integers(0, (1 << 64) - 1) | st.sampled_from([0, FAR, 1 << 63, MEMORY - 1, 1 << 47])
+
+
+@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
+@given(
+    bits=st.sampled_from([16, 32, 64]),
+    guesses=st.lists(
+        st.tuples(
+            st.binary(min_size=1, max_size=15),
+            st.lists(NUMBERS, min_size=16, max_size=16),
+            st.sampled_from([CODE, MEMORY - 3, FAR, (1 << 64) - 2]),
+        ),
+        min_size=20,
+        max_size=40,
+    ),
+)
+def test_any_state_gets_an_answer(bits: int, guesses: list[tuple[bytes, list[int], int]]) -> None:
+    with guest(bits, b"") as (vcpu, memory):
+        for code, values, rip in guesses:
+            memory.write(CODE, code.ljust(15, b"\x90"))
+            vcpu.registers = Registers(*values, rip, 0x202)
+            crash = examine(vcpu, memory, Shutdown(), SYMBOLS)
+            assert all(line.isprintable() for line in crash.lines())
+            json.dumps(crash.as_json())

@@ -96,6 +96,16 @@ static int loses_its_stack(void) {
     return 0;
 }
 
+static void user(void) {
+    asm volatile("cli");
+}
+
+static int does_in_ring_3_what_is_for_ring_0(void) {
+    static uint8_t stack[256] __attribute__((aligned(16)));
+    ring_3_allow((uintptr_t)user, 1);
+    ring_3_enter((uintptr_t)user, (uintptr_t)(stack + sizeof stack));
+}
+
 static const struct {
     const char *name;
     mistake *make;
@@ -113,6 +123,7 @@ static const struct {
     MISTAKE(divides_by_zero),
     MISTAKE(makes_a_system_call),
     MISTAKE(loses_its_stack),
+    MISTAKE(does_in_ring_3_what_is_for_ring_0),
 };
 
 int main(const struct hvm_start_info *info) {
