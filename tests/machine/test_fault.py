@@ -13,6 +13,7 @@ from ringlet.kvm.memory import GuestMemory
 from ringlet.kvm.registers import DescriptorTable, Registers, Segment
 from ringlet.kvm.vcpu import Vcpu
 from ringlet.machine.crash import Crash, examine
+from ringlet.machine.culprit import find_culprit
 from ringlet.machine.fault import Fault, find_fault
 
 from ..examples import examples
@@ -64,6 +65,9 @@ def fault_of(code: bytes, *, bits: int = 64) -> Fault:
         # mov ecx, 1; mov edx, ecx; div ecx
         (b"\xb9\1\0\0\0\x89\xca\xf7\xf1", 0, None,
          "`div ecx`: the quotient is too large for its register"),
+        # mov eax, -128; mov bl, -1; idiv bl
+        (b"\xb8\x80\xff\xff\xff\xb3\xff\xf6\xfb", 0, None,
+         "`idiv bl`: the quotient is too large for its register"),
         (rax(FAR) + b"\x88\x00", 14, 2,
          "`mov byte ptr [rax], al` writes to 0x40000000, which isn't mapped"),
         (rax(FAR) + b"\x8b\x44\x88\x10", 14, 0,
@@ -196,6 +200,27 @@ def test_the_fault_is_in_the_report_for_programs() -> None:
     assert report["fault"]["name"] == "#UD, invalid opcode"
     assert report["fault"]["certain"] is True
     assert report["registers_are_lost"] is False
+
+
+@given(
+    rax=st.integers(0, (1 << 64) - 1),
+    rdx=st.integers(0, (1 << 64) - 1) | st.sampled_from([0, (1 << 64) - 1]),
+    divisor=st.integers(1, 255) | st.integers(1, (1 << 64) - 1),
+    size=st.sampled_from([1, 2, 4, 8]),
+    is_signed=st.booleans(),
+)
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
+def test_a_division_that_fits_is_no_culprit(
+    rax: int, rdx: int, divisor: int, size: int, is_signed: bool
+) -> None:
+    prefix = {1: b"", 2: b"\x66", 4: b"", 8: b"\x48"}[size]
+    # div or idiv of cl, cx, ecx or rcx; hlt
+    code = prefix + bytes([0xF6 if size == 1 else 0xF7, 0xF9 if is_signed else 0xF1]) + b"\xf4"
+    with guest(64, code) as (vcpu, memory):
+        vcpu.registers = Registers(rax=rax, rdx=rdx, rcx=divisor, rip=CODE, rsp=0x800)
+        culprit = find_culprit(vcpu, memory)
+        faults = isinstance(vcpu.run(), Shutdown)
+    assert (culprit.vector == 0) is faults
 
 
 # Whatever the guest's code and registers are.

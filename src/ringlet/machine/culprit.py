@@ -145,7 +145,30 @@ def _look_at_division(state: _State, instruction: Any) -> Culprit | None:
     text = _text(instruction)
     if divisor == 0:
         return Culprit(DIVIDE_ERROR, None, True, f"{text} divides by zero: {name} is 0")
-    return Culprit(DIVIDE_ERROR, None, False, f"{text}: the quotient is too large for its register")
+    if not _quotient_fits(state.registers, divisor, operand.size, instruction.mnemonic == "idiv"):
+        cause = f"{text}: the quotient is too large for its register"
+        return Culprit(DIVIDE_ERROR, None, True, cause)
+    return None
+
+
+def _quotient_fits(registers: Registers, divisor: int, size: int, is_signed: bool) -> bool:
+    """Returns whether the quotient of RDX:RAX (for a byte: of AX) fits into `size` bytes."""
+    bits = 8 * size
+    low, high = registers.rax & ((1 << bits) - 1), registers.rdx & ((1 << bits) - 1)
+    if size == 1:
+        high = registers.rax >> 8 & 0xFF
+    dividend = high << bits | low
+    if not is_signed:
+        return dividend // divisor < 1 << bits
+    dividend, divisor = _signed(dividend, 2 * bits), _signed(divisor, bits)
+    quotient = abs(dividend) // abs(divisor)
+    return quotient < 1 << bits - 1 or (
+        (dividend < 0) != (divisor < 0) and quotient == 1 << bits - 1
+    )
+
+
+def _signed(value: int, bits: int) -> int:
+    return value - (1 << bits) if value >> bits - 1 else value
 
 
 def _look_at_sse(state: _State, instruction: Any) -> Culprit | None:

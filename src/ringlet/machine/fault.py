@@ -134,7 +134,7 @@ def find_fault(vcpu: Vcpu, memory: GuestMemory, symbols: Symbols) -> Fault:
     if culprit.vector == noted or (culprit.vector is None and noted):
         vector: int | None = noted
         error_code = code if noted and has_error_code(noted) else None
-        certain = culprit.vector is not None
+        certain = culprit.certain or (noted != 0 and culprit.vector is not None)
     else:
         vector, error_code, certain = culprit.vector, culprit.error_code, culprit.certain
         if noted and vector is not None and not certain:
