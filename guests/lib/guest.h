@@ -26,8 +26,14 @@ const char *find_word(const char *line, const char *start);
 // Reads a number, decimal or after 0x hexadecimal, and goes on behind it.
 uint64_t parse_number(const char **text);
 
+// exception_gates.S: the table that a guest starts with. An exception is told by exception.c, and ends the
+// run with this status.
+extern const struct gate exception_gates[EXCEPTIONS];
+#define EXCEPTION_STATUS 71
+
 // idt.c: `handler` is a function with __attribute__((interrupt)). `ring` is the least privileged
-// one that may come in by an `int` instruction. The table is in use from the first call on.
+// one that may come in by an `int` instruction. From the first call on, a table of the
+// guest's own is in use.
 void set_interrupt_handler(uint8_t vector, void *handler, unsigned ring);
 
 // ring3.c: lets ring 3 have these bytes; it gets whole pages of LARGE_PAGE_SIZE.

@@ -9,7 +9,7 @@ def test_bytes_without_the_escape_key_pass_unchanged() -> None:
 
 
 def test_commands_stand_in_order_among_the_bytes() -> None:
-    assert EscapeFilter().feed(b"a\x01bc\x01hd\x01z\x01p\x01x") == [
+    assert EscapeFilter().feed(b"a\x01bc\x01hd\x01z\x01p\x01i\x01x") == [
         b"a",
         EscapeCommand.BREAK,
         b"c",
@@ -17,6 +17,7 @@ def test_commands_stand_in_order_among_the_bytes() -> None:
         b"d",
         EscapeCommand.SUSPEND,
         EscapeCommand.POWER_BUTTON,
+        EscapeCommand.INQUIRE,
         EscapeCommand.QUIT,
     ]
 
@@ -30,10 +31,10 @@ def test_an_unknown_key_after_it_is_dropped() -> None:
 
 
 def test_the_command_keys_are_the_documented_ones() -> None:
-    assert set(COMMANDS) == {b"x", b"p", b"b", b"z", b"h"}
+    assert set(COMMANDS) == {b"x", b"p", b"i", b"b", b"z", b"h"}
 
 
-@given(st.lists(st.text("\x01xpbhzqa", max_size=4).map(str.encode)))
+@given(st.lists(st.text("\x01xpibhzqa", max_size=4).map(str.encode)))
 def test_it_does_not_matter_where_reads_cut_the_input(reads: list[bytes]) -> None:
     def tokens(parts: list[bytes | EscapeCommand]) -> list[int | EscapeCommand]:
         flat: list[int | EscapeCommand] = []

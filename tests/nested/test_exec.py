@@ -130,7 +130,7 @@ def test_a_bad_end_shows_the_kernels_last_words(cloud_kernel: Path) -> None:
     result = execute(cloud_kernel, "echo out; echo c >/proc/sysrq-trigger")
     assert (result.stdout, result.returncode) == (b"out\n", 70)
     *log, told, hint = result.stderr.splitlines()
-    assert told == b"ringlet: the guest's kernel panicked"
+    assert told == b"ringlet: the guest's kernel panicked: sysrq triggered crash"
     assert hint.startswith(b"   hint: ")
     assert any(b"Kernel panic - not syncing" in line for line in log)
     assert b"Linux version" not in result.stderr, "it was quiet"

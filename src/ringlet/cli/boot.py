@@ -49,6 +49,9 @@ SIGTERM asks a guest to power off that listens for the ACPI power button, as Lin
 does; 10 seconds later, or at a second signal, the run ends. Any other guest ends at once.
 
 \b
+SIGUSR1, and Ctrl-A i on the terminal, show what each of the guest's vCPUs does at that moment.
+
+\b
 Status: what the guest wrote to port 0xf4, with --exec the command's; 0 if it halted for good,
 powered off or reset; 70 if it crashed, or with --exec ended before its command; 124 at the
 timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody reads on.

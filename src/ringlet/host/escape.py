@@ -16,6 +16,7 @@ class EscapeCommand(Enum):
     QUIT = b"x"
     POWER_BUTTON = b"p"
     BREAK = b"b"
+    INQUIRE = b"i"
     SUSPEND = b"z"
     HELP = b"h"
 
@@ -26,11 +27,14 @@ HELP_TEXT = (
     b"\r\n"
     b"Ctrl-A x       end the run\r\n"
     b"Ctrl-A p       press the power button: asks the guest to power off\r\n"
+    b"Ctrl-A i       show what the guest's vCPUs do\r\n"
     b"Ctrl-A b       send a break\r\n"
     b"Ctrl-A z       suspend ringlet\r\n"
     b"Ctrl-A Ctrl-A  send Ctrl-A\r\n"
     b"Ctrl-A h       this help\r\n"
 )
+CTRL_C = b"\x03"
+CTRL_C_TEXT = b"\r\nCtrl-C goes to the guest. Ctrl-A x ends the run, Ctrl-A h helps.\r\n"
 NOBODY_LISTENS = b"\r\nThe guest doesn't listen for the power button. Ctrl-A x ends the run.\r\n"
 
 
