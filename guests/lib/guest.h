@@ -18,8 +18,15 @@ _Noreturn void exit(uint8_t status);
 void serial_init(void);
 void serial_write(const char *data, size_t size);
 
-// print.c: as printf, with %s, %c, %lu and %lx; a width is the least number of digits.
+// print.c: printf with the letters d i u x c s p %, the flags `-` and `0`, a width and the lengths
+// hh h l ll j z t. A conversion that print() doesn't know is shown as it stands.
 __attribute__((format(printf, 1, 2))) void print(const char *format, ...);
+
+// memory.c: as in C.
+void *memcpy(void *to, const void *from, size_t size);
+void *memmove(void *to, const void *from, size_t size);
+void *memset(void *to, int byte, size_t size);
+int memcmp(const void *one, const void *other, size_t size);
 
 // words.c: what follows `start` in the line's first word that begins so, or NULL.
 const char *find_word(const char *line, const char *start);

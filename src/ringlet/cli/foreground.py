@@ -15,7 +15,7 @@ from ringlet.host.output import FdOutput
 from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
 from ringlet.machine.control import PANIC, End
-from ringlet.machine.guests import hides_guest
+from ringlet.machine.guests import which_image
 from ringlet.machine.machine import Machine
 
 TYPE_CHECKING = False
@@ -55,11 +55,8 @@ def boot(
     `kernel` is as for `Machine`. `vm` is a VM that was made ahead. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
-    if isinstance(config.image, str) and hides_guest(config.image):
-        print(
-            f"ringlet: booting the file {config.image} of this folder, not the guest of that name",
-            file=sys.stderr,
-        )
+    if isinstance(config.image, str) and (note := which_image(config.image)):
+        print(f"ringlet: {note}", file=sys.stderr)
     if "pipe" in (config.serial, config.com2, config.com3):
         raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
 
