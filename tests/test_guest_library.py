@@ -226,6 +226,32 @@ def test_the_symbols_stand_beside_the_image(tmp_path: Path) -> None:
     assert ".debug_line" in of_debug
 
 
+# Guests that come with ringlet: what they need to be told, and their last line.
+OTHERS = {
+    "blk": ({"disks": ("disk",)}, (), "interrupts, "),
+    "rings": ({}, ("LDFLAGS=-Wl,--section-start=.user=0x400000",), "ring 0: exit\n"),
+    "smp": ({"cpus": 2}, (), "2 in all\n"),
+    "timer": ({}, (), "tick 5\n"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_library_works_as_the_folder_compiles_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, words, end = OTHERS[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "disk").write_bytes(bytes(1 << 16))
+    folder = new(tmp_path, name)
+    for path in (GUESTS / name).iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    done = make(folder, *words)
+    assert (done.returncode, done.stderr) == (0, "")
+    status, shown = boot(folder / f"{name}.elf", **options)
+    assert status == 0
+    assert end in shown[shown[:-1].rindex("\n") :]
+
+
 def test_a_guest_without_a_first_comment_builds(tmp_path: Path) -> None:
     assert boot(build(tmp_path, "bare", START + MAIN + "    return 3;\n}\n"))[0] == 3
 

@@ -141,6 +141,8 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
 def command(vm: Vm | None, /, trace: bool, **options: Any) -> int:
     """Boot IMAGE: a file, or the name of a guest that comes with ringlet.
 
+    In a folder that `ringlet new` has made, IMAGE may be missing: it is what the folder builds.
+
     What the guest writes to its serial port is shown, and the status that it chooses is the
     command's. An image is a Linux kernel (bzImage or vmlinux), a Multiboot kernel, an ELF with
     a PVH note, another 64-bit ELF, or flat 16-bit code.

@@ -68,7 +68,8 @@ class SerialEnd:
 class MachineConfig:
     """The configuration of a machine. Raises `ConfigError` for a value that can't be used.
 
-    image         a path, the name of a guest that comes with ringlet, or the image's own bytes
+    image         a path, the name of a guest (of one that comes with ringlet, or of the one that
+                  the current folder builds), or the image's own bytes
     memory        bytes of RAM, a multiple of 4096; None for 64 MiB, for Linux 256 MiB
     cpus          the number of vCPUs; the guest itself starts all vCPUs after the first
     cmdline       the guest's command line
