@@ -1,6 +1,6 @@
-// The four functions that gcc calls of its own accord, even where there is no C library (GCC manual,
-// "Language Standards Supported by GCC"). String instructions of 8 bytes are the fastest where ring 0 is
-// emulated.
+// The four functions that gcc calls of its own accord, even where there is no C library (GCC
+// manual, "Language Standards Supported by GCC"). String instructions of 8 bytes are the fastest
+// where ring 0 is emulated.
 
 #include "guest.h"
 
