@@ -1,5 +1,6 @@
 // A printf of a screenful: what it knows means what it means in C (C11, 7.21.6.1). It knows the
-// letters d i u x c s p %, the flags `-` and `0`, a width in digits, and the lengths hh h l ll j z t.
+// letters d i u x c s p %, the flags `-` and `0`, a width in digits, and the lengths hh h l ll j z
+// and t.
 
 #include <stdarg.h>
 #include <stdbool.h>

@@ -14,7 +14,18 @@ import pytest
 
 from .command import ENVIRONMENT, LONG, RINGLET, Running, refused, run
 
-COMMANDS = ["boot", "trace", "doctor", "inspect", "guests", "initramfs", "run", "compare", "nested"]
+COMMANDS = [
+    "boot",
+    "trace",
+    "doctor",
+    "inspect",
+    "guests",
+    "new",
+    "initramfs",
+    "run",
+    "compare",
+    "nested",
+]
 
 
 def test_version_is_the_packages() -> None:
