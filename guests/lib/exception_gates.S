@@ -8,7 +8,7 @@
 // "Exception and Interrupt Reference"; AMD APM volume 2, "Vectors").
 #define HAS_ERROR_CODE 0x60227d00
 
-    .section .text.unlikely, "ax"   // the linker puts this before all other code
+    .text
     .set vector, 0
     .rept EXCEPTIONS
     .balign EXCEPTION_ENTRY_SIZE
@@ -29,8 +29,8 @@ exception:
     cld
     call unhandled_exception        // never returns
 
-// The linker splits no address into the three parts of a gate. So the entries have to be less than
-// 64 KiB behind the beginning of the image, however large the guest is.
+// The linker splits no address into the three parts of a gate. The entries are less than 64 KiB
+// behind the beginning of the image, or the linker complains.
     .section .rodata
     .balign 16
     .globl exception_gates
