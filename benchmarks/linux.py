@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 
 from measure import RINGLET, Row, qemu, seconds
 
-from ringlet.emulated.kernel import Kernel, cache, kernels_under
+from ringlet.emulated.installed_kernel import InstalledKernel, cache, kernels_under
 from ringlet.linux.cpio import Entry, write
 
 ROUNDS = 5
@@ -139,7 +139,7 @@ def _build_initrd(folder: Path) -> str:
     return str(folder / "initrd")
 
 
-def set_up_kernel() -> Kernel:
+def set_up_kernel() -> InstalledKernel:
     """The stock kernel that `ringlet nested --setup` has fetched."""
     kernel = next(kernels_under(cache() / PACKAGE), None)
     if kernel is None:

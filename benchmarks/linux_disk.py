@@ -10,9 +10,9 @@ from stat import S_IFCHR, S_IFREG
 from measure import QEMU_STATUS, Row, run
 
 from linux import Boot, set_up_kernel
-from ringlet.emulated.kernel import Kernel, named_kernel
+from ringlet.emulated.installed_kernel import InstalledKernel, named_kernel
 from ringlet.linux.cpio import Entry, write
-from ringlet.linux.modules import module_files
+from ringlet.linux.kernel_modules import module_files
 
 ROUNDS = 5
 IMAGE_MIB = 64
@@ -28,7 +28,7 @@ WORK = {
 DEPTHS = (1, 16)
 
 
-def _build_initrd(folder: Path, kernel: Kernel) -> str:
+def _build_initrd(folder: Path, kernel: InstalledKernel) -> str:
     """io.c, the modules that it loads, and the console that it writes to."""
     init = folder / "init"
     source = Path(__file__).with_name("io.c")

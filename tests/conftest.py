@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from ringlet.emulated.kernel import find_kernel
+from ringlet.emulated.installed_kernel import find_kernel
 from ringlet.errors import RingletError
 
 from . import own_cgroups

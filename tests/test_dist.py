@@ -13,10 +13,10 @@ pytestmark = [pytest.mark.needs_kvm, pytest.mark.slow]
 ROOT = Path(__file__).parents[1]
 
 
-def run(*command: str | Path, **environment: str) -> str:
+def run(*command: str | Path, folder: Path = ROOT, **environment: str) -> str:
     done = subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=folder,
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -42,12 +42,33 @@ def test_wheel_is_for_every_python_from_3_11_and_manylinux(dist: Path) -> None:
     assert sdist.name.startswith("ringlet-")
 
 
-def test_wheel_boots_hello_where_there_is_no_compiler(dist: Path, tmp_path: Path) -> None:
+def install(dist: Path, folder: Path, **environment: str) -> Path:
+    """The programs of an empty virtual environment in which the wheel is installed."""
     (wheel,) = dist.glob("*.whl")
-    run(sys.executable, "-m", "venv", tmp_path / "venv")
-    programs = tmp_path / "venv" / "bin"
-    assert shutil.which("gcc", path=str(programs)) is None
-    assert shutil.which("cc", path=str(programs)) is None
-    alone = {"PATH": str(programs), "CC": "/no/compiler", "PYTHONPATH": ""}
-    run(programs / "python", "-m", "pip", "install", "--quiet", wheel, **alone)
+    run(sys.executable, "-m", "venv", folder / "venv")
+    programs = folder / "venv" / "bin"
+    run(programs / "python", "-m", "pip", "install", "--quiet", wheel, **environment)
+    return programs
+
+
+def test_wheel_boots_hello_where_there_is_no_compiler(dist: Path, tmp_path: Path) -> None:
+    path = str(tmp_path / "venv" / "bin")
+    alone = {"PATH": path, "CC": "/no/compiler", "PYTHONPATH": ""}
+    programs = install(dist, tmp_path, **alone)
+    assert shutil.which("gcc", path=path) is None
+    assert shutil.which("cc", path=path) is None
     assert run(programs / "ringlet", "boot", "hello", **alone) == "Hello, ring 0!\n"
+
+
+@pytest.mark.needs_gcc
+def test_wheel_makes_builds_and_boots_a_guest_of_ones_own(dist: Path, tmp_path: Path) -> None:
+    programs = install(dist, tmp_path)
+    here = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": ""}
+    (tmp_path / "work").mkdir()
+    run("ringlet", "new", "hello", folder=tmp_path / "work", **here)
+    folder = tmp_path / "work" / "hello"
+    shown = run("make", "run", "ARGS=--cmdline 'a b'", folder=folder, **here)
+    assert shown.endswith("Hello from hello, in ring 0!\nMy command line is: a b\n")
+    assert run("ringlet", "boot", folder=folder, **here) == "Hello from hello, in ring 0!\n"
+    library = {path.name: path.read_bytes() for path in (folder / "lib").iterdir()}
+    assert library == {path.name: path.read_bytes() for path in (ROOT / "guests/lib").iterdir()}

@@ -10,7 +10,7 @@ import pytest
 
 from ringlet import Machine, MachineConfig, Result
 from ringlet.errors import ImageError
-from ringlet.machine.guests import FOLDER, find_image, guests, hides_guest
+from ringlet.machine.guests import FOLDER, find_image, guests, which_image
 
 from .machine_code import exit_with
 
@@ -332,6 +332,7 @@ def test_a_file_of_the_same_name_wins_over_a_guest(
     assert Path(packaged).parent == Path(FOLDER)
     Path("hello").write_bytes(exit_with(7).ljust(510, b"\0") + b"\x55\xaa")
     assert find_image("hello") == "hello"
+    assert "the file hello of this folder" in str(which_image("hello"))
     assert boot("hello")[0].status == 7
     assert boot(packaged)[0].status == 0
 
@@ -343,7 +344,7 @@ def test_a_folder_of_the_same_name_is_no_image_and_the_guest_is_found(
     monkeypatch.chdir(tmp_path)
     Path("hello").mkdir()
     assert find_image("hello") == packaged
-    assert not hides_guest("hello")
+    assert which_image("hello") is None
 
 
 def test_a_guests_name_that_is_mistyped_is_answered_with_the_near_one() -> None:

@@ -84,6 +84,16 @@ int ringlet_vm_create_irqchip(int vm)
 	return ringlet_ioctl(vm, KVM_CREATE_IRQCHIP, NULL);
 }
 
+int ringlet_vm_get_irqchip(int vm, uint32_t chip, void *state)
+{
+	struct kvm_irqchip irqchip = { .chip_id = chip };
+	int result = ringlet_ioctl(vm, KVM_GET_IRQCHIP, &irqchip);
+
+	if (result == 0)
+		memcpy(state, &irqchip.chip, sizeof(irqchip.chip));
+	return result;
+}
+
 int ringlet_vm_create_pit(int vm)
 {
 	struct kvm_pit_config config = { .flags = KVM_PIT_SPEAKER_DUMMY };

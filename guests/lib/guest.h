@@ -18,16 +18,29 @@ _Noreturn void exit(uint8_t status);
 void serial_init(void);
 void serial_write(const char *data, size_t size);
 
-// print.c: as printf, with %s, %c, %lu and %lx; a width is the least number of digits.
+// print.c: printf with the letters d i u x c s p %, the flags `-` and `0`, a width and the lengths
+// hh h l ll j z t. A conversion that print() doesn't know is shown as it stands.
 __attribute__((format(printf, 1, 2))) void print(const char *format, ...);
+
+// memory.c: as in C.
+void *memcpy(void *to, const void *from, size_t size);
+void *memmove(void *to, const void *from, size_t size);
+void *memset(void *to, int byte, size_t size);
+int memcmp(const void *one, const void *other, size_t size);
 
 // words.c: what follows `start` in the line's first word that begins so, or NULL.
 const char *find_word(const char *line, const char *start);
 // Reads a number, decimal or after 0x hexadecimal, and goes on behind it.
 uint64_t parse_number(const char **text);
 
+// exception_gates.S: the table that a guest starts with. An exception is told by exception.c, and ends the
+// run with this status.
+extern const struct gate exception_gates[EXCEPTIONS];
+#define EXCEPTION_STATUS 71
+
 // idt.c: `handler` is a function with __attribute__((interrupt)). `ring` is the least privileged
-// one that may come in by an `int` instruction. The table is in use from the first call on.
+// one that may come in by an `int` instruction. From the first call on, a table of the
+// guest's own is in use.
 void set_interrupt_handler(uint8_t vector, void *handler, unsigned ring);
 
 // ring3.c: lets ring 3 have these bytes; it gets whole pages of LARGE_PAGE_SIZE.

@@ -2,21 +2,23 @@
 
 #include "guest.h"
 
-#define GATE_INTERRUPT 0x8e00  // present, 64-bit interrupt gate: it comes in with interrupts off
-#define GATE_RING 0x2000       // times the ring
+#define GATE_RING 0x2000  // times the ring
 
-// An entry that isn't present makes its interrupt a triple fault: the VMM tells where.
-static struct gate {
-    uint16_t offset_low;
-    uint16_t selector;
-    uint16_t attributes;
-    uint16_t offset_middle;
-    uint32_t offset_high;
-    uint32_t reserved;
-} idt[256];
+// A vector with an entry that isn't present is a general protection fault.
+static struct gate idt[256];
+
+// Exceptions keep the handlers that a guest starts with, as long as it has no others.
+static void copy_exception_gates(void) {
+    const struct gate *from = exception_gates;
+    struct gate *to = idt;
+    uint64_t count = sizeof *idt / 8 * EXCEPTIONS;
+    asm volatile("rep movsq" : "+S"(from), "+D"(to), "+c"(count) : : "memory");
+}
 
 void set_interrupt_handler(uint8_t vector, void *handler, unsigned ring) {
     uintptr_t address = (uintptr_t)handler;
+    if (!idt[0].attributes)
+        copy_exception_gates();
     idt[vector] = (struct gate){
         .offset_low = (uint16_t)address,
         .selector = KERNEL_CODE,

@@ -2,8 +2,8 @@
 //
 // It comes in with paging off, flat segments, interrupts off and EBX = what the loader tells. It
 // leaves for start() as our 64-bit protocol would: RDI = what the loader tells, RSP = 8 modulo
-// 16, the first 4 GiB identity-mapped. The steps are those of the Intel SDM, volume 3,
-// "Initializing IA-32e mode".
+// 16, the first 4 GiB identity-mapped; but not the first page, so that a null pointer is a page
+// fault. The steps are those of the Intel SDM, volume 3, "Initializing IA-32e mode".
 
 #include "long_mode.h"
 
@@ -54,10 +54,19 @@ page_directory_pointers:
     .quad page_directories + 3 * PAGE_SIZE + TABLE
     .fill 508, 8, 0
 page_directories:                   // four in a row, 1 GiB each
-    .set address, 0
-    .rept 4 * 512
+    .quad first_pages + TABLE
+    .set address, LARGE_PAGE_SIZE
+    .rept 4 * 512 - 1
     .quad address + (PAGE_LARGE | PAGE_WRITABLE | PAGE_PRESENT)
     .set address, address + LARGE_PAGE_SIZE
+    .endr
+
+first_pages:                        // the first 2 MiB; the entry above decides on ring 3
+    .quad 0
+    .set address, PAGE_SIZE
+    .rept 511
+    .quad address + (TABLE | PAGE_USER)
+    .set address, address + PAGE_SIZE
     .endr
 
     .bss

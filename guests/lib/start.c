@@ -3,6 +3,7 @@
 #include "guest.h"
 
 _Noreturn void start(const struct hvm_start_info *info) {
+    load_idt(exception_gates, sizeof *exception_gates * EXCEPTIONS);
     serial_init();
     exit((uint8_t)main(info));
 }

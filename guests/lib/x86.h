@@ -22,8 +22,23 @@
 #define KERNEL_CODE 0x08
 #define KERNEL_DATA 0x10
 
+// Interrupt descriptors: present, 64-bit interrupt gate, which comes in with interrupts off.
+#define GATE_INTERRUPT 0x8e00
+#define EXCEPTIONS 32  // the vectors of the processor itself
+#define EXCEPTION_ENTRY_SIZE 16
+
 #ifndef __ASSEMBLER__
 #include <stdint.h>
+
+// An entry of the interrupt descriptor table (Intel SDM volume 3, "64-bit mode IDT").
+struct gate {
+    uint16_t offset_low;
+    uint16_t selector;
+    uint16_t attributes;
+    uint16_t offset_middle;
+    uint32_t offset_high;
+    uint32_t reserved;
+};
 
 // What the CPU pushes at an interrupt or exception, the error code aside.
 struct interrupt_frame {

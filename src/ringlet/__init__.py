@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ringlet.host.outcome import Usage
     from ringlet.host.workload import ContainerConfig, Workload
     from ringlet.machine.config import MachineConfig
+    from ringlet.machine.device_error import DeviceError
     from ringlet.machine.machine import Machine, Result
     from ringlet.observe.debugger import debug
     from ringlet.observe.trace import trace
@@ -20,6 +21,7 @@ __all__ = [
     "ConfigError",
     "Container",
     "ContainerConfig",
+    "DeviceError",
     "ImageError",
     "Machine",
     "MachineConfig",
@@ -34,6 +36,7 @@ __all__ = [
 _LATE = {
     "Container": "container.container",
     "ContainerConfig": "host.workload",
+    "DeviceError": "machine.device_error",
     "Machine": "machine.machine",
     "MachineConfig": "machine.config",
     "Result": "machine.machine",

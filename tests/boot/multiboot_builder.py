@@ -1,9 +1,11 @@
 """Builds Multiboot headers and kernels, and reads the Multiboot information as a kernel would."""
 
+from collections.abc import Sequence
 from struct import pack
 from typing import NamedTuple
 
 from ringlet.board import layout
+from ringlet.boot import Entry, Image, open_kernel
 from ringlet.kvm.memory import GuestMemory
 
 from .guest import number, string
@@ -79,3 +81,14 @@ def read_information(memory: GuestMemory, at: int = layout.START_INFO) -> Inform
         memory_map,
         string(memory, number(memory, at + 64, 4)),
     )
+
+
+def boot(
+    image: bytes | bytearray,
+    memory: GuestMemory,
+    command_line: bytes = b"",
+    modules: Sequence[tuple[Image, bytes]] = (),
+) -> Entry:
+    """Loads the kernel into the memory."""
+    with open_kernel(bytes(image), "multiboot") as kernel:
+        return kernel.load(memory, command_line=command_line, modules=modules)

@@ -83,9 +83,11 @@ def test_a_crash_ends_with_70_and_shows_registers_and_the_instruction() -> None:
     result = run("boot", "crash")
     assert result.returncode == 70
     assert result.stdout == "An exception with an empty IDT is a triple fault.\n"
-    assert "triple-fault" in result.stderr.splitlines()[0]
+    assert "triple-fault by #UD, invalid opcode, in main" in result.stderr.splitlines()[0]
+    assert "`ud2` always raises it" in result.stderr
+    assert "has no entry 0x6" in result.stderr
     assert re.search(r"rip 00000000001[0-9a-f]{5} ", result.stderr)
-    assert re.search(r"at rip: 0f 0b .*: ud2$", result.stderr, re.MULTILINE)
+    assert re.search(r"at rip \(main.*\): 0f 0b .*: ud2$", result.stderr, re.MULTILINE)
     assert "Traceback" not in result.stderr
 
 
@@ -93,7 +95,44 @@ def test_a_timeout_says_so() -> None:
     result = run("boot", "spin", "--timeout", "0.5")
     assert result.returncode == 124
     assert result.stdout == "Spinning for ever, interrupts off.\n"
-    assert [line.split()[0] for line in result.stderr.splitlines()] == ["ringlet:", "hint:"]
+    first, hint, *details = result.stderr.splitlines()
+    assert first == "ringlet: stopped after 0.5 seconds"
+    assert hint.startswith("   hint: ")
+    assert details[0] == "  vCPU 0: running, interrupts off, long mode, 64-bit code, ring 0"
+    assert re.fullmatch(r"    at 0x1[0-9a-f]{5}, main.*: jmp 0x1[0-9a-f]{5}", details[1])
+    assert details[2] == "    this code is an endless loop: it jumps to itself"
+    assert re.fullmatch(r"    exits: \d+ port.*; the last access: .* COM?1?.*", details[3], re.I)
+    assert len(details) == 4
+
+
+def test_a_timeout_says_what_many_vcpus_did_in_few_lines() -> None:
+    result = run("boot", "spin", "--timeout", "0.5", "--cpus", "40")
+    assert "  vCPU 1 to 39: waiting to be started by another vCPU\n" in result.stderr
+    assert len(result.stderr.splitlines()) < 10
+
+
+def test_sigusr1_shows_what_the_guest_does_and_the_guest_goes_on() -> None:
+    with Running("boot", "spin") as command:
+        command.read_until(b"off.\n")
+        shown = ""
+        while "endless loop" not in shown:  # at first it may still be on its way from the print
+            command.process.send_signal(signal.SIGUSR1)
+            shown = command.complain(b"com1 at offset 0x0\r\n").decode()
+            assert "vCPU 0: running, interrupts off, long mode" in shown
+        command.process.send_signal(signal.SIGTERM)
+        assert command.status() == 128 + signal.SIGTERM
+
+
+def test_sigusr1_with_a_closed_standard_error_hurts_nobody() -> None:
+    with Running("boot", "echo") as command:
+        command.read_until(b"ends.\n")
+        assert command.process.stderr is not None
+        command.process.stderr.close()
+        command.process.send_signal(signal.SIGUSR1)
+        command.write(b"a")
+        command.read_until(b"a")
+        command.write(b"\x04")
+        assert command.status() == 0
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"])
@@ -279,13 +318,36 @@ def test_memory_is_what_is_asked_for() -> None:
 
 def test_log_unclaimed_names_each_access(tmp_path: Path) -> None:
     image = write_image(tmp_path, MOV_DX_PORT + b"\xee" + READ_AND_EXIT)
-    assert run("boot", image).stderr == ""
     result = run("boot", image, "--log-unclaimed")
     assert result.returncode == 0xFF
     assert [line.split(": ", 1)[1] for line in result.stderr.splitlines()] == [
         "write of 1 at unclaimed port 0x700: 0x0",
         "read of 1 at unclaimed port 0x700",
     ]
+
+
+def test_unclaimed_accesses_are_told_at_the_end_with_the_first_one(tmp_path: Path) -> None:
+    image = write_image(tmp_path, MOV_DX_PORT + b"\xb0\x2a\xee" + READ_AND_EXIT)
+    result = run("boot", image)
+    assert result.stderr == (
+        "ringlet: no device claims 1 read and 1 write of the guest; the first: "
+        "a write of 1 byte (0x2a) to port 0x700, by `out dx, al` at 0x7c05\n"
+    )
+    report = json.loads(run("boot", image, "--json").stdout)
+    assert report["unclaimed"] == {
+        "reads": 1,
+        "writes": 1,
+        "first": {
+            "kind": "write",
+            "port": "0x700",
+            "size": 1,
+            "value": "0x2a",
+            "vcpu": 0,
+            "rip": "0x7c05",
+            "function": "",
+            "instruction": "out dx, al",
+        },
+    }
 
 
 # --config.

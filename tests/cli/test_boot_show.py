@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ..boot.bzimage_builder import bzimage
 from .command import refused, run, without_reader
 
 pytestmark = pytest.mark.needs_kvm
@@ -62,8 +63,6 @@ def test_the_guest_does_not_run_and_no_file_is_emptied(tmp_path: Path) -> None:
 
 
 def test_a_linux_kernel_is_shown_also_where_it_could_not_run(tmp_path: Path) -> None:
-    from ..boot.bzimage_builder import bzimage
-
     kernel = tmp_path / "vmlinuz"
     kernel.write_bytes(bzimage())
     names = [device["name"] for device in shown(kernel)["devices"]]

@@ -98,6 +98,26 @@ def test_ctrl_a_h_helps_and_tells_the_guest_nothing(echo: Console) -> None:
     assert echo.shown(b"z").strip() == b"z"
 
 
+def test_ctrl_a_i_shows_what_the_guest_does(spin: Console) -> None:
+    shown = b""
+    while b"endless loop" not in shown:  # at first it may still be on its way from the print
+        spin.type(b"\x01i")
+        shown = spin.shown(b"last access")
+        assert b"vCPU 0: running, interrupts off" in shown
+    spin.type(b"\x01x")
+    assert spin.ended() == 130
+
+
+def test_the_first_ctrl_c_says_how_to_quit_and_goes_to_the_guest(echo: Console) -> None:
+    echo.type(b"a\x03b")
+    shown = echo.shown(b"b")
+    while b"\x03b" not in shown:
+        shown += echo.shown(b"b")
+    assert b"\nCtrl-C goes to the guest. Ctrl-A x ends the run, Ctrl-A h helps.\r" in shown
+    echo.type(b"\x03\x03c")
+    assert b"Ctrl" not in echo.shown(b"c")
+
+
 def test_ctrl_a_p_presses_the_power_button(console: Callable[..., Console], tmp_path: Path) -> None:
     made = console(BOOT, "boot", str(write_image(tmp_path, OBEYS)))
     made.shown(b".")

@@ -14,7 +14,18 @@ import pytest
 
 from .command import ENVIRONMENT, LONG, RINGLET, Running, refused, run
 
-COMMANDS = ["boot", "trace", "doctor", "inspect", "guests", "initramfs", "run", "compare", "nested"]
+COMMANDS = [
+    "boot",
+    "trace",
+    "doctor",
+    "inspect",
+    "guests",
+    "new",
+    "initramfs",
+    "run",
+    "compare",
+    "nested",
+]
 
 
 def test_version_is_the_packages() -> None:
@@ -108,6 +119,35 @@ def test_commands_guests_and_options_are_completed(words: str, completed: str) -
     completion = {"COMP_WORDS": words, "COMP_CWORD": number, "_RINGLET_COMPLETE": "bash_complete"}
     result = run(env=ENVIRONMENT | completion)
     assert f"plain,{completed}" in result.stdout.splitlines()
+
+
+def completed(shell: str, words: str, last: str) -> str:
+    """What `ringlet` answers the shell's own script, while `last` is typed after `words`."""
+    number = str(len(words.split()))
+    asked = {"_RINGLET_COMPLETE": f"{shell}_complete", "COMP_WORDS": f"{words} {last}"}
+    asked["COMP_CWORD"] = last if shell == "fish" else number
+    return run(env=ENVIRONMENT | asked).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        *(
+            (f"ringlet boot {option}", "file")
+            for option in ("--disk", "--module", "--file", "--config", "--initrd", "--serial")
+        ),
+        ("ringlet initramfs --file", "file"),
+        ("ringlet initramfs --folder", "dir"),
+        ("ringlet run --volume", "file"),
+        ("ringlet run --config", "file"),
+        ("ringlet compare --load", "file"),
+        ("ringlet compare --kernel", "file"),
+        ("ringlet nested --share", "dir"),
+    ],
+)
+def test_zsh_and_fish_complete_files_and_folders(words: str, kind: str) -> None:
+    assert completed("zsh", words, "lo").splitlines() == [kind, "lo", "_"]
+    assert completed("fish", words, "lo") == f"{kind},lo\n"
 
 
 class Shell:

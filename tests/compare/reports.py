@@ -4,7 +4,7 @@ import random
 import statistics
 from collections.abc import Mapping
 
-from ringlet.compare.report import Cell, Host, Measure, Report, Way
+from ringlet.compare.report import Cell, Host, Report, ReportedMeasure, ReportedWay
 
 WAYS = {
     "process": ("Process", "the work as a process of the host, with no walls around it"),
@@ -85,7 +85,7 @@ def sample() -> Report:
     """Four ways that work and one that doesn't, 25 measures, the same each time."""
     chance = random.Random(1)
     ways = [
-        Way(name=name, title=title, about=about, error=BROKEN if name == "crun" else None)
+        ReportedWay(name=name, title=title, about=about, error=BROKEN if name == "crun" else None)
         for name, (title, about) in WAYS.items()
     ]
     measures = []
@@ -98,7 +98,7 @@ def sample() -> Report:
                 continue
             cells[way] = _cell(chance, way, name, median)
         measures.append(
-            Measure(
+            ReportedMeasure(
                 name=name, group=group, title=title, unit=unit, better=better, ways=cells,
                 how=f"From CLOCK_MONOTONIC right before the command to the end of “{title}”, with "
                 "two runs before that don't count; the ways take turns.",
@@ -111,7 +111,7 @@ def sample() -> Report:
             for way, text in zip(WAYS, texts, strict=False)
         }
         measures.append(
-            Measure(
+            ReportedMeasure(
                 name=name, group="isolation", title=title, unit="", better="", ways=cells,
                 how="What the work sees from inside, by `see`, beside what the host has.",
                 meaning="A container shares the host's kernel; a VM has one of its own.",
@@ -187,9 +187,9 @@ def small(
             virtualization=text,
             versions={text: text},
         ),
-        ways=[Way(name=way, title=text, about=text, error=text) for way in samples],
+        ways=[ReportedWay(name=way, title=text, about=text, error=text) for way in samples],
         measures=[
-            Measure(
+            ReportedMeasure(
                 name=name,
                 group=group,
                 title=text,

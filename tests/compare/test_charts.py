@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringlet.compare import charts
-from ringlet.compare.report import Cell, Way
+from ringlet.compare.report import Cell, ReportedWay
 from ringlet.compare.stages import phase_colour
 from ringlet.compare.words import clean
 from ringlet.errors import RingletError
@@ -110,7 +110,7 @@ STEPS = ("a command, to its start", "a command, to its end", "a function, to its
 @pytest.mark.parametrize("narrow", [False, True])
 def test_the_ways_to_steps_are_one_chart(narrow: bool) -> None:
     report = small({"a": Cell(median=1), "b": Cell(median=2)})
-    report.ways = [Way(name=name, title=f"way {name}", about="") for name in "ab"]
+    report.ways = [ReportedWay(name=name, title=f"way {name}", about="") for name in "ab"]
     first = report.measures[0]
     report.measures = [
         msgspec.structs.replace(first, title=title, name=title, unit="ms") for title in STEPS

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringlet.compare import page
-from ringlet.compare.report import Cell, Report, Way
+from ringlet.compare.report import Cell, Report, ReportedWay
 from ringlet.compare.sentences import verdict
 from ringlet.compare.words import clean, heading
 from ringlet.errors import RingletError
@@ -165,7 +165,7 @@ def compared(**samples: list[float]) -> str:
     """The text of the page of these ways, each with the name as its title."""
     cells = {name: Cell(samples=of, median=median(of), spread=0.2) for name, of in samples.items()}
     report = small(cells, text="t")
-    report.ways = [Way(name=name, title=name, about="") for name in cells]
+    report.ways = [ReportedWay(name=name, title=name, about="") for name in cells]
     return Page(page.render(report)).text
 
 

@@ -7,6 +7,7 @@ from html import escape, unescape
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 from ringlet.compare import page
 from ringlet.compare.report import Cell, Report
@@ -97,8 +98,6 @@ def wordy() -> Report:
 def test_the_console_is_empty_and_the_page_is_not(
     browser: Browser, tmp_path: Path, width: int
 ) -> None:
-    from matplotlib.image import imread
-
     picture = tmp_path / "page.png"
     html = page.render(sample())
     _, console = browser.run(html, f"--window-size={width},4000", f"--screenshot={picture}")

@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from ringlet.compare.report import Cell, Others, Way
+from ringlet.compare.report import Cell, Others, ReportedWay
 from ringlet.compare.sentences import (
     called,
     capital,
@@ -120,7 +120,7 @@ def verdict_of(**samples: list[float]) -> str:
         for name, values in samples.items()
     }
     report = small(cells, name="loop")
-    report.ways = [Way(name=name, title=name, about="") for name in cells]
+    report.ways = [ReportedWay(name=name, title=name, about="") for name in cells]
     return verdict(report)
 
 

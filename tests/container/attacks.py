@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ringlet.container.cgroups import Cgroups
 from ringlet.container.describe import describe
 from ringlet.container.launch import launch
+from ringlet.container.launch.description import Creation
 from ringlet.container.spec.names import CAPABILITIES
 from ringlet.host.workload import Workload
 
@@ -94,15 +95,15 @@ def run(rootfs: Path, script: str, without: Collection[str] = ()) -> tuple[int, 
         id = f"attack-{os.path.basename(folder)}"
         cgroup = Cgroups.find().create(None, id, config["linux"]["resources"], may_lack=False)
         try:
-            made = launch.create(
+            creation = Creation(
                 config,
                 folder,
-                cgroup=cgroup,
-                folder=folder,
-                on_runtime=lambda pid: None,
+                folder,
+                cgroup,
                 stdio=(null.fileno(), output.fileno(), output.fileno()),
                 no_new_keyring=KEYRING in without,
             )
+            made = launch.create(creation, on_runtime=lambda pid: None)
             try:
                 launch.start(folder)
                 status = os.waitstatus_to_exitcode(os.waitpid(made.pid, 0)[1])

@@ -4,12 +4,14 @@ import os
 import select
 import signal
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ringlet.container.launch import launch
+from ringlet.container.launch.description import Creation
 from ringlet.container.launch.helper import Launched, LaunchError
 from ringlet.container.spec.config_json import check
 
@@ -78,19 +80,24 @@ class Box:
                 return int(one["hostID"]) + id - int(one["containerID"])
         return id
 
-    def create(self, script: str | None = None, **more: Any) -> Launched:
+    def create(
+        self,
+        script: str | None = None,
+        on_runtime: Callable[[int], None] = lambda pid: None,
+        **more: Any,
+    ) -> Launched:
         if script is not None:
             self.process["args"] = ["/bin/sh", "-c", script]
         null = os.open("/dev/null", os.O_RDONLY)
         arguments: dict[str, Any] = {
             "cgroup": None,
             "folder": str(self.folder),
-            "on_runtime": lambda pid: None,
             "stdio": (null, self.output.fileno(), self.output.fileno()),
         }
         try:
             config = check(self.config)
-            made = launch.create(config, str(self.bundle), **(arguments | more))
+            creation = Creation(config, str(self.bundle), **(arguments | more))
+            made = launch.create(creation, on_runtime=on_runtime)
         finally:
             os.close(null)
         self.running.append(made)

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ringlet.container.spec.default import default
+
 from ..leftovers import cgroups
 
 OCI = [sys.executable, "-c", "from ringlet.oci.main import main; main()"]
@@ -28,7 +30,6 @@ class Bundle:
         shutil.copy(busybox, self.rootfs / "bin" / "busybox")
         for name in APPLETS:
             (self.rootfs / "bin" / name).symlink_to("busybox")
-        from ringlet.container.spec.default import default
 
         self.config: Any = json.loads(json.dumps(default()))
         self.config["process"].update(terminal=False, rlimits=[])

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from ringlet.container.cgroups import Cgroups
+
 from .box import Box
 from .bundle import Bundle
 
@@ -36,8 +38,6 @@ def box(tmp_path: Path) -> Iterator[Box]:
 @pytest.fixture
 def cgroup() -> Iterator[Any]:
     """A cgroup of the host's, with rules for devices where the host has these."""
-    from ringlet.container.cgroups import Cgroups
-
     made = Cgroups.find().create(f"/ringlet-launch-{os.getpid()}", "one", {}, may_lack=True)
     yield made
     made.delete()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.cgroups.files import keyed, read
+from ringlet.container.cgroups.file_access import keyed, read
 from ringlet.container.container import TIMEOUT_STATUS, Container
 from ringlet.host.workload import Workload
 

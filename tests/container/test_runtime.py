@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.host.process import read_stat
+from ringlet.host.process_stat import read_stat
 
 from .bundle import Bundle
 from .cgroups.inside import eventually

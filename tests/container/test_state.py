@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.container import state
-from ringlet.container.state import Process, StateError, Store, check_id
-from ringlet.host.process import read_stat
+from ringlet.container.state import HostProcess, StateError, Store, check_id
+from ringlet.host.process_stat import read_stat
 
 from .cgroups.inside import eventually
 
@@ -169,7 +169,7 @@ def test_a_link_in_the_place_of_a_container_is_none(store: Store, tmp_path: Path
 
 
 def test_a_process_is_alive_until_it_ends(sleeper: subprocess.Popen[bytes]) -> None:
-    process = Process(sleeper.pid)
+    process = HostProcess(sleeper.pid)
     assert process.alive
     sleeper.send_signal(signal.SIGSTOP)
     assert process.alive
@@ -178,7 +178,7 @@ def test_a_process_is_alive_until_it_ends(sleeper: subprocess.Popen[bytes]) -> N
     assert not process.alive  # a zombie
     sleeper.wait()
     assert not process.alive
-    assert not Process(sleeper.pid).alive
+    assert not HostProcess(sleeper.pid).alive
 
 
 # The first thread ends, and another one lives on: /proc/PID/stat says Z of the process.
@@ -193,7 +193,7 @@ ctypes.CDLL(None).syscall(60, 0)
 def test_a_process_whose_first_thread_has_ended_is_alive_and_can_be_killed() -> None:
     words = [sys.executable, "-c", WITHOUT_ITS_FIRST_THREAD]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as other:
-        process = Process(other.pid)
+        process = HostProcess(other.pid)
         try:
             eventually(lambda: read_stat(other.pid)[0] == b"Z")
             assert process.alive
@@ -206,14 +206,14 @@ def test_a_process_whose_first_thread_has_ended_is_alive_and_can_be_killed() -> 
 
 
 def test_another_process_of_the_same_id_is_another(sleeper: subprocess.Popen[bytes]) -> None:
-    process = Process(sleeper.pid)
-    assert process == Process(process.pid, process.start)
-    assert not Process(process.pid, process.start - 1).alive
+    process = HostProcess(sleeper.pid)
+    assert process == HostProcess(process.pid, process.start)
+    assert not HostProcess(process.pid, process.start - 1).alive
 
 
 def test_the_name_of_a_process_misleads_nobody(tmp_path: Path) -> None:
     program = tmp_path / "a) Z 1 (b"
     program.symlink_to("/bin/sleep")
     with subprocess.Popen([program, "1000"]) as process:
-        assert Process(process.pid).alive
+        assert HostProcess(process.pid).alive
         process.kill()

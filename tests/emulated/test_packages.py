@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.emulated.kernel import kernels_under
+from ringlet.emulated.installed_kernel import kernels_under
 from ringlet.emulated.packages import _unpack, fetch_kernel
 from ringlet.errors import RingletError
 

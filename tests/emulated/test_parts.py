@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.emulated.parts import Control, Log
+from ringlet.emulated.parts import Control, LogTail
 from ringlet.errors import RingletError
 from ringlet.host.console_log import SIZE
 from ringlet.host.polling import wait
@@ -69,7 +69,7 @@ def test_log_keeps_the_last_lines_and_no_control_characters() -> None:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     try:
-        log = Log(reader)
+        log = LogTail(reader)
         for number in range(100_000):
             os.write(writer, b"\x1b[31mline %d\r\n\r\n" % number)
             log.drain()

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.emulated.config import NestedConfig
-from ringlet.emulated.kernel import Kernel
+from ringlet.emulated.installed_kernel import InstalledKernel
+from ringlet.emulated.nested_config import NestedConfig
 from ringlet.emulated.qemu import INSTALL, Qemu, arguments, find_qemu
 from ringlet.errors import RingletError
 
 from ..cli.command import ENVIRONMENT, LONG
 
-KERNEL = Kernel(Path("/boot/vmlinuz-1"), Path("/lib/modules/1"))
+KERNEL = InstalledKernel(Path("/boot/vmlinuz-1"), Path("/lib/modules/1"))
 
 
 def test_ports_and_the_share_have_their_names(tmp_path: Path) -> None:

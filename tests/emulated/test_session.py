@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ringlet.emulated.kernel import find_kernel
+from ringlet.emulated.installed_kernel import find_kernel
 from ringlet.linux.initramfs import INIT
 
 from ..cli.command import ENVIRONMENT, RINGLET, Running, refused, run

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.host.escape import COMMANDS, Command, EscapeFilter
+from ringlet.host.escape import COMMANDS, EscapeCommand, EscapeFilter
 
 
 def test_bytes_without_the_escape_key_pass_unchanged() -> None:
@@ -9,15 +9,16 @@ def test_bytes_without_the_escape_key_pass_unchanged() -> None:
 
 
 def test_commands_stand_in_order_among_the_bytes() -> None:
-    assert EscapeFilter().feed(b"a\x01bc\x01hd\x01z\x01p\x01x") == [
+    assert EscapeFilter().feed(b"a\x01bc\x01hd\x01z\x01p\x01i\x01x") == [
         b"a",
-        Command.BREAK,
+        EscapeCommand.BREAK,
         b"c",
-        Command.HELP,
+        EscapeCommand.HELP,
         b"d",
-        Command.SUSPEND,
-        Command.POWER_BUTTON,
-        Command.QUIT,
+        EscapeCommand.SUSPEND,
+        EscapeCommand.POWER_BUTTON,
+        EscapeCommand.INQUIRE,
+        EscapeCommand.QUIT,
     ]
 
 
@@ -30,15 +31,15 @@ def test_an_unknown_key_after_it_is_dropped() -> None:
 
 
 def test_the_command_keys_are_the_documented_ones() -> None:
-    assert set(COMMANDS) == {b"x", b"p", b"b", b"z", b"h"}
+    assert set(COMMANDS) == {b"x", b"p", b"i", b"b", b"z", b"h"}
 
 
-@given(st.lists(st.text("\x01xpbhzqa", max_size=4).map(str.encode)))
+@given(st.lists(st.text("\x01xpibhzqa", max_size=4).map(str.encode)))
 def test_it_does_not_matter_where_reads_cut_the_input(reads: list[bytes]) -> None:
-    def tokens(parts: list[bytes | Command]) -> list[int | Command]:
-        flat: list[int | Command] = []
+    def tokens(parts: list[bytes | EscapeCommand]) -> list[int | EscapeCommand]:
+        flat: list[int | EscapeCommand] = []
         for part in parts:
-            flat.extend([part] if isinstance(part, Command) else part)
+            flat.extend([part] if isinstance(part, EscapeCommand) else part)
         return flat
 
     cut = EscapeFilter()

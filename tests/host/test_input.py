@@ -9,6 +9,7 @@ import signal
 import termios
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -202,6 +203,38 @@ def test_a_terminal_is_read_ahead_and_no_further(guest: Guest) -> None:
         os.write(master, b"\x01x")
         assert quits.wait(10)
         pump.close()
+    os.close(slave)
+    os.close(master)
+
+
+@pytest.mark.parametrize("raw_output", [False, True])
+def test_the_first_ctrl_c_is_explained_unless_the_guest_draws_on_the_screen(
+    guest: Guest, raw_output: bool
+) -> None:
+    master, slave = os.openpty()
+    with Terminal(slave, raw_output=raw_output) as terminal:
+        pump = InputPump(slave, guest.uart, no_quit, terminal)
+        os.write(master, b"a\x03b\x03")
+        assert guest.take(4) == b"a\x03b\x03"
+        pump.close()
+        os.set_blocking(master, False)
+        shown = b""
+        with suppress(BlockingIOError):
+            shown = os.read(master, 4096)
+    os.close(slave)
+    os.close(master)
+    assert shown.count(b"Ctrl-C goes to the guest") == (0 if raw_output else 1)
+
+
+def test_ctrl_a_i_asks_what_the_guest_does_and_tells_the_guest_nothing(guest: Guest) -> None:
+    master, slave = os.openpty()
+    asked: list[Terminal] = []
+    with Terminal(slave) as terminal:
+        pump = InputPump(slave, guest.uart, no_quit, terminal, inquire=asked.append)
+        os.write(master, b"a\x01ib")
+        assert guest.take(2) == b"ab"
+        pump.close()
+    assert asked == [terminal]
     os.close(slave)
     os.close(master)
 

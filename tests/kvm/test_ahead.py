@@ -2,6 +2,7 @@
 
 import pytest
 
+from ringlet.kvm import vm
 from ringlet.kvm.ahead import make_vm
 from ringlet.kvm.core import KvmError, lib
 
@@ -26,8 +27,6 @@ def test_it_may_be_closed_twice() -> None:
 
 @pytest.mark.parametrize("step", ["ringlet_vm_create", "ringlet_vm_create_irqchip"])
 def test_where_it_cannot_be_made_there_is_none(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ringlet.kvm import vm
-
     class Refusing:
         def __getattr__(self, name: str) -> object:
             return (lambda *_: -12) if name == step else getattr(lib, name)

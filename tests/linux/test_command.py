@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringlet import boot
 from ringlet.errors import ConfigError, RingletError
-from ringlet.linux.command import LinuxCommand, root_initramfs, run, stuff
+from ringlet.linux.command import LinuxCommand, run, stuff
+from ringlet.linux.guest import LinuxGuest
 from ringlet.machine.config import MachineConfig, SerialEnd
 from ringlet.virtio.device import VirtioDevice
 
@@ -90,7 +92,8 @@ def disks(tmp_path: Path) -> list[str]:
 
 def made(kernel: Path, command: str = "true", **options: Any) -> MachineConfig:
     """The configuration of a command that could be made."""
-    with LinuxCommand(kernel, command, force=True, **options) as it:
+    guest = {key: options.pop(key) for key in set(LinuxGuest._fields) & set(options)}
+    with LinuxCommand(LinuxGuest(kernel, **guest), command, force=True, **options) as it:
         return it.config
 
 
@@ -254,7 +257,7 @@ def test_a_disk_may_be_the_root(system: Path, disks: list[str]) -> None:
     _, plan = configured(kernel, disks=disks, root="/dev/vda")
     assert b"rootdisk /dev/vda" in plan
     assert plan[-1] == b"arg true"
-    archive = root_initramfs(str(kernel), "/dev/vda", disks=disks)
+    archive = LinuxGuest(kernel, root="/dev/vda", disks=disks).initramfs()
     plan = read(archive)["plan"].content.splitlines()
     assert [line for line in plan if not line.startswith(b"module")] == [b"rootdisk /dev/vda"]
     with pytest.raises(ConfigError, match="there is no disk for the root /dev/vda"):
@@ -289,10 +292,29 @@ def test_a_vmlinux_is_a_kernel_too(tmp_path: Path) -> None:
     assert configured(tmp_path / "vmlinux")[0].image == str(tmp_path / "vmlinux")
 
 
+@needs_kvm
+@needs_busybox
+def test_the_kernel_is_opened_and_parsed_once(
+    system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    real = boot.open_kernel
+
+    def open_kernel(source: Any, protocol: str | None = None) -> boot.Kernel:
+        kernel = real(source, protocol)
+        opened.append(kernel)
+        return kernel
+
+    monkeypatch.setattr(boot, "open_kernel", open_kernel)
+    kernel = system / "boot" / f"vmlinuz-{RELEASE}"
+    made(kernel)
+    assert [one.name for one in opened] == [str(kernel)]
+
+
 @pytest.mark.parametrize("guest", ["hello", "hello16", "probe"])
 def test_other_guests_run_no_command(guest: str) -> None:
     with pytest.raises(ConfigError, match="runs in a Linux kernel"):
-        LinuxCommand(guest, "true")
+        LinuxCommand(LinuxGuest(guest), "true")
 
 
 # The end.
@@ -304,7 +326,7 @@ OUT_0XF4 = b"\xb8%c\0\0\0\xe6\xf4"  # mov eax, ...; out 0xf4, al
 @needs_busybox
 def test_an_end_without_a_status_is_no_good_one(system: Path) -> None:
     kernel = system / "boot" / f"vmlinuz-{RELEASE}"
-    with LinuxCommand(kernel, "true", force=True) as command:
+    with LinuxCommand(LinuxGuest(kernel), "true", force=True) as command:
         result = command.run()
     assert (result.reason, result.status) == ("no-status", 70)
     done = run(kernel, "true", force=True, memory=64 << 20, timeout=30)
@@ -327,7 +349,8 @@ def test_a_status_that_the_guest_reports_is_the_end(system: Path, status: int) -
 @needs_kvm
 @needs_busybox
 def test_other_ends_are_what_they_are(system: Path) -> None:
-    with LinuxCommand(system / "boot" / f"vmlinuz-{RELEASE}", "true", force=True) as command:
+    kernel = system / "boot" / f"vmlinuz-{RELEASE}"
+    with LinuxCommand(LinuxGuest(kernel), "true", force=True) as command:
         command.kill()
         result = command.run()
     assert (result.reason, result.status) == ("killed", 137)

@@ -1,6 +1,7 @@
 """A machine from its configuration to its end, under the real KVM."""
 
 import asyncio
+import fcntl
 import io
 import os
 import select
@@ -148,8 +149,6 @@ def test_stop_ends_a_run_whose_output_nobody_reads() -> None:
 
 
 def wait_until_full(fd: int) -> None:
-    import fcntl
-
     for _ in range(1000):
         if int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder) == PIPE_SIZE:
             return

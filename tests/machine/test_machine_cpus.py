@@ -3,6 +3,7 @@
 import pytest
 
 from ringlet import ConfigError, Machine, MachineConfig
+from ringlet.machine.device_error import DeviceError
 
 from ..machine_code import HALT, SPIN, exit_with, machine
 
@@ -73,7 +74,7 @@ def test_a_device_that_fails_on_the_second_ends_the_run() -> None:
     out_0x50 = b"\xe6\x50"
     with machine(starting(HALT, out_0x50), cpus=2, timeout=20) as made:
         made.add_port_device(0x50, 1, Failing())
-        with pytest.raises(RuntimeError, match="out of order"):
+        with pytest.raises(DeviceError, match="out of order"):
             made.run()
 
 

@@ -3,12 +3,14 @@
 import threading
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from ringlet import ConfigError, Machine, MachineConfig, RingletError
 from ringlet.board import layout
 from ringlet.board.device import IrqLine
+from ringlet.machine.device_error import DeviceError
 
 from ..machine_code import (
     EXIT,
@@ -33,6 +35,7 @@ from ..machine_code import (
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
 
 MMIO = 0xD000_0000
+WRITE_42 = MOV_DX_PORT + b"\xb0\x2a" + OUT_DX_AL
 MOV_EAX_12345678 = b"\x66\xb8\x78\x56\x34\x12"
 READ_MMIO_AND_EXIT = b"\xa0\x10\x00\x00\xd0" + EXIT  # mov al, [MMIO + 0x10]
 
@@ -60,13 +63,6 @@ class Broken:
 
     def write(self, offset: int, size: int, value: int) -> None:
         raise LookupError("a bug in write")
-
-
-class Silent(Recorder):
-    """A device whose read forgets to return a value."""
-
-    def read(self, offset: int, size: int) -> int:
-        return None  # type: ignore[return-value]
 
 
 class Bell:
@@ -172,10 +168,29 @@ def test_a_line_that_is_not_raised_does_not_interrupt() -> None:
 # What a device raises.
 
 
-@pytest.mark.parametrize("code", [READ_AND_EXIT, MOV_DX_PORT + OUT_DX_AL], ids=["read", "write"])
-def test_what_a_device_raises_comes_out_of_run(code: bytes) -> None:
-    with pytest.raises(LookupError, match="a bug in"):
+@pytest.mark.parametrize(
+    ("code", "access", "bug"),
+    [
+        (READ_AND_EXIT, "a read of 1 byte from port 0x700", "a bug in read"),
+        (
+            MOV_DX_PORT + b"\xb0\x2a" + OUT_DX_AL,
+            "a write of 1 byte (0x2a) to port 0x700",
+            "a bug in write",
+        ),
+    ],
+    ids=["read", "write"],
+)
+def test_what_a_device_raises_comes_out_of_run_with_the_access(
+    code: bytes, access: str, bug: str
+) -> None:
+    with pytest.raises(DeviceError) as error:
         with_port_device(code, Broken())
+    assert error.value.message == (
+        f"the device Broken failed at {access}, Broken at offset 0x0: LookupError: {bug}"
+    )
+    assert isinstance(error.value.__cause__, LookupError)
+    assert error.value.__cause__.__traceback__ is not None
+    assert (error.value.device, error.value.access.address) == ("Broken", PORT)
 
 
 def test_what_a_device_raises_comes_out_of_wait_and_of_stop() -> None:
@@ -183,27 +198,73 @@ def test_what_a_device_raises_comes_out_of_wait_and_of_stop() -> None:
         made.add_port_device(PORT, 1, Broken())
         made.start()
         for wait in (made.wait, made.wait, made.stop):
-            with pytest.raises(LookupError, match="a bug in read"):
+            with pytest.raises(DeviceError, match="a bug in read"):
                 wait(30)
 
 
-def test_what_an_mmio_device_raises_comes_out_of_run() -> None:
+def test_what_an_mmio_device_raises_comes_out_of_run_with_the_access() -> None:
     with machine(protected(READ_MMIO_AND_EXIT), protocol=None) as made:
         made.add_mmio_device(MMIO, 0x100, Broken())
-        with pytest.raises(LookupError, match="a bug in read"):
+        with pytest.raises(DeviceError, match="a bug in read") as error:
             made.run()
+    access = error.value.access
+    assert (access.is_port, access.is_write, access.offset) == (False, False, access.address - MMIO)
 
 
-def test_a_port_device_that_returns_no_number_is_a_type_error() -> None:
-    with pytest.raises(TypeError):
-        with_port_device(READ_AND_EXIT, Silent())
+def test_a_string_access_that_fails_is_told_too() -> None:
+    # mov cx, 3; mov si, 0x7c00; rep outsb
+    code = MOV_DX_PORT + b"\xb9\x03\x00\xbe\x00\x7c\xf3\x6e"
+    with pytest.raises(DeviceError, match=r"a write of .*1 byte.* to port 0x700, Broken"):
+        with_port_device(code, Broken())
 
 
-def test_an_mmio_device_that_returns_no_number_is_a_type_error() -> None:
+class Answers(Recorder):
+    """A device whose reads return one value after another."""
+
+    def __init__(self, *values: Any) -> None:
+        super().__init__()
+        self.values = list(values)
+
+    def read(self, offset: int, size: int) -> Any:
+        return self.values.pop(0)
+
+
+# The first read of a port takes another way through the loop than the next ones.
+@pytest.mark.parametrize("first", [[], [1], [1, 2]])
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (None, "read returned None"),
+        ("1", "read returned a str, not an int"),
+        (1.5, "read returned a float, not an int"),
+        (b"1", "read returned a bytes, not an int"),
+        (-1, "read returned -0x1, which no register can hold"),
+        (1 << 64, "read returned 0x10000000000000000, which no register can hold"),
+    ],
+)
+def test_a_read_that_returns_no_number_is_told(first: list[int], value: Any, what: str) -> None:
+    with pytest.raises(DeviceError) as error:
+        with_port_device(READ_FOR_EVER, Answers(*first, value))
+    assert error.value.message.endswith(f"Answers at offset 0x0: {what}")
+    assert "a read of 1 byte from port 0x700" in error.value.message
+
+
+def test_an_mmio_read_that_returns_no_number_is_told() -> None:
     with machine(protected(READ_MMIO_AND_EXIT), protocol=None) as made:
-        made.add_mmio_device(MMIO, 0x100, Silent())
-        with pytest.raises(TypeError):
+        made.add_mmio_device(MMIO, 0x100, Answers(None))
+        with pytest.raises(DeviceError, match="read returned None"):
             made.run()
+
+
+def test_what_counts_as_a_number_is_taken() -> None:
+    class Seven:
+        def __index__(self) -> int:
+            return 7
+
+        __int__ = __index__
+
+    for value in (True, Seven()):
+        assert with_port_device(READ_AND_EXIT, Answers(value)) == int(value)
 
 
 # Where a device may stand.

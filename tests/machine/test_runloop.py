@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ringlet.board.bus import MmioBus, Unclaimed
+from ringlet.machine.device_error import DeviceError
 from ringlet.machine.runloop import SWITCH_INTERVAL, short_switch_interval
 
 from ..boot.elf_builder import Part, build
@@ -280,7 +281,7 @@ def test_the_switch_interval_comes_back_after_an_exception() -> None:
 
     with machine(READ_AND_EXIT) as made:
         made.add_port_device(PORT, 1, Broken())
-        with pytest.raises(ValueError):  # noqa: PT011 (it has no message)
+        with pytest.raises(DeviceError):
             made.run()
     assert sys.getswitchinterval() == before
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.emulated.kernel import cache, kernels_under
+from ringlet.emulated.installed_kernel import cache, kernels_under
 from ringlet.emulated.packages import default_package
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System

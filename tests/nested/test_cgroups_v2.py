@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ringlet.container.cgroups import CgroupError, Cgroups
-from ringlet.container.cgroups.files import keyed
+from ringlet.container.cgroups.file_access import keyed
 
 from ..container.bundle import Bundle
 from ..container.cgroups.conftest import make_cgroup  # noqa: F401

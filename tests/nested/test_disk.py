@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ringlet import Machine, MachineConfig
-from ringlet.linux.command import Completed, root_initramfs, run
+from ringlet.linux.command import Completed, run
+from ringlet.linux.guest import LinuxGuest
 
 from ..cli.command import Running
 from . import ext4
@@ -128,7 +129,7 @@ def test_a_disks_own_init_is_process_1(cloud_kernel: Path, tree: Path, tmp_path:
     console, disks = str(tmp_path / "console"), [str(image)]
     config = MachineConfig(
         image=cloud_kernel,
-        initrd=root_initramfs(str(cloud_kernel), "/dev/vda", disks=disks),
+        initrd=LinuxGuest(cloud_kernel, root="/dev/vda", disks=disks).initramfs(),
         disks=disks,
         cmdline="quiet",
         serial=console,

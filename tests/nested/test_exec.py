@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from ringlet.linux.command import LinuxCommand, run
+from ringlet.linux.guest import LinuxGuest
 
 from ..cli.command import ENVIRONMENT, RINGLET, Running
 from ..cli.console import BOOT, Console, consoles
@@ -129,7 +130,7 @@ def test_a_bad_end_shows_the_kernels_last_words(cloud_kernel: Path) -> None:
     result = execute(cloud_kernel, "echo out; echo c >/proc/sysrq-trigger")
     assert (result.stdout, result.returncode) == (b"out\n", 70)
     *log, told, hint = result.stderr.splitlines()
-    assert told == b"ringlet: the guest's kernel panicked"
+    assert told == b"ringlet: the guest's kernel panicked: sysrq triggered crash"
     assert hint.startswith(b"   hint: ")
     assert any(b"Kernel panic - not syncing" in line for line in log)
     assert b"Linux version" not in result.stderr, "it was quiet"
@@ -226,7 +227,7 @@ def test_a_program_talks_with_a_command(cloud_kernel: Path, held: type[Any]) -> 
     errors_of_guest, stderr = pipe()
     stdio = stdin.fileno(), stdout.fileno(), stderr.fileno()
     command = "cat; echo err >&2; exit 7"
-    with LinuxCommand(cloud_kernel, command, stdio=stdio, timeout=LONG) as machine:
+    with LinuxCommand(LinuxGuest(cloud_kernel), command, stdio=stdio, timeout=LONG) as machine:
         machine.start()
         to_guest.write(b"\x10in\n")
         to_guest.flush()

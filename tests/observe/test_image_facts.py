@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ringlet.boot import PROTOCOLS, open_kernel
 from ringlet.cli.image_table import print_facts
-from ringlet.emulated.kernel import find_kernel
+from ringlet.emulated.installed_kernel import find_kernel
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.machine.guests import guests, packaged
 from ringlet.observe.image_facts import ImageFacts, examine

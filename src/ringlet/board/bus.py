@@ -43,27 +43,41 @@ def _touches(ranges: Ranges, first: int, count: int) -> bool:
 
 
 class Unclaimed:
-    """Counts the accesses that no device claims, and logs them if `log` is set."""
+    """Counts the accesses that no device claims, and logs them if `log` is set.
 
-    __slots__ = ("log", "reads", "writes")
+    The first access is also given to `on_first`: port or address, size, and the value of a write or
+    None. `where` is the word "port" or "address".
+    """
+
+    __slots__ = ("log", "on_first", "reads", "writes")
 
     def __init__(self) -> None:
         self.reads = 0
         self.writes = 0
         self.log: Callable[[str], None] | None = None
+        self.on_first: Callable[[int, int, int | None], object] | None = None
 
-    def read(self, where: str, size: int) -> int:
+    def read(self, where: str, address: int, size: int) -> int:
         """Counts a read, and returns all ones."""
         self.reads += 1
+        if self.on_first:
+            self._tell_first(address, size, None)
         if self.log:
-            self.log(f"read of {size} at unclaimed {where}")
+            self.log(f"read of {size} at unclaimed {where} {address:#x}")
         return (1 << 8 * size) - 1
 
-    def write(self, where: str, size: int, value: int) -> None:
+    def write(self, where: str, address: int, size: int, value: int) -> None:
         """Counts a write, and ignores its value."""
         self.writes += 1
+        if self.on_first:
+            self._tell_first(address, size, value)
         if self.log:
-            self.log(f"write of {size} at unclaimed {where}: {value:#x}")
+            self.log(f"write of {size} at unclaimed {where} {address:#x}: {value:#x}")
+
+    def _tell_first(self, address: int, size: int, value: int | None) -> None:
+        on_first, self.on_first = self.on_first, None
+        if on_first:  # another vCPU may have been faster
+            on_first(address, size, value)
 
 
 class PortBus:
@@ -107,12 +121,12 @@ class PortBus:
 
     def _split_read(self, port: int, size: int) -> int:
         if not any(port + i in self._claims for i in range(size)):
-            return self._unclaimed.read(f"port {port:#x}", size)
+            return self._unclaimed.read("port", port, size)
         value = 0
         for i in range(size):
             first, device = self._claims.get(port + i, (0, None))
             if device is None:
-                byte = self._unclaimed.read(f"port {port + i:#x}", 1)
+                byte = self._unclaimed.read("port", port + i, 1)
             else:
                 byte = device.read(port + i - first, 1)
             value |= (byte & 0xFF) << 8 * i
@@ -120,12 +134,12 @@ class PortBus:
 
     def _split_write(self, port: int, size: int, value: int) -> None:
         if not any(port + i in self._claims for i in range(size)):
-            return self._unclaimed.write(f"port {port:#x}", size, value)
+            return self._unclaimed.write("port", port, size, value)
         for i in range(size):
             byte = value >> 8 * i & 0xFF
             first, device = self._claims.get(port + i, (0, None))
             if device is None:
-                self._unclaimed.write(f"port {port + i:#x}", 1, byte)
+                self._unclaimed.write("port", port + i, 1, byte)
             else:
                 device.write(port + i - first, 1, byte)
         return None
@@ -186,7 +200,7 @@ class MmioBus:
         """Returns the value that the guest reads at `address`."""
         found = self._find(address, size)
         if found is None:
-            return self._unclaimed.read(f"address {address:#x}", size)
+            return self._unclaimed.read("address", address, size)
         start, device = found
         return device.read(address - start, size)
 
@@ -194,7 +208,7 @@ class MmioBus:
         """Takes the value that the guest writes at `address`."""
         found = self._find(address, size)
         if found is None:
-            self._unclaimed.write(f"address {address:#x}", size, value)
+            self._unclaimed.write("address", address, size, value)
         else:
             start, device = found
             device.write(address - start, size, value)

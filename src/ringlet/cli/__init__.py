@@ -64,7 +64,7 @@ def _run_container(arguments: list[str]) -> int:
     values = plain.parse_run(arguments[1:])
     if values is None:
         return _parse(arguments)
-    from ringlet.cli.container import run
+    from ringlet.cli.run_foreground import run
 
     return run(values)
 

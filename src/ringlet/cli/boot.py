@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from ringlet.boot import PROTOCOLS
 from ringlet.cli.answer import CANNOT, print_json
+from ringlet.cli.file_type import FILE
 from ringlet.cli.foreground import attend, boot
 from ringlet.cli.image_names import complete_image
 from ringlet.errors import ConfigError, RingletError
@@ -14,10 +17,13 @@ from ringlet.machine.config import DECOMPRESSORS, parse_address, read_toml
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ringlet.cli.foreground import Observer
     from ringlet.kvm.vm import Vm
+    from ringlet.linux.guest import LinuxGuest
+    from ringlet.machine.machine import Machine
 
 # The keys of `MachineConfig` that ringlet sets itself when a command runs in the guest (--exec).
 _OF_A_COMMAND = ("initrd", "modules", "serial", "com2", "com3")
@@ -44,6 +50,9 @@ SIGTERM asks a guest to power off that listens for the ACPI power button, as Lin
 does; 10 seconds later, or at a second signal, the run ends. Any other guest ends at once.
 
 \b
+SIGUSR1, and Ctrl-A i on the terminal, show what each of the guest's vCPUs does at that moment.
+
+\b
 Status: what the guest wrote to port 0xf4, with --exec the command's; 0 if it halted for good,
 powered off or reset; 70 if it crashed, or with --exec ended before its command; 124 at the
 timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody reads on.
@@ -62,6 +71,7 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     "--module",
     "modules",
     metavar="FILE[,TEXT]",
+    type=FILE,
     multiple=True,
     help="A module, and its command line. May be given again.",
 )
@@ -69,6 +79,7 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     "--disk",
     "disks",
     metavar="FILE[,readonly][,snapshot]",
+    type=FILE,
     multiple=True,
     help="A disk for the guest: a raw image or a block device. With snapshot, FILE stays as it "
     "is. May be given again.",
@@ -85,10 +96,11 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
 @click.option(
     "--serial",
     metavar="WHERE",
+    type=FILE,
     help="The guest's serial line: stdio (the default), pty, none, or a file for its output.",
 )
-@click.option("--com2", metavar="WHERE", help="A second serial line, the same way.")
-@click.option("--com3", metavar="WHERE", help="A third one.")
+@click.option("--com2", metavar="WHERE", type=FILE, help="A second serial line, the same way.")
+@click.option("--com3", metavar="WHERE", type=FILE, help="A third one.")
 @click.option(
     "--exec",
     "execute",
@@ -99,6 +111,7 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     "--file",
     "files",
     metavar="FILE[:AT]",
+    type=FILE,
     multiple=True,
     help="With --exec: COMMAND finds FILE at the path AT, in / if not given. May be given again.",
 )
@@ -135,6 +148,8 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
 @click.pass_obj
 def command(vm: Vm | None, /, trace: bool, **options: Any) -> int:
     """Boot IMAGE: a file, or the name of a guest that comes with ringlet.
+
+    In a folder that `ringlet new` has made, IMAGE may be missing: it is what the folder builds.
 
     What the guest writes to its serial port is shown, and the status that it chooses is the
     command's. An image is a Linux kernel (bzImage or vmlinux), a Multiboot kernel, an ELF with
@@ -189,24 +204,31 @@ def start(
         if gdb is not None or no_wait:
             observer = _debug(observer, gdb, no_wait=no_wait)
         if execute is not None:
-            return _execute(
-                values,
-                execute,
-                files=files,
-                root=root,
-                kernel_modules=kernel_modules,
-                verbose=verbose,
+            guest = _linux_guest(values, "--exec", root=root, modules=kernel_modules, files=files)
+            make = _command(guest, execute, values, as_json=as_json, verbose=verbose, vm=vm)
+            return attend(
+                make,
                 as_json=as_json,
                 log_unclaimed=log_unclaimed,
+                last_words=not verbose,
                 observer=observer,
-                vm=vm,
             )
         if verbose or files:
             option = "--verbose" if verbose else "--file"
             raise ConfigError(f"{option} goes with --exec", "leave it out")
         if root is not None:
-            values["initrd"] = _start_root(values, root, kernel_modules)
-        elif kernel_modules is not None:
+            guest = _linux_guest(values, "--root", root=root, modules=kernel_modules)
+            with guest.open_kernel(values.get("protocol")) as kernel:
+                values["initrd"] = guest.initramfs()
+                return boot(
+                    values,
+                    as_json=as_json,
+                    log_unclaimed=log_unclaimed,
+                    observer=observer,
+                    kernel=kernel,
+                    vm=vm,
+                )
+        if kernel_modules is not None:
             raise ConfigError("--kernel-modules goes with --exec and --root", "leave it out")
         return boot(values, as_json=as_json, log_unclaimed=log_unclaimed, observer=observer, vm=vm)
     except RingletError as error:
@@ -225,8 +247,21 @@ def _debug(observer: Observer | None, gdb: str | None, *, no_wait: bool) -> Obse
     return GdbService(gdb, wait=not no_wait)
 
 
-def _require_free(values: dict[str, Any], option: str, *keys: str) -> None:
-    for key in keys:
+def _linux_guest(
+    values: dict[str, Any],
+    option: str,
+    *,
+    root: str | None,
+    modules: str | None,
+    files: Sequence[str] = (),
+) -> LinuxGuest:
+    """Returns the Linux guest of `values`, in which `option` runs a command or starts a disk."""
+    from pathlib import Path
+
+    from ringlet.cli.initramfs import split_file
+    from ringlet.linux.guest import LinuxGuest
+
+    for key in _OF_A_COMMAND if option == "--exec" else ("initrd", "modules"):
         if values.get(key):
             raise ConfigError(
                 f"{option} has a use of its own for it: {key} is taken",
@@ -237,50 +272,37 @@ def _require_free(values: dict[str, Any], option: str, *keys: str) -> None:
             "no kernel is named",
             "name one, such as /boot/vmlinuz-RELEASE; `ringlet nested --setup` fetches one",
         )
+    return LinuxGuest(
+        values["image"],
+        values.get("cmdline", ""),
+        files=[split_file(file) for file in files],
+        modules=None if modules is None else Path(modules),
+        root=root,
+        disks=values.get("disks", ()),
+    )
 
 
-def _start_root(values: dict[str, Any], root: str, kernel_modules: str | None) -> bytes:
-    from pathlib import Path
-
-    from ringlet.linux.command import root_initramfs
-
-    _require_free(values, "--root", "initrd", "modules")
-    modules = None if kernel_modules is None else Path(kernel_modules)
-    return root_initramfs(values["image"], root, modules=modules, disks=values.get("disks", ()))
-
-
-def _execute(
-    values: dict[str, Any],
+def _command(
+    guest: LinuxGuest,
     command: str,
+    values: dict[str, Any],
     *,
-    files: tuple[str, ...],
-    root: str | None,
-    kernel_modules: str | None,
-    verbose: bool,
     as_json: bool,
-    log_unclaimed: bool,
-    observer: Observer | None,
+    verbose: bool,
     vm: Vm | None,
-) -> int:
-    import os
-    from pathlib import Path
-
-    from ringlet.cli.initramfs import split_file
+) -> Callable[[], Machine]:
+    """Returns a function that makes the machine of `command`; `values` has its other settings."""
     from ringlet.linux.command import LinuxCommand
 
-    _require_free(values, "--exec", *_OF_A_COMMAND)
-    taken = ("image", *_OF_A_COMMAND)
+    taken = ("image", "cmdline", "disks", *_OF_A_COMMAND)
     options = {key: value for key, value in values.items() if key not in taken}
     # Without a terminal for the command, the host's terminal keeps its mode and handles Ctrl-D.
     window = os.get_terminal_size(0) if os.isatty(0) and os.isatty(1) else None
 
     def make() -> LinuxCommand:
         return LinuxCommand(
-            values["image"],
+            guest,
             command,
-            files=[split_file(file) for file in files],
-            modules=None if kernel_modules is None else Path(kernel_modules),
-            root=root,
             stdio=(0, 2 if as_json else 1, 2),
             window=window,
             verbose=verbose,
@@ -288,10 +310,4 @@ def _execute(
             **options,
         )
 
-    return attend(
-        make,
-        as_json=as_json,
-        log_unclaimed=log_unclaimed,
-        last_words=not verbose,
-        observer=observer,
-    )
+    return make

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import click
 
+from ringlet.cli.file_type import FILE
 from ringlet.cli.output_file import OutputFile
 from ringlet.errors import ConfigError, RingletError, near
 from ringlet.host.interrupt import ENDING
@@ -63,7 +64,7 @@ FULL = Preset(10, 100, 900, 100)
 
 
 @click.command("compare", epilog=EPILOG)
-@click.argument("files", nargs=-1)
+@click.argument("files", nargs=-1, type=FILE)
 @click.option(
     "--with",
     "more",
@@ -111,6 +112,7 @@ FULL = Preset(10, 100, 900, 100)
     is_flag=False,
     flag_value=STDOUT,
     metavar="[FILE]",
+    type=FILE,
     help="Write all samples as JSON; to standard output if no FILE is named.",
 )
 @click.option(
@@ -126,7 +128,9 @@ FULL = Preset(10, 100, 900, 100)
 @click.option(
     "--chart", "charts", metavar="NAME=FILE", multiple=True, help="Write a chart as .svg or .png."
 )
-@click.option("--load", metavar="FILE...", multiple=True, help="Show reports made with --json.")
+@click.option(
+    "--load", metavar="FILE...", type=FILE, multiple=True, help="Show reports made with --json."
+)
 def command(
     files: tuple[str, ...],
     load: tuple[str, ...],

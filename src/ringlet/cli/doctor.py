@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import click
@@ -142,8 +143,6 @@ def _probe(system: System) -> Finding:
 
 def _limits() -> str:
     """Checks that a container gets its limits: makes a cgroup with limits, and removes it."""
-    import os
-
     from ringlet.container.cgroups.find import Cgroups
 
     cgroups = Cgroups.find()
@@ -188,7 +187,7 @@ def _qemu() -> str:
 
 
 def _nested_kernel() -> str:
-    from ringlet.emulated.kernel import find_kernel
+    from ringlet.emulated.installed_kernel import find_kernel
 
     return f"kernel: {find_kernel().vmlinuz}"
 

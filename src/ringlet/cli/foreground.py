@@ -9,13 +9,13 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 
 from ringlet.cli.answer import print_json, report
 from ringlet.cli.began import START_NS
-from ringlet.errors import ConfigError
+from ringlet.errors import ConfigError, RingletError
 from ringlet.host.outcome import STOP_TIMEOUT
 from ringlet.host.output import FdOutput
 from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
-from ringlet.machine.control import PANIC, TIMEOUT, End
-from ringlet.machine.guests import hides_guest
+from ringlet.machine.control import PANIC, End
+from ringlet.machine.guests import which_image
 from ringlet.machine.machine import Machine
 
 TYPE_CHECKING = False
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, Protocol
 
+    from ringlet.boot import Kernel
     from ringlet.kvm.vm import Vm
+    from ringlet.machine.crash import Crash
     from ringlet.machine.machine import Result
+    from ringlet.machine.situation import Situation
 
     class Observer(AbstractContextManager[object], Protocol):
         """Watches a run. Is entered before the machine is made, and left once all is closed."""
@@ -44,23 +47,21 @@ def boot(
     as_json: bool = False,
     log_unclaimed: bool = False,
     observer: Observer | None = None,
+    kernel: Kernel | None = None,
     vm: Vm | None = None,
 ) -> int:
     """Boots the machine of `values`, for `MachineConfig`, and returns the exit status.
 
-    `vm` is a VM that was made ahead. Raises `RingletError`.
+    `kernel` is as for `Machine`. `vm` is a VM that was made ahead. Raises `RingletError`.
     """
     config = from_mapping({"serial": "stdio"} | values)
-    if isinstance(config.image, str) and hides_guest(config.image):
-        print(
-            f"ringlet: booting the file {config.image} of this folder, not the guest of that name",
-            file=sys.stderr,
-        )
+    if isinstance(config.image, str) and (note := which_image(config.image)):
+        print(f"ringlet: {note}", file=sys.stderr)
     if "pipe" in (config.serial, config.com2, config.com3):
         raise ConfigError("a serial line of `pipe` is for programs", "name stdio, pty or a file")
 
     def make() -> Machine:
-        return Machine(config, output_fd=2 if as_json else 1, vm=vm)
+        return Machine(config, kernel=kernel, output_fd=2 if as_json else 1, vm=vm)
 
     return attend(make, as_json=as_json, log_unclaimed=log_unclaimed, observer=observer)
 
@@ -83,9 +84,9 @@ def attend(
         machine = stack.enter_context(make())
         ending.machine = machine
         ending.end()
+        log = _Log(stack, machine)
+        stack.enter_context(Handlers([signal.SIGUSR1], lambda *_: machine.inquire(log.show)))
         if log_unclaimed:
-            log = FdOutput(2, machine.control.stop_fd)  # a guest can flood this log, too
-            stack.callback(log.close)
             machine.unclaimed.log = lambda line: log.write(f"ringlet: {line}\r\n".encode())
         for number, line in enumerate(machine.lines, 1):
             if line.host.path is not None:
@@ -101,8 +102,34 @@ def attend(
     # process waits until it can write its report.
     if as_json:
         print_json(_as_json(machine, result, start))
-    _explain(machine.config.timeout, result)
+    _explain(machine, result, log_is_shown=last_words)
+    if result.first_unclaimed is not None and not log_unclaimed:
+        _tell_unclaimed(result)
     return result.status
+
+
+class _Log:
+    """Standard error while the machine runs, opened when there is something to write.
+
+    A guest can flood it, and its reader may be slow, so `write` stops at the end of the run.
+    """
+
+    def __init__(self, stack: ExitStack, machine: Machine) -> None:
+        self._stack = stack
+        self._machine = machine
+        self._output: FdOutput | None = None
+
+    def write(self, data: bytes) -> None:
+        """Writes `data`, as a terminal in raw mode wants it."""
+        if self._output is None:
+            self._output = FdOutput(2, self._machine.control.stop_fd)
+            self._stack.callback(self._output.close)
+        self._output.write(data)
+
+    def show(self, situation: Situation) -> None:
+        """Writes what the vCPUs do; if standard error can't be written, the run goes on."""
+        with suppress(RingletError, OSError):
+            self.write(situation.text())
 
 
 class _Ending:
@@ -146,25 +173,69 @@ def _ending_signals() -> Iterator[_Ending]:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _explain(timeout: float | None, result: Result) -> None:
-    """Explains an unusual end on standard error."""
+def _explain(machine: Machine, result: Result, *, log_is_shown: bool) -> None:
+    """Explains an unusual end on standard error.
+
+    With `log_is_shown`, the end of the kernel's log is there already.
+    """
     if result.crash is not None:
-        what = f"the guest crashed: {result.reason}"
-        if result.crash.not_emulated:
-            what = f"this host's KVM can't run `{result.crash.instruction}` of the guest"
-        details = [f"  {line}" for line in result.crash.lines()]
-        report(what, "its last state is below", details)
+        _explain_crash(result.crash, result.reason)
     elif result.reason == PANIC.reason:
-        report("the guest's kernel panicked", "look at what it printed before")
+        _explain_panic(machine, log_is_shown=log_is_shown)
     elif result.reason == "no-status":
         report(
             "the guest ended before its command did",
             "look at what its kernel said before; --verbose shows all of it",
         )
-    elif result.reason == TIMEOUT.reason:
-        report(f"stopped after {timeout:g} seconds", "give it longer with --timeout")
+    elif result.situation is not None:
+        details = [f"  {line}" for line in result.situation.lines()]
+        what = f"stopped after {machine.config.timeout:g} seconds"
+        report(what, "give it longer with --timeout; below is what it did then", details)
     elif result.reason == "output-closed":
         report("the reader of the guest's output has gone", "send it to a file")
+
+
+def _explain_crash(crash: Crash, reason: str) -> None:
+    what, hint = f"the guest crashed: {reason}", "its last state is below"
+    if crash.not_emulated:
+        what = f"this host's KVM can't run `{crash.instruction}` of the guest"
+    if crash.registers_are_lost:
+        hint = "give it an IDT with handlers that print, as guests/lib/exception.c has"
+    if crash.fault is not None and crash.fault.vector is not None:
+        what += f" by {'' if crash.fault.certain else 'probably '}{crash.fault.name}"
+    if crash.function and not crash.registers_are_lost:
+        what += f", in {crash.function}"
+    report(what, hint, [f"  {line}" for line in crash.lines()])
+
+
+def _explain_panic(machine: Machine, *, log_is_shown: bool) -> None:
+    what, hint, details = "the guest's kernel panicked", "look at what it printed before", []
+    if machine.console_log is not None:
+        from ringlet.linux.panic import find_panic
+
+        panic = find_panic(machine.console_log.tail)
+        what = panic.what()
+        if machine.config.serial in ("none", "pty") and not log_is_shown:
+            hint, details = "its last lines are below", [f"  {line}" for line in panic.last_lines]
+    report(what, hint, details)
+
+
+def _tell_unclaimed(result: Result) -> None:
+    """Tells on standard error, in one line, of the accesses that no device claims."""
+    reads, writes = result.unclaimed["reads"], result.unclaimed["writes"]
+    counts = [
+        _count(number, what) for number, what in ((reads, "read"), (writes, "write")) if number
+    ]
+    with suppress(OSError):
+        print(
+            f"ringlet: no device claims {' and '.join(counts)} of the guest; "
+            f"the first: {result.first_unclaimed}",
+            file=sys.stderr,
+        )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _start() -> int:
@@ -191,4 +262,12 @@ def _as_json(machine: Machine, result: Result, start: int) -> dict[str, Any]:
     }
     if result.crash is not None:
         report["crash"] = result.crash.as_json()
+    if result.situation is not None:
+        report["situation"] = result.situation.as_json()
+    if result.first_unclaimed is not None:
+        report["unclaimed"] = result.unclaimed | {"first": result.first_unclaimed.as_json()}
+    if result.reason == PANIC.reason and machine.console_log is not None:
+        from ringlet.linux.panic import find_panic
+
+        report["panic"] = find_panic(machine.console_log.tail).as_json()
     return report

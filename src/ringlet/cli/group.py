@@ -23,6 +23,7 @@ COMMANDS = {
     "doctor": "Say what this host can do, and how to get what is missing.",
     "inspect": "Say what an image is, and how ringlet would boot it.",
     "guests": "List the guest kernels that come with ringlet.",
+    "new": "Make a folder for a guest kernel of your own.",
     "initramfs": "Make the small system that a Linux kernel starts with.",
     "run": "Run a command in a container.",
     "compare": "Show, on this machine, how a process, a container and a VM differ.",

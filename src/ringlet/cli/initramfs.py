@@ -9,6 +9,7 @@ from typing import cast
 
 import click
 
+from ringlet.cli.file_type import FILE, FOLDER
 from ringlet.cli.output_file import OutputFile
 from ringlet.errors import ConfigError
 from ringlet.host import interrupt
@@ -39,6 +40,7 @@ ROWS, COLUMNS = 24, 80
     "--folder",
     "folders",
     metavar="DIR[:AT]",
+    type=FOLDER,
     multiple=True,
     help="Copy what is in it to the path AT, / if not given. May be given again.",
 )
@@ -46,6 +48,7 @@ ROWS, COLUMNS = 24, 80
     "--file",
     "files",
     metavar="FILE[:AT]",
+    type=FILE,
     multiple=True,
     help="Copy it to the path AT, into / if not given. May be given again.",
 )
@@ -55,7 +58,7 @@ ROWS, COLUMNS = 24, 80
     default=None,
     help="Put in this host's busybox; if not given, unless a folder is copied to /.",
 )
-@click.option("--modules", metavar="DIR", help="The kernel's /lib/modules/RELEASE.")
+@click.option("--modules", metavar="DIR", type=FOLDER, help="The kernel's /lib/modules/RELEASE.")
 @click.option(
     "--module",
     "module_names",

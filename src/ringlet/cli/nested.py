@@ -90,7 +90,7 @@ def command(
                 "--setup takes --package and nothing else", "run the command afterwards"
             )
         return _set_up(packages)
-    from ringlet.emulated.config import NestedConfig
+    from ringlet.emulated.nested_config import NestedConfig
     from ringlet.emulated.session import MachineError, run
     from ringlet.host.settings import parse_size
 
@@ -122,7 +122,7 @@ def _progress() -> Iterator[Callable[[], None]]:
 
 
 def _set_up(packages: tuple[str, ...]) -> int:
-    from ringlet.emulated.kernel import cache
+    from ringlet.emulated.installed_kernel import cache
     from ringlet.emulated.packages import default_package, fetch_kernel, install_qemu
 
     install_qemu()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ringlet.cli.file_type import FILE
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.settings import parse_size
 from ringlet.host.workload import (
@@ -91,6 +92,7 @@ class _Run(click.Command):
     "--volume",
     "volumes",
     metavar="HOST:GUEST[:ro|:rw]",
+    type=FILE,
     multiple=True,
     help="A file or folder of the host that the container sees. May be given again.",
 )
@@ -166,7 +168,7 @@ def command(
     sees no process, network or file of the host but what it is given.
     """
     from ringlet.cli.answer import print_json
-    from ringlet.cli.container import run
+    from ringlet.cli.run_foreground import run
 
     try:
         values = {} if config is None else read_toml(config)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ringlet.compare.panels import (
         Panel,
     )
-    from ringlet.compare.report import Measure, Report, Way
+    from ringlet.compare.report import Report, ReportedMeasure, ReportedWay
 
 SUFFIXES = (".svg", ".png")
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
@@ -104,9 +104,11 @@ def names(report: Report) -> list[str]:
     return list(charts(report))
 
 
-def _kinds(measures: Sequence[Measure], ways: Sequence[Way]) -> Iterator[tuple[str, list[Panel]]]:
+def _kinds(
+    measures: Sequence[ReportedMeasure], ways: Sequence[ReportedWay]
+) -> Iterator[tuple[str, list[Panel]]]:
     """Yields the charts of one group: the end of each chart's name, and its panels."""
-    by_number: dict[tuple[str, str], dict[int, Measure]] = {}
+    by_number: dict[tuple[str, str], dict[int, ReportedMeasure]] = {}
     for measure in measures:
         base, _, count = measure.name.rpartition("-")
         if re.fullmatch("[1-9][0-9]{0,5}", count) and has_numbers(measure, ways):
@@ -173,7 +175,7 @@ def _draw(chart: Chart, salt: str, narrow: bool = False, **options: Any) -> str:
 @contextmanager
 def _style(salt: str) -> Iterator[None]:
     """Sets matplotlib's settings while a chart is drawn, whatever the user's settings are."""
-    from matplotlib import style
+    from matplotlib import style  # noqa: PLC0415 (an optional package)
 
     ours = {
         "svg.fonttype": "none",

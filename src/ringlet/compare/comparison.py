@@ -97,7 +97,7 @@ class _Comparison:
     """The ways that work on this host, and the runs of the measures."""
 
     def __init__(self, lab: Lab, names: Sequence[str], loaded: Sequence[Measure]) -> None:
-        self.columns: list[report.Way] = []
+        self.columns: list[report.ReportedWay] = []
         self._ways: list[Way] = []
         versions: dict[str, str] = {}
         for name in names:
@@ -110,7 +110,7 @@ class _Comparison:
             except Exception as exception:
                 error = _reason(exception)
             self.columns.append(
-                report.Way(name=name, title=kind.title, about=kind.about, error=error)
+                report.ReportedWay(name=name, title=kind.title, about=kind.about, error=error)
             )
         self.host = host.look(versions)
         self._runs = [_Run(measure, self._ways) for measure in loaded]
@@ -135,7 +135,7 @@ class _Comparison:
             needs = [max(each.left(limits), 1e-9) for each in self._runs[number:]]
             run_on(run, now + (deadline - now) * needs[0] / sum(needs))
 
-    def report(self, reason: str) -> tuple[list[report.Measure], bool]:
+    def report(self, reason: str) -> tuple[list[report.ReportedMeasure], bool]:
         """Returns the rows, and whether every cell has a value; an empty cell shows `reason`."""
         rows = []
         all_there = True
@@ -280,13 +280,13 @@ class _Samples:
         return cell
 
 
-def _row(measure: Measure, row: Row, cells: dict[str, Cell]) -> report.Measure:
+def _row(measure: Measure, row: Row, cells: dict[str, Cell]) -> report.ReportedMeasure:
     medians = Medians({name: cell.samples for name, cell in cells.items() if cell.samples})
     try:
         meaning = row.meaning(medians)
     except (LookupError, ValueError, ArithmeticError):  # the sentence needs a way that is missing
         meaning = ""
-    return report.Measure(
+    return report.ReportedMeasure(
         name=row.name,
         group=measure.group,
         title=row.title,

@@ -15,6 +15,8 @@ from importlib.metadata import version
 
 from ringlet.compare.report import Host, Others
 from ringlet.errors import RingletError
+from ringlet.kvm.system import System
+from ringlet.machine.probe import unsupported_instruction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,9 +80,6 @@ def _times() -> tuple[float, float, float, float] | None:
 def kvm() -> str:
     """Returns `hardware`, `software`, or `none` if /dev/kvm is missing or can't be opened."""
     try:
-        from ringlet.kvm.system import System
-        from ringlet.machine.probe import unsupported_instruction
-
         with System() as system:
             return "hardware" if unsupported_instruction(system) is None else "software"
     except RingletError:

@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 from ringlet.closing import Closing
 from ringlet.compare.ways import Unavailable
 from ringlet.errors import RingletError
-from ringlet.host.process import read_stat
+from ringlet.host.process_stat import read_stat
 from ringlet.sandbox import Sandbox
 
 TYPE_CHECKING = False
@@ -215,7 +215,7 @@ class Spawned(Closing):
         self.closed = True
 
 
-class Launched(Closing, Generic[SandboxT]):
+class LaunchedSandbox(Closing, Generic[SandboxT]):
     """A sandbox of this process: `make` makes it with the standard streams, and it is started.
 
     `steps` returns when each step of the sandbox's life was over, in order; the last step is `end`.

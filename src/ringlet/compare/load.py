@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from ringlet.compare.report import Measure, Report
+    from ringlet.compare.report import Report, ReportedMeasure
 
 MOST = 6  # the most reports that fit the width of a terminal
 _DIM = Style(dim=True)
@@ -86,14 +86,14 @@ def side_by_side(reports: Sequence[tuple[str, Report]]) -> SideBySide:
     return SideBySide(reports)
 
 
-def matched(reports: Sequence[Report]) -> list[list[Measure | None]]:
+def matched(reports: Sequence[Report]) -> list[list[ReportedMeasure | None]]:
     """Groups the measures by name and unit: one of each report, or None if the report has none."""
     names = dict.fromkeys((row.name, row.unit) for report in reports for row in report.measures)
     rows = [{(row.name, row.unit): row for row in report.measures} for report in reports]
     return [[row.get(name) for row in rows] for name in names]
 
 
-def _text(measure: Measure, first: Cell, cell: Cell) -> Text:
+def _text(measure: ReportedMeasure, first: Cell, cell: Cell) -> Text:
     if cell.median is None:
         return Text(NOTHING if cell.text is None else clean(cell.text))
     text = Text(quantity(cell.median, measure.unit))

@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from ringlet.compare.report import Cell, Host, Measure, Report, Way
+    from ringlet.compare.report import Cell, Host, Report, ReportedMeasure, ReportedWay
 
 MOST_CHARTS = 24
 KVM = {
@@ -121,14 +121,14 @@ def _prose(text: str) -> str:
     return re.sub("`([^`]+)`", r"<code>\1</code>", _text(text))
 
 
-def _key(way: Way, at: int) -> str:
+def _key(way: ReportedWay, at: int) -> str:
     return (
         '<svg class="key" viewBox="0 0 10 10" aria-hidden="true">'
         f'<rect width="10" height="10" rx="2" fill="{colour(way.name, at)}"/></svg>'
     )
 
 
-def _named(way: Way, at: int) -> str:
+def _named(way: ReportedWay, at: int) -> str:
     return f"{_key(way, at)}{_text(way.title, 60)}"
 
 
@@ -175,7 +175,7 @@ def _count(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _ways(ways: Iterable[Way]) -> Iterator[str]:
+def _ways(ways: Iterable[ReportedWay]) -> Iterator[str]:
     yield '<section aria-labelledby="ways">'
     yield '<h2 id="ways">The ways</h2>'
     yield '<dl class="facts">'
@@ -187,7 +187,7 @@ def _ways(ways: Iterable[Way]) -> Iterator[str]:
 
 
 def _group(
-    report: Report, group: str, anchor: str, measures: list[Measure], drawn: list[str]
+    report: Report, group: str, anchor: str, measures: list[ReportedMeasure], drawn: list[str]
 ) -> Iterator[str]:
     """Yields a group of measures: a sentence, the charts, the texts, and then all numbers."""
     yield f'<section aria-labelledby="{anchor}">'
@@ -230,7 +230,10 @@ def _notes(anchor: str, notes: Mapping[tuple[str, str], int], seen: int) -> Iter
 
 
 def _table(
-    ways: list[Way], anchor: str, measures: list[Measure], notes: dict[tuple[str, str], int]
+    ways: list[ReportedWay],
+    anchor: str,
+    measures: list[ReportedMeasure],
+    notes: dict[tuple[str, str], int],
 ) -> Iterator[str]:
     base = next((way for way in ways if way.error is None), None)
     shown = [(at, way) for at, way in enumerate(ways) if _is_shown(way, measures)]
@@ -257,18 +260,18 @@ def _table(
         yield f'<p class="legend">Medians. ± half the distance of the quartiles{ratio}.</p>'
 
 
-def _is_shown(way: Way, measures: Iterable[Measure]) -> bool:
+def _is_shown(way: ReportedWay, measures: Iterable[ReportedMeasure]) -> bool:
     """Returns whether `way` has more to show than the reason why it is unavailable."""
     cells = (measure.ways.get(way.name) for measure in measures)
     return way.error is None or any(cell and cell.error != way.error for cell in cells)
 
 
 def _cell(
-    way: Way,
-    measure: Measure,
+    way: ReportedWay,
+    measure: ReportedMeasure,
     anchor: str,
     notes: dict[tuple[str, str], int],
-    base: Way | None,
+    base: ReportedWay | None,
 ) -> str:
     cell = measure.ways.get(way.name)
     if way.error is not None and (cell is None or cell.error == way.error):
@@ -284,7 +287,7 @@ def _cell(
     return _value(cell, measure, mark, measure.ways.get(base.name) if base else None)
 
 
-def _value(cell: Cell, measure: Measure, mark: str, base: Cell | None) -> str:
+def _value(cell: Cell, measure: ReportedMeasure, mark: str, base: Cell | None) -> str:
     if cell.median is not None:
         about = [f"±{number(abs(cell.spread) / 2, 2)}"] if cell.spread else []
         about += filter(None, [ratio_to(cell, base)])
@@ -295,7 +298,7 @@ def _value(cell: Cell, measure: Measure, mark: str, base: Cell | None) -> str:
     return f'<span class="why">not measured</span>{mark}'
 
 
-def _how(ways: list[Way], measures: list[Measure]) -> Iterator[str]:
+def _how(ways: list[ReportedWay], measures: list[ReportedMeasure]) -> Iterator[str]:
     yield "<p>What the commands name is there after <code>ringlet compare --keep FOLDER</code>.</p>"
     for measure in measures:
         yield f"<section><h3>{_heading(measure.title)}</h3><p>{_prose(measure.how)}</p>"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from ringlet.compare.report import Cell, Measure, Way
+    from ringlet.compare.report import Cell, ReportedMeasure, ReportedWay
 
 INK, MUTED, GRID, PAPER = "#1c2128", "#5b6470", "#d9dde3", "#ffffff"
 
@@ -61,7 +61,7 @@ def has_median(cell: Cell | None) -> bool:
     return cell is not None and cell.error is None and can_be_drawn(cell.median)
 
 
-def has_numbers(measure: Measure, ways: Sequence[Way]) -> bool:
+def has_numbers(measure: ReportedMeasure, ways: Sequence[ReportedWay]) -> bool:
     """Returns whether `measure` has a number for one of `ways`."""
     return any(has_median(measure.ways.get(way.name)) for way in ways)
 
@@ -121,7 +121,7 @@ class Canvas:
     """A sheet of `width` x `height` pixels with the origin at the top left."""
 
     def __init__(self, width: float, height: float, marks: Mapping[str, str]) -> None:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # noqa: PLC0415 (an optional package)
 
         self.marks = marks  # the marks of the notes
         self.figure = Figure(figsize=(width / 72, height / 72), dpi=72, facecolor="none")
@@ -142,7 +142,7 @@ class Canvas:
 
     def box(self, x: float, y: float, width: float, height: float, **style: Any) -> None:
         """Draws a filled box."""
-        from matplotlib.patches import Rectangle
+        from matplotlib.patches import Rectangle  # noqa: PLC0415 (an optional package)
 
         self._axes.add_patch(Rectangle((x, y), width, height, linewidth=0, clip_on=False, **style))
 
@@ -205,7 +205,7 @@ class Rows:
     foot = 0.0
     is_wide = False
 
-    def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
+    def __init__(self, measure: ReportedMeasure, ways: Sequence[ReportedWay]) -> None:
         self.measure = measure
         self.title = heading(measure.title, 120)
         self.rows = [
@@ -267,7 +267,7 @@ class Rows:
 class Bars(Rows):
     """A measure: for each way a bar, whiskers from quartile to quartile, and the samples."""
 
-    def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
+    def __init__(self, measure: ReportedMeasure, ways: Sequence[ReportedWay]) -> None:
         super().__init__(measure, ways)
         self._log = self._scale(0, 1).log
         self.foot = 16.0 if self._log else 0.0
@@ -330,7 +330,9 @@ class Series:
 
     is_wide = True
 
-    def __init__(self, rows: Sequence[tuple[int, Measure]], ways: Sequence[Way]) -> None:
+    def __init__(
+        self, rows: Sequence[tuple[int, ReportedMeasure]], ways: Sequence[ReportedWay]
+    ) -> None:
         self.title = heading(re.split("[,:(]", rows[0][1].title)[0], 120)
         self._unit = rows[0][1].unit
         self._numbers = [count for count, _ in rows]

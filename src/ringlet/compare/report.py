@@ -50,7 +50,7 @@ class Others(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     load: float
 
 
-class Way(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ReportedWay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A way to run the work. `error` says why it can't be gone here."""
 
     name: str
@@ -75,7 +75,7 @@ class Cell(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaul
     command: str | None = None
 
 
-class Measure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class ReportedMeasure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One row. `ways` has a cell for each way, by its name."""
 
     name: str
@@ -100,13 +100,13 @@ class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     others: Others | None = None  # None in old reports
     command: str
     host: Host
-    ways: Annotated[list[Way], _Few]
-    measures: Annotated[list[Measure], _Many]
+    ways: Annotated[list[ReportedWay], _Few]
+    measures: Annotated[list[ReportedMeasure], _Many]
 
 
-def groups(report: Report) -> dict[str, list[Measure]]:
+def groups(report: Report) -> dict[str, list[ReportedMeasure]]:
     """The measures of each group, in order."""
-    found: dict[str, list[Measure]] = {}
+    found: dict[str, list[ReportedMeasure]] = {}
     for measure in report.measures:
         found.setdefault(measure.group, []).append(measure)
     return found

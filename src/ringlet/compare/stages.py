@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ringlet.compare.panels import (
         Canvas,
     )
-    from ringlet.compare.report import Cell, Measure, Way
+    from ringlet.compare.report import Cell, ReportedMeasure, ReportedWay
 
 STEP = ", to "  # in a title, it stands between the beginning and the step
 _MARKS = "|os^Dv"  # the marks of the steps
@@ -67,7 +67,7 @@ class Steps:
 
     is_wide = True
 
-    def __init__(self, measures: Sequence[Measure], ways: Sequence[Way]) -> None:
+    def __init__(self, measures: Sequence[ReportedMeasure], ways: Sequence[ReportedWay]) -> None:
         self.title = "How long until each step"
         self._unit = measures[0].unit
         begins = dict.fromkeys(measure.title.partition(STEP)[0] for measure in measures)
@@ -78,7 +78,7 @@ class Steps:
             lines = [(at, way, self._cells(rows, way)) for at, way in enumerate(ways)]
             self._blocks.append((begin, [line for line in lines if line[2]]))
 
-    def _cells(self, rows: Sequence[Measure], way: Way) -> list[tuple[int, Cell]]:
+    def _cells(self, rows: Sequence[ReportedMeasure], way: ReportedWay) -> list[tuple[int, Cell]]:
         """Returns the cells of a way, each with the number of its step."""
         found = ((row, row.ways.get(way.name)) for row in rows)
         return [
@@ -167,7 +167,7 @@ class Phases(Rows):
     row = (44.0, 66.0)
     is_wide = True
 
-    def __init__(self, measure: Measure, ways: Sequence[Way]) -> None:
+    def __init__(self, measure: ReportedMeasure, ways: Sequence[ReportedWay]) -> None:
         super().__init__(measure, ways)
         self.rows = [row for row in self.rows if phases(row[2])]
         names = dict.fromkeys(name for _, _, cell in self.rows for name, _ in phases(cell))

@@ -6,6 +6,7 @@ into a cell is a note below the table. Control sequences in a report never reach
 
 from __future__ import annotations
 
+from io import StringIO
 from math import isfinite, log
 from string import ascii_letters, digits
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderableType, RenderResult
 
-    from ringlet.compare.report import Host, Measure, Report, Way
+    from ringlet.compare.report import Host, Report, ReportedMeasure, ReportedWay
 
 LOG_RATIO = 50  # if a row's numbers differ more, its bars are logarithmic
 COLOURS = ("cyan", "blue", "magenta", "yellow", "green", "red")  # the colours of the ways
@@ -44,8 +45,6 @@ _BOLD = Style(bold=True)
 
 def to_text(renderable: RenderableType, width: int = 80, ascii_only: bool = False) -> str:
     """Returns plain text, `width` columns wide at most."""
-    from io import StringIO
-
     file = StringIO()
     console = Console(file=file, width=width, color_system=None, legacy_windows=False)
     console.print(renderable)
@@ -102,10 +101,10 @@ class Notes:
             yield grid
 
 
-class Block:
+class WayBlock:
     """Ways that fit side by side, with the widths of the title's column and of their columns."""
 
-    def __init__(self, ways: Sequence[Way], title: int, column: int) -> None:
+    def __init__(self, ways: Sequence[ReportedWay], title: int, column: int) -> None:
         self.ways = ways
         self.widths = [_ABSENT_COLUMN if way.error else column for way in ways]
         self._title = title
@@ -119,10 +118,10 @@ class Block:
         return grid
 
 
-def blocks(ways: Sequence[Way], width: int) -> list[Block]:
+def blocks(ways: Sequence[ReportedWay], width: int) -> list[WayBlock]:
     """Splits the ways into blocks that fit. All columns, and so their bars, have the same width."""
     title = max(14, min(width // 5, 26))
-    found: list[list[Way]] = [[]]
+    found: list[list[ReportedWay]] = [[]]
     for way in ways:
         if found[-1] and _spare([*found[-1], way], width - title) < 0:
             found.append([])
@@ -132,10 +131,10 @@ def blocks(ways: Sequence[Way], width: int) -> list[Block]:
         _spare(block, width - title) // count for block, count in zip(found, there, strict=True)
     )
     column = _MIN_COLUMN + max(0, min(more, _MAX_COLUMN - _MIN_COLUMN))
-    return [Block(block, title, column) for block in found]
+    return [WayBlock(block, title, column) for block in found]
 
 
-def _spare(ways: Sequence[Way], width: int) -> int:
+def _spare(ways: Sequence[ReportedWay], width: int) -> int:
     """Returns the width that the narrowest columns leave free."""
     return width - sum(_ABSENT_COLUMN if way.error else _MIN_COLUMN for way in ways)
 
@@ -180,12 +179,14 @@ def shares(values: Mapping[str, float]) -> tuple[dict[str, float], bool]:
     return found, logarithmic
 
 
-def _heading(group: str, block: Block, notes: Notes) -> RenderableType:
+def _heading(group: str, block: WayBlock, notes: Notes) -> RenderableType:
     titles = [Text(clean(way.title) + notes.mark(way.error), _BOLD) for way in block.ways]
     return block.row(Text(heading(group), Style(bold=True, underline=True)), *titles)
 
 
-def _row(measure: Measure, all_ways: Sequence[Way], block: Block, notes: Notes) -> RenderableType:
+def _row(
+    measure: ReportedMeasure, all_ways: Sequence[ReportedWay], block: WayBlock, notes: Notes
+) -> RenderableType:
     medians = _medians(measure)
     lengths, logarithmic = shares(medians)
     best = _best(measure, medians)
@@ -225,11 +226,11 @@ def _half(spread: float, median: float) -> str:
     return f"{half:.2g}" if 1e-4 <= half < 99 else number(half)
 
 
-def _medians(measure: Measure) -> dict[str, float]:
+def _medians(measure: ReportedMeasure) -> dict[str, float]:
     return {name: c.median for name, c in measure.ways.items() if c.median is not None}
 
 
-def _best(measure: Measure, medians: Mapping[str, float]) -> set[str]:
+def _best(measure: ReportedMeasure, medians: Mapping[str, float]) -> set[str]:
     """Returns the best ways, as far as the samples show; none if no way is worse."""
     if measure.better not in ("lower", "higher") or not medians:
         return set()
@@ -242,7 +243,7 @@ def _best(measure: Measure, medians: Mapping[str, float]) -> set[str]:
     return medians.keys() - worse if worse else set()
 
 
-def _phases(measure: Measure) -> list[str]:
+def _phases(measure: ReportedMeasure) -> list[str]:
     """Returns the names of the phases in this row, in order."""
     return list(dict.fromkeys(name for cell in measure.ways.values() for name in cell.phases))
 
@@ -259,7 +260,7 @@ def _parts(cell: Cell, phases: Sequence[str], share: float, width: int) -> str:
     return text
 
 
-def _below(measure: Measure) -> Iterator[RenderableType]:
+def _below(measure: ReportedMeasure) -> Iterator[RenderableType]:
     """Yields the lines below a row, in its full width."""
     phases = _phases(measure)
     says = [clean(measure.meaning)] if measure.meaning else []

@@ -18,6 +18,12 @@ from select import POLLIN, poll
 from threading import Lock, Timer
 
 from ringlet.closing import Closing
+from ringlet.container.cgroups import CgroupError, Cgroups
+from ringlet.container.describe import describe, layer
+from ringlet.container.launch import guard, launch
+from ringlet.container.launch.description import Creation
+from ringlet.container.launch.helper import LaunchError
+from ringlet.container.reach import is_reached_by_others
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.workload import PIDS
 
@@ -75,8 +81,6 @@ class Container(Closing):
         stdio: tuple[int, int, int] = (0, 1, 2),
         console_socket: str | None = None,
     ) -> None:
-        from ringlet.container.describe import describe
-
         self.config = config
         self.id = f"run-{os.urandom(6).hex()}"
         self.timings = Timings()
@@ -98,11 +102,6 @@ class Container(Closing):
         stdio: tuple[int, int, int],
         console_socket: str | None,
     ) -> None:
-        from ringlet.container.cgroups import Cgroups
-        from ringlet.container.describe import layer
-        from ringlet.container.launch import guard, launch
-        from ringlet.container.launch.helper import LaunchError
-
         # The configuration is already in the form that `spec.check` returns: a test checks this.
         config: Config = description  # type: ignore[assignment]
         cgroups = Cgroups.find()
@@ -123,19 +122,19 @@ class Container(Closing):
                 rootfs = self._open_rootfs()
             while True:
                 try:
-                    launched = launch.create(
+                    creation = Creation(
                         config,
                         "/",  # all paths of the configuration are absolute
-                        cgroup=self.cgroup,
-                        folder=self.id,
-                        on_runtime=guard.watch,
-                        console_socket=console_socket,
+                        self.id,
+                        self.cgroup,
+                        connection=theirs.fileno(),
                         stdio=stdio,
+                        console_socket=console_socket,
                         root=rootfs,
                         idmap_root="/" not in unmapped,
                         layer=layer(self.config),
-                        connection=theirs.fileno(),
                     )
+                    launched = launch.create(creation, on_runtime=guard.watch)
                     break
                 except LaunchError as error:
                     if error.step != "idmap" or error.what in unmapped:
@@ -153,8 +152,6 @@ class Container(Closing):
 
     def _open_rootfs(self) -> int:
         """Opens a rootfs to write to. Raises `ConfigError` if files made there could harm us."""
-        from ringlet.container.reach import is_reached_by_others
-
         rootfs = os.open(self.config.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if not is_reached_by_others(rootfs):
             return rootfs
@@ -178,8 +175,6 @@ class Container(Closing):
 
     def _limit_processes(self) -> None:
         """Sets the default limit of processes where a user without rights may set a limit."""
-        from ringlet.container.cgroups import CgroupError
-
         try:
             self.cgroup.set({"pids": {"limit": PIDS}})
         except CgroupError:
@@ -187,8 +182,6 @@ class Container(Closing):
 
     def start(self) -> None:
         """Lets the command run. Raises `RingletError`, with `status` 126 or 127 if it can't run."""
-        from ringlet.container.launch import launch
-
         if self._was_started:
             raise RingletError("this container has run already", "make a new one for each run")
         self._was_started = True

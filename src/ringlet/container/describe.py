@@ -11,6 +11,11 @@ from __future__ import annotations
 import os
 
 from ringlet.container.identity import find_user, id_ranges
+from ringlet.container.reach import is_reached_by_others
+from ringlet.container.seccomp.profile import DEFAULT
+from ringlet.container.spec import default
+from ringlet.container.spec.default import NO, mounts
+from ringlet.container.volumes import find_source
 from ringlet.errors import ConfigError
 from ringlet.host.workload import PIDS
 
@@ -45,10 +50,6 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
 
     Raises `ConfigError` where the rootfs, its user or a volume doesn't exist.
     """
-    from ringlet.container.seccomp.profile import DEFAULT
-    from ringlet.container.spec import default
-    from ringlet.container.volumes import find_source
-
     rootfs = os.path.abspath(workload.rootfs)
     if os.path.lexists(rootfs):
         rootfs = find_source(rootfs, "rootfs")
@@ -148,8 +149,6 @@ def _resources(workload: Workload) -> dict[str, Any]:
 
 
 def _mounts(workload: Workload, *, has_groups: bool) -> list[dict[str, Any]]:
-    from ringlet.container.spec.default import NO, mounts
-
     described: list[dict[str, Any]] = [dict(mount) for mount in mounts(rootless=False)]
     for mount in described:
         if mount["destination"] == "/proc":
@@ -157,8 +156,6 @@ def _mounts(workload: Workload, *, has_groups: bool) -> list[dict[str, Any]]:
         elif mount["destination"] == "/dev/pts" and not has_groups:
             mount["options"].remove(f"gid={_TERMINALS}")
     for volume in workload.volumes:
-        from ringlet.container.volumes import find_source
-
         source = find_source(os.fspath(volume.source))
         flags = ["rbind", "rnosuid", "rnodev", "rro" if volume.readonly else "rw"]
         if os.geteuid() == 0:  # ids in a volume are the same as on the host, as in the rootfs
@@ -171,8 +168,6 @@ def _mounts(workload: Workload, *, has_groups: bool) -> list[dict[str, Any]]:
 
 def _open_volumes(workload: Workload) -> Iterator[str]:
     """Yields a warning for each writable volume that other users of the host can reach, too."""
-    from ringlet.container.reach import is_reached_by_others
-
     for volume in workload.volumes:
         if volume.readonly:
             continue

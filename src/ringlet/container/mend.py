@@ -12,6 +12,12 @@ from __future__ import annotations
 
 import os
 
+from ringlet.container.cgroups import Cgroup, Cgroups
+from ringlet.container.cgroups.find import check_path
+from ringlet.container.spec import config_json
+from ringlet.container.state import StateError
+from ringlet.errors import RingletError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +28,6 @@ if TYPE_CHECKING:
 
 def find_cgroup(container: Record, store: Store) -> dict[str, Any] | None:
     """Returns the cgroup, for `Cgroup.load`; None if there is none, or it may be another's."""
-    from ringlet.container.cgroups import Cgroup, Cgroups
-    from ringlet.container.cgroups.find import check_path
-    from ringlet.container.spec import config_json
-    from ringlet.errors import RingletError
-
     try:
         path = config_json.load(container.folder).get("linux", {}).get("cgroupsPath")
         if path is not None:
@@ -53,8 +54,6 @@ def find_cgroup(container: Record, store: Store) -> dict[str, Any] | None:
 
 
 def _folders_of_others(container: Record, store: Store) -> Iterator[str]:
-    from ringlet.container.state import StateError
-
     for id in store.ids():
         try:
             cgroup = store.look(id).data.get("cgroup") if id != container.id else None

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.log import Log
     from ringlet.container.spec.types import Config
-    from ringlet.container.state import Process
+    from ringlet.container.state import HostProcess
     from ringlet.host.polling import Ready
 
 VARIABLE = "NOTIFY_SOCKET"
@@ -108,7 +108,7 @@ class Notify(Closing):
         finally:
             theirs.close()
 
-    def wait(self, process: Process) -> None:
+    def wait(self, process: HostProcess) -> None:
         """Waits until the container is ready, or the process has ended."""
         try:
             pidfd = os.pidfd_open(process.pid)

@@ -15,7 +15,7 @@ from ringlet.container.log import now
 from ringlet.container.pid_file import write_pid
 from ringlet.container.state import (
     DamageError,
-    Process,
+    HostProcess,
     StateError,
     await_end,
     send,
@@ -78,13 +78,14 @@ class Runtime:
         """
         # `start` and `delete` don't need these modules.
         from ringlet.container.launch import namespaces
+        from ringlet.container.launch.description import Creation
         from ringlet.container.spec import config_json
 
         interrupt.check()
         bundle = os.path.abspath(bundle)
         container = self.store.create(id)
         try:
-            maker = Process(os.getpid())
+            maker = HostProcess(os.getpid())
             container.data = {
                 "bundle": bundle,
                 "created": now(),
@@ -124,7 +125,7 @@ class Runtime:
             self._warn_of_capabilities(config, config.get("process"))
 
             def on_runtime(pid: int) -> None:
-                container.init = Process(pid)
+                container.init = HostProcess(pid)
                 container.save()
                 self.log.debug(f"{id}: process {pid} is in its namespaces")
 
@@ -132,22 +133,21 @@ class Runtime:
                 for point in ("prestart", "createRuntime"):
                     self._run_hooks(container, point, hooks.get(point, []), "creating")
 
-            launched = launch.create(
+            creation = Creation(
                 config,
                 bundle,
-                cgroup=cgroup,
-                folder=container.folder,
-                on_runtime=on_runtime,
-                on_mounted=on_mounted,
+                container.folder,
+                cgroup,
                 console_socket=console_socket,
                 stdio=stdio,
                 preserve_fds=listen_fds + preserve_fds,
                 no_pivot=no_pivot,
                 no_new_keyring=no_new_keyring,
             )
+            launched = launch.create(creation, on_runtime=on_runtime, on_mounted=on_mounted)
             for note in launched.notes:
                 self.log.warning(note)
-            container.init = Process(launched.pid)
+            container.init = HostProcess(launched.pid)
             container.data["namespaces"] = namespaces.note(launched.pid)
             self.log.debug(f"{id}: process {launched.pid} waits to be started")
             interrupt.check()
@@ -216,6 +216,7 @@ class Runtime:
 
         `cgroups` are as in `Cgroup.below`, `console_socket` and `attachment` as in `create`.
         """
+        from ringlet.container.launch.description import Execution
         from ringlet.container.spec import config_json
 
         container = self.store.look(id)
@@ -231,7 +232,7 @@ class Runtime:
         console_socket, stdio = streams_for(
             process.get("terminal", False), console_socket, attachment
         )
-        launched = launch.execute(
+        execution = Execution(
             init,
             config,
             process,
@@ -243,6 +244,7 @@ class Runtime:
             bundle=container.data.get("bundle", ""),
             id=id,
         )
+        launched = launch.execute(execution)
         self.log.debug(f"{id}: process {launched.pid} runs its command")
         return launched
 
@@ -297,7 +299,7 @@ class Runtime:
             if status == "paused":
                 cgroup.thaw()  # in version 1 a frozen process doesn't even die
 
-    def delete(self, id: str, *, force: bool = False, init: Process | None = None) -> None:
+    def delete(self, id: str, *, force: bool = False, init: HostProcess | None = None) -> None:
         """Removes a stopped container; with `force`, one in any state, or a missing one.
 
         With `init`, removes the container only if `init` is its first process.

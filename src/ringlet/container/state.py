@@ -21,6 +21,7 @@ import errno
 import os
 import stat
 from _signal import pidfd_send_signal  # type: ignore[import-not-found]
+from fcntl import LOCK_EX, LOCK_NB, flock
 from time import monotonic, sleep
 
 from ringlet.closing import Closing
@@ -28,7 +29,7 @@ from ringlet.container.fast_json import dumps, loads
 from ringlet.errors import RingletError
 from ringlet.host import interrupt
 from ringlet.host.named_file import is_ours_or_roots, keeps_names, read_named
-from ringlet.host.process import read_stat
+from ringlet.host.process_stat import read_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class DamageError(StateError):
         )
 
 
-class Process:
+class HostProcess:
     """A process of this host: `pid`, and its start time, in clock ticks since boot."""
 
     __slots__ = ("pid", "start")
@@ -68,7 +69,7 @@ class Process:
         self.start = _look(pid)[1] if start is None else start
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Process) and (self.pid, self.start) == (other.pid, other.start)
+        return isinstance(other, HostProcess) and (self.pid, self.start) == (other.pid, other.start)
 
     def __hash__(self) -> int:
         return hash((self.pid, self.start))
@@ -80,7 +81,7 @@ class Process:
         return start == self.start and runs
 
 
-def send(process: Process, number: int) -> None:
+def send(process: HostProcess, number: int) -> None:
     """Signals this process, and no later one of its id. A process that is gone is no error."""
     try:
         fd = os.pidfd_open(process.pid)
@@ -96,7 +97,7 @@ def send(process: Process, number: int) -> None:
         os.close(fd)
 
 
-def await_end(process: Process, id: str) -> None:
+def await_end(process: HostProcess, id: str) -> None:
     """Waits until the killed process is gone. Raises StateError if the process stays."""
     deadline = monotonic() + _GONE_SECONDS
     while process.alive:
@@ -154,16 +155,16 @@ class Record(Closing):
         self.data = value
 
     @property
-    def init(self) -> Process | None:
+    def init(self) -> HostProcess | None:
         """Returns the container's first process, dead or alive; None before the process is made."""
         return _process(self.data.get("init"))
 
     @init.setter
-    def init(self, process: Process) -> None:
+    def init(self, process: HostProcess) -> None:
         self.data["init"] = [process.pid, process.start]
 
     @property
-    def maker(self) -> Process | None:
+    def maker(self) -> HostProcess | None:
         """Returns the ringlet process that makes the container; None once the container is made."""
         return _process(self.data.get("maker"))
 
@@ -257,8 +258,6 @@ class Store:
             raise PermissionError(errno.EPERM, "other users can write to it", self.root)
 
     def _lock(self, id: str, *, mend: bool = False) -> Record:
-        from fcntl import LOCK_EX, LOCK_NB, flock
-
         path = os.path.join(self.root, id)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -397,8 +396,8 @@ _HOLDS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def _process(value: list[int] | None) -> Process | None:
-    return None if value is None else Process(*value)
+def _process(value: list[int] | None) -> HostProcess | None:
+    return None if value is None else HostProcess(*value)
 
 
 def _look(pid: int) -> tuple[bool, int]:

@@ -167,7 +167,7 @@ class Cmos:
 
         The weekday follows from the date.
         """
-        from calendar import timegm
+        from calendar import timegm  # noqa: PLC0415 (few guests set the clock)
 
         decode = self._decode
         hours = decode(registers[HOURS])

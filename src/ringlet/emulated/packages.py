@@ -9,6 +9,7 @@ Source: apt-get(8), apt-cache(8), dpkg-deb(1), os-release(5).
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from ringlet.emulated.kernel import MODULES, kernels_under
+from ringlet.emulated.installed_kernel import MODULES, kernels_under
 from ringlet.emulated.qemu import INSTALL, PROGRAM
 from ringlet.errors import RingletError
 
@@ -25,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ringlet.emulated.kernel import Kernel
+    from ringlet.emulated.installed_kernel import InstalledKernel
 
 # The package of the distribution's current kernel, by the ID in /etc/os-release.
 DEFAULT_PACKAGES = {"debian": "linux-image-amd64", "ubuntu": "linux-image-generic"}
@@ -46,8 +47,6 @@ _KEPT = re.compile(
 
 def default_package() -> str:
     """Returns the package of the distribution's kernel; raises `RingletError` if there is none."""
-    import platform
-
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -72,7 +71,7 @@ def install_qemu() -> None:
     _run(["apt-get", *_quiet(), "install", "-y", "--no-install-recommends", _QEMU_PACKAGE])
 
 
-def fetch_kernel(package: str, folder: Path) -> Kernel:
+def fetch_kernel(package: str, folder: Path) -> InstalledKernel:
     """Returns the kernel of `package` in `folder`/`package`, and fetches a missing kernel.
 
     Raises `RingletError`.

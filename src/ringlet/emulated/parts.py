@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LINE = 4096  # bytes of the longest line that a machine may send
 
 
-class Log:
+class LogTail:
     """Keeps the end of the data from `fd`. `fd` is non-blocking and stays the caller's."""
 
     def __init__(self, fd: int) -> None:

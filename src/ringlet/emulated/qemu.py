@@ -5,6 +5,7 @@ Source: QEMU 7.2's qemu(1); prctl(2), PR_SET_PDEATHSIG.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import signal
@@ -18,8 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ringlet.emulated.config import NestedConfig
-    from ringlet.emulated.kernel import Kernel
+    from ringlet.emulated.installed_kernel import InstalledKernel
+    from ringlet.emulated.nested_config import NestedConfig
 
 PROGRAM = "qemu-system-x86_64"
 INSTALL = (
@@ -45,7 +46,11 @@ def find_qemu(named: str | None = None) -> str:
 
 
 def arguments(
-    config: NestedConfig, kernel: Kernel, initramfs: int, console: int, ports: Mapping[str, int]
+    config: NestedConfig,
+    kernel: InstalledKernel,
+    initramfs: int,
+    console: int,
+    ports: Mapping[str, int],
 ) -> list[str]:
     """Returns QEMU's options.
 
@@ -86,8 +91,6 @@ class Qemu(Closing):
     """QEMU's process. The kernel kills the process when the thread that started it ends."""
 
     def __init__(self, program: str, options: Sequence[str], descriptors: Sequence[int]) -> None:
-        import ctypes
-
         prctl = ctypes.CDLL(None).prctl
         parent = os.getpid()
 

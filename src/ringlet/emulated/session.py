@@ -21,12 +21,12 @@ import socket
 import time
 from contextlib import ExitStack
 
-from ringlet.emulated.kernel import find_kernel, named_kernel
-from ringlet.emulated.parts import Control, Log
-from ringlet.emulated.plan import initramfs
+from ringlet.emulated.init_plan import initramfs
+from ringlet.emulated.installed_kernel import find_kernel, named_kernel
+from ringlet.emulated.parts import Control, LogTail
 from ringlet.emulated.qemu import Qemu, arguments, find_qemu
 from ringlet.errors import RingletError
-from ringlet.host.escape import Command, EscapeFilter
+from ringlet.host.escape import EscapeCommand, EscapeFilter
 from ringlet.host.polling import wait
 from ringlet.host.relay import Relay
 from ringlet.host.signals import Signals
@@ -36,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringlet.emulated.config import NestedConfig
+    from ringlet.emulated.nested_config import NestedConfig
     from ringlet.host.polling import Part
 
 # The exit statuses of a run that didn't end by its command's end.
@@ -110,8 +110,8 @@ class _Session:
         ports: dict[str, socket.socket],
         on_start: Callable[[], None],
     ) -> None:
-        self._console = Log(ports["console"].fileno())
-        self._errors = Log(qemu.errors)
+        self._console = LogTail(ports["console"].fileno())
+        self._errors = LogTail(qemu.errors)
         self._control = Control(ports["control"], self._on_line)
         self._signals = stack.enter_context(Signals(_PASSED_ON, self._on_signal))
         self._stdin = stack.enter_context(Relay(0, ports["stdin"].fileno(), self._edit))
@@ -199,11 +199,11 @@ class _Session:
         for part in self._escape.feed(data):
             if isinstance(part, bytes):
                 keys += part
-            elif part is Command.QUIT:
+            elif part is EscapeCommand.QUIT:
                 self._status, self._totals = QUIT, None
-            elif part is Command.SUSPEND:
+            elif part is EscapeCommand.SUSPEND:
                 self._terminal.suspend()
-            elif part is Command.HELP:
+            elif part is EscapeCommand.HELP:
                 self._terminal.show(_HELP)
         return keys
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Protocol
 
-    from ringlet.host.escape import Command, EscapeFilter
+    from ringlet.host.escape import EscapeCommand, EscapeFilter
     from ringlet.host.terminal import Terminal
 else:
     Protocol = object
@@ -53,10 +53,10 @@ class InputPump:
     """A thread that moves bytes from the file of `fd` to `receiver`, until the pump is closed.
 
     The caller keeps and closes `fd`. With a terminal, the escape key works: the pump's thread calls
-    `on_quit` and `press_power_button`, which returns whether the guest listens for the power
-    button. The end of the input ends the thread, but not the run. If there is `encode`, the guest
-    gets the result of `encode` instead of the bytes; at the end of the input, the pump calls
-    `encode` with b"".
+    `on_quit`; `press_power_button`, which returns whether the guest listens for the power button;
+    and `inquire`, which shows on the terminal what the guest does. The end of the input ends the
+    thread, but not the run. If there is `encode`, the guest gets the result of `encode` instead of
+    the bytes; at the end of the input, the pump calls `encode` with b"".
     """
 
     def __init__(
@@ -67,11 +67,14 @@ class InputPump:
         terminal: Terminal | None = None,
         encode: Callable[[bytes], bytes] | None = None,
         press_power_button: Callable[[], bool] = lambda: False,
+        inquire: Callable[[Terminal], object] = lambda terminal: None,
     ) -> None:
         self._fd, _ = own_descriptor(fd, os.O_RDONLY)
         self._receiver = receiver
         self._on_quit = on_quit
         self._press_power_button = press_power_button
+        self._inquire = inquire
+        self._explains_ctrl_c = terminal is not None and not terminal.raw_output
         self._terminal = terminal
         self._encode = encode or _as_it_is
         self._escape = None if terminal is None else _escape_filter()
@@ -144,24 +147,39 @@ class InputPump:
         else:
             for part in self._escape.feed(data):
                 if isinstance(part, bytes):
+                    if self._explains_ctrl_c:
+                        self._explain_ctrl_c(part)
                     self._pending += self._encode(part)
                 else:
                     self._obey(part)
         return data != b""
 
-    def _obey(self, command: Command) -> None:
-        from ringlet.host.escape import HELP_TEXT, NOBODY_LISTENS, Command
+    def _explain_ctrl_c(self, keys: bytes) -> None:
+        """Says, at the first Ctrl-C, that the run ends by other keys.
 
-        if command is Command.QUIT:
+        A guest that draws on the whole screen, which wants raw output, would be disturbed.
+        """
+        from ringlet.host.escape import CTRL_C, CTRL_C_TEXT
+
+        if CTRL_C in keys and self._terminal is not None:
+            self._explains_ctrl_c = False
+            self._terminal.show(CTRL_C_TEXT)
+
+    def _obey(self, command: EscapeCommand) -> None:
+        from ringlet.host.escape import HELP_TEXT, NOBODY_LISTENS, EscapeCommand
+
+        if command is EscapeCommand.QUIT:
             self._on_quit()
-        elif command is Command.POWER_BUTTON:
+        elif command is EscapeCommand.POWER_BUTTON:
             if not self._press_power_button() and self._terminal is not None:
                 self._terminal.show(NOBODY_LISTENS)
-        elif command is Command.BREAK:
+        elif command is EscapeCommand.BREAK:
             self._receiver.receive_break()  # comes before the bytes that are read ahead
-        elif command is Command.HELP and self._terminal is not None:
+        elif command is EscapeCommand.INQUIRE and self._terminal is not None:
+            self._inquire(self._terminal)
+        elif command is EscapeCommand.HELP and self._terminal is not None:
             self._terminal.show(HELP_TEXT)
-        elif command is Command.SUSPEND and self._terminal is not None:
+        elif command is EscapeCommand.SUSPEND and self._terminal is not None:
             self._terminal.suspend()
 
 

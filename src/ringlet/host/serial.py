@@ -61,6 +61,7 @@ class SerialHost(Closing):
         self._input_fd: int | None = None
         self._on_quit: Callable[[], None] = lambda: None
         self.press_power_button: Callable[[], bool] = lambda: False  # for a key at the terminal
+        self.inquire: Callable[[Terminal], object] = lambda terminal: None  # for another key
         self._terminal: Terminal | None = None
         self._resources = ExitStack()
 
@@ -76,6 +77,7 @@ class SerialHost(Closing):
                 self._terminal,
                 encode=self._encode,
                 press_power_button=self.press_power_button,
+                inquire=self.inquire,
             )
             self._resources.callback(pump.close)
 

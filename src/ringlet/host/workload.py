@@ -10,7 +10,7 @@ import os
 
 from ringlet.errors import ConfigError
 from ringlet.host.outcome import STOP_TIMEOUT
-from ringlet.host.settings import parse_size
+from ringlet.host.settings import load_toml, parse_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,8 +186,6 @@ def read_toml(path: str) -> dict[str, Any]:
 
     A relative path in the file starts at the file's own folder.
     """
-    from ringlet.host.settings import load_toml
-
     values = load_toml(path, _TYPES)
     folder = os.path.dirname(path)
     for key in ("command", "volumes"):

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from ringlet.closing import Closing
 from ringlet.errors import RingletError
+from ringlet.kvm.core import ffi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,8 +61,6 @@ class Region:
         `mapping` and not `view`, because Python's garbage collector crashes on an exported memory
         view.
         """
-        from ringlet.kvm.core import ffi
-
         return ffi.from_buffer("uint8_t[]", self.mapping)
 
     def close(self) -> None:
@@ -79,8 +78,6 @@ def anonymous(address: int, size: int) -> Region:
 
     Raises `OSError` if the host can't map that much memory.
     """
-    from ringlet.kvm.core import ffi
-
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
     mapping = mmap.mmap(-1, size + HUGE_PAGE, flags=flags)
     # KVM maps a huge page only if the host's address and the guest's address have the same offset
@@ -165,8 +162,6 @@ class GuestMemory(Closing):
     @property
     def native(self) -> Any:
         """The regions for the C core, `struct ringlet_region[]`. Don't use them after `close`."""
-        from ringlet.kvm.core import ffi
-
         if self._native is None:
             self._hosts = [region.export() for region in self.regions]
             self._native = ffi.new(
@@ -180,8 +175,6 @@ class GuestMemory(Closing):
 
     def close(self) -> None:
         """Unmaps every region. Raises `BufferError` while a view of a region exists."""
-        from ringlet.kvm.core import ffi
-
         for host in self._hosts:
             ffi.release(host)
         self._hosts.clear()

@@ -7,14 +7,15 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ringlet.linux.command import Completed, LinuxCommand, run
+    from ringlet.linux.guest import LinuxGuest
 
-__all__ = ["Completed", "LinuxCommand", "run"]
+__all__ = ["Completed", "LinuxCommand", "LinuxGuest", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """Imports `command.py` at its first use: to build an initramfs takes no machine."""
+    """Imports `command.py` at its first use."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from ringlet.linux import command
+    from ringlet.linux import command  # noqa: PLC0415 (to build an initramfs takes no machine)
 
     return getattr(command, name)

@@ -6,7 +6,9 @@ Source: Linux, Documentation/filesystems/ramfs-rootfs-initramfs.rst.
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +16,14 @@ from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.host.plan_word import plan_word
 from ringlet.linux.cpio import FOLDER, Entry, link, write
 from ringlet.linux.elf_file import EM_X86_64, PT_INTERP, ElfFile
+from ringlet.linux.kernel_modules import module_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
-    from ringlet.linux.modules import Module
+    from ringlet.linux.kernel_modules import Module
 
 INIT = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_init", "init")
 
@@ -41,8 +44,6 @@ def shell(command: str) -> list[bytes]:
 
 def find_busybox() -> Path:
     """Returns the path of the host's busybox. Raises `ImageError` if a guest can run none."""
-    import shutil
-
     path = shutil.which("busybox")
     if path is None or not _is_static(path):
         raise ImageError(
@@ -138,8 +139,6 @@ def _add_on_demand(entries: dict[str, Entry], folder: Path | None, names: Sequen
 
 
 def _module_files(folder: Path | None, names: Sequence[str]) -> list[Module]:
-    from ringlet.linux.modules import module_files
-
     if folder is None:
         raise ConfigError("modules are asked for, but not where they are", "give their folder")
     return module_files(folder, names)
@@ -154,8 +153,6 @@ def _bytes(data: bytes) -> Entry:
 
 
 def _applets(busybox: Path) -> list[str]:
-    import subprocess
-
     try:
         listed = subprocess.run([busybox, "--list"], capture_output=True, check=True, text=True)
     except (OSError, subprocess.CalledProcessError) as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
+from ringlet import boot
 from ringlet.board import layout
 from ringlet.board.acpi import PVPANIC, RTC, AcpiDevice, write_tables
 from ringlet.board.board import Board, Placed
@@ -16,13 +18,14 @@ from ringlet.devices.keyboard_controller import KeyboardController
 from ringlet.devices.pvpanic import Pvpanic
 from ringlet.devices.reset_control import ResetControl
 from ringlet.devices.system_control import SystemControl
-from ringlet.errors import ConfigError
+from ringlet.errors import ConfigError, RingletError
 from ringlet.kvm.cpuid import for_vcpu
 from ringlet.kvm.memory import GuestMemory, anonymous
 from ringlet.kvm.msrs import FIRMWARE
 from ringlet.kvm.system import System
 from ringlet.kvm.vm import Vm
 from ringlet.machine.control import PANIC, POWER_OFF, RESET, End
+from ringlet.machine.guests import find_image
 from ringlet.machine.serial_line import SerialLine
 
 TYPE_CHECKING = False
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from typing import Any
 
-    from ringlet import boot
     from ringlet.board.device import Device
+    from ringlet.host.console_log import ConsoleLog
     from ringlet.machine.config import MachineConfig
     from ringlet.machine.control import RunControl
     from ringlet.virtio.device import VirtioDevice
@@ -48,12 +51,58 @@ UARTS = (
 )
 
 
+def open_kernel(config: MachineConfig) -> boot.Kernel:
+    """Opens the image, a file or a guest that comes with ringlet. Raises `RingletError`."""
+    image = config.image
+    source = image if isinstance(image, bytes) else find_image(os.fspath(image))
+    return boot.open_kernel(source, config.protocol)
+
+
+def open_modules(stack: ExitStack, config: MachineConfig) -> list[tuple[boot.Image, bytes]]:
+    """Opens the modules; returns each with its command line. The initrd is the first module."""
+    sources: list[tuple[str | os.PathLike[str] | bytes, str]] = []
+    if config.initrd is not None:
+        sources.append((config.initrd, ""))
+    for module in config.modules:
+        path, _, arguments = module.partition(",")
+        sources.append((path, arguments))
+    return [
+        (stack.enter_context(boot.open_image(source)), os.fsencode(arguments))
+        for source, arguments in sources
+    ]
+
+
 def open_lines(
     stack: ExitStack, config: MachineConfig, control: RunControl, output_fd: int
 ) -> list[SerialLine]:
     """Opens the host's end of each serial line; `stack` closes these ends."""
     targets = [config.serial, *(t for t in (config.com2, config.com3) if t is not None)]
     return [stack.enter_context(SerialLine(t, control, output_fd=output_fd)) for t in targets]
+
+
+def system_refusal(error: OSError | RingletError) -> RingletError | None:
+    """Returns the error to raise instead of `error`; None if `error` itself is clear."""
+    for cause in (error, error.__cause__):
+        if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return RingletError(
+                "there are too few file descriptors for the machine", "allow more: `ulimit -n 4096`"
+            )
+    if isinstance(error, RingletError):
+        return None
+    return RingletError(
+        f"the machine can't be opened: {error.strerror or error}",
+        "look at `ulimit -n`, memory and disk space",
+    )
+
+
+def log_console(line: SerialLine) -> ConsoleLog:
+    """Puts a log of the console between the UART and the host's end of the serial line."""
+    from ringlet.host.console_log import ConsoleLog
+
+    log = ConsoleLog(line.transmit)
+    line.transmit = log.transmit
+    line.transmit_polled = log.gather
+    return log
 
 
 def assemble(

@@ -10,6 +10,7 @@ from ringlet.board.layout import GIB, MIB
 from ringlet.errors import ConfigError
 from ringlet.host.serial import SERIAL_WORDS
 from ringlet.host.settings import load_toml, parse_size
+from ringlet.machine.guests import built_image, guest_of_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class SerialEnd:
 class MachineConfig:
     """The configuration of a machine. Raises `ConfigError` for a value that can't be used.
 
-    image         a path, the name of a guest that comes with ringlet, or the image's own bytes
+    image         a path, the name of a guest (of one that comes with ringlet, or of the one that
+                  the current folder builds), or the image's own bytes
     memory        bytes of RAM, a multiple of 4096; None for 64 MiB, for Linux 256 MiB
     cpus          the number of vCPUs; the guest itself starts all vCPUs after the first
     cmdline       the guest's command line
@@ -315,7 +317,14 @@ def _check_key(path: str, key: str, value: Any) -> Any:
 
 
 def from_mapping(values: Mapping[str, Any]) -> MachineConfig:
-    """Returns a configuration with these keys. Raises `ConfigError` if the image is missing."""
+    """Returns a configuration with these keys.
+
+    If the key `image` is missing, the image is the one that the current folder builds. Raises
+    `ConfigError` if this folder builds no guest, and `ImageError` if the guest isn't built.
+    """
     if "image" not in values:
-        raise ConfigError("no image is named", "name one: `ringlet boot hello`")
+        own = guest_of_folder()
+        if own is None:
+            raise ConfigError("no image is named", "name one: `ringlet boot hello`")
+        values = {**values, "image": built_image(own)}
     return MachineConfig(**values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ringlet.boot.symbols import Symbols
 from ringlet.kvm.exits import EMULATION_FAILURE, InternalError, Shutdown
 from ringlet.machine.assembly import (
     MAX_INSTRUCTION,
@@ -13,6 +14,7 @@ from ringlet.machine.assembly import (
     linear_rip,
     read_linear,
 )
+from ringlet.machine.fault import find_emulation_fault, find_fault, registers_are_lost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ringlet.kvm.memory import GuestMemory
     from ringlet.kvm.registers import Registers, Segment, SpecialRegisters
     from ringlet.kvm.vcpu import Vcpu
+    from ringlet.machine.fault import Fault
 
 
 class Crash(NamedTuple):
@@ -31,6 +34,9 @@ class Crash(NamedTuple):
     instruction   the instruction at RIP, as assembly
     kvm           KVM's report of the crash; empty for a triple fault
     not_emulated  whether the crash is that KVM can't emulate `instruction`
+    function      the function at RIP, and the offset in the function; "" if nobody knows
+    fault         what the guest did, and the exception that led to a triple fault; None if nobody
+                  knows
     """
 
     registers: Registers
@@ -39,6 +45,13 @@ class Crash(NamedTuple):
     instruction: str
     kvm: str
     not_emulated: bool
+    function: str = ""
+    fault: Fault | None = None
+
+    @property
+    def registers_are_lost(self) -> bool:
+        """Whether the registers are those of a reset, and say nothing about the crash."""
+        return self.fault is not None and registers_are_lost(self.registers, self.special)
 
     @property
     def linear_rip(self) -> int:
@@ -46,7 +59,11 @@ class Crash(NamedTuple):
         return linear_rip(self.registers, self.special)
 
     def lines(self) -> list[str]:
-        """Returns lines for people to read: the registers, then the instruction."""
+        """Returns lines for people: the exception, the registers, and the instruction."""
+        cause = [] if self.fault is None else self.fault.lines()
+        return cause if self.registers_are_lost else [*cause, *self._register_lines()]
+
+    def _register_lines(self) -> list[str]:
         r, s = self.registers, self.special
         rows = [
             f"rip {r.rip:016x}  rflags {r.rflags:016x}  cs {_show(s.cs)}  ss {_show(s.ss)}",
@@ -59,7 +76,8 @@ class Crash(NamedTuple):
             f"{s.idt.limit:x}",
         ]
         code = self.code.hex(" ") or "not readable"
-        rows.append(f"at rip: {code}: {self.instruction}")
+        where = f" ({self.function})" if self.function else ""
+        rows.append(f"at rip{where}: {code}: {self.instruction}")
         return [*rows, self.kvm] if self.kvm else rows
 
     def as_json(self) -> dict[str, Any]:
@@ -72,6 +90,9 @@ class Crash(NamedTuple):
             "linear_rip": hex(self.linear_rip),
             "code": self.code.hex(),
             "instruction": self.instruction,
+            "function": self.function,
+            "fault": None if self.fault is None else self.fault.as_json(),
+            "registers_are_lost": self.registers_are_lost,
             "kvm": self.kvm,
         }
 
@@ -80,14 +101,27 @@ def _show(segment: Segment) -> str:
     return f"{segment.selector:04x} ({segment.base:x}+{segment.limit:x})"
 
 
-def examine(vcpu: Vcpu, memory: GuestMemory, exit: Exit) -> Crash:
+def examine(vcpu: Vcpu, memory: GuestMemory, exit: Exit, symbols: Symbols | None = None) -> Crash:
     """Returns the state of a vCPU whose last exit is `exit`."""
+    symbols = Symbols() if symbols is None else symbols
     registers, special = vcpu.registers, vcpu.special_registers
     code = exit.instruction if isinstance(exit, InternalError) else b""
     linear = linear_rip(registers, special)
     code = code or read_linear(vcpu, memory, linear, MAX_INSTRUCTION)
-    kvm = "" if isinstance(exit, Shutdown) else f"KVM: {exit}"
-    not_emulated = isinstance(exit, InternalError) and exit.suberror == EMULATION_FAILURE
+    failed = isinstance(exit, InternalError) and exit.suberror == EMULATION_FAILURE
     found = disassemble(code, registers.rip, bits_of(special), 1)
     instruction = found[0].text if found else NO_INSTRUCTION
-    return Crash(registers, special, code, instruction, kvm, not_emulated)
+    if isinstance(exit, Shutdown):
+        fault: Fault | None = find_fault(vcpu, memory, symbols)
+    else:
+        fault = find_emulation_fault(vcpu, memory, symbols, instruction) if failed else None
+    return Crash(
+        registers,
+        special,
+        code,
+        instruction,
+        "" if isinstance(exit, Shutdown) else f"KVM: {exit}",
+        failed and bool(code),
+        symbols.describe(linear),
+        fault,
+    )

@@ -1,4 +1,4 @@
-"""The guest kernels that come with ringlet."""
+"""The guest kernels that come with ringlet, and the guest that the current folder builds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ else:
     from ringlet.host.named_tuple import NamedTuple
 
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "_guests")
+MAX_NAME = 64  # characters of a guest's name
+_MAX_MAKEFILE = 1 << 16  # characters of a Makefile that are looked at
 
 
 class Guest(NamedTuple):
@@ -41,23 +43,88 @@ def guests() -> list[Guest]:
 
 
 def find_image(name: str) -> str:
-    """Returns the path of an image: `name` if there is such a file, else the guest's image.
+    """Returns the path of an image: a file, the image that this folder builds, or a guest's image.
 
-    A folder called `name` isn't an image. Raises `ImageError` for a mistyped name of a guest.
+    A folder called `name` isn't an image. Raises `ImageError` for a mistyped name of a guest, and
+    for a guest of this folder that isn't built.
     """
-    if os.sep in name or os.path.isfile(name):
+    if os.sep in name:
         return name
+    if here := _image_here(name):
+        return here
     guest = packaged(name)
     if os.path.exists(guest):
         return guest
-    if not os.path.lexists(name) and (meant := near(name, [each.name for each in guests()])):
+    if guest_of_folder(name):
+        raise ImageError(
+            f"{name} is a folder that builds a guest", f"boot the guest in there: cd {name}"
+        )
+    own = guest_of_folder()
+    known = [*([own] if own else []), *(each.name for each in guests())]
+    if not os.path.lexists(name) and (meant := near(name, known)):
         raise ImageError(f"there is no image {name}", f"{meant}`ringlet guests` lists them all")
     return name
 
 
-def hides_guest(name: str) -> bool:
-    """Returns whether `find_image` takes a file of the current folder, not the guest `name`."""
-    return os.sep not in name and os.path.isfile(name) and os.path.exists(packaged(name))
+def _image_here(name: str) -> str | None:
+    """Returns the file of the current folder that `name` means: `name`, or what `make` built."""
+    if os.path.isfile(name):
+        return name
+    return built_image(name) if name == guest_of_folder() else None
+
+
+def guest_of_folder(folder: str = "") -> str | None:
+    """Returns the name of the guest that `folder` builds, or None.
+
+    A line of the folder's Makefile says the name, GUEST := NAME: `ringlet new` makes such a folder.
+    """
+    makefile = os.path.join(folder, "Makefile")
+    if not os.path.isfile(makefile):
+        return None
+    try:
+        with open(makefile, encoding="utf-8", errors="replace") as file:
+            lines = file.read(_MAX_MAKEFILE).splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        key, _, value = line.partition(":=")
+        if key.strip() == "GUEST" and is_guest_name(value.strip()):
+            return value.strip()
+    return None
+
+
+def built_image(name: str) -> str:
+    """Returns the image of the guest `name` that the current folder builds.
+
+    Raises `ImageError` if the image isn't built.
+    """
+    image = f"{name}.elf"
+    if os.path.isfile(image):
+        return image
+    hint = "run `make`"
+    if os.path.exists(packaged(name)):
+        hint += f"; in any other folder, {name} is the guest that comes with ringlet"
+    raise ImageError(f"the guest {name} of this folder isn't built", hint)
+
+
+def is_guest_name(name: str) -> bool:
+    """Returns whether a guest may have this name: letters, digits, `_` and `-`, a letter first."""
+    rest = name.replace("_", "").replace("-", "")
+    return name[:1].isalpha() and rest.isascii() and rest.isalnum() and len(name) <= MAX_NAME
+
+
+def which_image(name: str) -> str | None:
+    """Returns a sentence on which image `find_image` takes, or None if nobody could be mistaken."""
+    if os.sep in name:
+        return None
+    file = _image_here(name)
+    if not os.path.exists(packaged(name)):
+        return None if file in (None, name) else f"booting the file {file} of this folder"
+    if file is not None:
+        return f"booting the file {file} of this folder, not the guest that comes with ringlet"
+    if guest_of_folder(name):
+        return f"booting the guest that comes with ringlet, not the guest of the folder {name}"
+    return None
 
 
 def packaged(name: str) -> str:

@@ -9,14 +9,12 @@ no path. `run` runs the machine on the caller's thread, `start` runs it on a new
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from contextlib import ExitStack
 from functools import cached_property
-from threading import Thread, Timer, get_ident
+from threading import Thread, Timer, get_ident, get_native_id
 
-from ringlet import boot
 from ringlet.board.board import Placed
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError, RingletError
@@ -24,7 +22,15 @@ from ringlet.host.outcome import STOP_TIMEOUT, Usage
 from ringlet.host.output import OutputClosedError
 from ringlet.host.processor_time import ProcessorTime
 from ringlet.host.thread import start_without_signals
-from ringlet.machine.assemble import assemble, boot_on, open_lines
+from ringlet.machine.assemble import (
+    assemble,
+    boot_on,
+    log_console,
+    open_kernel,
+    open_lines,
+    open_modules,
+    system_refusal,
+)
 from ringlet.machine.control import (
     KILLED,
     OUTPUT_CLOSED,
@@ -34,7 +40,6 @@ from ringlet.machine.control import (
     TIMEOUT,
     RunControl,
 )
-from ringlet.machine.guests import find_image
 from ringlet.machine.runloop import VcpuLoop, short_switch_interval
 
 TYPE_CHECKING = False
@@ -43,16 +48,20 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     from ringlet.board.device import Device, IrqLine
+    from ringlet.boot.kernel import Kernel
     from ringlet.boot.symbols import Symbols
     from ringlet.host.console_log import ConsoleLog
     from ringlet.host.serial_port import SerialPort
+    from ringlet.kvm.vcpu import Vcpu
     from ringlet.kvm.vm import Vm
     from ringlet.machine.config import MachineConfig
     from ringlet.machine.control import (
         End,
     )
     from ringlet.machine.crash import Crash
-    from ringlet.machine.serial_line import SerialLine
+    from ringlet.machine.inquiry import Inquiry
+    from ringlet.machine.situation import Situation
+    from ringlet.machine.unclaimed import UnclaimedAccess
     from ringlet.virtio.device import VirtioDevice
 else:
     from ringlet.host.named_tuple import NamedTuple
@@ -79,6 +88,8 @@ class Result(NamedTuple):
     usage: Usage
     unclaimed: dict[str, int]  # accesses that no device claims: "reads" and "writes"
     crash: Crash | None
+    situation: Situation | None = None  # what the vCPUs did at the timeout
+    first_unclaimed: UnclaimedAccess | None = None  # not of Linux, which probes for devices
 
     @property
     def exits(self) -> dict[str, int]:
@@ -89,11 +100,12 @@ class Result(NamedTuple):
 class Machine(Closing):
     """A virtual machine for one run, opened by the constructor: a context manager.
 
+    kernel     the kernel that `config` names, if the caller has opened it; None to open it
     virtio     a program's own virtio devices, beside the disks
     output_fd  the descriptor that a serial line of target `stdio` writes to
     vm         a VM that was made ahead (kvm/ahead.py); None to make one
 
-    The machine closes the devices in `virtio` and closes `vm`. Raises `RingletError` if the
+    The machine closes `kernel`, the devices in `virtio` and `vm`. Raises `RingletError` if the
     machine can't open something that `config` names.
     """
 
@@ -101,6 +113,7 @@ class Machine(Closing):
         self,
         config: MachineConfig,
         *,
+        kernel: Kernel | None = None,
         virtio: Sequence[VirtioDevice] = (),
         output_fd: int = 1,
         vm: Vm | None = None,
@@ -111,6 +124,8 @@ class Machine(Closing):
         self.timings = Timings()
         self.result: Result | None = None
         self.console_log: ConsoleLog | None = None  # of a Linux kernel
+        self._first_unclaimed: UnclaimedAccess | None = None
+        self._inquiry: Inquiry | None = None
         self._started = False
         self._running = False  # once this is True, `set_ended` is sure to be called
         self._closed = False
@@ -121,16 +136,17 @@ class Machine(Closing):
         self._stack = ExitStack()
         try:
             with ExitStack() as stack:
-                self._open(stack, virtio, output_fd, vm)
+                self._open(stack, kernel, virtio, output_fd, vm)
                 self._stack = stack.pop_all()
         except (OSError, RingletError) as error:
-            if (refusal := _system_refusal(error)) is not None:
+            if (refusal := system_refusal(error)) is not None:
                 raise refusal from error
             raise
 
     def _open(
         self,
         stack: ExitStack,
+        kernel: Kernel | None,
         virtio: Sequence[VirtioDevice],
         output_fd: int,
         vm: Vm | None,
@@ -138,13 +154,16 @@ class Machine(Closing):
         config = self.config
         if vm is not None:
             stack.callback(vm.close)
-        self._kernel = kernel = stack.enter_context(_open_kernel(config))
-        modules = _open_modules(stack, config)
+        kernel = open_kernel(config) if kernel is None else kernel
+        self._kernel = stack.enter_context(kernel)
+        modules = open_modules(stack, config)
         self.control = RunControl()
         stack.callback(self.control.close)
         self.lines = open_lines(stack, config, self.control, output_fd)
+        for line in self.lines:
+            line.host.inquire = lambda terminal: self.inquire(lambda at: terminal.show(at.text()))
         if kernel.is_linux:
-            self.console_log = _log_console(self.lines[0])
+            self.console_log = log_console(self.lines[0])
         self.board, self.virtio = assemble(
             stack,
             config,
@@ -157,6 +176,8 @@ class Machine(Closing):
         )
         self.memory, self.vm = self.board.memory, self.board.vm
         self.unclaimed = self.board.unclaimed
+        if not kernel.is_linux:  # Linux looks for many devices that this machine doesn't have
+            self.unclaimed.on_first = self._note_unclaimed
         self.timings.vm_created = time.monotonic_ns()
         boot_on(self.board, config, kernel, modules)
         self.timings.image_loaded = time.monotonic_ns()
@@ -244,7 +265,8 @@ class Machine(Closing):
     def run(self) -> Result:
         """Runs the machine on this thread until the run ends.
 
-        Raises `RingletError` if ringlet could not go on, and any exception that a device raises.
+        Raises `RingletError` if ringlet could not go on: a `DeviceError` if a program's device
+        failed, with the device's own exception as its cause.
         """
         self._claim()
         self._run()
@@ -323,6 +345,18 @@ class Machine(Closing):
         """Ends the run, and doesn't wait for the end."""
         self.control.finish(KILLED)
 
+    def inquire(self, show: Callable[[Situation], object]) -> None:
+        """Asks each vCPU what it does, and doesn't wait for the answers.
+
+        A thread of a vCPU calls `show` once with the answers, a moment later. Any thread and any
+        signal handler may call this. In a pause, and after the end of the run, nobody answers.
+        """
+        from ringlet.machine.inquiry import Inquiry
+
+        self._inquiry = Inquiry(self, show)
+        for vcpu in self.vm.vcpus:
+            vcpu.kick()
+
     def fileno(self) -> int:
         """Returns a descriptor for select, poll and asyncio: readable once the run has ended."""
         return self.control.ended_fd
@@ -356,9 +390,8 @@ class Machine(Closing):
     def _run_and_finish(self) -> None:
         control, board = self.control, self.board
         loops: list[VcpuLoop] = []
-        flush = None if self.console_log is None else self.console_log.flush
         for vcpu in self.vm.vcpus:
-            loops.append(VcpuLoop(vcpu, board.ports, board.mmio, control, loops, flush))
+            loops.append(VcpuLoop(vcpu, board.ports, board.mmio, control, loops, self._look))
         threads: list[Thread] = []
         try:
             for line in self.lines:
@@ -403,10 +436,36 @@ class Machine(Closing):
                 self.console_log.flush()
         except OutputClosedError:
             self.control.finish(OUTPUT_CLOSED)
+        except Exception as error:
+            self.control.fail(self._explain(loop, error))
         except BaseException as error:
             self.control.fail(error)
         finally:
             self._processor_time.end()
+
+    def _explain(self, loop: VcpuLoop, error: Exception) -> Exception:
+        """Returns the error to raise for `error`, which ended `loop`: a device may have failed."""
+        if loop.failed is None:
+            return error
+        from ringlet.machine.device_error import device_error
+
+        return device_error(self.board.devices, loop.vcpu, *loop.failed, error)
+
+    def _look(self, vcpu: Vcpu) -> None:
+        """Does what is due ten times a second on the thread of `vcpu`, and after a kick."""
+        if self.console_log is not None:
+            self.console_log.flush()
+        inquiry = self._inquiry
+        if inquiry is not None and inquiry.answer(vcpu) and self._inquiry is inquiry:
+            self._inquiry = None
+
+    def _note_unclaimed(self, address: int, size: int, value: int | None) -> None:
+        from ringlet.machine.unclaimed import note_unclaimed
+
+        thread = get_native_id()
+        for vcpu in self.vm.vcpus:
+            if vcpu.native.thread == thread:
+                self._first_unclaimed = note_unclaimed(vcpu, self.memory, address, size, value)
 
     def _first_exit(self) -> None:
         self.timings.first_exit = time.monotonic_ns()
@@ -419,10 +478,26 @@ class Machine(Closing):
             if loop.fatal_exit is not None:
                 from ringlet.machine.crash import examine
 
-                crash = examine(loop.vcpu, self.memory, loop.fatal_exit)
+                crash = examine(loop.vcpu, self.memory, loop.fatal_exit, self.symbols)
                 break
+        situation = None
+        if end == TIMEOUT:
+            from ringlet.machine.inquiry import examine_machine
+
+            situation = examine_machine(self)
+        first = self._first_unclaimed
+        if first is not None:
+            first = first._replace(symbols=self.symbols)
         unclaimed = {"reads": self.unclaimed.reads, "writes": self.unclaimed.writes}
-        self.result = Result(end.reason, end.status, self.usage(), unclaimed, crash)
+        self.result = Result(
+            end.reason,
+            end.status,
+            self.usage(),
+            unclaimed,
+            crash,
+            situation,
+            first,
+        )
 
     def _judge(self, end: End) -> End:
         """Returns how the run ended; a subclass may replace `end` by a more exact one."""
@@ -438,48 +513,3 @@ class Machine(Closing):
         elif self._running:
             self.control.wait()
         self._stack.close()
-
-
-def _system_refusal(error: OSError | RingletError) -> RingletError | None:
-    """Returns the error to raise instead of `error`; None if `error` itself is clear."""
-    for cause in (error, error.__cause__):
-        if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
-            return RingletError(
-                "there are too few file descriptors for the machine", "allow more: `ulimit -n 4096`"
-            )
-    if isinstance(error, RingletError):
-        return None
-    return RingletError(
-        f"the machine can't be opened: {error.strerror or error}",
-        "look at `ulimit -n`, memory and disk space",
-    )
-
-
-def _open_kernel(config: MachineConfig) -> boot.Kernel:
-    image = config.image
-    source = image if isinstance(image, bytes) else find_image(os.fspath(image))
-    return boot.open_kernel(source, config.protocol)
-
-
-def _open_modules(stack: ExitStack, config: MachineConfig) -> list[tuple[boot.Image, bytes]]:
-    """Opens the modules; returns each with its command line. The initrd is the first module."""
-    sources: list[tuple[str | os.PathLike[str] | bytes, str]] = []
-    if config.initrd is not None:
-        sources.append((config.initrd, ""))
-    for module in config.modules:
-        path, _, arguments = module.partition(",")
-        sources.append((path, arguments))
-    return [
-        (stack.enter_context(boot.open_image(source)), os.fsencode(arguments))
-        for source, arguments in sources
-    ]
-
-
-def _log_console(line: SerialLine) -> ConsoleLog:
-    """Puts a log of the console between the UART and the host's end of the serial line."""
-    from ringlet.host.console_log import ConsoleLog
-
-    log = ConsoleLog(line.transmit)
-    line.transmit = log.transmit
-    line.transmit_polled = log.gather
-    return log

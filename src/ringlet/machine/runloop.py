@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager
+from operator import index
 from threading import Lock
 
 from ringlet.kvm.core import KvmError, lib
@@ -37,6 +38,7 @@ from ringlet.machine.control import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from ringlet.board.bus import MmioBus, PortBus
     from ringlet.kvm.exits import Exit
@@ -96,7 +98,7 @@ class VcpuLoop:
         mmio: MmioBus,
         control: RunControl,
         peers: list[VcpuLoop],
-        on_look: Callable[[], object] | None = None,
+        on_look: Callable[[Vcpu], object] = lambda vcpu: None,
     ) -> None:
         self.vcpu = vcpu
         self._ports = ports
@@ -105,6 +107,8 @@ class VcpuLoop:
         self._peers = peers
         self._on_look = on_look
         self.fatal_exit: Exit | None = None  # the exit by which the guest crashed
+        # After an exception: the exit that was handled, and the reply to the last read.
+        self.failed: tuple[int, object] | None = None
         # The times of the first and the last look that saw the vCPU halted for good:
         # CLOCK_MONOTONIC in seconds.
         self.halted_from: float | None = None
@@ -119,12 +123,12 @@ class VcpuLoop:
         mmio_handlers = self._mmio.handlers
         self._control.enter()
         vcpu.tick(LOOK_INTERVAL)
+        code, reply = _INTERRUPTED << KIND_SHIFT, 0
         try:
             while (code := enter(0)) >> KIND_SHIFT == _INTERRUPTED:
                 if self._look():
                     return
             on_first_exit()
-            reply = 0
             while True:
                 key = code >> KEY_SHIFT
                 handler = handlers.get(key)
@@ -141,6 +145,9 @@ class VcpuLoop:
                 else:
                     reply = handler()
                 code = enter(reply)
+        except Exception:
+            self.failed = code, reply
+            raise
         finally:
             vcpu.tick(0)
             self._control.leave()
@@ -162,13 +169,12 @@ class VcpuLoop:
         if key & KEY_WRITE:
             handler(code & VALUE_MASK)
             return 0
-        return int(handler())  # never None, which would end the run
+        return _number(handler())  # never None, which would end the run
 
     def _look(self) -> bool:
         """Looks at `control` after a kick, a tick or a signal; returns whether the run is over."""
         self._control.park()
-        if self._on_look is not None:
-            self._on_look()
+        self._on_look(self.vcpu)
         if self._control.end is None:
             self._look_for_halt()
         return self._control.end is not None
@@ -198,14 +204,14 @@ class VcpuLoop:
         exit = self.vcpu.exit(code)
         match exit:
             case exits.MmioRead(address, size):  # of more than 4 bytes
-                return int(self._mmio.read(address, size))
+                return _number(self._mmio.read(address, size))
             case exits.MmioWrite(address, size, value):
                 self._mmio.write(address, size, value)
                 return 0
             case exits.PortStringRead(port, size, count):
                 handler = self._ports.handler(port | size << KEY_SIZE_SHIFT)
                 mask = (1 << 8 * size) - 1
-                items = ((handler() & mask).to_bytes(size, "little") for _ in range(count))
+                items = ((_number(handler()) & mask).to_bytes(size, "little") for _ in range(count))
                 self.vcpu.reply_string(b"".join(items))
                 return 0
             case exits.PortStringWrite(port, size, count, data):
@@ -230,3 +236,13 @@ class VcpuLoop:
         if state == MP_HALTED:
             return not self.vcpu.registers.rflags & RFLAGS_IF
         return state in (MP_UNINITIALIZED, MP_INIT_RECEIVED)
+
+
+def _number(reply: Any) -> int:
+    """Returns the reply of a device to a read; raises `ReplyError` if the reply is no number."""
+    try:
+        return index(reply)
+    except TypeError:
+        from ringlet.machine.device_error import ReplyError
+
+        raise ReplyError(reply) from None

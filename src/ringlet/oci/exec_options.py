@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ringlet.container.fast_json import loads
+from ringlet.container.spec.config_json import MAX_BYTES, check_process
+from ringlet.host.named_file import read_named
 from ringlet.oci.options import OptionError
 
 TYPE_CHECKING = False
@@ -24,10 +27,6 @@ def edit(values: dict[str, Any], arguments: list[str]) -> Callable[[Process], Pr
 
 
 def _read(path: str) -> Process:
-    from ringlet.container.fast_json import loads
-    from ringlet.container.spec.config_json import MAX_BYTES, check_process
-    from ringlet.host.named_file import read_named
-
     try:
         value = loads(read_named(path, MAX_BYTES).decode())
     except (OSError, ValueError) as error:
@@ -37,8 +36,6 @@ def _read(path: str) -> Process:
 
 
 def _edited(process: Process, values: dict[str, Any], arguments: list[str]) -> Process:
-    from ringlet.container.spec.config_json import check_process
-
     new: Any = {**process, "args": arguments, "terminal": values.get("tty", False)}
     user: dict[str, Any] = {**process["user"]}
     new["user"] = user

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ringlet.container.fast_json import loads
+from ringlet.container.spec.config_json import MAX_BYTES, check_resources
+from ringlet.host.named_file import read_named
 from ringlet.oci.options import OptionError
 
 TYPE_CHECKING = False
@@ -31,8 +34,6 @@ _UNITS = {"k": 10, "m": 20, "g": 30, "t": 40}
 
 def resources(values: dict[str, Any]) -> Resources:
     """Returns the limits to set. Raises OptionError, or SpecError for a field of the file."""
-    from ringlet.container.spec.config_json import check_resources
-
     path = values.get("resources")
     new = _read(path) if path is not None else _given(values)
     if isinstance(new, dict):
@@ -65,10 +66,6 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: str) -> Any:
-    from ringlet.container.fast_json import loads
-    from ringlet.container.spec.config_json import MAX_BYTES
-    from ringlet.host.named_file import read_named
-
     try:
         return loads(read_named("/dev/stdin" if path == "-" else path, MAX_BYTES).decode())
     except (OSError, ValueError) as error:

@@ -50,7 +50,7 @@ _CLEAR = struct.Struct("<QII")  # sector, number of sectors, flags
 _CONFIG = struct.Struct("<QIIHBBIBBHIBxHIIIIIB3x")
 
 
-class Disk(Protocol):
+class DiskBackend(Protocol):
     """A disk of the host that several threads use at once (host/raw_disk.py, host/overlay.py).
 
     Sizes and offsets are in bytes. Each method raises the host's `OSError`, and `EOFError` for a
@@ -117,7 +117,7 @@ class Block(VirtioDevice):
     device_id = 2
     queue_sizes = (QUEUE_SIZE,)
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: DiskBackend) -> None:
         self._disk = disk
         self.features = F_SIZE_MAX | F_SEG_MAX | F_BLK_SIZE | F_FLUSH | F_TOPOLOGY
         if disk.readonly:

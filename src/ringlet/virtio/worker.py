@@ -155,7 +155,7 @@ class Worker:
             self.serving = False
             self._on_driver_error()
         except BaseException as error:
-            from traceback import format_exception
+            from traceback import format_exception  # noqa: PLC0415 (for errors of a device alone)
 
             self.serving = False
             # The traceback's frames hold views of guest memory, which could then not be unmapped.

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from ringlet.compare.instances import Launched, Streams
+from ringlet.compare.instances import LaunchedSandbox, Streams
 from ringlet.compare.lab import Lab, ringlet_command
 from ringlet.compare.ways import MIB, Request, Unavailable, Way
 from ringlet.container.container import Container
@@ -64,5 +64,5 @@ def test_one_that_cannot_be_started_leaves_nothing(
     check = leaves_nothing()
     config = Workload(rootfs=lab.rootfs, command=["/absent"])
     with pytest.raises(Unavailable, match="/absent"):
-        Launched(lambda stdio: Container(config, stdio=stdio), Streams(["it"]), lambda _: {})
+        LaunchedSandbox(lambda stdio: Container(config, stdio=stdio), Streams(["it"]), lambda _: {})
     check()

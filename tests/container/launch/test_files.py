@@ -1,5 +1,6 @@
 """What a container's root has in it: mounts, cgroups, masked paths and devices."""
 
+import ctypes
 import os
 import stat
 import subprocess
@@ -117,8 +118,6 @@ def test_on_a_host_that_shares_its_mounts_nothing_shows_there(box: Box, tmp_path
 
 
 def unshare_shared() -> None:
-    import ctypes
-
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.unshare(0x20000) == 0
     assert libc.mount(None, b"/", None, 1 << 20 | 1 << 14, None) == 0

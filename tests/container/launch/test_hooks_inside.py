@@ -13,7 +13,7 @@ import pytest
 from ringlet.container.spec.config_json import SpecError
 
 from ..box import Box
-from ..bundle import Bundle
+from ..bundle import OCI, Bundle
 from ..rootfs import add_call
 
 pytestmark = [pytest.mark.needs_mount_namespace, pytest.mark.needs_busybox]
@@ -75,7 +75,6 @@ def test_what_a_hook_mounts_on_the_host_is_in_a_root_that_the_host_shares(
     target = bundle.rootfs / "injected"
     bundle.config["hooks"] = {"createRuntime": [shell(f"mount --bind {injected} {target}")]}
     bundle.write("cat /injected/secret")
-    from ..bundle import OCI
 
     folder = bundle.path
     words = [*OCI, "--root", str(bundle.root), "run", "--bundle", str(folder), "one"]

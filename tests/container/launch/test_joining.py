@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from ringlet.container.launch import helper, joined_pids, launch
+from ringlet.container.launch.description import Execution
 from ringlet.container.launch.plan import Plan
 from ringlet.container.spec.config_json import SpecError, check
-from ringlet.container.state import Process
+from ringlet.container.state import HostProcess
 
 from ..box import Box, namespace
 from ..cgroups.inside import eventually
@@ -132,11 +133,13 @@ class Trap:
         output = os.open("/dev/null", os.O_RDWR)
         try:
             came = launch.execute(
-                Process(self.made.pid),
-                check(self.box.config),
-                process,
-                cgroup=None,
-                stdio=(output, output, output),
+                Execution(
+                    HostProcess(self.made.pid),
+                    check(self.box.config),
+                    process,
+                    cgroup=None,
+                    stdio=(output, output, output),
+                )
             )
         finally:
             os.close(output)
@@ -232,7 +235,7 @@ def test_nor_may_one_come_in_that_could_take_over_the_next(box: Box) -> None:
     held = {"bounding": ["CAP_SYS_PTRACE"], "permitted": ["CAP_SYS_PTRACE"]}
     process: Any = COMES_IN | {"capabilities": held, "noNewPrivileges": False}
     with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
-        launch.execute(Process(made.pid), check(box.config), process, cgroup=None)
+        launch.execute(Execution(HostProcess(made.pid), check(box.config), process, cgroup=None))
 
 
 def test_a_process_that_kept_its_descriptors_would_be_a_way_out(
@@ -378,10 +381,10 @@ def test_a_user_namespace_of_the_processs_own_keeps_nobody_out(box: Box) -> None
     box.start()
     eventually(lambda: namespace(made.pid, "user") != namespace("self", "user"))
     process: Any = COMES_IN | {"args": ["readlink", "/proc/self/ns/user"]}
-    came = launch.execute(
-        Process(made.pid), check(box.config), process, cgroup=None,
+    came = launch.execute(Execution(
+        HostProcess(made.pid), check(box.config), process, cgroup=None,
         stdio=(0, box.output.fileno(), box.output.fileno()),
-    )  # fmt: skip
+    ))  # fmt: skip
     os.close(came.pidfd)
     assert os.waitpid(came.pid, 0)[1] == 0
     assert box.printed().strip() == namespace("self", "user")

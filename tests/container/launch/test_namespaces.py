@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from ringlet.container.launch import launch, namespaces
+from ringlet.container.launch.description import Execution
 from ringlet.container.launch.helper import Launched, LaunchError, Opened
 from ringlet.container.spec.config_json import check
-from ringlet.container.state import Process
+from ringlet.container.state import HostProcess
 
 from ..box import Box, namespace
 from ..bundle import Bundle
@@ -51,12 +52,14 @@ def execute(box: Box, made: Launched, noted: Noted | None, *words: str) -> str:
     """What the command prints, run by the container's root."""
     output = box.output.fileno()
     came = launch.execute(
-        Process(made.pid),
-        check(box.config),
-        ROOT | {"args": words},
-        cgroup=None,
-        namespaces=noted,
-        stdio=(output, output, output),
+        Execution(
+            HostProcess(made.pid),
+            check(box.config),
+            ROOT | {"args": words},
+            cgroup=None,
+            namespaces=noted,
+            stdio=(output, output, output),
+        )
     )
     os.close(came.pidfd)
     os.waitpid(came.pid, 0)

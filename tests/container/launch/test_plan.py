@@ -1,5 +1,6 @@
 """Plans, as text: what each field becomes is tested where it is carried out, in test_launch.py."""
 
+import json
 import os
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.container.launch.plan import Descriptors, Plan, creation
+from ringlet.container.launch.description import Creation
+from ringlet.container.launch.plan import Descriptors, Plan, plan_creation
 from ringlet.container.spec.default import default
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -48,26 +50,16 @@ def test_a_descriptor_has_one_number_after_those_that_are_preserved() -> None:
 
 def steps(config: Any, **more: Any) -> list[tuple[str, str]]:
     """The steps of a creation, with what each is about."""
-    arguments: dict[str, Any] = {
-        "id": "one",
-        "cgroup": None,
-        "descriptors": Descriptors(0),
-        "start": 10,
-        "console": None,
-        "listener": None,
-        "idmap_root": False,
-        "no_pivot": False,
-        "no_new_keyring": False,
-    }
-    text, size = creation(config, "/bundle", **(arguments | more)).encode()
+    sockets: dict[str, Any] = {"start": 10, "console": None, "listener": None}
+    sockets |= {name: more.pop(name) for name in sockets.keys() & more.keys()}
+    creation = Creation(config, "/bundle", "/one", cgroup=None, **more)
+    text, size = plan_creation(creation, Descriptors(0), **sockets).encode()
     lines = [line.split(" ") for line in text[:size].decode().splitlines()]
     return [(line[0], line[1] if len(line) > 1 else "") for line in lines]
 
 
 @pytest.fixture
 def config() -> Any:
-    import json
-
     config = json.loads(json.dumps(default()))
     config["process"].update(terminal=False, noNewPrivileges=True)
     config["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
@@ -160,18 +152,8 @@ def test_no_copy_of_the_hosts_mounts_shares_what_is_mounted_in_it(config: Any) -
 
 def test_a_container_that_names_no_capabilities_has_none(config: Any) -> None:
     del config["process"]["capabilities"]
-    text, _ = creation(
-        config,
-        "/bundle",
-        id="one",
-        cgroup=None,
-        descriptors=Descriptors(0),
-        start=10,
-        console=None,
-        listener=None,
-        idmap_root=False,
-        no_pivot=False,
-        no_new_keyring=False,
-    ).encode()
+    creation = Creation(config, "/bundle", "/one", cgroup=None)
+    plan = plan_creation(creation, Descriptors(0), start=10, console=None, listener=None)
+    text, _ = plan.encode()
     assert b"\nbounding  0\n" in text
     assert b"\ncapabilities  0 0 0 0\n" in text

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from ringlet.container.launch import launch
+from ringlet.container.launch.description import Execution
 from ringlet.container.launch.helper import LaunchError
 from ringlet.container.launch.privileges import lacking_capabilities
 from ringlet.container.spec.config_json import check
 from ringlet.container.spec.names import CAPABILITIES
-from ringlet.container.state import Process
+from ringlet.container.state import HostProcess
 
 from ..box import Box
 from ..rootfs import add_call
@@ -387,10 +388,10 @@ def run_and_join(box: Box, script: str) -> list[str]:
     config = check(box.config)
     process = config["process"] | {"args": ["/bin/sh", "-c", script]}
     null = os.open("/dev/null", os.O_RDONLY)
-    joined = launch.execute(
-        Process(made.pid), config, process, cgroup=None,
+    joined = launch.execute(Execution(
+        HostProcess(made.pid), config, process, cgroup=None,
         stdio=(null, box.output.fileno(), box.output.fileno()),
-    )  # fmt: skip
+    ))  # fmt: skip
     os.close(null)
     assert os.waitpid(joined.pid, 0)[1] == 0
     os.close(joined.pidfd)

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from ringlet.container.launch import helper, launch
+from ringlet.container.launch.description import Execution
 from ringlet.container.launch.helper import Launched, LaunchError
 from ringlet.container.spec.config_json import SpecError, check
-from ringlet.container.state import Process
+from ringlet.container.state import HostProcess
 
 from ...nested.needs import lacks
 from ..box import Box, namespace
@@ -200,10 +201,10 @@ def join(box: Box, made: Launched, script: str) -> int:
     """The status of one more process."""
     config = check(box.config)
     process = config["process"] | {"args": ["/bin/sh", "-c", script]}
-    joined = launch.execute(
-        Process(made.pid), config, process, cgroup=None,
-        stdio=(box.output.fileno(), box.output.fileno(), box.output.fileno()),
-    )  # fmt: skip
+    output = box.output.fileno()
+    joined = launch.execute(Execution(
+        HostProcess(made.pid), config, process, cgroup=None, stdio=(output, output, output)
+    ))  # fmt: skip
     os.close(joined.pidfd)
     return os.waitstatus_to_exitcode(os.waitpid(joined.pid, 0)[1])
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from ringlet.container.launch import launch
+from ringlet.container.launch.description import Execution
 from ringlet.container.launch.helper import Launched
 from ringlet.container.spec.config_json import check
-from ringlet.container.state import Process
+from ringlet.container.state import HostProcess
 
 from ..box import Box
 
@@ -60,7 +61,7 @@ def filters(pid: int) -> bool:
 
 def execute(box: Box, made: Launched, **process: Any) -> Launched:
     came = launch.execute(
-        Process(made.pid), check(box.config), {**box.process, **process}, cgroup=None
+        Execution(HostProcess(made.pid), check(box.config), {**box.process, **process}, cgroup=None)
     )
     box.running.append(came)
     return came

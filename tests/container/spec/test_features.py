@@ -1,6 +1,7 @@
 """What `features` tells of is what configurations may have."""
 
 import json
+import resource
 from typing import Any
 
 import pytest
@@ -55,7 +56,6 @@ def test_the_kernels_numbers_are_the_order() -> None:
         "CAP_SYS_ADMIN",
         "CAP_CHECKPOINT_RESTORE",
     )
-    import resource
 
     for number, name in enumerate(RLIMITS):
         assert getattr(resource, name, number) == number

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 from ringlet.observe.exits import EXITS, Exit
 from ringlet.observe.formats import make
@@ -44,8 +45,6 @@ def page(**changes: object) -> str:
 def test_the_console_is_empty_and_the_page_is_not(
     browser: Browser, tmp_path: Path, width: int
 ) -> None:
-    from matplotlib.image import imread
-
     picture = tmp_path / "page.png"
     _, console = browser.run(page(), f"--window-size={width},1600", f"--screenshot={picture}")
     assert console == []

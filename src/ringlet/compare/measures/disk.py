@@ -9,9 +9,9 @@ import os
 import shlex
 
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.outcome import outcomes, value
 from ringlet.compare.sentences import compare
 from ringlet.compare.ways import Request
+from ringlet.compare.work_output import outcomes, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

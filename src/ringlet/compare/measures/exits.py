@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.outcome import outcomes, value
 from ringlet.compare.sentences import called, compare, joined
 from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.words import quantity
+from ringlet.compare.work_output import outcomes, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

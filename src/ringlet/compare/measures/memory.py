@@ -6,6 +6,7 @@ import shlex
 import time
 from contextlib import closing
 from statistics import median
+from subprocess import DEVNULL, PIPE, Popen
 
 from ringlet.compare.crowd import Crowd
 from ringlet.compare.footprint import KIB, available, footprint, kvm_page_tables
@@ -90,8 +91,6 @@ class Measure:
 
 def _workload_alone(lab: Lab) -> int:
     """Returns the bytes that the workload takes as a bare process."""
-    from subprocess import DEVNULL, PIPE, Popen
-
     with Popen([lab.work, *_IDLE.words], stdin=DEVNULL, stdout=PIPE) as process:
         assert process.stdout is not None
         try:

@@ -7,9 +7,9 @@ import time
 from contextlib import closing, suppress
 
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.outcome import numbers, value
 from ringlet.compare.sentences import listed
 from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.work_output import numbers, value
 from ringlet.errors import RingletError
 
 TYPE_CHECKING = False

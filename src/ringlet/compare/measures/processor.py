@@ -6,9 +6,9 @@ import shlex
 import subprocess
 
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.outcome import numbers, outcomes, value
 from ringlet.compare.sentences import BASE, called, capital, compare, joined
 from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.work_output import numbers, outcomes, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from contextlib import closing
 
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.outcome import numbers, value
 from ringlet.compare.sentences import compare
 from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.work_output import numbers, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ringlet.compare.instances import Launched, Spawned, Streams
+from ringlet.compare.instances import LaunchedSandbox, Spawned, Streams
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways.base import PROCESSES, CommandWay, size
 from ringlet.container.container import Container
@@ -39,14 +39,14 @@ class Way(CommandWay):
         """Starts the command as a process of its own."""
         return Run(self.command(request), input=request.reads_input)
 
-    def launch(self, request: Request) -> Launched[Container]:
+    def launch(self, request: Request) -> LaunchedSandbox[Container]:
         """Starts a `Container` with the same configuration."""
 
         def make(stdio: Stdio) -> Container:
             return Container(config(self._lab.rootfs, request), stdio=stdio)
 
         streams = Streams(self.command(request), input=request.reads_input)
-        return Launched(make, streams, _steps, lambda container: [container.pid])
+        return LaunchedSandbox(make, streams, _steps, lambda container: [container.pid])
 
 
 class Run(Spawned):

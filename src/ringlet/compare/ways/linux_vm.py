@@ -7,15 +7,16 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from ringlet.compare.instances import Launched, Streams
+from ringlet.compare.instances import LaunchedSandbox, Streams
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways import MIB, Request, Unavailable
 from ringlet.compare.ways.base import CommandWay, size
 from ringlet.compare.ways.tiny_vm import steps
-from ringlet.emulated.kernel import cache, kernels_under
+from ringlet.emulated.installed_kernel import cache, kernels_under
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
 from ringlet.linux.command import LinuxCommand
+from ringlet.linux.guest import LinuxGuest
 from ringlet.machine.config import Disk
 from ringlet.machine.probe import require_linux
 
@@ -63,22 +64,23 @@ class Way(CommandWay):
             command += ["--cmdline", CRASH]
         return command
 
-    def launch(self, request: Request) -> Launched[LinuxCommand]:
+    def launch(self, request: Request) -> LaunchedSandbox[LinuxCommand]:
         """Runs the same command on a thread."""
 
         def make(stdio: Stdio) -> LinuxCommand:
-            return LinuxCommand(
+            guest = LinuxGuest(
                 self.kernel,
-                _execute(request),
                 cmdline=CRASH if _crashes(request) else "",
                 files=[(self._lab.work, "/work")],
                 disks=[] if request.disk is None else [Disk(request.disk)],
-                stdio=stdio,
-                memory=self._memory(request),
             )
+            memory = self._memory(request)
+            return LinuxCommand(guest, _execute(request), stdio=stdio, memory=memory)
 
         streams = Streams(self.command(request), input=request.reads_input)
-        return Launched(make, streams, partial(steps, line=1))  # COM2 carries the command's output
+        return LaunchedSandbox(
+            make, streams, partial(steps, line=1)
+        )  # COM2 carries the command's output
 
     def _memory(self, request: Request) -> int:
         return max(request.memory, self.least_memory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ringlet.boot import DEFAULT_MEMORY
-from ringlet.compare.instances import Launched, Streams
+from ringlet.compare.instances import LaunchedSandbox, Streams
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways import Unavailable
 from ringlet.compare.ways.base import CommandWay, size
@@ -51,7 +51,7 @@ class Way(CommandWay):
             command += ["--disk", request.disk.replace(",", ",,")]
         return command
 
-    def launch(self, request: Request) -> Launched[Machine]:
+    def launch(self, request: Request) -> LaunchedSandbox[Machine]:
         """Runs a `Machine` with the same configuration on a thread."""
 
         def make(stdio: Stdio) -> Machine:
@@ -66,7 +66,7 @@ class Way(CommandWay):
             )
 
         streams = Streams(self.command(request), input=request.reads_input)
-        return Launched(make, streams, steps)
+        return LaunchedSandbox(make, streams, steps)
 
 
 def steps(machine: Machine, line: int = 0) -> dict[str, int | None]:

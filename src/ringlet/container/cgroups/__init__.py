@@ -13,7 +13,7 @@ specification, config-linux.md, "Control groups".
 from __future__ import annotations
 
 from ringlet.container.cgroups.cgroup import Cgroup
-from ringlet.container.cgroups.files import CgroupError
+from ringlet.container.cgroups.file_access import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ Source: include/uapi/linux/bpf.h, `union bpf_attr`; bpf(2).
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -90,8 +91,6 @@ class _Call:
 
 
 def _system_call() -> _Call:
-    import errno
-
     number = _NUMBERS.get(os.uname().machine)
     if number is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))

@@ -6,10 +6,11 @@ freezer-subsystem.rst and memory.rst, "OOM Control".
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
-from ringlet.container.cgroups.files import (
+from ringlet.container.cgroups.file_access import (
     CgroupError,
     below,
     is_frozen,
@@ -254,8 +255,6 @@ class Cgroup:
             try:
                 write(self.unified, "cgroup.kill", "1")
             except CgroupError as error:
-                import errno
-
                 if error.errno not in (errno.ENOENT, errno.ENODEV):  # gone, or Linux before 5.14
                     raise
         for _ in _until_patience_ends():
@@ -385,8 +384,6 @@ def _removed(folder: str) -> bool:
     except FileNotFoundError:
         return True
     except OSError as error:
-        import errno
-
         if error.errno != errno.EBUSY:
             raise refused(f"the cgroup {folder} can't be removed", error) from error
         for at, name in below(folder):

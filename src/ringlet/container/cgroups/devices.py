@@ -9,7 +9,7 @@ config-linux.md, "Allowed Device list" and "Default Devices".
 
 from __future__ import annotations
 
-from ringlet.container.cgroups.files import CgroupError, read, write
+from ringlet.container.cgroups.file_access import CgroupError, read, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import errno
 import os
 
 from ringlet.container.cgroups.cgroup import Cgroup
-from ringlet.container.cgroups.files import CgroupError, refused
+from ringlet.container.cgroups.file_access import CgroupError, refused
 from ringlet.container.cgroups.folders import Folders, Hierarchy
 from ringlet.container.cgroups.limits import has_limits, set_devices, set_limits
 

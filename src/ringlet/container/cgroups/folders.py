@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ringlet.container.cgroups.files import CgroupError, below, is_frozen, read, write
+from ringlet.container.cgroups.file_access import CgroupError, below, is_frozen, read, write
 
 _TRIES = 10  # another container that ends may remove the parent that was just made
 

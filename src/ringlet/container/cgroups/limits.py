@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+
 from ringlet.container.cgroups import v1
-from ringlet.container.cgroups.files import CgroupError, read, refused, write_all
+from ringlet.container.cgroups.file_access import CgroupError, read, refused, write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,8 +122,6 @@ def set_devices(
                 "mount -t cgroup -o devices none /sys/fs/cgroup/devices, or cgroup version 2",
             )
     except CgroupError as error:
-        import errno
-
         if may_lack and error.errno in (0, errno.EPERM, errno.EACCES, errno.ENOSYS):
             return error.message
         raise

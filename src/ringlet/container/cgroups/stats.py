@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from ringlet.container.cgroups.files import keyed, read
+from ringlet.container.cgroups.file_access import keyed, read
 from ringlet.host.number_list import parse_numbers
 
 TYPE_CHECKING = False

@@ -5,7 +5,7 @@ Source: the kernel's admin-guide/cgroup-v1/ and admin-guide/cgroup-v2.rst.
 
 from __future__ import annotations
 
-from ringlet.container.cgroups.files import keyed, read
+from ringlet.container.cgroups.file_access import keyed, read
 from ringlet.host.outcome import Usage
 
 

@@ -9,7 +9,7 @@ the conversions of runc and crun, which all engines count on.
 
 from __future__ import annotations
 
-from ringlet.container.cgroups.files import CgroupError
+from ringlet.container.cgroups.file_access import CgroupError
 from ringlet.container.cgroups.v1 import (
     cpuset,
     huge_pages,

@@ -11,6 +11,7 @@ import os
 from ringlet.container.launch.idmap import as_text, is_root_of_host
 from ringlet.container.launch.labels import label_of
 from ringlet.container.launch.privileges import has_user_namespace
+from ringlet.container.spec.checkers import SpecError
 from ringlet.container.spec.config_json import process_of
 
 TYPE_CHECKING = False
@@ -322,8 +323,6 @@ def _mount_cgroups(
 
 
 def _cant_mount(target: str, why: str, hint: str) -> RingletError:
-    from ringlet.container.spec.checkers import SpecError
-
     return SpecError(f"mounts: {target}: {why}", hint)
 
 

@@ -15,6 +15,9 @@ import os
 from _socket import AF_UNIX, SOCK_SEQPACKET, SOL_SOCKET, socketpair
 from _thread import allocate_lock
 
+from ringlet.container.launch.helper import run_alone
+from ringlet.container.launch.plan import Descriptors, Plan
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
@@ -65,9 +68,6 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def _start() -> socket:
-    from ringlet.container.launch.helper import run_alone
-    from ringlet.container.launch.plan import Descriptors, Plan
-
     plan, descriptors = Plan(), Descriptors(0)
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
     owner = os.pidfd_open(os.getpid())

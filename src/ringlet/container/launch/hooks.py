@@ -12,6 +12,8 @@ Source: OCI Runtime Specification 1.3, config.md ("POSIX-platform Hooks"), runti
 from __future__ import annotations
 
 import os
+from select import POLLIN, poll
+from time import monotonic
 
 from ringlet.container.fast_json import dumps
 from ringlet.errors import RingletError
@@ -101,9 +103,6 @@ def _wait(process: Popen[bytes], seconds: int | None) -> bytes | None:
     The end of the process counts, not the end of the pipe: a program that the hook left running may
     hold the pipe open.
     """
-    from select import POLLIN, poll
-    from time import monotonic
-
     assert process.stdout is not None
     output, end = process.stdout.fileno(), os.pidfd_open(process.pid)
     waiting = poll()

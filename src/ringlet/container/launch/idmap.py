@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 
-from ringlet.host.process import read_stat
+from ringlet.container.launch.helper import LaunchError
+from ringlet.host.process_stat import read_stat
 
 _PF_EXITING = 4  # <linux/sched.h>: in the flags of proc_pid_stat(5)
 
@@ -29,8 +30,6 @@ def map_ids(pid: int, config: Config) -> None:
 
     Raises LaunchError.
     """
-    from ringlet.container.launch.helper import LaunchError
-
     try:
         _map_ids(pid, config)
     except LaunchError:
@@ -94,8 +93,6 @@ def _write(pid: int, name: str, mappings: list[IdMapping]) -> None:
 
 
 def _write_text(pid: int, name: str, text: str) -> None:
-    from ringlet.container.launch.helper import LaunchError
-
     try:
         fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -112,8 +109,6 @@ def _write_text(pid: int, name: str, text: str) -> None:
 
 def _run(program: str, pid: int, mappings: list[IdMapping]) -> None:
     from subprocess import run
-
-    from ringlet.container.launch.helper import LaunchError
 
     words = [
         str(number)

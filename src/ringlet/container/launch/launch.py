@@ -23,72 +23,40 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringlet.container.cgroups import Cgroup
-    from ringlet.container.launch.helper import (
-        Launched,
-    )
-    from ringlet.container.launch.namespaces import Note
-    from ringlet.container.spec.types import Config, Process
-    from ringlet.container.state import Process as Init
+    from ringlet.container.launch.description import Creation, Execution
+    from ringlet.container.launch.helper import Launched
+    from ringlet.container.spec.types import Config
 
 SOCKET = "start"  # in the state folder
 
 
 def create(
-    config: Config,
-    bundle: str,
+    creation: Creation,
     *,
-    cgroup: Cgroup | None,
-    folder: str,
     on_runtime: Callable[[int], None],
     on_mounted: Callable[[], None] | None = None,
-    console_socket: str | None = None,
-    preserve_fds: int = 0,
-    stdio: tuple[int, int, int] = (0, 1, 2),
-    no_pivot: bool = False,
-    no_new_keyring: bool = False,
-    root: int | None = None,
-    idmap_root: bool = False,
-    layer: str | None = None,
-    connection: int | None = None,
 ) -> Launched:
-    """Makes the container; returns when its init waits for `start`.
+    """Makes the container; returns when its init waits for `start`, or at a socket `start_over`.
 
-    `folder` is the container's state folder; its name is the id. It gets a socket named `start`,
-    unless the init has a `connection` to the process that calls `start_over`.
     `on_runtime` is called with the init's process id once the namespaces exist and the ids are
     mapped. If a helper is in the namespaces before the init, `on_runtime` is called with the
     helper's id first, and then with the init's. `on_mounted` is called when all is mounted, before
     pivot_root, if the configuration has hooks for that moment. An exception of either ends the init
-    and is raised here. The root has to be the folder of the descriptor `root`, if there is one.
-    With `idmap_root`, files of the root belong to the container's users as they do to the host's.
-    With a `layer`, changes of the root are thrown away; `layer` is the most that they may take, in
-    the form of tmpfs(5).
+    and is raised here.
     On any error nothing is left, and the init is dead and reaped. Raises LaunchError.
     """
     from ringlet.container.launch.idmap import cgroup_owner, map_ids  # `start` doesn't need these
-    from ringlet.container.launch.plan import Descriptors, creation
+    from ringlet.container.launch.plan import Descriptors, plan_creation
 
+    config, cgroup, connection = creation.config, creation.cgroup, creation.connection
     opened = Opened()
     try:
-        waiting = opened.add(_listen(folder)) if connection is None else connection
-        console = None if console_socket is None else opened.add(_connect(console_socket))
-        listener = _connect_listener(config, opened)
-        descriptors = Descriptors(preserve_fds)
-        plan = creation(
-            config,
-            bundle,
-            id=os.path.basename(folder),
-            cgroup=cgroup,
-            descriptors=descriptors,
-            start=waiting,
-            console=console,
-            listener=listener,
-            root=root,
-            idmap_root=idmap_root,
-            layer=layer,
-            no_pivot=no_pivot,
-            no_new_keyring=no_new_keyring,
+        plan = plan_creation(
+            creation,
+            descriptors := Descriptors(creation.preserve_fds),
+            start=opened.add(_listen(creation.folder)) if connection is None else connection,
+            console=_connect_console(creation.console_socket, opened),
+            listener=_connect_listener(config, opened),
         )
 
         mapped = False
@@ -107,12 +75,12 @@ def create(
             mapped = True
             on_runtime(pid)
 
-        launched = carry_out(plan, descriptors, stdio, on_child, b"R", on_mounted)
+        launched = carry_out(plan, descriptors, creation.stdio, on_child, b"R", on_mounted)
         launched.notes = plan.notes
         return launched
     except BaseException:
         if connection is None:
-            _remove(os.path.join(folder, SOCKET))
+            _remove(os.path.join(creation.folder, SOCKET))
         raise
     finally:
         opened.close()
@@ -165,28 +133,15 @@ def _not_waiting(error: OSError) -> LaunchError:
     )
 
 
-def execute(
-    init: Init,
-    config: Config,
-    process: Process,
-    *,
-    cgroup: Cgroup | None,
-    namespaces: Note | None = None,
-    console_socket: str | None = None,
-    preserve_fds: int = 0,
-    stdio: tuple[int, int, int] = (0, 1, 2),
-    bundle: str = "",
-    id: str = "",
-) -> Launched:
+def execute(execution: Execution) -> Launched:
     """Runs one more process in a running container; returns when its command runs.
 
-    `process` is checked. `namespaces` are those that were noted when the container was made.
-    `bundle` and `id` are for the agent of seccomp's notifications. Raises LaunchError, also if the
-    command can't be run (126, 127).
+    Raises LaunchError, also if the command can't be run (126, 127).
     """
     from ringlet.container.launch.namespaces import find
-    from ringlet.container.launch.plan import Descriptors, execution
+    from ringlet.container.launch.plan import Descriptors, plan_execution
 
+    init, config, cgroup = execution.init, execution.config, execution.cgroup
     if not any(one["type"] == "mount" for one in config.get("linux", {}).get("namespaces", ())):
         raise LaunchError(
             "no process can join a container without a mount namespace: its root is not known",
@@ -194,25 +149,20 @@ def execute(
         )
     opened = Opened()
     try:
-        console = None if console_socket is None else opened.add(_connect(console_socket))
+        console = _connect_console(execution.console_socket, opened)
         unified = None if not cgroup else cgroup.unified_of(init.pid)
-        joined = find(init.pid, config, namespaces, opened)
+        joined = find(init.pid, config, execution.namespaces, opened)
         if not init.alive:  # up to here, its id was its own; by now another process may have it
             raise LaunchError("the container has ended", "`state` tells")
-        descriptors = Descriptors(preserve_fds)
-        plan = execution(
-            config,
-            process,
-            cgroup=cgroup,
-            unified=unified,
-            descriptors=descriptors,
+        plan = plan_execution(
+            execution,
+            descriptors := Descriptors(execution.preserve_fds),
             namespaces=joined,
+            unified=unified,
             console=console,
             listener=_connect_listener(config, opened),
-            bundle=bundle,
-            id=id,
         )
-        return carry_out(plan, descriptors, stdio, _nothing, b"X")
+        return carry_out(plan, descriptors, execution.stdio, _nothing, b"X")
     finally:
         opened.close()
 
@@ -240,6 +190,10 @@ def _connect(path: str) -> int:
         ) from None
     finally:
         connection.close()
+
+
+def _connect_console(path: str | None, opened: Opened) -> int | None:
+    return None if path is None else opened.add(_connect(path))
 
 
 def _connect_listener(config: Config, opened: Opened) -> int | None:

@@ -21,6 +21,7 @@ from ringlet.host.plan_word import is_plain, plan_word
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.container.cgroups import Cgroup
+    from ringlet.container.launch.description import Creation, Execution
     from ringlet.container.spec.types import Config, Hook, Linux, Process
 
 # CLONE_NEW..., <linux/sched.h>.
@@ -79,24 +80,25 @@ class Descriptors:
         return self.numbers.setdefault(fd, self.first + len(self.numbers))
 
 
-def creation(
-    config: Config,
-    bundle: str,
-    *,
-    id: str,
-    cgroup: Cgroup | None,
+def plan_creation(
+    creation: Creation,
     descriptors: Descriptors,
+    *,
     start: int,
     console: int | None,
     listener: int | None,
-    idmap_root: bool,
-    no_pivot: bool,
-    no_new_keyring: bool,
-    root: int | None = None,
-    layer: str | None = None,
 ) -> Plan:
-    """Returns the plan of a container's init, which waits at the socket `start` for its command."""
+    """Returns the plan of a container's init, which waits at the socket `start` for its command.
+
+    `console` is the socket that gets its terminal, `listener` that of seccomp's agent.
+    """
     plan = Plan()
+    config, bundle, cgroup, layer = (
+        creation.config,
+        creation.bundle,
+        creation.cgroup,
+        creation.layer,
+    )
     process = process_of(config)
     linux = config.get("linux", {})
     namespaces: dict[str, str | None] = {
@@ -109,7 +111,7 @@ def creation(
     privileges.prepare(plan, process)
     joined = [(path, NAMESPACES[kind]) for kind, path in namespaces.items() if path is not None]
     privileged = os.geteuid() == 0
-    known = None if root is None else descriptors.give(root)
+    known = None if creation.root is None else descriptors.give(creation.root)
 
     def open_sources(*, idmap_root: bool) -> list[int]:
         return files.open_sources(
@@ -122,12 +124,12 @@ def creation(
             devices=cgroup is not None and cgroup.rules_devices,
         )
 
-    if no_pivot:
+    if creation.no_pivot:
         privileges.refuse_no_pivot(config)
     mounts = "mount" in namespaces  # without one it has its starter's, which must not change
     parked: list[int] = []
     if privileged and mounts:
-        opened = open_sources(idmap_root=idmap_root)
+        opened = open_sources(idmap_root=creation.idmap_root)
         # Its root could get CAP_SYS_ADMIN, even later by `exec`; that of `ringlet run` never does.
         if "user" in namespaces and "mount" in new and layer is None and known is None:
             parked = opened
@@ -136,7 +138,7 @@ def creation(
     others = [one for one in joined if one[1] != NAMESPACES["user"]]
     # A process that is already in the PID namespace could look into a process that comes in, and
     # take its rights. So the helper stays outside, and makes the container's process as the very
-    # last step, as in `execution`.
+    # last step, as in `plan_execution`.
     pid_namespace = namespaces.get("pid")
     if pid_namespace:
         if privileged and not privileges.has_user_namespace(config):
@@ -178,7 +180,7 @@ def creation(
     if "cgroup" in new:
         plan.add("unshare", "cgroup", NAMESPACES["cgroup"])  # shows the cgroup that it is in by now
     plan.add("session")
-    if not no_new_keyring:
+    if not creation.no_new_keyring:
         plan.add("keyring")
     _name_things(plan, config, linux, new)
     if parked:
@@ -193,14 +195,14 @@ def creation(
     if any(hooks.get(point) for point in MOUNTED_HOOKS):
         plan.add("mounted")
         plan.add("await")
-    state = _state(config, bundle, id)
+    state = _state(config, bundle, creation.id)
     for hook in hooks.get("createContainer", ()):
         # The hook is a program of the host, and may know ringlet's environment.
         ours = [f"{name}={value}" for name, value in os.environ.items()]
         _add_hook(plan, "createContainer", hook, state("creating"), ours)
     plan.add("stage", STAGES[1])
     if mounts:
-        plan.add("move_root" if no_pivot else "pivot")
+        plan.add("move_root" if creation.no_pivot else "pivot")
     else:
         plan.add("chroot", os.path.join(bundle, config["root"]["path"]))
     plan.add("stage", STAGES[2])
@@ -219,19 +221,12 @@ def creation(
         plan.add("join_pids", pid_namespace)
     plan.add("close", "", *sockets)
     in_child = pid_namespace is not None and privileges.is_not_inherited(process)
-    privileges.become_user(plan, process, schedule=not in_child)
-    filter = privileges.Filter.of(linux, says)
     # A process of `exec` may look into this process while this process waits. By then this process
     # has lost its rights.
-    early = says is None and privileges.lets_a_process_begin(filter)
-    if filter and not early:
-        privileges.refuse_late(config, process)
-    privileges.drop_rights(
-        plan, process, linux, filter if early else None, late=filter, schedules=in_child
-    )
+    late = _give_up_rights(plan, config, process, says, schedules=in_child)
     # Without root, ringlet needs the files of the process in /proc: engines join its network. But a
     # process of `exec` must not take over one that has no filter yet.
-    if privileged or "user" not in namespaces or (filter and not early):
+    if privileged or "user" not in namespaces or late:
         plan.add("hidden")
     if pid_namespace:
         plan.add("clone", "container", 0)
@@ -240,13 +235,13 @@ def creation(
     if terminal:
         plan.add("terminal")
     if in_child:
-        privileges.schedule_late(plan, process, keep_for_filter=filter is not None and not early)
+        privileges.schedule_late(plan, process, keep_for_filter=late is not None)
     privileges.find_command(plan, process)
     plan.add("ready")
     plan.add("wait", "", sockets[0])
     privileges.set_limits(plan, process)
-    if filter and not early:
-        privileges.filter_late(plan, process, filter)
+    if late:
+        privileges.filter_late(plan, process, late)
     for hook in hooks.get("startContainer", ()):
         # The hook is a program of the image, and must not learn ringlet's environment.
         _add_hook(plan, "startContainer", hook, state("created"), process.get("env", []))
@@ -254,30 +249,28 @@ def creation(
     return plan
 
 
-def execution(
-    config: Config,
-    process: Process,
-    *,
-    cgroup: Cgroup | None,
-    unified: str | None,
+def plan_execution(
+    execution: Execution,
     descriptors: Descriptors,
+    *,
     namespaces: list[tuple[int, int]],
+    unified: str | None,
     console: int | None,
     listener: int | None,
-    bundle: str,
-    id: str,
 ) -> Plan:
     """Returns the plan for one more process in `namespaces`: descriptors and types (CLONE_NEW...).
+
+    `unified` is the folder of the cgroup of version 2 that the init is in.
 
     The helper is outside of the container's PID namespace, so no process in that namespace can look
     into it. The helper gives up everything of the host, and all rights except the command's. Only
     then it makes the process that processes of the container can see.
     """
     plan = Plan()
-    linux = config.get("linux", {})
+    config, process = execution.config, execution.process
     plan.add("fds", "", descriptors.first)
     privileges.set_affinity(plan, process, "initial")
-    _join_cgroup(plan, cgroup, unified)
+    _join_cgroup(plan, execution.cgroup, unified)
     if unified is not None:  # a new process can start in a cgroup faster than move there
         plan.add("clone", "helper", 0)
         plan.add("await")
@@ -290,7 +283,7 @@ def execution(
     others = [one for one in joined if one not in users]
     for path, _ in joined:
         plan.add("namespace", path)
-    for path, flag in others:  # as in `creation`: with the host's rights or the users'
+    for path, flag in others:  # as in `plan_creation`: with the host's rights or the users'
         plan.add("try", path, flag)
     for path, flag in users + others:
         plan.add("join", path, flag)
@@ -307,17 +300,11 @@ def execution(
     sockets = []
     if listener is not None:
         sockets.append(descriptors.give(listener))
-        says = [sockets[0], *_listener_says(config, _state(config, bundle, id)("running"))]
+        state = _state(config, execution.bundle, execution.id)
+        says = [sockets[0], *_listener_says(config, state("running"))]
     plan.add("close", "", *sockets)
     in_child = privileges.is_not_inherited(process)  # its scheduling
-    privileges.become_user(plan, process, schedule=not in_child)
-    filter = privileges.Filter.of(linux, says)
-    early = says is None and privileges.lets_a_process_begin(filter)
-    if filter and not early:
-        privileges.refuse_late(config, process)
-    privileges.drop_rights(
-        plan, process, linux, filter if early else None, late=filter, schedules=in_child
-    )
+    late = _give_up_rights(plan, config, process, says, schedules=in_child)
     plan.add("hidden")  # after the last change of ids
     plan.add("clone", "container", 0)
     plan.add("await")
@@ -325,13 +312,33 @@ def execution(
     if terminal:
         plan.add("terminal")
     if in_child:
-        privileges.schedule_late(plan, process, keep_for_filter=filter is not None and not early)
+        privileges.schedule_late(plan, process, keep_for_filter=late is not None)
     privileges.find_command(plan, process)
     privileges.set_limits(plan, process)
-    if filter and not early:
-        privileges.filter_late(plan, process, filter)
+    if late:
+        privileges.filter_late(plan, process, late)
     plan.add("exec")
     return plan
+
+
+def _give_up_rights(
+    plan: Plan, config: Config, process: Process, says: list[object] | None, *, schedules: bool
+) -> privileges.FilterSteps | None:
+    """Gives up all rights except the command's; returns the filter, if it must be set later.
+
+    `says` is as for `FilterSteps`. With `schedules`, scheduling is set later, too.
+    """
+    linux = config.get("linux", {})
+    privileges.become_user(plan, process, schedule=not schedules)
+    filter = privileges.FilterSteps.of(linux, says)
+    early = says is None and privileges.lets_a_process_begin(filter)
+    late = None if early else filter
+    if late:
+        privileges.refuse_late(config, process)
+    privileges.drop_rights(
+        plan, process, linux, filter if early else None, late=late, schedules=schedules
+    )
+    return late
 
 
 def _keep_null(plan: Plan, config: Config) -> None:

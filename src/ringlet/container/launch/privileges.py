@@ -76,7 +76,7 @@ def find_command(plan: Plan, process: Process) -> None:
     plan.add("command", arguments[0], len(arguments), *arguments, *process.get("env", ()))
 
 
-class Filter:
+class FilterSteps:
     """The container's seccomp filter. `says` are the step's words for the filter's listener."""
 
     def __init__(self, seccomp: Seccomp, says: list[object] | None) -> None:
@@ -86,7 +86,7 @@ class Filter:
         self.says = says if says is not None and self.compiled.notify else []
 
     @classmethod
-    def of(cls, linux: Linux, says: list[object] | None) -> Filter | None:
+    def of(cls, linux: Linux, says: list[object] | None) -> FilterSteps | None:
         """Returns the configuration's filter; None if it has none."""
         return cls(linux["seccomp"], says) if "seccomp" in linux else None
 
@@ -98,7 +98,7 @@ class Filter:
         plan.add("seccomp", "", self.compiled.flags, len(program) // 8, offset, *self.says)
 
 
-def lets_a_process_begin(filter: Filter | None) -> bool:
+def lets_a_process_begin(filter: FilterSteps | None) -> bool:
     """Returns whether `filter` allows everything that the helper does from here on.
 
     If so, the filter can be set before there is a process that others could look into. Otherwise
@@ -152,9 +152,9 @@ def drop_rights(
     plan: Plan,
     process: Process,
     linux: Linux,
-    filter: Filter | None,
+    filter: FilterSteps | None,
     *,
-    late: Filter | None,
+    late: FilterSteps | None,
     schedules: bool = False,
 ) -> None:
     """Drops the last rights, except those that a filter set `late`, or `schedules`, still needs."""
@@ -177,7 +177,7 @@ def drop_rights(
             filter.add_to(plan)
 
 
-def filter_late(plan: Plan, process: Process, filter: Filter) -> None:
+def filter_late(plan: Plan, process: Process, filter: FilterSteps) -> None:
     """Sets the filter as late as possible, since it holds for the rest of the plan, too."""
     if process.get("noNewPrivileges", False):
         filter.add_to(plan)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 
+from ringlet.container.fast_json import loads
 from ringlet.container.spec.checkers import (
     FieldError,
     SpecError,
@@ -56,8 +57,6 @@ _HOST_NAME = 64  # the most bytes that the kernel accepts
 
 def load(bundle: str) -> Config:
     """Returns the checked configuration of `bundle`/config.json. Raises SpecError."""
-    from ringlet.container.fast_json import loads
-
     path = os.path.join(bundle, _FILE)
     try:
         data = read_named(path, MAX_BYTES)

@@ -7,6 +7,8 @@ net/core/dev.c (dev_valid_name, dev_alloc_name).
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from ringlet.container.spec.checkers import (
     INT64,
     UINT32,
@@ -71,8 +73,6 @@ def _in_range(mapping: IdMapping) -> None:
 
 
 def _apart(mappings: list[IdMapping]) -> None:
-    from itertools import pairwise
-
     for side in ("containerID", "hostID"):
         ranges = sorted((one[side], one["size"]) for one in mappings)
         for (first, size), (following, _) in pairwise(ranges):

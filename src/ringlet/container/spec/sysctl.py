@@ -6,6 +6,8 @@ namespaces(7), ipc_namespaces(7); Linux, ipc/ipc_sysctl.c and ipc/mq_sysctl.c.
 
 from __future__ import annotations
 
+import os
+
 from ringlet.container.spec.checkers import FieldError, shown
 
 TYPE_CHECKING = False
@@ -69,8 +71,6 @@ def _namespace_of(path: str) -> str | None:
 
 
 def _is_ours(path: str, kind: str) -> bool:
-    import os
-
     try:
         return os.path.samefile(path, f"/proc/self/ns/{_FILES[kind]}")
     except OSError:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.emulated.config import NestedConfig
-from ringlet.emulated.plan import _plan
+from ringlet.emulated.init_plan import _plan
+from ringlet.emulated.nested_config import NestedConfig
 from ringlet.errors import ConfigError
 
 

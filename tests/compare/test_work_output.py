@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from ringlet.compare import ways
 from ringlet.compare.lab import Lab
-from ringlet.compare.outcome import numbers, outcomes, value
 from ringlet.compare.ways import Request, Unavailable
+from ringlet.compare.work_output import numbers, outcomes, value
 
 
 def test_numbers_are_the_words_that_are_pairs() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from ringlet.emulated.kernel import MODULES
+from ringlet.emulated.installed_kernel import MODULES
 from ringlet.emulated.qemu import ROOT_TAG, SHARE_TAG
 from ringlet.errors import ConfigError
 from ringlet.linux.initramfs import build, plan_line
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO
 
-    from ringlet.emulated.config import NestedConfig
-    from ringlet.emulated.kernel import Kernel
+    from ringlet.emulated.installed_kernel import InstalledKernel
+    from ringlet.emulated.nested_config import NestedConfig
 
 
 def initramfs(
-    config: NestedConfig, kernel: Kernel, size: os.terminal_size | None = None
+    config: NestedConfig, kernel: InstalledKernel, size: os.terminal_size | None = None
 ) -> BinaryIO:
     """Makes the initramfs, a file in memory. Raises `RingletError`.
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.container.cgroups.files import CgroupError, below, keyed, read, write, write_all
+from ringlet.container.cgroups.file_access import CgroupError, below, keyed, read, write, write_all
 
 
 def test_below_goes_through_every_folder_the_innermost_first(tmp_path: Path) -> None:

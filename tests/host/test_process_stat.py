@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from ringlet.host.process import read_stat
+from ringlet.host.process_stat import read_stat
 
 PR_SET_NAME = 15
 

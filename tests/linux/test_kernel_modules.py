@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.errors import ImageError
-from ringlet.linux import modules as tested
-from ringlet.linux.modules import listed, module_files
+from ringlet.linux import kernel_modules as tested
+from ringlet.linux.kernel_modules import listed, module_files
 
 from .module_builder import RELEASE, module, modules_folder
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ringlet.board.layout import GIB, MIB
-from ringlet.emulated.config import NestedConfig
+from ringlet.emulated.nested_config import NestedConfig
 from ringlet.errors import ConfigError
 
 

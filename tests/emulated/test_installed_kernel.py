@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.emulated.kernel import _version, cache, kernels_under, named_kernel
+from ringlet.emulated.installed_kernel import _version, cache, kernels_under, named_kernel
 from ringlet.errors import ConfigError
 
 Install = Callable[..., Path]

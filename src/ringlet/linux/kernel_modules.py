@@ -159,7 +159,8 @@ def _decompress(suffix: str, data: bytes) -> bytes:
         if len(out) > _SIZE_MAX:
             return bytes(out)
     if name == "zstd":
-        import zstandard  # its decoder reports no error for truncated data
+        # Its decoder reports no error for truncated data.
+        import zstandard  # noqa: PLC0415 (most modules are compressed otherwise)
 
         if len(out) < zstandard.frame_content_size(data):
             raise ValueError("it is cut short")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from ringlet.errors import ConfigError, ImageError, RingletError
 from ringlet.host.cache import cache_folder, check_folder
-from ringlet.linux.modules import module_files
+from ringlet.linux.kernel_modules import module_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm
 SETUP = "`ringlet nested --setup` fetches your distribution's kernel (it installs nothing)"
 
 
-class Kernel(NamedTuple):
+class InstalledKernel(NamedTuple):
     """A kernel image, and the folder with the modules of the same release."""
 
     vmlinuz: Path
@@ -53,15 +53,15 @@ def cache() -> Path:
     return Path(folder)
 
 
-def kernels_under(root: Path) -> Iterator[Kernel]:
+def kernels_under(root: Path) -> Iterator[InstalledKernel]:
     """Finds the kernels of a system whose root folder is `root`, newest first."""
     for vmlinuz in sorted((root / "boot").glob("vmlinuz-*"), key=_version, reverse=True):
         modules = root / "lib" / "modules" / vmlinuz.name.removeprefix("vmlinuz-")
         if modules.is_dir():
-            yield Kernel(vmlinuz, modules)
+            yield InstalledKernel(vmlinuz, modules)
 
 
-def find_kernel() -> Kernel:
+def find_kernel() -> InstalledKernel:
     """Returns the host's newest kernel that fits, or else a fetched one. Raises `RingletError`."""
     unreadable = None
     for kernel in _candidates():
@@ -75,7 +75,7 @@ def find_kernel() -> Kernel:
     raise RingletError("no Linux kernel with 9p, overlay, virtio and kvm-amd is here", SETUP)
 
 
-def named_kernel(vmlinuz: str, modules: str | None) -> Kernel:
+def named_kernel(vmlinuz: str, modules: str | None) -> InstalledKernel:
     """Returns the kernel that the options name.
 
     Without `modules`, takes the modules beside the kernel, or else the host's.
@@ -87,15 +87,15 @@ def named_kernel(vmlinuz: str, modules: str | None) -> Kernel:
     if modules is not None:
         if not Path(modules).is_dir():
             raise ConfigError(f"{modules}: no such folder", "name one like /lib/modules/RELEASE")
-        return Kernel(image, Path(modules))
+        return InstalledKernel(image, Path(modules))
     release = image.name.removeprefix("vmlinuz-")
     for folder in (image.absolute().parent.parent / "lib" / "modules", Path("/lib/modules")):
         if (folder / release).is_dir():
-            return Kernel(image, folder / release)
+            return InstalledKernel(image, folder / release)
     raise ConfigError(f"{vmlinuz}: its modules aren't found", "name their folder with --modules")
 
 
-def _candidates() -> Iterator[Kernel]:
+def _candidates() -> Iterator[InstalledKernel]:
     yield from kernels_under(Path("/"))
     if cache().is_dir():
         for package in sorted(cache().iterdir()):
@@ -107,7 +107,7 @@ def _version(path: Path) -> list[tuple[int, str]]:
     return [(int(number or 0), word) for number, word in re.findall(r"(\d+)|(\D+)", path.name)]
 
 
-def _fits(kernel: Kernel) -> bool:
+def _fits(kernel: InstalledKernel) -> bool:
     try:
         module_files(kernel.modules, MODULES)
     except ImageError:

@@ -1,0 +1,116 @@
+"""A Linux guest: its kernel, its disks and devices, and the initramfs that is made for it.
+
+The guest's root is the initramfs, with busybox, or a file system on a disk.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from ringlet import boot
+from ringlet.errors import ConfigError
+from ringlet.linux.initramfs import build, find_busybox, plan_line
+from ringlet.linux.kernel_modules import drivers, listed
+from ringlet.machine.guests import find_image
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ringlet.machine.config import Disk
+    from ringlet.virtio.device import VirtioDevice
+
+# The drivers of our machine's devices that a stock kernel has as modules.
+_MODULES = ("pvpanic-mmio",)
+_VIRTIO_MODULES = ("virtio_mmio",)
+_DISK_MODULES = ("virtio_blk",)
+_FILE_SYSTEMS = ("ext4", "crc32c_generic", "crc32c-intel")  # ext4, and what it requests
+
+
+class LinuxGuest(NamedTuple):
+    """A Linux guest.
+
+    kernel   the path of the kernel's image
+    cmdline  more of the kernel's command line
+    files    files of the host, each with its path in the initramfs
+    modules  the kernel's /lib/modules/RELEASE; None to look beside the kernel
+    root     the disk, such as /dev/vda, that is the root; it excludes `files`
+    disks    as for `MachineConfig`
+    virtio   a program's own devices; the Linux modules that drive these devices are loaded
+    """
+
+    kernel: str | os.PathLike[str]
+    cmdline: str = ""
+    files: Sequence[tuple[str, str]] = ()
+    modules: Path | None = None
+    root: str | None = None
+    disks: Sequence[Disk | str] = ()
+    virtio: Sequence[VirtioDevice] = ()
+
+    def open_kernel(self, protocol: str | None = None) -> boot.Kernel:
+        """Opens and parses the kernel, as `boot.open_kernel`.
+
+        Raises `ConfigError` if the kernel isn't Linux.
+        """
+        kernel = boot.open_kernel(find_image(os.fspath(self.kernel)), protocol)
+        if not kernel.is_linux:
+            kernel.close()
+            raise ConfigError(
+                f"a command runs in a Linux kernel, and {kernel.name} is none",
+                "name one, such as /boot/vmlinuz",
+            )
+        return kernel
+
+    def initramfs(self, plan: Sequence[bytes] = ()) -> bytes:
+        """Makes the initramfs, whose init carries out `plan`.
+
+        Without a plan, the guest starts /sbin/init of its `root`. Raises `RingletError`.
+        """
+        if self.root is not None:
+            if self.files:
+                raise ConfigError(
+                    "files are for the initramfs, which a command on a disk doesn't see",
+                    "leave them out, or the root",
+                )
+            if not self.disks:
+                raise ConfigError(f"there is no disk for the root {self.root}", "name one")
+            plan = [plan_line("rootdisk", self.root), *plan]
+        modules, names, on_demand = self._find_modules()
+        archive = io.BytesIO()
+        build(
+            archive,
+            plan=plan,
+            copies=self.files,
+            modules=modules,
+            module_names=names,
+            on_demand=on_demand,
+            busybox=find_busybox(),
+        )
+        return archive.getvalue()
+
+    def _find_modules(self) -> tuple[Path | None, list[str], list[str]]:
+        """Returns the modules' folder, those to load, and those that the kernel may request."""
+        names = list(_MODULES)
+        folder = self.modules
+        if folder is None:
+            folder = _beside(os.fspath(self.kernel))
+            if folder is None:  # the kernel may have all drivers built in
+                return None, [], []
+            names = listed(folder, names)
+        if self.disks or self.virtio:
+            names += _VIRTIO_MODULES
+            names += drivers(folder, {device.device_id for device in self.virtio})
+        if not self.disks:
+            return folder, names, []
+        return folder, [*names, *_DISK_MODULES], listed(folder, _FILE_SYSTEMS)
+
+
+def _beside(kernel: str) -> Path | None:
+    """Returns the modules of a distribution's kernel: /lib/modules/R for /boot/vmlinuz-R."""
+    path = os.path.realpath(kernel)
+    release = os.path.basename(path).partition("-")[2]
+    folder = Path(os.path.dirname(os.path.dirname(path)), "lib", "modules", release)
+    return folder if (folder / "modules.order").is_file() else None
