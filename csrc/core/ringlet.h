@@ -37,8 +37,6 @@ int ringlet_vm_create_irqchip(int vm);
 /* Fills the 512 bytes of a struct kvm_pic_state (chip 0 and 1) or kvm_ioapic_state (chip 2). */
 int ringlet_vm_get_irqchip(int vm, uint32_t chip, void *state);
 int ringlet_vm_create_pit(int vm);
-/* The 512 bytes of KVM's union for one controller: 0 and 1 are the PICs, 2 is the I/O APIC. */
-int ringlet_vm_get_irqchip(int vm, uint32_t controller, void *state);
 int ringlet_vm_set_irq(int vm, uint32_t gsi, int level);
 /* A write to the eventfd `fd` is an edge on `gsi`. */
 int ringlet_vm_irqfd(int vm, int fd, uint32_t gsi, int deassign);

@@ -115,16 +115,6 @@ int ringlet_vm_create_pit(int vm)
 	return ringlet_ioctl(vm, KVM_SET_PIT2, &state);
 }
 
-int ringlet_vm_get_irqchip(int vm, uint32_t controller, void *state)
-{
-	struct kvm_irqchip irqchip = { .chip_id = controller };
-	int result = ringlet_ioctl(vm, KVM_GET_IRQCHIP, &irqchip);
-
-	if (result == 0)
-		memcpy(state, &irqchip.chip, sizeof(irqchip.chip));
-	return result;
-}
-
 int ringlet_vm_set_irq(int vm, uint32_t gsi, int level)
 {
 	struct kvm_irq_level irq = { .irq = gsi, .level = (uint32_t)level };

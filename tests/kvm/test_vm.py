@@ -317,13 +317,3 @@ def test_many_vms_live_side_by_side(no_leak: None) -> None:
     finally:
         for manager in guests:
             manager.__exit__(None, None, None)
-
-
-def test_the_interrupt_controllers_tell_their_state() -> None:
-    with real_mode(LOOP, irqchip=True) as guest:
-        assert guest.vm.get_irqchip(0)[1] == 0  # the first PIC's request register
-        guest.vm.set_irq(4, True)
-        assert guest.vm.get_irqchip(0)[1] == 1 << 4
-        assert len(guest.vm.get_irqchip(2)) == 512
-        with pytest.raises(KvmError):
-            guest.vm.get_irqchip(3)

@@ -122,12 +122,6 @@ class Vm(Closing):
         """Sets the level of an input of the interrupt controllers. Any thread may call this."""
         check(lib.ringlet_vm_set_irq(self.fd, gsi, level), f"set interrupt {gsi}")
 
-    def get_irqchip(self, controller: int) -> bytes:
-        """Returns the 512 bytes that KVM keeps for PIC 0, PIC 1 or the I/O APIC, which is 2."""
-        state = ffi.new("char[512]")
-        check(lib.ringlet_vm_get_irqchip(self.fd, controller, state), "get a controller's state")
-        return bytes(ffi.buffer(state))
-
     def irqfd(self, fd: int, gsi: int, *, deassign: bool = False) -> None:
         """Makes each signal of the eventfd `fd` an edge on the interrupt line `gsi`."""
         check(lib.ringlet_vm_irqfd(self.fd, fd, gsi, deassign), f"irqfd of interrupt {gsi}")

@@ -81,7 +81,7 @@ def _page(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
 
 def _interrupts(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
     debugger.vcpu(vcpu)  # the guest has to stand still
-    return interrupt_lines(debugger.machine.vm)
+    return interrupt_lines(debugger.machine)
 
 
 def _registers(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
