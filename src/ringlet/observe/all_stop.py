@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ringlet.observe.breakpoints import Breakpoints
 
 _BP_VECTOR = 3
+_LOOK_INTERVAL = 0.05  # seconds: how often a wait looks for the end of the run
 _MASK = 0xFFFF_FFFF_FFFF_FFFF
 _UNGUARDED = (
     "KVM can't emulate the next instruction on the page of a watchpoint: no more watchpoint"
@@ -242,15 +243,31 @@ class AllStop:
         address, size = int(native.address), int(native.size)
         if not native.write or address - address % PAGE not in self._protected:
             return False
+        watched.written = self._breakpoints.guarded_by(address, size)
+        if watched.written is not None:
+            self._halt_others(watched)
         self.machine.memory.write(address, bytes(ffi.buffer(native.data, size)))
-        if (met := self._breakpoints.guarded_by(address, size)) is not None:
-            watched.written = met
         return True
 
+    def _halt_others(self, watched: Watched) -> None:
+        """Halts the other vCPUs before they see what this vCPU writes to a guarded range."""
+        others = [each for each in self.watched if each is not watched]
+        with self.lock:
+            if self._stop is not None:
+                return  # they are being halted
+            self._halt(Stop(WATCHPOINT, vcpu=watched.vcpu.number, data=watched.written))
+            while self.machine.control.end is None and not all(each.parked for each in others):
+                self.lock.wait(_LOOK_INTERVAL)
+
     def meets_watch(self, watched: Watched) -> None:
-        """Notes that a vCPU has written to a guarded range."""
-        self.report(watched, Stop(WATCHPOINT, data=watched.written))
+        """Notes that a vCPU's write to a guarded range is complete."""
+        stop = Stop(WATCHPOINT, vcpu=watched.vcpu.number, data=watched.written)
         watched.written = None
+        with self.lock:
+            if self._stop == stop:
+                self._stop = stop._replace(address=watched.address)
+            else:
+                self.report(watched, stop)
 
     def meets_trap(self, watched: Watched) -> None:
         """Notes that a vCPU has come to a breakpoint, or a step to an exception's handler."""
@@ -273,6 +290,7 @@ class AllStop:
         """Notes that a vCPU stands still, unless somebody has let it go in between."""
         with self.lock:
             watched.parked = watched.halt
+            self.lock.notify_all()
             if not self._is_still and all(each.parked for each in self.watched):
                 if self._stop is None:
                     self._next_phase()
