@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ringlet.cli.container import Observer
+    from ringlet.cli.run_foreground import Observer
 
 EPILOG = """\b
 Examples:
