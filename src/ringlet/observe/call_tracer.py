@@ -76,7 +76,6 @@ class CallTracer(Closing):
             self._began.put(error)
             return
         self._began.put(None)
-        start = monotonic_ns()
         try:
             while tracees.step():
                 if len(self._calls.batch) >= BATCH:
@@ -85,7 +84,8 @@ class CallTracer(Closing):
             self._error = self._error or error
         self._ended.set()
         self.unfollowed = tracees.unfollowed
-        self.summary.seconds = (monotonic_ns() - start) / 1e9
+        if self._calls.start is not None:
+            self.summary.seconds = (monotonic_ns() - self._calls.start) / 1e9
 
     def _hand_over(self) -> None:
         with self._lock:

@@ -137,7 +137,7 @@ class Calls:
         self, wanted: Filter, summary: Summary, *, shows: bool, only_errors: bool = False
     ) -> None:
         self.batch: deque[SystemCall] = deque()  # another thread may take from it
-        self._start: int | None = None  # the begin of the first call
+        self.start: int | None = None  # the begin of the first call: CLOCK_MONOTONIC, nanoseconds
         self._summary = summary
         self._only_errors = only_errors
         self._wanted = wanted
@@ -148,13 +148,13 @@ class Calls:
 
     def begin(self, call: Call) -> None:
         """Notes what a call is, and its arguments, which the call may change."""
-        if self._start is None:
-            self._start = call.time
+        if self.start is None:
+            self.start = call.time
         known = self._known.get((call.architecture, call.number)) or self._find(call)
         actors = self._wanted.actors
         if not known.is_wanted or (actors and call.thread.process not in actors):
             return
-        if self._any_time or self._wanted.admits_time((call.time - self._start) / 1e9):
+        if self._any_time or self._wanted.admits_time((call.time - self.start) / 1e9):
             words = arguments.begin(call, known.parameters) if self._left > 0 else None
             call.words = (known, words)
 
@@ -167,7 +167,7 @@ class Calls:
 
     def end(self, call: Call, time: int, result: int | None, is_error: bool) -> None:
         """Counts the call, and adds it to the batch."""
-        if self._start is None or call.words is None or (self._only_errors and not is_error):
+        if self.start is None or call.words is None or (self._only_errors and not is_error):
             return
         known, words = call.words
         took = time - call.time
@@ -180,7 +180,7 @@ class Calls:
         error = error_name(-result) if is_error and result is not None else ""
         self.batch.append(
             SystemCall(
-                time=(call.time - self._start) / 1e9,
+                time=(call.time - self.start) / 1e9,
                 kind=known.kind,
                 process=thread.process,
                 thread=thread.inside,
