@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 
+import calls
 import disk
 import exits
 import linux_disk
@@ -27,7 +28,7 @@ import linux
 
 DEFAULT = {
     module.__name__: module
-    for module in (start, exits, traces, boot, disk, memory, many, container)
+    for module in (start, exits, traces, boot, disk, memory, many, container, calls)
 }
 ON_DEMAND = {module.__name__: module for module in (linux, linux_disk)}
 BENCHMARKS = DEFAULT | ON_DEMAND

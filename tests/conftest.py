@@ -47,6 +47,7 @@ _ONE_AFTER_ANOTHER = (
     "cli/test_compare.py",
     "cli/test_interrupts.py",
     "cli/test_run.py",
+    "cli/test_trace_run.py",
     "compare/measures",
     "compare/ways",
     "compare/test_agreement.py",
@@ -64,6 +65,7 @@ _ONE_AFTER_ANOTHER = (
     "container/test_layer.py",
     "container/test_rootless.py",
     "container/test_container.py",
+    "observe/test_call_tracer.py",
     "sandbox",
     "test_readme.py",
 )
@@ -138,6 +140,7 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
         lambda: os.geteuid() == 0 and all(map(shutil.which, ("containerd", "ctr"))),
     ),
     "needs_chromium": ("Chromium", lambda: shutil.which("chromium") is not None),
+    "needs_strace": ("strace", lambda: shutil.which("strace") is not None),
     "needs_hyperfine": ("hyperfine", lambda: shutil.which("hyperfine") is not None),
     "needs_gdb": ("gdb", lambda: shutil.which("gdb") is not None),
     "needs_nested_kernel": ("`ringlet nested --setup`, run before", _has_nested_kernel),

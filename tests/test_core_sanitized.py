@@ -88,3 +88,14 @@ def test_the_queues_do_nothing_undefined_whatever_a_driver_does(
     tests = [f"tests/virtio/test_{name}.py" for name in ("queue", "chain", "hostile")]
     environment = environment | {"FUZZ_OPERATIONS": "30000"}
     assert passed(tmp_path / "report.xml", *tests, **environment) > 100
+
+
+@pytest.mark.needs_gcc
+@pytest.mark.needs_root
+@pytest.mark.needs_busybox
+def test_the_tracer_does_nothing_undefined_whatever_a_process_does(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    tests = ["tests/observe/test_call_tracer.py", "tests/compare/test_system_calls.py"]
+    left_out = "-k", "not strace"  # which would be loaded with the sanitizer, too
+    assert passed(tmp_path / "report.xml", *left_out, *tests, **environment) > 30

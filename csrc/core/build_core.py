@@ -29,7 +29,7 @@ ffibuilder.set_source(
     '#include "ringlet.h"',
     sources=[
         f"csrc/core/{name}"
-        for name in ("vm.c", "vcpu.c", "kick.c", "virtqueue.c", "terminal.c", "disk.c")
+        for name in ("vm.c", "vcpu.c", "kick.c", "virtqueue.c", "terminal.c", "disk.c", "ptrace.c")
     ],
     depends=["csrc/core/ringlet.h", "csrc/core/internal.h"],
     include_dirs=["csrc/core"],

@@ -213,4 +213,50 @@ int ringlet_fallocate(int fd, int mode, uint64_t offset, uint64_t length);
 int ringlet_terminal_guard(int fd);
 void ringlet_terminal_unguard(void);
 
+/* --- traced processes (ptrace.c) -------------------------------------------------------- */
+
+enum ringlet_stop_kind {
+	RINGLET_STOP_BEGIN,  /* a new thread, or the one that was seized */
+	RINGLET_STOP_ENTRY,  /* a system call begins: `architecture`, `number`, `arguments` */
+	RINGLET_STOP_RESULT, /* and is over: `result`, `is_error` */
+	RINGLET_STOP_SIGNAL, /* `signal` comes when the thread is resumed with it */
+	RINGLET_STOP_GROUP,  /* `signal` has stopped the whole process */
+	RINGLET_STOP_CHILD,  /* `other` is the new thread or process */
+	RINGLET_STOP_EXEC,   /* a new program; before, the thread was `other` */
+	RINGLET_STOP_END     /* of `signal`, or with the status `result` */
+};
+
+struct ringlet_stop {
+	int thread; /* as this process sees its id */
+	int kind;
+	int signal;
+	int is_error;
+	uint64_t time; /* CLOCK_MONOTONIC, nanoseconds */
+	uint64_t other;
+	uint64_t number;
+	uint64_t arguments[6];
+	int64_t result;
+	uint32_t architecture; /* AUDIT_ARCH_* */
+};
+
+/* Traces a process and all that it makes: from its next system call on. With `kill_at_end`, they are
+   killed when the calling thread ends; else a thread that is stopped then may get a wrong signal, so
+   all have to be detached before. */
+int ringlet_trace_seize(int process, int kill_at_end);
+/* Returns the stops that there are, at most `count`; with `block`, waits for one. -ECHILD where
+   nothing is traced any more. The exit status of the process `kept` stays for its parent. */
+int ringlet_trace_wait(int kept, int block, struct ringlet_stop *stops, int count);
+enum ringlet_resume {
+	RINGLET_RESUME_TO_CALL, /* up to its next system call, or the end of this one */
+	RINGLET_RESUME_LISTEN,	/* after RINGLET_STOP_GROUP: it stays stopped, until SIGCONT */
+	RINGLET_RESUME_DETACH	/* it isn't traced any more */
+};
+
+/* Lets a stopped thread go on, with `signal` or 0. */
+int ringlet_trace_resume(int thread, int how, int signal);
+/* Stops a thread: RINGLET_STOP_BEGIN, unless something else stops it before. */
+int ringlet_trace_interrupt(int thread);
+/* Reads at most 64 KiB of a process's memory. Returns how much could be read from `address` on. */
+int ringlet_trace_read(int thread, uint64_t address, void *buffer, size_t size);
+
 #endif

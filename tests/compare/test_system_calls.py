@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -71,6 +72,42 @@ def test_one_that_does_not_end_is_let_go() -> None:
         with pytest.raises(Unavailable, match="doesn't end"):
             count(program.pid, lambda: None, timeout=0.1)
         _let_go(program)
+        assert program.wait(10) == 3
+
+
+BUSY = """
+import os, threading
+os.write(1, b"x")
+os.read(0, 1)
+def call():
+    while True:
+        os.getppid()
+for _ in range(3):
+    threading.Thread(target=call, daemon=True).start()
+os.read(0, 1)
+for _ in range(50):
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+os._exit(3)
+"""
+
+
+@pytest.mark.parametrize("round", range(3))
+def test_one_that_is_let_go_in_the_middle_of_calls_and_its_threads_go_on(round: int) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", BUSY],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdin is not None
+        program.stdout.read(1)
+        with pytest.raises(Unavailable, match="doesn't end"):
+            count(program.pid, lambda: _let_go(program), timeout=0.1 + round / 50)
+        assert "TracerPid:\t0\n" in Path(f"/proc/{program.pid}/status").read_text()
+        program.stdin.write(b"x")
         assert program.wait(10) == 3
 
 

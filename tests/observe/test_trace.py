@@ -11,6 +11,7 @@ import pytest
 
 import ringlet
 from ringlet import ConfigError, Machine, MachineConfig, RingletError
+from ringlet.machine.device_error import DeviceError
 from ringlet.observe.exits import Exit
 from ringlet.observe.filters import Filter
 
@@ -114,5 +115,6 @@ def test_an_error_of_a_device_ends_the_trace_and_is_raised_by_wait() -> None:
         assert [(each.device, each.register, each.python) for each in exits] == [
             ("Broken", "R0", None)
         ]
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(DeviceError, match="Broken") as failed:
             made.wait()
+        assert isinstance(failed.value.__cause__, ZeroDivisionError)

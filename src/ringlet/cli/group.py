@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # The name of each command, and its description, so that `ringlet --help` imports no command.
 COMMANDS = {
     "boot": "Boot a guest kernel.",
-    "trace": "Show each exit of a VM, as it happens.",
+    "trace": "Show each exit of a VM, or each system call of a container, as it happens.",
     "doctor": "Say what this host can do, and how to get what is missing.",
     "inspect": "Say what an image is, and how ringlet would boot it.",
     "guests": "List the guest kernels that come with ringlet.",

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ringlet.cli.run_foreground import Observer
+
 EPILOG = """\b
 Examples:
   ringlet run rootfs sh                          on a terminal: a shell
@@ -152,7 +154,10 @@ class _Run(click.Command):
 @click.option(
     "--json", "as_json", is_flag=True, help="Write a report on the run to standard output."
 )
+@click.pass_obj
 def command(
+    observer: Observer | None,
+    /,
     config: str | None,
     as_json: bool,
     rootfs: str | None,
@@ -190,7 +195,7 @@ def command(
                 "one",
             )
         values.setdefault("command", ())
-        return run(values, as_json=as_json)
+        return run(values, as_json=as_json, observer=observer)
     except RingletError as error:
         if as_json:
             exit = {"reason": "error", "status": error.status}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from threading import Timer
 
 from ringlet.cli.answer import CANNOT, print_json, report
@@ -18,18 +18,28 @@ from ringlet.host.workload import Workload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from contextlib import AbstractContextManager
+    from typing import Any, Protocol
 
     from ringlet.container.container import ContainerResult
 
+    class Observer(AbstractContextManager[object], Protocol):
+        """Watches a run. Is entered before the container is made, and left once all is closed."""
 
-def run(values: dict[str, Any], *, as_json: bool = False) -> int:
-    """Runs the container of `values`, for `Workload`, and returns the command's exit status."""
+        def watch(self, container: Container) -> AbstractContextManager[object]:
+            """Watches the container, which is made and not started, until the context's end."""
+
+
+def run(values: dict[str, Any], *, as_json: bool = False, observer: Observer | None = None) -> int:
+    """Runs the container of `values`, for `Workload`, and returns the command's exit status.
+
+    `observer` watches the run.
+    """
     check_descriptors()  # checked before any is opened: to load a module takes one
     values.setdefault("tty", not as_json and os.isatty(0) and os.isatty(1))
     config = Workload(**values)
     output = 2 if as_json else 1
-    with ExitStack() as stack:
+    with observer or nullcontext(), ExitStack() as stack:
         attachment = stack.enter_context(Attachment())
         stdio = (0, output, 2)
         container = stack.enter_context(
@@ -43,6 +53,8 @@ def run(values: dict[str, Any], *, as_json: bool = False) -> int:
             print(f"ringlet: note: {note}", file=sys.stderr)
         attachment.connect()
         interrupt.check()
+        if observer is not None:
+            stack.enter_context(observer.watch(container))
         container.start()
         stopping = stack.enter_context(_Stopping(container))
         attachment.follow(stopping)

@@ -28,6 +28,8 @@ Examples:
   ringlet trace hello --json --output trace.jsonl
   ringlet trace hello --format perfetto --output trace.json    for https://ui.perfetto.dev
   ringlet trace hello --format html --output trace.html        for a browser
+  ringlet trace -- run rootfs ls              the system calls of a container, with options of
+                                              its own: ringlet trace --help -- run
 
 \b
 The trace goes to standard error, the guest's output to standard output as ever. The columns
@@ -132,7 +134,25 @@ def chosen_format(format: str | None, *, as_json: bool) -> str:
     return "json" if as_json else format or "text"
 
 
-command = click.Command(
+class _Trace(click.Command):
+    """`ringlet trace IMAGE`, or `ringlet trace -- run ROOTFS CMD`, which is another command."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parses the words: those before `--` are options, where `run` follows it."""
+        if "--" in args and args[args.index("--") + 1 :][:1] == ["run"]:
+            from ringlet.cli.trace_run import command
+
+            return command.make_context(info_name, args, parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+command = _Trace(
     "trace",
     callback=click.pass_obj(_trace),
     params=[

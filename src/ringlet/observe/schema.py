@@ -10,6 +10,7 @@ import json
 
 import msgspec
 
+from ringlet.observe.calls import SystemCall
 from ringlet.observe.exits import Exit
 
 TYPE_CHECKING = False
@@ -56,7 +57,7 @@ class Last(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     summary: Totals
 
 
-LINES = (Exit, Missing, Last)  # each line of a trace is one of these
+LINES = (Exit, SystemCall, Missing, Last)  # each line of a trace is one of these
 
 
 def schema() -> dict[str, Any]:

@@ -23,10 +23,11 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 class Times:
     """The times of some events, in nanoseconds."""
 
-    __slots__ = ("counts", "worst")
+    __slots__ = ("counts", "errors", "worst")
 
     def __init__(self) -> None:
         self.counts: dict[int, int] = {}  # by the time, rounded down to _BITS bits
+        self.errors = 0  # how many of the events are failures
         self.worst = 0
 
     def add(self, nanoseconds: int) -> None:
@@ -42,6 +43,7 @@ class Times:
     def add_all(self, other: Times) -> None:
         """Adds the times of `other`."""
         self.worst = max(self.worst, other.worst)
+        self.errors += other.errors
         for time, count in list(other.counts.items()):
             self.counts[time] = self.counts.get(time, 0) + count
 
@@ -121,6 +123,7 @@ class Summary:
             {
                 "name": name,
                 "count": times.count,
+                **({"errors": times.errors} if times.errors else {}),
                 "rate": times.count / self.seconds if self.seconds else 0.0,
                 "median": times.median / 1e9,
                 "worst": times.worst / 1e9,
@@ -142,17 +145,22 @@ class Summary:
             return lines
         first, last = min(logs), max(logs)
         scale = f"{duration(2**first / 1e9)} to {duration(2 ** (last + 1) / 1e9)}"
-        heads = (f"{event}s", "a second", "median", "worst", f"how long: {scale}")
-        rows = [("kind", *heads), *self._rows(kinds, first, last)]
+        fails = any(times.errors for times in kinds.values())
+        counts = (f"{event}s", "errors") if fails else (f"{event}s",)
+        heads = (*counts, "a second", "median", "worst", f"how long: {scale}")
+        rows = [("kind", *heads), *self._rows(kinds, first, last, fails)]
         if groups:
-            rows += [(), (self.subject.group, *heads[:-1]), *self._rows(groups, first, last)]
-        return [*lines, "", *aligned(rows, right=range(1, 5))]
+            rows += [(), (self.subject.group, *heads[:-1]), *self._rows(groups, first, last, fails)]
+        return [*lines, "", *aligned(rows, right=range(1, 5 + fails))]
 
-    def _rows(self, named: dict[str, Times], first: int, last: int) -> Iterable[tuple[str, ...]]:
+    def _rows(
+        self, named: dict[str, Times], first: int, last: int, fails: bool
+    ) -> Iterable[tuple[str, ...]]:
         for name, times in named.items():
             yield (
                 printable(name),
                 f"{times.count:,}",
+                *((f"{times.errors:,}" if times.errors else "",) if fails else ()),
                 rate(times.count / self.seconds) if self.seconds else "",
                 duration(times.median / 1e9),
                 duration(times.worst / 1e9),

@@ -194,7 +194,7 @@ def test_a_32_bit_socket_has_every_family_but_alg_and_vsock() -> None:
 
 def numbers_not_allowed(architecture: int, first: int) -> list[int]:
     """Those from `first` on, by libseccomp's tables, whose names the profile doesn't have."""
-    library = libseccomp._load()
+    library = libseccomp.load()
     resolve = library.seccomp_syscall_resolve_num_arch
     resolve.restype = ctypes.c_void_p
     free = ctypes.CDLL(None).free

@@ -82,7 +82,7 @@ def build(seccomp: Seccomp) -> tuple[bytes, list[str], str]:
     name system calls of newer kernels. Raises `ConfigError` for a profile that can't be compiled,
     and `RingletError` if there is no libseccomp.
     """
-    library = _load()
+    library = load()
     default = _action(
         "defaultAction", seccomp["defaultAction"], "defaultErrnoRet", seccomp.get("defaultErrnoRet")
     )
@@ -116,7 +116,7 @@ def build(seccomp: Seccomp) -> tuple[bytes, list[str], str]:
 
 def version() -> str:
     """Returns the library's version, such as 2.5.4. Raises `RingletError` without a libseccomp."""
-    library = _load()
+    library = load()
     library.seccomp_version.restype = ctypes.POINTER(ctypes.c_uint * 3)  # major, minor, micro
     return ".".join(map(str, library.seccomp_version().contents))
 
@@ -125,7 +125,8 @@ def _names(rules: list[SeccompSyscall]) -> set[str]:
     return {name for rule in rules for name in rule["names"]}
 
 
-def _load() -> ctypes.CDLL:
+def load() -> ctypes.CDLL:
+    """Returns the library, with its functions declared. Raises `RingletError` if there is none."""
     try:
         library = ctypes.CDLL(_NAME)
     except OSError as error:

@@ -111,8 +111,8 @@ class Page(Format):
             for name, css in part_class.items()
         )
         yield (
-            '<p class="muted">Each bar: how that time was spent; what is empty is the time of the '
-            f"tracer itself, or unknown. {keys}</p>"
+            '<p class="muted">Each bar: how that time was spent; the empty part of a bar is none of '
+            f"these. {keys}</p>"
         )
         for actor, lanes in list(by_actor.items())[:_MOST_ACTORS]:
             yield from _lane(f"{self._subject.actor} {actor}", _stack(lanes, part_class), 24)
@@ -133,12 +133,13 @@ class Page(Format):
         for what, rows in (("kind", summary.by_kind()), (group, summary.by_group())):
             if not rows:
                 continue
-            heads = (what, f"{event}s", "a second", "median", "worst", "how long")
-            yield from _table_head(heads)
+            fails = any(times.errors for times in rows.values())
+            counts = (f"{event}s", "errors") if fails else (f"{event}s",)
+            yield from _table_head((what, *counts, "a second", "median", "worst", "how long"))
             logs = [bucket for times in rows.values() for bucket in times.histogram]
             first, last = min(logs), max(logs)
             for name, times in rows.items():
-                yield from _summary_row(name, times, summary.seconds, first, last)
+                yield from _summary_row(name, times, summary.seconds, (first, last), fails)
             yield "</tbody></table></div>"
             yield (
                 f'<p class="muted">How long: {duration(2**first / 1e9)} to '
@@ -213,8 +214,12 @@ def _table_head(heads: Sequence[str]) -> Iterator[str]:
     yield f'<div class="scroll" tabindex="0"><table><thead><tr>{cells}</tr></thead><tbody>'
 
 
-def _summary_row(name: str, times: Times, seconds: float, first: int, last: int) -> Iterator[str]:
+def _summary_row(
+    name: str, times: Times, seconds: float, logs: tuple[int, int], fails: bool
+) -> Iterator[str]:
+    """Yields a row; `logs` are the histogram's bounds; `fails` adds the number of errors."""
     count, histogram = times.count, times.histogram
+    first, last = logs
     most = max(histogram.values())
     bars = "".join(
         f'<rect class="heat" x="{bucket - first + 0.1:.1f}" y="{100 - 100 * number / most:.1f}" '
@@ -224,6 +229,7 @@ def _summary_row(name: str, times: Times, seconds: float, first: int, last: int)
     )
     numbers = (
         f"{count:,}",
+        *((f"{times.errors:,}" if times.errors else "",) if fails else ()),
         rate(count / seconds) if seconds else "",
         duration(times.median / 1e9),
         duration(times.worst / 1e9),

@@ -75,7 +75,8 @@ class Perfetto(Format):
             "args": event.as_json(),
         }
         for part in event.parts:
-            if part.start >= event.start:
+            is_all = (part.start, part.seconds) == (event.start, event.seconds)
+            if part.start >= event.start and not is_all:
                 yield self._slice(thread, part.name, part.name, part.start, part.seconds)
 
     def _slice(
