@@ -287,6 +287,13 @@ def test_a_halted_guest_is_stopped() -> None:
         assert (stop.reason, stop.address) == ("interrupt", CODE + 2)
 
 
+def test_a_step_over_hlt_ends_behind_it() -> None:
+    with debugged(b"\xfb\xf4\xeb\xfd") as debugger:  # sti; hlt; jmp
+        assert step(debugger).address == CODE + 1
+        stop = step(debugger)
+        assert (stop.reason, stop.address) == ("step", CODE + 2)
+
+
 def test_a_stop_waits_for_a_device_and_shows_the_access_complete() -> None:
     entered, leave = threading.Event(), threading.Event()
 

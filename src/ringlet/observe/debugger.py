@@ -102,8 +102,8 @@ class Debugger(Closing):
         """Lets a vCPU run one instruction; unless `alone`, the other vCPUs run meanwhile.
 
         No interrupt comes in between if KVM can keep interrupts away. If the instruction raises an
-        exception, the step ends at the handler. A vCPU that is halted waits for an interrupt.
-        Raises `RingletError` where this host's KVM can't step.
+        exception, the step ends at the handler. The step of a vCPU that is halted already waits for
+        an interrupt. Raises `RingletError` where this host's KVM can't step.
         """
         watched = self._at_rest(vcpu)
         self._require_step(watched)
