@@ -78,6 +78,24 @@ def test_no_wait_goes_with_gdb() -> None:
     assert (done.returncode, "--gdb" in done.stderr) == (125, True)
 
 
+def test_trace_and_gdb_dont_go_together() -> None:
+    done = run("boot", "hello", "--gdb", "0", "--trace")
+    assert (done.returncode, "don't go together" in done.stderr) == (125, True)
+
+
+def test_a_guest_that_waits_doesnt_run_into_its_timeout(tmp_path: Path) -> None:
+    path = tmp_path / "gdb"
+    with Running("boot", "spin", "--gdb", path, "--timeout", "0.3") as boot:
+        said(boot)
+        time.sleep(1)
+        assert boot.process.poll() is None
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"$D#44")
+            assert client.recv(100).startswith(b"+")
+        assert boot.status() == 124
+
+
 def test_a_signal_ends_a_guest_that_waits_for_gdb(tmp_path: Path) -> None:
     path = tmp_path / "gdb"
     image = write_image(tmp_path, b"\xeb\xfe")

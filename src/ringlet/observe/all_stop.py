@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from select import POLLIN, poll
 from threading import Condition, RLock
 
@@ -34,6 +35,7 @@ from ringlet.observe.stop import (
     BREAKPOINT,
     CRASH,
     END,
+    EXIT,
     INTERRUPT,
     START,
     STEP,
@@ -44,8 +46,6 @@ from ringlet.observe.watched import Watched
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ringlet.kvm.exits import Exit
     from ringlet.machine.machine import Machine
     from ringlet.observe.abilities import Abilities
@@ -143,12 +143,12 @@ class AllStop:
                 self.at_rest(0)
                 raise RingletError("the guest can't go on", "start the machine, and wait first")
             os.eventfd_read(self._stop_fd)
-            for watched, stop in self._take_later():
-                if stop.reason == BREAKPOINT and not self._is_at_breakpoint(watched):
-                    continue
-                self._stop = stop
-                os.eventfd_write(self._stop_fd, 1)
-                return
+            while self._later:
+                watched, stop = self._later.pop(0)
+                if self._still_counts(watched, stop, exits=exits):
+                    self._stop = stop
+                    os.eventfd_write(self._stop_fd, 1)
+                    return
             self._is_still = False
             self._stop = None
             self.wants_exit = exits
@@ -178,7 +178,7 @@ class AllStop:
             self._breakpoints.clear()
             self._later.clear()
             self._attached = False
-            if self.machine.control.end is None:
+            with suppress(RingletError):  # the run is over, or just about to end
                 self.go()
 
     def close(self) -> None:
@@ -311,9 +311,11 @@ class AllStop:
 
     # Going on and standing still. The lock is held.
 
-    def _take_later(self) -> Iterator[tuple[Watched, Stop]]:
-        while self._later:
-            yield self._later.pop(0)
+    def _still_counts(self, watched: Watched, stop: Stop, *, exits: bool) -> bool:
+        """Returns whether a stop that came together with the last one is still one."""
+        if stop.reason == BREAKPOINT:
+            return watched.address in self._breakpoints
+        return stop.reason != STEP and (exits or stop.reason != EXIT)
 
     def _next_phase(self) -> None:
         """Lets the next vCPU step off its breakpoint, or else all go on."""
@@ -381,9 +383,6 @@ class AllStop:
             self._stop = stop._replace(address=self.watched[stop.vcpu].address)
         self._is_still = True
         os.eventfd_write(self._stop_fd, 1)
-
-    def _is_at_breakpoint(self, watched: Watched) -> bool:
-        return watched.address in self._breakpoints
 
     def _debug_exit(self, watched: Watched, exit: Debug) -> None:
         if watched.written is not None:

@@ -168,8 +168,8 @@ class Breakpoints:
         self._guarded.pop((address, size), None)
 
     def clear_guards(self) -> None:
-        """Ends the guard of all ranges."""
-        self._guarded.clear()
+        """Ends the guard of all ranges. A vCPU's thread may call this while others look."""
+        self._guarded = {}
 
     @property
     def guarded_pages(self) -> set[int]:
