@@ -1,15 +1,17 @@
 """The debugger on a processor's KVM: rings, exceptions, and a stock Linux from its first step."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ringlet import Machine, MachineConfig, RingletError, debug
 from ringlet.board.layout import MIB
-from ringlet.linux.command import run
+from ringlet.linux.command import LinuxCommand, run
+from ringlet.linux.guest import LinuxGuest
 from ringlet.observe.gdb_server import GdbServer
 
-from ..observe.guest import debugged, go, wait, where
+from ..observe.guest import debugged, go, step, wait, where
 
 # Those of a plain `make test`, on this KVM.
 from ..observe.test_debugger import (  # noqa: F401
@@ -43,13 +45,55 @@ def test_a_hardware_breakpoint_stops_or_is_refused() -> None:
         assert debugger.special_registers().ss.dpl == 3
 
 
+def kernel_symbols(kernel: Path, *names: str) -> dict[str, int]:
+    """The addresses of these symbols, which are the same at each boot: there is no KASLR."""
+    pattern = "\\|".join(names)
+    command = f"grep -w '{pattern}' /proc/kallsyms"
+    done = run(kernel, command, memory=256 * MIB, timeout=LONG)
+    lines = (line.split() for line in done.stdout.decode().splitlines())
+    return {name: int(address, 16) for address, _, name in lines}
+
+
+def test_linux_with_two_vcpus_is_stopped_and_stepped_and_ends_as_it_should(
+    cloud_kernel: Path,
+) -> None:
+    symbols = kernel_symbols(cloud_kernel, "start_secondary", "schedule")
+    reader, writer = os.pipe()
+    options = {"cpus": 2, "memory": 256 * MIB, "timeout": LONG}
+    guest = LinuxGuest(cloud_kernel)
+    with (
+        LinuxCommand(guest, "nproc; exit 3", stdio=(0, writer, 2), **options) as machine,
+        debug(machine) as debugger,
+    ):
+        machine.start()
+        wait(debugger)
+        debugger.add_breakpoint(symbols["start_secondary"])
+        stop = go(debugger)
+        assert (stop.reason, stop.vcpu) == ("breakpoint", 1)
+        debugger.remove_breakpoint(symbols["start_secondary"])
+        debugger.add_breakpoint(symbols["schedule"])
+        for _ in range(6):
+            stop = go(debugger)
+            assert (stop.reason, stop.address) == ("breakpoint", symbols["schedule"])
+        debugger.remove_breakpoint(symbols["schedule"])
+        for _ in range(3):
+            debugger.continue_()
+            debugger.stop()
+            assert wait(debugger).reason == "interrupt"
+            for number in range(40):
+                assert step(debugger, number % 2).reason == "step"
+        debugger.detach()
+        result = machine.wait(LONG)
+    os.close(writer)
+    assert result is not None
+    assert (result.reason, result.status) == ("exit-port", 3)
+    with open(reader, "rb") as output:
+        assert output.read() == b"2\n"
+
+
 def test_linux_from_its_first_instruction_to_start_kernel(cloud_kernel: Path) -> None:
     options = {"memory": 256 * MIB, "timeout": LONG}
-    done = run(cloud_kernel, "grep -w 'start_kernel\\|rest_init' /proc/kallsyms", **options)
-    symbols = {
-        name: int(address, 16)
-        for address, _, name in (line.split() for line in done.stdout.decode().splitlines())
-    }
+    symbols = kernel_symbols(cloud_kernel, "start_kernel", "rest_init")
     with (
         Machine(MachineConfig(image=cloud_kernel, serial="none", **options)) as machine,
         debug(machine) as debugger,
