@@ -111,8 +111,8 @@ class Page(Format):
             for name, css in part_class.items()
         )
         yield (
-            '<p class="muted">Each bar: how that time was spent; the empty part of a bar is none of '
-            f"these. {keys}</p>"
+            '<p class="muted">Each bar: how that time was spent; the empty part of a bar is none '
+            f"of these. {keys}</p>"
         )
         for actor, lanes in list(by_actor.items())[:_MOST_ACTORS]:
             yield from _lane(f"{self._subject.actor} {actor}", _stack(lanes, part_class), 24)
