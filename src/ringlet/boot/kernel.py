@@ -76,6 +76,20 @@ class Kernel(Closing):
 
         return image_symbols(self.image)
 
+    def debug_information(self) -> list[Image]:
+        """Opens the files that may have debug information: the image, and the debug file beside it.
+
+        The caller closes both.
+        """
+        import os
+
+        from ringlet.boot.image import Image
+        from ringlet.boot.symbols import debug_file
+
+        image = Image(os.dup(self._image.fileno()), self.name, self._image.size)
+        debug = debug_file(image)
+        return [image] if debug is None else [image, debug]
+
     def load(
         self,
         memory: GuestMemory,
