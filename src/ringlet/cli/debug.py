@@ -1,0 +1,171 @@
+"""`ringlet debug`: a debugger for a guest, in the terminal or for a script."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ringlet.cli.machine_options import machine_options, machine_values
+from ringlet.errors import ConfigError, RingletError
+from ringlet.host.signals import Handlers
+from ringlet.machine.config import from_mapping
+from ringlet.machine.machine import Machine
+from ringlet.observe.console import COMMANDS, PROMPT, Console, GuestLines
+from ringlet.observe.debugger import debug
+from ringlet.observe.session import Session
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+FAILED = 1  # the status if a command of a script failed
+MAX_SCRIPT = 1 << 20  # bytes
+_SERIAL = "lines of this conversation (the default), pty, none, or a file for its output"
+
+EPILOG = """\b
+Examples:
+  ringlet debug rings                       the guest stands at its first instruction
+  ringlet debug rings -x 'step mode' -x registers
+  ringlet debug kernel.elf --script lesson.txt --source ~/kernel
+
+\b
+`help` shows the commands. Ctrl-C stops the guest. docs/debug.md is a lesson.
+
+\b
+Status: 0; with --script or -x 1 if a command failed, and then the script ends there; 125 if
+ringlet could not do it.
+"""
+
+
+@click.command("debug", epilog=EPILOG)
+@machine_options(_SERIAL)
+@click.option(
+    "-x",
+    "commands",
+    metavar="COMMAND",
+    multiple=True,
+    help="Do this command, and end. May be given again.",
+)
+@click.option(
+    "--script", metavar="FILE", type=click.Path(), help="Do the commands of FILE, and end."
+)
+@click.option(
+    "--source",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False),
+    default=".",
+    help="Where the guest's source files are: this folder if not given.",
+)
+def command(commands: tuple[str, ...], script: str | None, source: str, **options: Any) -> int:
+    """Debug the guest IMAGE: step, break, and look inside.
+
+    The guest starts stopped, at its first instruction. What it writes to its serial port is shown
+    in lines that begin with `guest| `.
+    """
+    lines = None if script is None and not commands else [*_read_script(script), *commands]
+    values = machine_values(options)
+    guest = None
+    if values.get("serial") is None:
+        guest = GuestLines(_show)
+        values["serial"] = guest
+    elif values["serial"] in ("stdio", "pipe"):
+        raise ConfigError(
+            f"--serial {values['serial']} isn't for a debugger, whose commands come from there",
+            "leave it out, or name pty or a file",
+        )
+    with Machine(from_mapping(values)) as machine, debug(machine) as debugger:
+        for number, line in enumerate(machine.lines, 1):
+            if line.host.path is not None:
+                print(f"ringlet: COM{number} at {line.host.path}", file=sys.stderr)
+        with Console(Session(machine, debugger, source), _show, guest) as console:
+            try:
+                return _talk(console, lines)
+            finally:
+                debugger.kill()
+
+
+def _show(line: str) -> None:
+    print(line, flush=True)
+
+
+def _read_script(path: str | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_SCRIPT + 1)
+    except (OSError, ValueError) as error:
+        raise RingletError(f"the script {path} can't be read: {error}", "check the path") from error
+    if len(text) > MAX_SCRIPT:
+        raise RingletError(f"the script {path} is larger than 1 MiB", "make it shorter")
+    return text.splitlines()
+
+
+def _talk(console: Console, lines: list[str] | None) -> int:
+    import signal
+
+    at_prompt = False
+
+    def on_signal(number: int, frame: object) -> None:
+        if number == signal.SIGINT and at_prompt:
+            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            console.interrupt()
+        else:
+            console.end(number)
+            if at_prompt:
+                raise EOFError
+
+    def read() -> str:
+        nonlocal at_prompt
+        at_prompt = True
+        try:
+            return input(PROMPT if sys.stdin.isatty() else "")
+        finally:
+            at_prompt = False
+
+    with Handlers((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), on_signal):
+        console.start()
+        if lines is not None:
+            return 0 if console.script(lines) else FAILED
+        if sys.stdin.isatty():
+            _set_up_readline(console)
+            console.talk(read)
+            return 0
+        return 0 if console.script(iter(_piped, None)) else FAILED
+
+
+def _piped() -> str | None:
+    return sys.stdin.readline() or None
+
+
+def _set_up_readline(console: Console) -> None:
+    """Gives the prompt history and completion, where this Python has readline.
+
+    readline is a part of Python, takes 3 ms to import, and people know its keys. The library
+    prompt_toolkit can do more, and takes longer to import than the whole debugger.
+    """
+    try:
+        import readline
+    except ImportError:
+        return
+    symbols = console.session.symbols.names()
+    devices = [placed.name for placed in console.session.machine.devices]
+
+    def complete(text: str, state: int) -> str | None:
+        words = readline.get_line_buffer()[: readline.get_begidx()].split()
+        if not words:
+            known = list(COMMANDS)
+        elif words[0] in ("devices", "dev"):
+            known = devices
+        elif words[0] in ("help", "h", "?"):
+            known = list(COMMANDS)
+        else:
+            known = symbols
+        fitting = [word for word in known if word.startswith(text)]
+        return fitting[state] + " " if state < len(fitting) else None
+
+    readline.set_completer(complete)
+    readline.set_completer_delims(" \t")
+    readline.parse_and_bind("tab: complete")

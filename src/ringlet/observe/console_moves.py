@@ -1,0 +1,342 @@
+"""The console's commands that let the guest go on, and say where it is to stop."""
+
+from __future__ import annotations
+
+from ringlet.errors import RingletError
+from ringlet.machine.assembly import bits_of
+from ringlet.observe import stop as stops
+from ringlet.observe.backtrace import GUESS, INTERRUPT
+from ringlet.observe.console_views import frames, number
+from ringlet.observe.interrupt_return import return_to_ring_3
+from ringlet.observe.tables import idt
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import NamedTuple
+
+    from ringlet.observe.console import Console
+    from ringlet.observe.session import State
+    from ringlet.observe.stop import Stop
+else:
+    from ringlet.host.named_tuple import NamedTuple
+
+MAX_STEPS = 10_000_000
+MAX_WATCHED = 4096  # bytes of a watchpoint
+_UNSEEN = "note: ring 3 ran unseen, since this host's KVM can't step there"
+# Instructions behind which `next` stops: what they call comes back to the next instruction.
+_CALLS = ("call", "lcall", "int", "syscall", "rep", "repe", "repne", "repz", "repnz", "loop")
+
+
+class Breakpoint(NamedTuple):
+    """A breakpoint or a watchpoint of the user.
+
+    size      bytes that are watched; 0 for a breakpoint
+    hardware  whether a debug register holds it
+    words     the place in the user's words
+    """
+
+    address: int
+    size: int
+    hardware: bool
+    words: str
+
+
+def _step_once(console: Console) -> Stop:
+    """Lets the selected vCPU run one instruction, and waits.
+
+    Where KVM can't step in ring 3, the debugger itself does the `iretq` to ring 3, and a step in
+    ring 3 ends at the kernel's next handler.
+    """
+    session = console.session
+    debugger = session.debugger
+    state = session.state()
+    if not debugger.abilities.step_ring_3:
+        if state.ring == 3:
+            return _to_kernel(console, state)
+        entered = return_to_ring_3(state.registers, state.special, session.read)
+        if entered is not None:
+            debugger.set_special_registers(entered.special, state.vcpu)
+            debugger.set_registers(entered.registers, state.vcpu)
+            return stops.Stop(stops.STEP, state.vcpu, entered.registers.rip)
+    debugger.step(state.vcpu)
+    return console.wait()
+
+
+def _to_kernel(console: Console, state: State) -> Stop:
+    """Lets ring 3 run up to the first instruction of a handler of the IDT."""
+    handlers = {gate.offset for gate in idt(state.special, console.session.read) if gate.present}
+    if not handlers:
+        raise RingletError(
+            "this host's KVM can't step in ring 3, and no handler brings ring 3 back to ring 0",
+            "`continue` lets the guest run on",
+        )
+    stop = _run_to(console, handlers)
+    console.show(_UNSEEN)
+    return stop
+
+
+def _run_to(console: Console, addresses: Iterable[int]) -> Stop:
+    """Lets all vCPUs go on to one of these addresses, or to any other stop."""
+    debugger = console.session.debugger
+    own = {each.address for each in console.breakpoints.values() if not each.size}
+    added = []
+    try:
+        for address in addresses:
+            if address not in own:
+                debugger.add_breakpoint(address, vcpu=console.session.vcpu)
+                added.append(address)
+        debugger.continue_()
+        stop = console.wait()
+    finally:
+        if debugger.stopped is not None and debugger.stopped.reason != stops.END:
+            for address in added:
+                debugger.remove_breakpoint(address)
+    if stop.reason == stops.BREAKPOINT and stop.address in added:
+        return stop._replace(reason=stops.STEP)
+    return stop
+
+
+def _steps(
+    console: Console, once: Callable[[Console], Stop], is_enough: Callable[[int, State], bool]
+) -> None:
+    """Does steps until `is_enough`, or until the guest stops for another reason."""
+    state = console.session.state()
+    count = 0
+    while True:
+        stop = once(console)
+        count += 1
+        if stop.reason != stops.STEP:
+            break
+        after = console.session.state()
+        if is_enough(count, after) or console.was_interrupted or after.vcpu != state.vcpu:
+            break
+        console.note_mode(state, after)
+        state = after
+    console.show_stop(stop)
+
+
+def _count(console: Console, words: list[str], command: str) -> int:
+    if len(words) > 1:
+        raise console.usage(command)
+    return number(words[0], 1, MAX_STEPS) if words else 1
+
+
+def step(console: Console, words: list[str]) -> None:
+    """Steps one instruction, or several, or until the mode changes."""
+    if words == ["mode"]:
+        before = console.session.state().mode
+        _steps(console, _step_once, lambda count, state: state.mode != before or count >= MAX_STEPS)
+        return
+    most = _count(console, words, "step")
+    _steps(console, _step_once, lambda count, _: count >= most)
+
+
+def _next_once(console: Console) -> Stop:
+    session = console.session
+    state = session.state()
+    instruction = session.instruction(state.address)
+    if instruction is None or instruction.text.split()[0] not in _CALLS:
+        return _step_once(console)
+    if state.ring == 3 and not session.debugger.abilities.trap_ring_3:
+        return _step_once(console)
+    behind = state.address + len(instruction.code)
+    return _until_stack(console, behind, state.registers.rsp)
+
+
+def _until_stack(console: Console, address: int, least: int) -> Stop:
+    """Runs to `address`, as often as RSP is below `least` there: a deeper call came by."""
+    while True:
+        stop = _run_to(console, [address])
+        if stop.reason != stops.STEP or stop.address != address or console.was_interrupted:
+            return stop
+        if console.session.state().registers.rsp >= least:
+            return stop
+
+
+def next_(console: Console, words: list[str]) -> None:
+    """Steps, but over calls."""
+    most = _count(console, words, "next")
+    _steps(console, _next_once, lambda count, _: count >= most)
+
+
+def finish(console: Console, words: list[str]) -> None:
+    """Runs until the function returns to its caller."""
+    if words:
+        raise console.usage("finish")
+    session = console.session
+    found = frames(session)
+    if len(found) < 2 or found[1].how == GUESS:
+        raise RingletError("the caller of this function isn't known", "`backtrace` shows why")
+    caller = found[1]
+    if caller.how == INTERRUPT and caller.ring == 3 and not session.debugger.abilities.trap_ring_3:
+        _steps(console, _step_once, lambda count, state: state.ring == 3 or count >= MAX_STEPS)
+        return
+    bits = bits_of(session.state().special)
+    base = 0 if bits == 64 else session.state().special.ss.base
+    least = caller.stack - base if caller.how != INTERRUPT else 0
+    console.show_stop(_until_stack(console, caller.address, least))
+
+
+def exit_(console: Console, words: list[str]) -> None:
+    """Runs to the next VM exit, or past several."""
+    most = _count(console, words, "exit")
+    for _ in range(most):
+        console.session.debugger.next_exit()
+        stop = console.wait()
+        if stop.reason != stops.EXIT or console.was_interrupted:
+            break
+    console.show_stop(stop)
+
+
+def continue_(console: Console, words: list[str]) -> None:
+    """Runs to the next breakpoint, watchpoint or crash, or to the end."""
+    if words:
+        raise console.usage("continue")
+    if any(each.size and not each.hardware for each in console.breakpoints.values()):
+        _continue_watching(console)
+        return
+    console.session.debugger.continue_()
+    console.show_stop(console.wait())
+
+
+def _continue_watching(console: Console) -> None:
+    """Steps, and looks after each instruction whether a watched value has changed."""
+    session = console.session
+    watches = [
+        (name, each)
+        for name, each in console.breakpoints.items()
+        if each.size and not each.hardware
+    ]
+    values = {name: session.read(each.address, each.size) for name, each in watches}
+    places = {each.address for each in console.breakpoints.values() if not each.size}
+    while True:
+        state = session.state()
+        stop = _step_once(console)
+        if stop.reason != stops.STEP:
+            break
+        for name, each in watches:
+            value = session.read(each.address, each.size)
+            if value != values[name]:
+                console.show(
+                    f"watchpoint {name}: {each.words} changed from {values[name].hex(' ')} "
+                    f"to {value.hex(' ')}, by the instruction at {state.address:#x}"
+                )
+                console.show_stop(stop)
+                return
+        if stop.address in places:
+            stop = stop._replace(reason=stops.BREAKPOINT)
+            break
+        if console.was_interrupted:
+            stop = stop._replace(reason=stops.INTERRUPT)
+            break
+    console.show_stop(stop)
+
+
+def break_(console: Console, words: list[str]) -> None:
+    """Adds a breakpoint, or lists all."""
+    if not words:
+        _list(console)
+        return
+    hardware = words[0] == "hardware"
+    if len(words) != 1 + hardware:
+        raise console.usage("break")
+    session = console.session
+    text = words[-1]
+    path, colon, line = text.rpartition(":")
+    if colon and line.isdecimal():
+        addresses = session.addresses_of_line(path, int(line))
+    else:
+        addresses = [session.address_of(text)]
+    for address in addresses:
+        _refuse_ring_3(console, address)
+        session.debugger.add_breakpoint(address, hardware=hardware, vcpu=session.vcpu)
+        _note(console, Breakpoint(address, 0, hardware, text))
+
+
+def _refuse_ring_3(console: Console, address: int) -> None:
+    abilities = console.session.debugger.abilities
+    if abilities.trap_ring_3 and abilities.execute_ring_3:
+        return
+    walk = console.session.walk(address)
+    if walk.physical is not None and walk.rights and "ring 3 may do nothing" not in walk.rights:
+        raise RingletError(
+            f"{address:#x} is in a page of ring 3, and this host's KVM has no breakpoints there",
+            "`step` goes to the first instruction of ring 3, and on to the kernel's handler",
+        )
+
+
+def _note(console: Console, each: Breakpoint) -> None:
+    name = console.next_number
+    console.next_number += 1
+    console.breakpoints[name] = each
+    console.show(_words(console, name))
+
+
+def _words(console: Console, name: int) -> str:
+    each = console.breakpoints[name]
+    place = console.session.describe(each.address)
+    line = None if each.size else console.session.lines.at(each.address)
+    parts = [f"{each.address:#x}" + (f" {place}" if place else "")]
+    parts += [str(line)] if line is not None else []
+    kind = f"watchpoint {name}: {each.size} bytes" if each.size else f"breakpoint {name}"
+    return f"{'hardware ' if each.hardware and not each.size else ''}{kind} at {', '.join(parts)}"
+
+
+def _list(console: Console) -> None:
+    for name in console.breakpoints:
+        console.show(_words(console, name))
+    if not console.breakpoints:
+        console.show("there is no breakpoint")
+
+
+def watch(console: Console, words: list[str]) -> None:
+    """Adds a watchpoint."""
+    if not 1 <= len(words) <= 2:
+        raise console.usage("watch")
+    session = console.session
+    address = session.address_of(words[0])
+    bits = bits_of(session.state().special)
+    size = number(words[1], 1, MAX_WATCHED) if len(words) > 1 else bits // 8
+    if len(session.read(address, size)) < size:
+        raise RingletError(f"no memory is at {address:#x}", "`page` shows what is mapped there")
+    hardware = session.debugger.abilities.watch
+    if hardware:
+        session.debugger.add_watchpoint(address, size)
+    _note(console, Breakpoint(address, size, hardware, words[0]))
+    if not hardware:
+        console.show(
+            "note: this host's KVM has no watchpoints, so `continue` steps and looks each time"
+        )
+
+
+def delete(console: Console, words: list[str]) -> None:
+    """Removes a breakpoint or a watchpoint, or all."""
+    if len(words) > 1:
+        raise console.usage("delete")
+    names = [number(words[0], 1, 1 << 31)] if words else list(console.breakpoints)
+    debugger = console.session.debugger
+    for name in names:
+        each = console.breakpoints.get(name)
+        if each is None:
+            raise RingletError(f"there is no breakpoint {name}", "`break` lists the breakpoints")
+        if each.size and each.hardware:
+            debugger.remove_watchpoint(each.address, each.size)
+        elif not each.size and not any(
+            other.address == each.address and not other.size and number != name
+            for number, other in console.breakpoints.items()
+        ):
+            debugger.remove_breakpoint(each.address, hardware=each.hardware)
+        del console.breakpoints[name]
+
+
+MOVES = (
+    ("step", ("s",), "[N | mode]", "run N instructions, or until the mode changes", step),
+    ("next", ("n",), "[N]", "the same, but over calls", next_),
+    ("finish", ("f",), "", "run until the function returns", finish),
+    ("exit", ("e",), "[N]", "run to the next VM exit, or past N of them", exit_),
+    ("continue", ("c",), "", "run to a breakpoint, a watchpoint, a crash or the end", continue_),
+    ("break", ("b",), "[[hardware] PLACE]", "stop before this place; list the breakpoints", break_),
+    ("watch", ("w",), "PLACE [BYTES]", "stop when the memory there has changed", watch),
+    ("delete", ("d",), "[NUMBER]", "remove a breakpoint or watchpoint, or all", delete),
+)
