@@ -68,7 +68,8 @@ def test_the_gdt_of_protected_mode_has_bases_and_limits() -> None:
 
 
 def test_real_mode_doesnt_use_the_gdt() -> None:
-    assert "real mode doesn't use" in gdt_lines(special(0, 0, 8), reader(bytes(8)))[0]
+    lines = gdt_lines(special(0, 0, 8), reader(bytes(8)))
+    assert lines == ["GDT at 0x1000, 1 entries; real mode doesn't use the GDT"]
 
 
 def test_the_idt_of_long_mode_names_exceptions_and_handlers() -> None:
@@ -99,6 +100,14 @@ def test_the_interrupt_table_of_real_mode_has_far_pointers() -> None:
     ]
 
 
+def test_entries_in_a_row_that_are_alike_share_a_line() -> None:
+    data = table(*[0x0010_8E00_0008_2345] * 3, 0x0010_8E00_0008_2346)
+    assert idt_lines(special(PE, 0, len(data)), reader(data))[1:] == [
+        "  0x00 to 0x02: 32-bit interrupt gate to 0x0008:0x102345, `int` from ring 0",
+        "  0x03  #BP, breakpoint: 32-bit interrupt gate to 0x0008:0x102346, `int` from ring 0",
+    ]
+
+
 def test_the_idt_of_protected_mode_may_have_task_gates() -> None:
     data = table(0x0010_8E00_0008_2345, 0x0000_8500_0028_0000, 0x0000_8200_0000_0000)
     kinds = [gate.kind for gate in idt(special(PE, 0, len(data)), reader(data))]
@@ -108,7 +117,10 @@ def test_the_idt_of_protected_mode_may_have_task_gates() -> None:
 def test_a_table_without_memory_is_said_so() -> None:
     nowhere = reader(b"")
     assert "no memory is there" in gdt_lines(special(PE, 0, 0x10000), nowhere)[1]
-    assert "a triple fault" in idt_lines(special(PE, LMA, 0x10000), nowhere)[1]
+    rows = idt_lines(special(PE, LMA, 0x10000), nowhere)
+    assert rows[1] == "  no memory is there: an exception is a triple fault"
+    rows = idt_lines(special(PE, LMA, 1), nowhere)
+    assert rows[1] == "  it is empty: an exception is a triple fault"
 
 
 @given(

@@ -287,6 +287,8 @@ def _one_line(text: str) -> str:
 
 
 def _help(console: Console, words: list[str]) -> None:
+    if len(words) > 1:
+        raise console.usage("help")
     if words:
         command = find(words[0])
         console.show(f"{command.name} {command.arguments}".strip())

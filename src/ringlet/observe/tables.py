@@ -12,7 +12,7 @@ from ringlet.kvm.exceptions import vector_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ringlet.kvm.registers import SpecialRegisters
 
@@ -90,16 +90,19 @@ class Gate(NamedTuple):
     dpl: int
     ist: int
 
-    def line(self, handler: str = "") -> str:
-        """Returns the entry for people to read; `handler` is the name of its function."""
-        head = f"{self.vector:#04x}  {vector_name(self.vector)}: "
+    def words(self, handler: str = "") -> str:
+        """Returns the entry in words; `handler` is the name of its function."""
         if not self.present:
-            return f"{head}not present"
+            return "not present"
         place = f"{self.selector:#06x}:{self.offset:#x}" + (f" ({handler})" if handler else "")
         if self.kind == "real mode":
-            return f"{head}{place}"
+            return place
         ist = f", stack {self.ist} of the TSS" if self.ist else ""
-        return f"{head}{self.kind} to {place}, `int` from ring {self.dpl}{ist}"
+        return f"{self.kind} to {place}, `int` from ring {self.dpl}{ist}"
+
+    def is_like(self, other: Gate) -> bool:
+        """Returns whether another vector's entry is the same, or neither is present."""
+        return self.present == other.present and (not self.present or self[1:] == other[1:])
 
 
 def gdt(special: SpecialRegisters, read: Callable[[int, int], bytes]) -> list[Descriptor]:
@@ -197,11 +200,10 @@ def gdt_lines(special: SpecialRegisters, read: Callable[[int, int], bytes]) -> l
     table = special.gdt
     rows = [f"GDT at {table.base:#x}, {(table.limit + 1) // 8} entries"]
     if not special.cr0 & CR0_PE:
-        rows[0] += "; real mode doesn't use the GDT"
+        return [f"{rows[0]}; real mode doesn't use the GDT"]
     uses: dict[int, list[str]] = {}
-    if special.cr0 & CR0_PE:
-        for name in ("cs", "ss", "ds", "es", "fs", "gs", "tr", "ldt"):
-            uses.setdefault(getattr(special, name).selector & ~7, []).append(name)
+    for name in ("cs", "ss", "ds", "es", "fs", "gs", "tr", "ldt"):
+        uses.setdefault(getattr(special, name).selector & ~7, []).append(name)
     entries = gdt(special, read)
     for entry in entries:
         used = ", ".join(uses.get(entry.selector, ())) if entry.selector else ""
@@ -218,30 +220,30 @@ def idt_lines(
 ) -> list[str]:
     """Returns the IDT for people to read; `describe(address)` names the function there.
 
-    Entries in a row that aren't present share a line.
+    Entries in a row that are alike share a line.
     """
     gates = idt(special, read)
     rows = [f"IDT at {special.idt.base:#x}, {len(gates)} entries"]
     if not special.cr0 & CR0_PE:
         rows[0] = f"interrupt table of real mode at {special.idt.base:#x}, {len(gates)} entries"
-    first = None  # of a row of entries that aren't present
-    for gate in gates:
-        if not gate.present:
-            first = gate.vector if first is None else first
-            continue
-        rows += _absent(first, gate.vector)
-        first = None
+    for first, last, gate in _runs(gates):
         base = gate.selector << 4 if gate.kind == "real mode" else 0
-        rows.append(f"  {gate.line(describe(base + gate.offset))}")
-    rows += _absent(first, len(gates))
+        handler = describe(base + gate.offset) if gate.present else ""
+        head = vector_name(first) if first == last else f"to {last:#04x}"
+        join = "  " if first == last else " "
+        rows.append(f"  {first:#04x}{join}{head}: {gate.words(handler)}")
     if not gates:
-        rows.append("  no memory is there: an exception is a triple fault")
+        empty = special.idt.limit == 0 or "no memory is there"
+        rows.append(
+            f"  {'it is empty' if empty is True else empty}: an exception is a triple fault"
+        )
     return rows
 
 
-def _absent(first: int | None, end: int) -> list[str]:
-    if first is None:
-        return []
-    if first == end - 1:
-        return [f"  {first:#04x}  {vector_name(first)}: not present"]
-    return [f"  {first:#04x} to {end - 1:#04x}: not present"]
+def _runs(gates: list[Gate]) -> Iterator[tuple[int, int, Gate]]:
+    """Yields the first and the last vector of entries in a row that are alike, and their gate."""
+    start = 0
+    for at in range(1, len(gates) + 1):
+        if at == len(gates) or not gates[at].is_like(gates[start]):
+            yield start, at - 1, gates[start]
+            start = at
