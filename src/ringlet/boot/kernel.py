@@ -6,6 +6,7 @@ and loads the kernel.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 
 from ringlet.board.layout import MIB
@@ -81,12 +82,10 @@ class Kernel(Closing):
 
         The caller closes both.
         """
-        import os
-
         from ringlet.boot.image import Image
         from ringlet.boot.symbols import debug_file
 
-        image = Image(os.dup(self._image.fileno()), self.name, self._image.size)
+        image = Image(os.dup(self.image.fileno()), self.name, self.image.size)
         debug = debug_file(image)
         return [image] if debug is None else [image, debug]
 

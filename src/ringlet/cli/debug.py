@@ -28,6 +28,7 @@ Examples:
   ringlet debug rings                       the guest stands at its first instruction
   ringlet debug rings -x 'step mode' -x registers
   ringlet debug kernel.elf --script lesson.txt --source ~/kernel
+  ringlet debug kernel.elf --gdb 1234       then: gdb kernel.elf -ex 'target remote :1234'
 
 \b
 `help` shows the commands. Ctrl-C stops the guest. docs/debug.md is a lesson.
@@ -83,6 +84,13 @@ def command(commands: tuple[str, ...], script: str | None, source: str, **option
                 return _talk(console, lines)
             finally:
                 debugger.kill()
+
+
+def _serve(values: dict[str, Any], gdb: str, *, wait: bool) -> int:
+    from ringlet.cli.foreground import boot
+    from ringlet.cli.gdb import serve
+
+    return boot(values, observe=lambda stack, machine: serve(stack, machine, gdb, wait=wait))
 
 
 def _show(line: str) -> None:
