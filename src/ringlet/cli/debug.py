@@ -58,12 +58,31 @@ ringlet could not do it.
     default=".",
     help="Where the guest's source files are: this folder if not given.",
 )
-def command(commands: tuple[str, ...], script: str | None, source: str, **options: Any) -> int:
+@click.option(
+    "--gdb",
+    metavar="PORT|PATH",
+    help="Serve the guest to GDB instead, on this machine only, at a TCP port or a Unix socket.",
+)
+@click.option("--no-wait", is_flag=True, help="With --gdb: the guest runs until GDB attaches.")
+def command(
+    commands: tuple[str, ...],
+    script: str | None,
+    source: str,
+    gdb: str | None,
+    no_wait: bool,
+    **options: Any,
+) -> int:
     """Debug the guest IMAGE: step, break, and look inside.
 
     The guest starts stopped, at its first instruction. What it writes to its serial port is shown
     in lines that begin with `guest| `.
     """
+    if gdb is not None:
+        if script is not None or commands:
+            raise ConfigError("--gdb takes no commands", "give them to GDB: gdb -x FILE")
+        return _serve(machine_values(options), gdb, wait=not no_wait)
+    if no_wait:
+        raise ConfigError("--no-wait goes with --gdb", "leave it out, or name a port with --gdb")
     lines = None if script is None and not commands else [*_read_script(script), *commands]
     values = machine_values(options)
     guest = None
