@@ -8,6 +8,7 @@ import click
 
 from ringlet.cli.machine_options import machine_options, machine_values
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.interrupt import Interrupted
 from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
 from ringlet.machine.machine import Machine
@@ -140,9 +141,9 @@ def _talk(console: Console, lines: list[str] | None) -> int:
         if number == signal.SIGINT:
             console.interrupt()
         else:
-            console.end(number)
             if at_prompt:
-                raise EOFError
+                raise Interrupted(number)
+            console.end(number)
 
     def read() -> str:
         nonlocal at_prompt
