@@ -233,6 +233,9 @@ class Console(Closing):
             self.show(f"note: {_one_line(stop.detail)}")
         state = session.state()
         self.show_mode(state)
+        entered = session.entered_by(state)
+        if entered:
+            self.show(f"entered by {entered}")
         self.show_place(state.address)
         before = self._shown
         if before is not None and before.vcpu == state.vcpu:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from ringlet.errors import RingletError, near
+from ringlet.kvm.exceptions import PAGE_FAULT, error_code_words, has_error_code, vector_name
 from ringlet.machine.assembly import (
     MAX_INSTRUCTION,
     NO_INSTRUCTION,
@@ -14,6 +15,7 @@ from ringlet.machine.assembly import (
 )
 from ringlet.observe.lines import Sources, read_lines
 from ringlet.observe.paging import CR0_PG, EFER_LMA, Processor, walk
+from ringlet.observe.tables import idt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,6 +144,35 @@ class Session:
         """Returns the instruction at a linear address; None if there is none."""
         found = self.instructions(address, 1)
         return found[0] if found and found[0].text != NO_INSTRUCTION else None
+
+    def entered_by(self, state: State) -> str:
+        """Returns in words which exception or interrupt has just entered its handler.
+
+        Returns "" unless the vCPU is at the first instruction of a handler of one vector.
+        """
+        vectors = [
+            gate.vector
+            for gate in idt(state.special, self.read)
+            if gate.present and gate.kind != "real mode" and gate.offset == state.address
+        ]
+        if len(vectors) != 1:
+            return ""
+        (vector,) = vectors
+        words = [vector_name(vector)]
+        size = bits_of(state.special) // 8
+        base = 0 if size == 8 else state.special.ss.base
+        top = (base + state.registers.rsp) & MASK
+        if has_error_code(vector):
+            code = int.from_bytes(self.read(top, size), "little")
+            meaning = error_code_words(vector, code)
+            words.append(f"error code {code:#x}" + (f" ({meaning})" if meaning else ""))
+            top += size
+        if vector == PAGE_FAULT:
+            words.append(f"at the address {state.special.cr2:#x}")
+        came = int.from_bytes(self.read(top, size), "little")
+        place = self.describe(came)
+        words.append(f"from {came:#x}" + (f" {place}" if place else ""))
+        return ", ".join(words)
 
     def source_line(self, line: Line) -> str | None:
         """Returns the text of a source line, or None where the file isn't found."""
