@@ -97,6 +97,7 @@ class Console(Closing):
         self.over = False
         self._shown: State | None = None  # the state at the last stop that was shown
         self._last = ""
+        self._met: set[int] = set()  # the numbers of breakpoints
         self._ending = 0
         self._interrupted = False
         (self._wake_fd,) = eventfds(0, flags=os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -228,6 +229,7 @@ class Console(Closing):
         if words:
             self.show(_one_line(words))
         if stop.reason == stops.END:
+            self._show_unmet()
             return
         if stop.detail and stop.reason not in (stops.CRASH, stops.STEP):
             self.show(f"note: {_one_line(stop.detail)}")
@@ -247,8 +249,20 @@ class Console(Closing):
     def _breakpoint_words(self, stop: Stop) -> str:
         for number, each in self.breakpoints.items():
             if each.address == stop.address and not each.size:
+                self._met.add(number)
                 return f"breakpoint {number}"
         return ""
+
+    def _show_unmet(self) -> None:
+        """Says, where KVM has no breakpoints in ring 3, which breakpoints were never met."""
+        if self.session.debugger.abilities.trap_ring_3:
+            return
+        for number, each in self.breakpoints.items():
+            if not each.size and number not in self._met:
+                self.show(
+                    f"note: breakpoint {number} was not met; if it is in ring 3, this host's KVM "
+                    "needs it set when the page tables let ring 3 in"
+                )
 
     def show_mode(self, state: State) -> None:
         """Shows the mode of a vCPU where another one was shown before, or another vCPU."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ringlet.errors import RingletError
-from ringlet.machine.assembly import bits_of
+from ringlet.machine.assembly import MAX_INSTRUCTION, bits_of
 from ringlet.observe import stop as stops
 from ringlet.observe.backtrace import GUESS, INTERRUPT
 from ringlet.observe.console_views import frames, number
 from ringlet.observe.interrupt_return import return_to_ring_3
+from ringlet.observe.ring_3 import Int3s, lacks_breakpoints, next_places
 from ringlet.observe.tables import idt
 
 TYPE_CHECKING = False
@@ -23,7 +24,6 @@ else:
 
 MAX_STEPS = 10_000_000
 MAX_WATCHED = 4096  # bytes of a watchpoint
-_UNSEEN = "note: ring 3 ran unseen, since this host's KVM can't step there"
 # Instructions behind which `next` stops: what they call comes back to the next instruction.
 _CALLS = ("call", "lcall", "int", "syscall", "rep", "repe", "repne", "repz", "repnz", "loop")
 
@@ -31,29 +31,31 @@ _CALLS = ("call", "lcall", "int", "syscall", "rep", "repe", "repne", "repz", "re
 class Breakpoint(NamedTuple):
     """A breakpoint or a watchpoint of the user.
 
-    size      bytes that are watched; 0 for a breakpoint
-    hardware  whether a debug register holds it
-    words     the place in the user's words
+    size       bytes that are watched; 0 for a breakpoint
+    hardware   whether a debug register holds it
+    words      the place in the user's words
+    in_ring_3  whether KVM has no breakpoints there, so that the debugger helps itself
     """
 
     address: int
     size: int
     hardware: bool
     words: str
+    in_ring_3: bool = False
 
 
 def _step_once(console: Console) -> Stop:
     """Lets the selected vCPU run one instruction, and waits.
 
-    Where KVM can't step in ring 3, the debugger itself does the `iretq` to ring 3, and a step in
-    ring 3 ends at the kernel's next handler.
+    Where KVM can't step in ring 3, the debugger itself does the `iretq` to ring 3, and lets ring 3
+    run to the instructions that may come next, or to a handler of the kernel.
     """
     session = console.session
     debugger = session.debugger
     state = session.state()
     if not debugger.abilities.step_ring_3:
         if state.ring == 3:
-            return _to_kernel(console, state)
+            return _step_ring_3(console, state)
         entered = return_to_ring_3(state.registers, state.special, session.read)
         if entered is not None:
             debugger.set_special_registers(entered.special, state.vcpu)
@@ -63,36 +65,59 @@ def _step_once(console: Console) -> Stop:
     return console.wait()
 
 
-def _to_kernel(console: Console, state: State) -> Stop:
-    """Lets ring 3 run up to the first instruction of a handler of the IDT."""
-    handlers = {gate.offset for gate in idt(state.special, console.session.read) if gate.present}
-    if not handlers:
+def _step_ring_3(console: Console, state: State) -> Stop:
+    session = console.session
+    handlers = {gate.offset for gate in idt(state.special, session.read) if gate.present}
+    if not handlers or bits_of(state.special) != 64:
         raise RingletError(
-            "this host's KVM can't step in ring 3, and no handler brings ring 3 back to ring 0",
+            "this host's KVM can't step in ring 3, and no handler of the guest can help",
             "`continue` lets the guest run on",
         )
-    stop = _run_to(console, handlers)
-    console.show(_UNSEEN)
-    return stop
+    code = session.read(state.address, MAX_INSTRUCTION)
+    places = {place for place in next_places(state, code, session.read) if session.read(place, 1)}
+    return _run_to(console, handlers | places, own=False)
 
 
-def _run_to(console: Console, addresses: Iterable[int]) -> Stop:
-    """Lets all vCPUs go on to one of these addresses, or to any other stop."""
-    debugger = console.session.debugger
-    own = {each.address for each in console.breakpoints.values() if not each.size}
-    added = []
+def _run_to(console: Console, addresses: Iterable[int], *, own: bool = True) -> Stop:
+    """Lets all vCPUs go on to one of these addresses, or to any other stop.
+
+    `own` says whether the user's breakpoints in ring 3 count, too. A stop at one of the addresses
+    is a step, unless the user has a breakpoint there.
+    """
+    session = console.session
+    debugger = session.debugger
+    by_user = {each.address for each in console.breakpoints.values() if not each.size}
+    places = set(addresses)
+    in_ring_3 = {each for each in places if lacks_breakpoints(session, each)}
+    if own:
+        in_ring_3 |= {e.address for e in console.breakpoints.values() if e.in_ring_3}
+    added: list[int] = []
+    int3s = Int3s(session, in_ring_3) if in_ring_3 else None
+    waiting = places - in_ring_3 | ({int3s.handler} if int3s else set())
     try:
-        for address in addresses:
-            if address not in own:
-                debugger.add_breakpoint(address, vcpu=console.session.vcpu)
-                added.append(address)
-        debugger.continue_()
-        stop = console.wait()
+        for address in waiting - by_user:
+            debugger.add_breakpoint(address, vcpu=session.vcpu)
+            added.append(address)
+        while True:
+            debugger.continue_()
+            stop = console.wait()
+            taken = int3s.take_back(stop) if int3s else None
+            stop = taken or stop
+            is_other_int3 = (
+                int3s is not None
+                and stop.reason == stops.BREAKPOINT
+                and stop.address == int3s.handler
+                and stop.address not in places | by_user
+            )
+            if not is_other_int3:
+                break
     finally:
         if debugger.stopped is not None and debugger.stopped.reason != stops.END:
             for address in added:
                 debugger.remove_breakpoint(address)
-    if stop.reason == stops.BREAKPOINT and stop.address in added:
+            if int3s is not None:
+                int3s.lift()
+    if stop.reason == stops.BREAKPOINT and stop.address not in by_user:
         return stop._replace(reason=stops.STEP)
     return stop
 
@@ -138,19 +163,17 @@ def _next_once(console: Console) -> Stop:
     instruction = session.instruction(state.address)
     if instruction is None or instruction.text.split()[0] not in _CALLS:
         return _step_once(console)
-    if state.ring == 3 and not session.debugger.abilities.trap_ring_3:
-        return _step_once(console)
     behind = state.address + len(instruction.code)
-    return _until_stack(console, behind, state.registers.rsp)
+    return _until_stack(console, behind, _top(state))
 
 
 def _until_stack(console: Console, address: int, least: int) -> Stop:
-    """Runs to `address`, as often as RSP is below `least` there: a deeper call came by."""
+    """Runs to `address`, again while the stack's top is below `least`: a deeper call came by."""
     while True:
         stop = _run_to(console, [address])
         if stop.reason != stops.STEP or stop.address != address or console.was_interrupted:
             return stop
-        if console.session.state().registers.rsp >= least:
+        if _top(console.session.state()) >= least:
             return stop
 
 
@@ -169,13 +192,20 @@ def finish(console: Console, words: list[str]) -> None:
     if len(found) < 2 or found[1].how == GUESS:
         raise RingletError("the caller of this function isn't known", "`backtrace` shows why")
     caller = found[1]
-    if caller.how == INTERRUPT and caller.ring == 3 and not session.debugger.abilities.trap_ring_3:
-        _steps(console, _step_once, lambda count, state: state.ring == 3 or count >= MAX_STEPS)
+    if caller.how == INTERRUPT:  # a handler may choose where to return to
+
+        def is_back(_: int, state: State) -> bool:
+            return state.ring == caller.ring and (state.ring > 0 or _top(state) >= caller.stack)
+
+        _steps(console, _next_once, is_back)
         return
-    bits = bits_of(session.state().special)
-    base = 0 if bits == 64 else session.state().special.ss.base
-    least = caller.stack - base if caller.how != INTERRUPT else 0
-    console.show_stop(_until_stack(console, caller.address, least))
+    console.show_stop(_until_stack(console, caller.address, caller.stack))
+
+
+def _top(state: State) -> int:
+    """Returns the linear address of the top of the stack."""
+    base = 0 if bits_of(state.special) == 64 else state.special.ss.base
+    return base + state.registers.rsp
 
 
 def exit_(console: Console, words: list[str]) -> None:
@@ -196,8 +226,27 @@ def continue_(console: Console, words: list[str]) -> None:
     if any(each.size and not each.hardware for each in console.breakpoints.values()):
         _continue_watching(console)
         return
+    if any(each.in_ring_3 for each in console.breakpoints.values()):
+        _continue_to_ring_3(console)
+        return
     console.session.debugger.continue_()
     console.show_stop(console.wait())
+
+
+def _continue_to_ring_3(console: Console) -> None:
+    """Runs on with the breakpoints in ring 3, which the debugger itself looks after."""
+    state = console.session.state()
+    places = {each.address for each in console.breakpoints.values() if not each.size}
+    if any(
+        each.in_ring_3 and each.address == state.address for each in console.breakpoints.values()
+    ):
+        stop = _step_once(console)  # off the breakpoint
+        if stop.reason != stops.STEP or stop.address in places:
+            if stop.reason == stops.STEP:
+                stop = stop._replace(reason=stops.BREAKPOINT)
+            console.show_stop(stop)
+            return
+    console.show_stop(_run_to(console, ()))
 
 
 def _continue_watching(console: Console) -> None:
@@ -249,21 +298,12 @@ def break_(console: Console, words: list[str]) -> None:
     else:
         addresses = [session.address_of(text)]
     for address in addresses:
-        _refuse_ring_3(console, address)
-        session.debugger.add_breakpoint(address, hardware=hardware, vcpu=session.vcpu)
-        _note(console, Breakpoint(address, 0, hardware, text))
-
-
-def _refuse_ring_3(console: Console, address: int) -> None:
-    abilities = console.session.debugger.abilities
-    if abilities.trap_ring_3 and abilities.execute_ring_3:
-        return
-    walk = console.session.walk(address)
-    if walk.physical is not None and walk.rights and "ring 3 may do nothing" not in walk.rights:
-        raise RingletError(
-            f"{address:#x} is in a page of ring 3, and this host's KVM has no breakpoints there",
-            "`step` goes to the first instruction of ring 3, and on to the kernel's handler",
-        )
+        in_ring_3 = lacks_breakpoints(session, address)
+        if in_ring_3:
+            Int3s(session, [address]).lift()  # whether that will work
+        else:
+            session.debugger.add_breakpoint(address, hardware=hardware, vcpu=session.vcpu)
+        _note(console, Breakpoint(address, 0, hardware and not in_ring_3, text, in_ring_3))
 
 
 def _note(console: Console, each: Breakpoint) -> None:
@@ -322,9 +362,13 @@ def delete(console: Console, words: list[str]) -> None:
             raise RingletError(f"there is no breakpoint {name}", "`break` lists the breakpoints")
         if each.size and each.hardware:
             debugger.remove_watchpoint(each.address, each.size)
-        elif not each.size and not any(
-            other.address == each.address and not other.size and number != name
-            for number, other in console.breakpoints.items()
+        elif (
+            not each.size
+            and not each.in_ring_3
+            and not any(
+                other.address == each.address and not other.size and number != name
+                for number, other in console.breakpoints.items()
+            )
         ):
             debugger.remove_breakpoint(each.address, hardware=each.hardware)
         del console.breakpoints[name]

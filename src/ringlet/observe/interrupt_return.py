@@ -65,7 +65,7 @@ def load_frame(
     if cs_selector & 3 != 3 or ss_selector & 3 != 3 or (rip >> 47) not in (0, (1 << 17) - 1):
         return None
     cs, ss = _segment(cs_selector, special, read), _segment(ss_selector, special, read)
-    if cs is None or ss is None or not (cs.type & _CODE and cs.l) or cs.dpl != 3:
+    if cs is None or ss is None or not cs.type & _CODE or (cs.l and cs.db) or cs.dpl != 3:
         return None
     if ss.type & (_CODE | _DATA_WRITABLE) != _DATA_WRITABLE or ss.dpl != 3:
         return None
