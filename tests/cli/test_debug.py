@@ -108,6 +108,7 @@ def console() -> Iterator[Callable[..., Console]]:
 def spin(console: Callable[..., Console]) -> Console:
     made = console(BOOT, "debug", "spin")
     made.shown(PROMPT)
+    time.sleep(0.2)  # Python's readline notices a signal once it waits for a key
     return made
 
 
@@ -138,7 +139,10 @@ def test_ctrl_c_stops_the_guest_and_gives_the_prompt(spin: Console) -> None:
 
 
 def test_ctrl_c_at_the_prompt_gives_a_new_line(spin: Console) -> None:
-    spin.type(b"nonsense" + CTRL_C)
+    spin.type(b"nonsense")
+    spin.shown(b"nonsense")
+    time.sleep(0.2)
+    spin.type(CTRL_C)
     assert b"error" not in spin.shown(b"\r\n" + PROMPT)
     spin.type(b"quit\n")
     assert spin.ended() == 0
