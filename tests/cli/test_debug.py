@@ -89,6 +89,27 @@ def test_source_files_come_from_the_folder_that_is_named(tmp_path: Path) -> None
     assert "there is no such file here" in result.stdout
 
 
+def test_a_signal_ends_it_while_it_waits_for_a_pipe() -> None:
+    with Running("debug", "hello") as running:
+        running.read_until(b"stopped before the first instruction\n")
+        running.write(b"step 2\n")
+        running.read_until(b"changed: rdx 0x0 -> 0x3fa\n")
+        time.sleep(0.2)
+        running.process.send_signal(signal.SIGTERM)
+        assert running.status() == 128 + signal.SIGTERM
+
+
+def test_bytes_that_are_no_text_are_answered() -> None:
+    with Running("debug", "hello") as running:
+        running.write(b"break \xff\xfe\x00\x1b\n")
+        running.read_until(b"hint: ")
+        assert running.status() == 1
+
+
+def test_without_an_image_it_says_so() -> None:
+    assert refused(run("debug"))
+
+
 def test_a_closed_output_ends_it(tmp_path: Path) -> None:
     with Running("debug", "hello") as running:
         running.read_until(b"stopped before the first instruction\n")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
+from io import TextIOWrapper
 
 import click
 
@@ -18,6 +20,7 @@ from ringlet.observe.session import Session
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 FAILED = 1  # the status if a command of a script failed
@@ -131,41 +134,49 @@ def _read_script(path: str | None) -> list[str]:
 
 
 def _talk(console: Console, lines: list[str] | None) -> int:
+    """Does the commands `lines`, or else those of standard input; returns the status."""
     import signal
 
-    at_prompt = False
+    reading = False
+    is_terminal = sys.stdin.isatty()
 
     def on_signal(number: int, frame: object) -> None:
-        if number == signal.SIGINT and at_prompt:
-            raise KeyboardInterrupt
+        if reading:
+            raise KeyboardInterrupt if number == signal.SIGINT else Interrupted(number)
         if number == signal.SIGINT:
             console.interrupt()
         else:
-            if at_prompt:
-                raise Interrupted(number)
             console.end(number)
 
     def read() -> str:
-        nonlocal at_prompt
-        at_prompt = True
+        nonlocal reading
+        reading = True
         try:
-            return input(PROMPT if sys.stdin.isatty() else "")
+            if is_terminal:
+                return input(PROMPT)
+            line = sys.stdin.readline()
         finally:
-            at_prompt = False
+            reading = False
+        if not line:
+            raise EOFError
+        return line
 
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):  # no byte of a command and no name is an error
+            stream.reconfigure(errors="backslashreplace")
     with Handlers((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), on_signal):
         console.start()
-        if lines is not None:
-            return 0 if console.script(lines) else FAILED
-        if sys.stdin.isatty():
+        if lines is None and is_terminal:
             _set_up_readline(console)
             console.talk(read)
             return 0
-        return 0 if console.script(iter(_piped, None)) else FAILED
+        return 0 if console.script(_lines(read) if lines is None else lines) else FAILED
 
 
-def _piped() -> str | None:
-    return sys.stdin.readline() or None
+def _lines(read: Callable[[], str]) -> Iterator[str]:
+    with suppress(EOFError):
+        while True:
+            yield read()
 
 
 def _set_up_readline(console: Console) -> None:
