@@ -131,6 +131,9 @@ def test_both_vcpus_of_smp_are_looked_at() -> None:
         lines = say("vcpus")
         assert lines[0].startswith("=> vCPU 0: running, interrupts off, 32-bit protected mode")
         assert lines[1].startswith("   vCPU 1: not started")
+        say("vcpus 1")
+        assert "the guest has not started vCPU 1" in say.fails("step")
+        say("vcpus 0")
         say("break processor_main")
         lines = say("continue")
         assert "guest| CPU 0 boots" in lines
@@ -143,6 +146,17 @@ def test_both_vcpus_of_smp_are_looked_at() -> None:
         lines = say("continue")
         assert "guest| CPU 1 is up" in lines
         assert lines[-1] == "the run is over: exit-port, status 0"
+
+
+def test_a_vcpu_that_is_halted_for_good_isnt_stepped() -> None:
+    with talk("smp", cpus=2) as say:
+        say("break main")
+        say("continue")
+        assert "guest| 2 in all" in say("finish")
+        assert say("vcpus")[1].startswith("   vCPU 1: halted, interrupts off")
+        say("vcpus 1")
+        assert "vCPU 1 is halted with interrupts off" in say.fails("step")
+        assert say("continue")[-1] == "the run is over: exit-port, status 0"
 
 
 def test_a_crash_can_be_looked_at() -> None:

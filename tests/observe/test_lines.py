@@ -94,12 +94,14 @@ def test_an_image_without_debug_information_says_so() -> None:
 def test_what_is_no_elf_has_no_lines() -> None:
     found = lines_of(b"nonsense" * 100)
     assert found.files == []
-    assert found.note.startswith("it can't be read: ELFError")
+    assert found.note == "the file is no ELF, so it has no debug information"
+    found = lines_of(b"\x7fELF" + b"nonsense" * 100)
+    assert found.note.startswith("it can't be read: ELF")
 
 
 def test_a_file_that_is_too_large_has_no_lines(tmp_path: Path) -> None:
     path = tmp_path / "large"
-    path.touch()
+    path.write_bytes(b"\x7fELF")
     os.truncate(path, dwarf_reader.MAX_SIZE + 1)
     assert lines_of(path).note == "the file has more than 64 MiB"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ringlet.errors import RingletError
+from ringlet.kvm.vcpu import MP_HALTED, MP_INIT_RECEIVED, MP_UNINITIALIZED
 from ringlet.machine.assembly import MAX_INSTRUCTION, bits_of
 from ringlet.observe import stop as stops
 from ringlet.observe.backtrace import GUESS, INTERRUPT
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     from ringlet.observe.console import Console
-    from ringlet.observe.session import State
+    from ringlet.observe.session import Session, State
     from ringlet.observe.stop import Stop
 else:
     from ringlet.host.named_tuple import NamedTuple
 
+RFLAGS_IF = 1 << 9
 MAX_STEPS = 10_000_000
 MAX_WATCHED = 4096  # bytes of a watchpoint
 # Instructions behind which `next` stops: what they call comes back to the next instruction.
@@ -53,6 +55,7 @@ def _step_once(console: Console) -> Stop:
     session = console.session
     debugger = session.debugger
     state = session.state()
+    _require_runnable(session, state)
     if not debugger.abilities.step_ring_3:
         if state.ring == 3:
             return _step_ring_3(console, state)
@@ -63,6 +66,20 @@ def _step_once(console: Console) -> Stop:
             return stops.Stop(stops.STEP, state.vcpu, entered.registers.rip)
     debugger.step(state.vcpu)
     return console.wait()
+
+
+def _require_runnable(session: Session, state: State) -> None:
+    """Raises `RingletError` for a vCPU that would never come to the end of a step."""
+    running = session.machine.vm.vcpus[state.vcpu].mp_state
+    if running in (MP_UNINITIALIZED, MP_INIT_RECEIVED):
+        raise RingletError(
+            f"the guest has not started vCPU {state.vcpu}", "`vcpus` lists the vCPUs"
+        )
+    if running == MP_HALTED and not state.registers.rflags & RFLAGS_IF:
+        raise RingletError(
+            f"vCPU {state.vcpu} is halted with interrupts off, so it will not go on",
+            "`vcpus` lists the vCPUs",
+        )
 
 
 def _step_ring_3(console: Console, state: State) -> Stop:

@@ -15,6 +15,7 @@ import sys
 from bisect import bisect_right
 from typing import NamedTuple
 
+from ringlet.boot.elf import MAGIC
 from ringlet.observe import dwarf_reader
 
 TYPE_CHECKING = False
@@ -121,21 +122,23 @@ class Lines:
 
 
 def read_lines(images: Sequence[Image]) -> Lines:
-    """Returns the debug information of the first image that has some. Closes the images."""
+    """Returns the debug information of the last image that has some. Closes the images."""
     try:
-        best = Lines(note="there is no debug information")
-        for image in images:
+        notes = []
+        for image in reversed(images):
             lines = _read(image)
             if lines.files:
                 return lines
-            best = lines
-        return best
+            notes.append(lines.note)
+        return Lines(note=notes[0])  # a debug file comes last
     finally:
         for image in images:
             image.close()
 
 
 def _read(image: Image) -> Lines:
+    if image.size < len(MAGIC) or image.read(0, len(MAGIC)) != MAGIC:
+        return Lines(note="the file is no ELF, so it has no debug information")
     output = os.memfd_create("ringlet-lines")
     try:
         process = subprocess.run(
