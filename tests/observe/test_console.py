@@ -273,13 +273,15 @@ def test_a_breakpoint_that_is_there_twice_goes_with_the_second() -> None:
 
 
 def test_a_watchpoint_names_the_instruction_that_writes() -> None:
-    # mov eax, 7; mov [0x100080], eax; nop; mov al, 0; out 0xf4, al
-    code = b"\xb8\x07\0\0\0\xa3\x80\0\x10\0\x90" + exit_with(0)
+    # mov eax, 7; mov [0x100080], eax; nop; mov [0x100080], eax; mov al, 0; out 0xf4, al
+    write = b"\xa3\x80\0\x10\0"
+    code = b"\xb8\x07\0\0\0" + write + b"\x90" + write + exit_with(0)
     with talk(protected(code.ljust(0x100, b"\0"))) as say:
         say("watch 0x100080 4")
         lines = say("continue")
-        assert any(line.startswith("watchpoint") for line in lines)
+        assert "watchpoint 1: 0x100080 00 00 00 00 -> 07 00 00 00" in lines
         assert any("=> 0x10000a  nop" in line for line in lines)
+        assert "watchpoint 1: 0x100080 is written, and stays the same" in say("continue")
         assert "0x100080" in say("break")[0]
         say("delete")
         assert say("continue")[-1] == "the run is over: exit-port, status 0"

@@ -111,9 +111,9 @@ def command(
 
 def _serve(values: dict[str, Any], gdb: str, *, wait: bool) -> int:
     from ringlet.cli.foreground import boot
-    from ringlet.cli.gdb import serve
+    from ringlet.cli.gdb import GdbService
 
-    return boot(values, observe=lambda stack, machine: serve(stack, machine, gdb, wait=wait))
+    return boot(values, observer=GdbService(gdb, wait=wait))
 
 
 def _show(line: str) -> None:

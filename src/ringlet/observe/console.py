@@ -93,6 +93,7 @@ class Console(Closing):
         self.show = show
         self.guest = guest
         self.breakpoints: dict[int, Breakpoint] = {}
+        self.watched: dict[int, bytes] = {}  # the memory of each watchpoint, as it was last seen
         self.next_number = 1
         self.over = False
         self._shown: State | None = None  # the state at the last stop that was shown
@@ -226,6 +227,8 @@ class Console(Closing):
         words = stop_words(session.machine, stop)
         if stop.reason == stops.BREAKPOINT:
             words = self._breakpoint_words(stop)
+        elif stop.reason == stops.WATCHPOINT:
+            words = self._watchpoint_words(stop) or words
         if words:
             self.show(_one_line(words))
         if stop.reason == stops.END:
@@ -252,6 +255,21 @@ class Console(Closing):
                 self._met.add(number)
                 return f"breakpoint {number}"
         return ""
+
+    def _watchpoint_words(self, stop: Stop) -> str:
+        """Returns which watched memory the guest has written, and how it has changed."""
+        rows = []
+        for number, before in self.watched.items():
+            each = self.breakpoints[number]
+            now = self.session.read(each.address, each.size)
+            self.watched[number] = now
+            if now != before:
+                rows.append(
+                    f"watchpoint {number}: {each.words} {before.hex(' ')} -> {now.hex(' ')}"
+                )
+            elif each.address <= (stop.data or 0) < each.address + each.size:
+                rows.append(f"watchpoint {number}: {each.words} is written, and stays the same")
+        return "; ".join(rows)
 
     def _show_unmet(self) -> None:
         """Says, where KVM has no breakpoints in ring 3, which breakpoints were never met."""

@@ -25,7 +25,7 @@ else:
 
 RFLAGS_IF = 1 << 9
 MAX_STEPS = 10_000_000
-MAX_WATCHED = 4096  # bytes of a watchpoint
+MAX_WATCHED = 32  # bytes of a watchpoint: four debug registers
 # Instructions behind which `next` stops: what they call comes back to the next instruction.
 _CALLS = ("call", "lcall", "int", "syscall", "rep", "repe", "repne", "repz", "repnz", "loop")
 
@@ -240,9 +240,6 @@ def continue_(console: Console, words: list[str]) -> None:
     """Runs to the next breakpoint, watchpoint or crash, or to the end."""
     if words:
         raise console.usage("continue")
-    if any(each.size and not each.hardware for each in console.breakpoints.values()):
-        _continue_watching(console)
-        return
     if any(each.in_ring_3 for each in console.breakpoints.values()):
         _continue_to_ring_3(console)
         return
@@ -264,39 +261,6 @@ def _continue_to_ring_3(console: Console) -> None:
             console.show_stop(stop)
             return
     console.show_stop(_run_to(console, ()))
-
-
-def _continue_watching(console: Console) -> None:
-    """Steps, and looks after each instruction whether a watched value has changed."""
-    session = console.session
-    watches = [
-        (name, each)
-        for name, each in console.breakpoints.items()
-        if each.size and not each.hardware
-    ]
-    values = {name: session.read(each.address, each.size) for name, each in watches}
-    places = {each.address for each in console.breakpoints.values() if not each.size}
-    while True:
-        state = session.state()
-        stop = _step_once(console)
-        if stop.reason != stops.STEP:
-            break
-        for name, each in watches:
-            value = session.read(each.address, each.size)
-            if value != values[name]:
-                console.show(
-                    f"watchpoint {name}: {each.words} changed from {values[name].hex(' ')} "
-                    f"to {value.hex(' ')}, by the instruction at {state.address:#x}"
-                )
-                console.show_stop(stop)
-                return
-        if stop.address in places:
-            stop = stop._replace(reason=stops.BREAKPOINT)
-            break
-        if console.was_interrupted:
-            stop = stop._replace(reason=stops.INTERRUPT)
-            break
-    console.show_stop(stop)
 
 
 def break_(console: Console, words: list[str]) -> None:
@@ -357,14 +321,9 @@ def watch(console: Console, words: list[str]) -> None:
     size = number(words[1], 1, MAX_WATCHED) if len(words) > 1 else bits // 8
     if len(session.read(address, size)) < size:
         raise RingletError(f"no memory is at {address:#x}", "`page` shows what is mapped there")
-    hardware = session.debugger.abilities.watch
-    if hardware:
-        session.debugger.add_watchpoint(address, size)
-    _note(console, Breakpoint(address, size, hardware, words[0]))
-    if not hardware:
-        console.show(
-            "note: this host's KVM has no watchpoints, so `continue` steps and looks each time"
-        )
+    session.debugger.add_watchpoint(address, size, vcpu=session.vcpu)
+    console.watched[console.next_number] = session.read(address, size)
+    _note(console, Breakpoint(address, size, False, words[0]))
 
 
 def delete(console: Console, words: list[str]) -> None:
@@ -377,7 +336,8 @@ def delete(console: Console, words: list[str]) -> None:
         each = console.breakpoints.get(name)
         if each is None:
             raise RingletError(f"there is no breakpoint {name}", "`break` lists the breakpoints")
-        if each.size and each.hardware:
+        if each.size:
+            console.watched.pop(name)
             debugger.remove_watchpoint(each.address, each.size)
         elif (
             not each.size
@@ -398,6 +358,6 @@ MOVES = (
     ("exit", ("e",), "[N]", "run to the next VM exit, or past N of them", exit_),
     ("continue", ("c",), "", "run to a breakpoint, a watchpoint, a crash or the end", continue_),
     ("break", ("b",), "[[hardware] PLACE]", "stop before this place; list the breakpoints", break_),
-    ("watch", ("w",), "PLACE [BYTES]", "stop when the memory there has changed", watch),
+    ("watch", ("w",), "PLACE [BYTES]", "stop when the guest writes to the memory there", watch),
     ("delete", ("d",), "[NUMBER]", "remove a breakpoint or watchpoint, or all", delete),
 )
