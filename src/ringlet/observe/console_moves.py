@@ -14,7 +14,7 @@ from ringlet.observe.tables import idt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
     from typing import NamedTuple
 
     from ringlet.observe.console import Console
@@ -92,22 +92,25 @@ def _step_ring_3(console: Console, state: State) -> Stop:
         )
     code = session.read(state.address, MAX_INSTRUCTION)
     places = {place for place in next_places(state, code, session.read) if session.read(place, 1)}
-    return _run_to(console, handlers | places, own=False)
+    return _run_to(console, places, handlers=handlers)
 
 
-def _run_to(console: Console, addresses: Iterable[int], *, own: bool = True) -> Stop:
+def _run_to(
+    console: Console, addresses: Collection[int], *, handlers: Collection[int] = ()
+) -> Stop:
     """Lets all vCPUs go on to one of these addresses, or to any other stop.
 
-    `own` says whether the user's breakpoints in ring 3 count, too. A stop at one of the addresses
-    is a step, unless the user has a breakpoint there.
+    `handlers` are addresses of the kernel, for a step in ring 3: then the user's breakpoints in
+    ring 3 don't count. A stop at one of the addresses is a step, unless the user has a breakpoint
+    there.
     """
     session = console.session
     debugger = session.debugger
     by_user = {each.address for each in console.breakpoints.values() if not each.size}
-    places = set(addresses)
-    in_ring_3 = {each for each in places if lacks_breakpoints(session, each)}
-    if own:
-        in_ring_3 |= {e.address for e in console.breakpoints.values() if e.in_ring_3}
+    in_ring_3 = {each for each in addresses if lacks_breakpoints(session, each)}
+    places = {*addresses, *handlers}
+    if not handlers:
+        in_ring_3 |= {each.address for each in console.breakpoints.values() if each.in_ring_3}
     added: list[int] = []
     int3s = Int3s(session, in_ring_3) if in_ring_3 else None
     waiting = places - in_ring_3 | ({int3s.handler} if int3s else set())
@@ -118,16 +121,15 @@ def _run_to(console: Console, addresses: Iterable[int], *, own: bool = True) -> 
         while True:
             debugger.continue_()
             stop = console.wait()
-            taken = int3s.take_back(stop) if int3s else None
-            stop = taken or stop
-            is_other_int3 = (
-                int3s is not None
-                and stop.reason == stops.BREAKPOINT
-                and stop.address == int3s.handler
-                and stop.address not in places | by_user
-            )
-            if not is_other_int3:
+            if int3s is None or stop.reason == stops.END:
                 break
+            came = [int3s.take_back(vcpu.number) for vcpu in session.machine.vm.vcpus]
+            place = came[stop.vcpu]
+            if place is not None:
+                stop = stops.Stop(stops.BREAKPOINT, stop.vcpu, place)
+            is_own_int3 = stop.reason == stops.BREAKPOINT and stop.address == int3s.handler
+            if not is_own_int3 or stop.address in places | by_user:
+                break  # else the program has an `int3` of its own
     finally:
         if debugger.stopped is not None and debugger.stopped.reason != stops.END:
             for address in added:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from ringlet.errors import RingletError
 from ringlet.observe.interrupt_return import FRAME, load_frame
 from ringlet.observe.paging import EFER_LMA
-from ringlet.observe.stop import BREAKPOINT, Stop
 from ringlet.observe.tables import idt
 
 TYPE_CHECKING = False
@@ -79,38 +78,43 @@ class Int3s:
             if self._session.read(address, 1) == INT3:
                 self._session.debugger.write(address, byte, self._session.vcpu)
 
-    def take_back(self, stop: Stop) -> Stop | None:
-        """Returns the stop in ring 3 that this stop in the handler stands for.
+    def take_back(self, vcpu: int) -> int | None:
+        """Takes back the exception of a vCPU that stands in the handler because of an `int3`.
 
-        The vCPU's state is then the state in ring 3. Returns None if the stop is another one.
+        The vCPU then stands at the `int3`, whose address is returned. Returns None for any other
+        vCPU.
         """
         session = self._session
-        if stop.reason != BREAKPOINT or stop.address != self.handler:
+        state = session.state(vcpu)
+
+        def read(address: int, size: int) -> bytes:
+            return session.debugger.read(address, size, vcpu)
+
+        if state.address != self.handler:
             return None
-        state = session.state(stop.vcpu)
         top = state.registers.rsp
         behind = len(INT3)
         if self._has_error_code:
-            if session.read(top, 8) != _REFUSED.to_bytes(8, "little"):
+            if read(top, 8) != _REFUSED.to_bytes(8, "little"):
                 return None
             top += 8
             behind = 0
-        came = int.from_bytes(session.read(top, 8), "little") - behind
+        came = int.from_bytes(read(top, 8), "little") - behind
         if came not in self._own:
             return None
 
-        def read(address: int, size: int) -> bytes:
-            data = session.read(address, size)
+        def read_frame(address: int, size: int) -> bytes:
+            data = read(address, size)
             if address == top and size == FRAME:
                 return came.to_bytes(8, "little") + data[8:]
             return data
 
-        before = load_frame(state.registers, state.special, read, top)
+        before = load_frame(state.registers, state.special, read_frame, top)
         if before is None:
             return None
-        session.debugger.set_special_registers(before.special, stop.vcpu)
-        session.debugger.set_registers(before.registers, stop.vcpu)
-        return Stop(BREAKPOINT, stop.vcpu, came)
+        session.debugger.set_special_registers(before.special, vcpu)
+        session.debugger.set_registers(before.registers, vcpu)
+        return came
 
 
 def next_places(state: State, code: bytes, read: Callable[[int, int], bytes]) -> set[int]:
