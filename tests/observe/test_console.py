@@ -1,6 +1,7 @@
 """The debugger of the terminal: each command, on real guests."""
 
 import re
+from threading import Timer
 
 import pytest
 
@@ -330,8 +331,6 @@ def test_what_the_guest_writes_reaches_the_terminal_unescaped_by_nothing() -> No
 
 
 def test_an_endless_loop_is_interrupted() -> None:
-    from threading import Timer
-
     with talk(protected(SPIN)) as say:
         timer = Timer(0.3, say.console.interrupt)
         timer.start()

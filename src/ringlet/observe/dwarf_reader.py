@@ -28,6 +28,8 @@ import resource
 import signal
 import sys
 
+from elftools.elf.elffile import ELFFile
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -57,8 +59,6 @@ class Reader:
 
     def read(self, data: bytes) -> None:
         """Reads what there is in an ELF."""
-        from elftools.elf.elffile import ELFFile
-
         elf = ELFFile(io.BytesIO(data))
         if not elf.has_dwarf_info():
             self.note = "the file has no debug information"

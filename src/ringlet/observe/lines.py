@@ -16,7 +16,6 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 from ringlet.boot.elf import MAGIC
-from ringlet.observe import dwarf_reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
     from ringlet.boot.image import Image
 
+READER = os.path.join(os.path.dirname(__file__), "dwarf_reader.py")
+MAX_OUTPUT = 16 << 20  # bytes of what that program writes, which holds itself to that
 PATIENCE = 20.0  # seconds for the process that reads the debug information
 MAX_SOURCE = 4 << 20  # bytes of a source file
 MAX_LINE = 200  # characters of a line that is shown
@@ -143,14 +144,14 @@ def _read(image: Image) -> Lines:
     try:
         process = subprocess.run(
             # -P: the modules beside the program aren't the program's.
-            [sys.executable, "-P", dwarf_reader.__file__],
+            [sys.executable, "-P", READER],
             stdin=image.fileno(),
             stdout=output,
             stderr=subprocess.DEVNULL,
             timeout=PATIENCE,
             check=False,
         )
-        data = os.pread(output, dwarf_reader.MAX_OUTPUT + 1, 0)
+        data = os.pread(output, MAX_OUTPUT, 0)
         if process.returncode == 0:
             return Lines(json.loads(data))
     except (OSError, ValueError, subprocess.SubprocessError):

@@ -10,6 +10,9 @@ Source: Intel SDM volume 3, 6.12.1 (frames on the stack), 6.12.1.2 (a gate that 
 
 from __future__ import annotations
 
+import capstone
+from capstone import x86_const as x86
+
 from ringlet.errors import RingletError
 from ringlet.observe.interrupt_return import FRAME, load_frame
 from ringlet.observe.paging import EFER_LMA
@@ -122,9 +125,6 @@ def next_places(state: State, code: bytes, read: Callable[[int, int], bytes]) ->
 
     This is for 64-bit code. `read(address, size)` reads linear memory.
     """
-    import capstone
-    from capstone import x86_const as x86
-
     loops = (x86.X86_INS_LOOP, x86.X86_INS_LOOPE, x86.X86_INS_LOOPNE)  # in no group of capstone
     engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     engine.detail = True
@@ -145,8 +145,6 @@ def next_places(state: State, code: bytes, read: Callable[[int, int], bytes]) ->
 
 def _target(state: State, instruction: Any, behind: int, read: Callable[[int, int], bytes]) -> int:
     """Returns where a jump or a call goes."""
-    import capstone
-
     (operand, *_) = instruction.operands
     if operand.type == capstone.CS_OP_IMM:
         return int(operand.imm) & _MASK
