@@ -13,6 +13,7 @@ from ringlet.errors import ConfigError, RingletError
 from ringlet.host.interrupt import Interrupted
 from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
+from ringlet.machine.guests import which_image
 from ringlet.machine.machine import Machine
 from ringlet.observe.console import COMMANDS, PROMPT, Console, GuestLines
 from ringlet.observe.debugger import debug
@@ -98,7 +99,10 @@ def command(
             f"--serial {values['serial']} isn't for a debugger, whose commands come from there",
             "leave it out, or name pty or a file",
         )
-    with Machine(from_mapping(values)) as machine, debug(machine) as debugger:
+    config = from_mapping(values)
+    if isinstance(config.image, str) and (note := which_image(config.image)):
+        print(f"ringlet: {note}", file=sys.stderr)
+    with Machine(config) as machine, debug(machine) as debugger:
         for number, line in enumerate(machine.lines, 1):
             if line.host.path is not None:
                 print(f"ringlet: COM{number} at {line.host.path}", file=sys.stderr)
