@@ -24,6 +24,9 @@ else:
     from ringlet.host.named_tuple import NamedTuple
 
 RFLAGS_IF = 1 << 9
+# The exceptions that an instruction in ring 3 may raise (Intel SDM volume 3, 6.15), and `int n`.
+RAISED_IN_RING_3 = (0, 1, 3, 4, 6, 7, 10, 11, 12, 13, 14, 16, 17, 19, 21)
+INT = b"\xcd"
 MAX_STEPS = 10_000_000
 MAX_WATCHED = 32  # bytes of a watchpoint: four debug registers
 # Instructions behind which `next` stops: what they call comes back to the next instruction.
@@ -84,13 +87,18 @@ def _require_runnable(session: Session, state: State) -> None:
 
 def _step_ring_3(console: Console, state: State) -> Stop:
     session = console.session
-    handlers = {gate.offset for gate in idt(state.special, session.read) if gate.present}
+    code = session.read(state.address, MAX_INSTRUCTION)
+    vectors = {*RAISED_IN_RING_3, *code[1:2]} if code[:1] == INT else RAISED_IN_RING_3
+    handlers = {
+        gate.offset
+        for gate in idt(state.special, session.read)
+        if gate.present and gate.vector in vectors
+    }
     if not handlers or bits_of(state.special) != 64:
         raise RingletError(
             "this host's KVM can't step in ring 3, and no handler of the guest can help",
             "`continue` lets the guest run on",
         )
-    code = session.read(state.address, MAX_INSTRUCTION)
     places = {place for place in next_places(state, code, session.read) if session.read(place, 1)}
     return _run_to(console, places, handlers=handlers)
 
