@@ -121,7 +121,7 @@ class Console(Closing):
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether `interrupt` was called since the command began."""
+        """Whether `interrupt` was called for the command under way."""
         return self._interrupted
 
     def _forget_interrupt(self) -> None:
@@ -143,7 +143,6 @@ class Console(Closing):
         if not words:
             return
         command = find(words[0])
-        self._forget_interrupt()
         self._last = line
         command.do(self, words[1:])
 
@@ -179,6 +178,8 @@ class Console(Closing):
             self.show(f"error: {_one_line(error.message)}")
             self.show(f"  hint: {_one_line(error.hint)}")
             return False
+        finally:
+            self._forget_interrupt()  # only now: it may come just before a command begins
         return True
 
     def usage(self, name: str) -> RingletError:
