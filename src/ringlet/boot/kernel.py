@@ -6,6 +6,7 @@ and loads the kernel.
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 
 from ringlet.board.layout import MIB
@@ -75,6 +76,18 @@ class Kernel(Closing):
         from ringlet.boot.symbols import image_symbols  # few runs need symbols
 
         return image_symbols(self.image)
+
+    def debug_information(self) -> list[Image]:
+        """Opens the files that may have debug information: the image, and the debug file beside it.
+
+        The caller closes both.
+        """
+        from ringlet.boot.image import Image
+        from ringlet.boot.symbols import debug_file
+
+        image = Image(os.dup(self.image.fileno()), self.name, self.image.size)
+        debug = debug_file(image)
+        return [image] if debug is None else [image, debug]
 
     def load(
         self,

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import zlib
 from bisect import bisect_right
+from contextlib import ExitStack
 from struct import Struct, error, unpack_from
 
 from ringlet.board.layout import KIB, MIB
@@ -119,13 +120,28 @@ def image_symbols(image: Image) -> Symbols:
     """
     try:
         symbols = read_symbols(image) if _is_elf(image) else Symbols()
-        path = os.path.splitext(image.name)[0] + ".debug"
-        if symbols or not os.path.isfile(path):
+        if symbols or (debug := debug_file(image)) is None:
             return symbols
-        with open_image(path) as debug:
-            return read_symbols(debug) if _belongs(debug, image) else symbols
+        with debug:
+            return read_symbols(debug)
     except ImageError:
         return Symbols()
+
+
+def debug_file(image: Image) -> Image | None:
+    """Opens the debug file beside an image; returns None if there is none, or not of this image."""
+    path = os.path.splitext(image.name)[0] + ".debug"
+    if not os.path.isfile(path):
+        return None
+    try:
+        with ExitStack() as stack:
+            debug = stack.enter_context(open_image(path))
+            if not _belongs(debug, image):
+                return None
+            stack.pop_all()
+            return debug
+    except (ImageError, error):
+        return None
 
 
 def _is_elf(image: Image) -> bool:

@@ -6,14 +6,11 @@ import os
 
 import click
 
-from ringlet.boot import PROTOCOLS
 from ringlet.cli.answer import CANNOT, print_json
 from ringlet.cli.file_type import FILE
 from ringlet.cli.foreground import attend, boot
-from ringlet.cli.image_names import complete_image
+from ringlet.cli.machine_options import machine_options, machine_values
 from ringlet.errors import ConfigError, RingletError
-from ringlet.host.settings import parse_size
-from ringlet.machine.config import DECOMPRESSORS, parse_address, read_toml
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,47 +57,7 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
 
 
 @click.command("boot", epilog=EPILOG)
-@click.argument("image", required=False, shell_complete=complete_image)
-@click.option(
-    "--memory", metavar="SIZE", help="RAM of the guest: 64M if not given, for Linux 256M."
-)
-@click.option("--cpus", type=int, metavar="N", help="How many vCPUs; 1 if not given.")
-@click.option("--cmdline", metavar="TEXT", help="Command line for the guest.")
-@click.option("--initrd", metavar="FILE", type=click.Path(), help="The first module.")
-@click.option(
-    "--module",
-    "modules",
-    metavar="FILE[,TEXT]",
-    type=FILE,
-    multiple=True,
-    help="A module, and its command line. May be given again.",
-)
-@click.option(
-    "--disk",
-    "disks",
-    metavar="FILE[,readonly][,snapshot]",
-    type=FILE,
-    multiple=True,
-    help="A disk for the guest: a raw image or a block device. With snapshot, FILE stays as it "
-    "is. May be given again.",
-)
-@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Don't look at the image, use this.")
-@click.option(
-    "--decompress",
-    type=click.Choice(DECOMPRESSORS),
-    help="Who decompresses a bzImage: the host, which remembers it (the default), or the guest, "
-    "which lies at a random address then (KASLR).",
-)
-@click.option("--force", is_flag=True, default=None, help="Try Linux on a KVM that can't run it.")
-@click.option("--load-address", metavar="ADDRESS", help="Of a flat image; 0x7c00 if not given.")
-@click.option(
-    "--serial",
-    metavar="WHERE",
-    type=FILE,
-    help="The guest's serial line: stdio (the default), pty, none, or a file for its output.",
-)
-@click.option("--com2", metavar="WHERE", type=FILE, help="A second serial line, the same way.")
-@click.option("--com3", metavar="WHERE", type=FILE, help="A third one.")
+@machine_options()
 @click.option(
     "--exec",
     "execute",
@@ -127,9 +84,6 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     help="For --exec and --root: the kernel's /lib/modules/RELEASE, if it isn't found beside it.",
 )
 @click.option("--verbose", is_flag=True, help="With --exec: the kernel's log on standard error.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
-@click.option("--pit/--no-pit", default=None, help="An i8254 timer, or none.")
-@click.option("--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here.")
 @click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
 @click.option(
     "--show",
@@ -167,16 +121,11 @@ def start(
     vm: Vm | None,
     *,
     observer: Observer | None,
-    config: str | None,
     as_json: bool = False,
     show: bool = False,
     log_unclaimed: bool,
     gdb: str | None = None,
     no_wait: bool = False,
-    memory: str | None,
-    load_address: str | None,
-    modules: tuple[str, ...],
-    disks: tuple[str, ...],
     execute: str | None,
     files: tuple[str, ...],
     root: str | None,
@@ -186,16 +135,7 @@ def start(
 ) -> int:
     """Boots as the options say, which are those of `command`; `observer` watches the run."""
     try:
-        values = {} if config is None else read_toml(config)
-        values |= {key: value for key, value in options.items() if value is not None}
-        if memory is not None:
-            values["memory"] = parse_size(memory)
-        if load_address is not None:
-            values["load_address"] = parse_address(load_address)
-        if modules:
-            values["modules"] = modules
-        if disks:
-            values["disks"] = disks
+        values = machine_values(options)
         if show:
             from ringlet.cli.show import show as show_devices
 

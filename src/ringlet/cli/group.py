@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "boot": "Boot a guest kernel.",
     "trace": "Show each exit of a VM, or each system call of a container, as it happens.",
+    "debug": "Debug a guest kernel: step, break, and look inside.",
     "doctor": "Say what this host can do, and how to get what is missing.",
     "inspect": "Say what an image is, and how ringlet would boot it.",
     "guests": "List the guest kernels that come with ringlet.",

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     from ringlet.board.device import Device, IrqLine
+    from ringlet.boot.image import Image
     from ringlet.boot.kernel import Kernel
     from ringlet.boot.symbols import Symbols
     from ringlet.host.console_log import ConsoleLog
@@ -208,6 +209,10 @@ class Machine(Closing):
             if 0 <= virtual - segment.virtual < segment.memory_size:
                 return segment.address + virtual - segment.virtual
         return None
+
+    def debug_information(self) -> list[Image]:
+        """Opens the files that may have debug information; the caller closes each of them."""
+        return self._kernel.debug_information()
 
     @property
     def has_started(self) -> bool:
