@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container import reach
+from ringlet.container import container
 from ringlet.container.container import Container, ContainerResult
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.workload import Workload
@@ -196,7 +196,7 @@ def test_a_name_that_leads_elsewhere_by_then_is_no_way_around(
     closed.mkdir(mode=0o700)
     name = closed / "rootfs"
     rootfs.rename(name)
-    judge = reach.is_reached_by_others
+    judge = container.is_reached_by_others
 
     def swap(folder: int) -> bool:
         reached = judge(folder)
@@ -204,7 +204,7 @@ def test_a_name_that_leads_elsewhere_by_then_is_no_way_around(
         reachable.rename(name)
         return reached
 
-    monkeypatch.setattr(reach, "is_reached_by_others", swap)
+    monkeypatch.setattr(container, "is_reached_by_others", swap)
     with pytest.raises(RingletError, match="it is another folder by now"):
         run("touch /made", rootfs=name, write=True)
     assert not (name / "made").exists()

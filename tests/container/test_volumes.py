@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.container import volumes
+from ringlet.container import describe, volumes
 from ringlet.container.container import Container
 from ringlet.container.volumes import find_source
 from ringlet.errors import ConfigError, RingletError
@@ -149,7 +149,7 @@ def test_nor_does_one_by_a_link_that_is_made_after_the_look(
     tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rootfs = plant(tmp_path, elsewhere)
-    monkeypatch.setattr(volumes, "find_source", lambda path, what="": os.path.abspath(path))
+    monkeypatch.setattr(describe, "find_source", lambda path, what="": os.path.abspath(path))
     with pytest.raises(RingletError, match="symbolic links"):
         run(rootfs, f"{tmp_path}/volume/sub:/v", "cat /v/secret", tmp_path / "output")
 
