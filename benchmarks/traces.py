@@ -8,10 +8,10 @@ from measure import QEMU_STATUS, Row, guest, qemu, run
 
 from ringlet.machine.config import MachineConfig
 from ringlet.machine.machine import Machine
-from ringlet.observe.exits import EXITS
-from ringlet.observe.formats import make
-from ringlet.observe.recorder import Recorder
-from ringlet.observe.tracer import ExitTracer
+from ringlet.observe.exits.exit_event import EXITS
+from ringlet.observe.exits.tracer import ExitTracer
+from ringlet.observe.trace.formats import make
+from ringlet.observe.trace.recorder import Recorder
 
 ROUNDS = 30  # many and short: a shared host drifts
 EXITS_EACH = 5_000

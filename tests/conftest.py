@@ -65,7 +65,7 @@ _ONE_AFTER_ANOTHER = (
     "container/test_layer.py",
     "container/test_rootless.py",
     "container/test_container.py",
-    "observe/test_call_tracer.py",
+    "observe/calls/test_call_tracer.py",
     "sandbox",
     "test_readme.py",
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.observe.console import COMMANDS
+from ringlet.observe.console.console import COMMANDS
 
 from .cli.command import run
 

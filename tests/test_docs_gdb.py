@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from ringlet.observe.gdb_monitor import _COMMANDS
-from ringlet.observe.gdb_target import REGISTERS
+from ringlet.observe.gdb.monitor import _COMMANDS
+from ringlet.observe.gdb.target import REGISTERS
 
 PAGE = (Path(__file__).parents[1] / "docs/gdb.md").read_text()
 

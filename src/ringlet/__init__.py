@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ringlet.machine.config import MachineConfig
     from ringlet.machine.device_error import DeviceError
     from ringlet.machine.machine import Machine, Result
-    from ringlet.observe.debugger import debug
-    from ringlet.observe.trace import trace
+    from ringlet.observe.debug.debugger import debug
+    from ringlet.observe.exits.trace import trace
 
 __all__ = [
     "ConfigError",
@@ -42,8 +42,8 @@ _LATE = {
     "Result": "machine.machine",
     "Usage": "host.outcome",
     "Workload": "host.workload",
-    "debug": "observe.debugger",
-    "trace": "observe.trace",
+    "debug": "observe.debug.debugger",
+    "trace": "observe.exits.trace",
 }
 
 

@@ -12,13 +12,13 @@ import pytest
 
 import ringlet
 from ringlet.machine.guests import packaged
-from ringlet.observe.image_facts import ImageFacts, examine
-from ringlet.observe.kernel_config import ConfigFacts, Option
-from ringlet.observe.linux_image import Header, Payload
+from ringlet.observe.inspection.image_facts import ImageFacts, examine
+from ringlet.observe.inspection.kernel_config import ConfigFacts, Option
+from ringlet.observe.inspection.linux_image import Header, Payload
 
 from ..boot.bzimage_builder import LINUX_NOTE, LOAD_ADDRESS, bzimage, payload
 from ..boot.elf_builder import Part, build, note, notes
-from ..observe.test_kernel_config import INSIDE, TEXT
+from ..observe.inspection.test_kernel_config import INSIDE, TEXT
 from .command import ENVIRONMENT, NO_KVM, refused, run, with_mount, without_reader
 
 CODE = Part(LOAD_ADDRESS, b"\xf4" * 64 + INSIDE)

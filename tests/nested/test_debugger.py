@@ -9,12 +9,10 @@ from ringlet import Machine, MachineConfig, RingletError, debug
 from ringlet.board.layout import MIB
 from ringlet.linux.command import LinuxCommand, run
 from ringlet.linux.guest import LinuxGuest
-from ringlet.observe.gdb_server import GdbServer
-
-from ..observe.guest import debugged, go, step, wait, where
+from ringlet.observe.gdb.server import GdbServer
 
 # Those of a plain `make test`, on this KVM.
-from ..observe.test_debugger import (  # noqa: F401
+from ..observe.debug.test_debugger import (  # noqa: F401
     test_a_breakpoint_by_symbol_and_what_follows,
     test_a_crash_stops_before_the_end_with_its_registers,
     test_a_step_of_an_instruction_at_fault_ends_at_the_handler,
@@ -26,7 +24,8 @@ from ..observe.test_debugger import (  # noqa: F401
     test_stepping_shows_each_change_of_ring,
     test_vcpus_that_run_the_same_code_meet_the_breakpoint_each_time,
 )
-from ..observe.test_gdb import gdb, in_order
+from ..observe.gdb.test_real_gdb import gdb, in_order
+from ..observe.guest import debugged, go, step, wait, where
 
 LONG = 180  # seconds, on a machine that is emulated and busy
 

@@ -115,6 +115,7 @@ static int hostile(void)
 
 static void *exec_again(void *unused)
 {
+	usleep(100000); /* until the first thread pauses */
 	execl("/proc/self/exe", "caller", "nothing", NULL);
 	return unused;
 }

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ringlet import Machine, MachineConfig, debug
-from ringlet.observe.console import Console, GuestLines
-from ringlet.observe.session import Session
+from ringlet.observe.console.console import Console, GuestLines
+from ringlet.observe.console.session import Session
 
 CHECKOUT = Path(__file__).parent.parent.parent
 

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from ringlet.observe.gdb_packets import PacketReader, Signal
+from ringlet.observe.gdb.packets import PacketReader, Signal
 
 PATIENCE = 20  # seconds
 

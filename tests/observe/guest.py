@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ringlet import Machine, MachineConfig, debug
-from ringlet.observe.abilities import Abilities, find_abilities
-from ringlet.observe.debugger import Debugger
-from ringlet.observe.stop import Stop
+from ringlet.observe.debug.abilities import Abilities, find_abilities
+from ringlet.observe.debug.debugger import Debugger
+from ringlet.observe.debug.stop import Stop
 
 from ..machine_code import machine
 

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from ringlet.observe.exits import EXITS, Exit
-from ringlet.observe.summary import Summary
+from ringlet.observe.exits.exit_event import EXITS, Exit
+from ringlet.observe.trace.summary import Summary
 
 # Names that try to be more than text: for a terminal, for HTML, for JSON.
 HOSTILE = ("\x1b]0;taken\x07", "<script>document.title='taken'</script>", '"}\n{"', "a\r\nb")

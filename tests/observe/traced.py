@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from ringlet.container.container import Container, ContainerResult
 from ringlet.host.workload import Workload
-from ringlet.observe.call_tracer import CallTracer
-from ringlet.observe.calls import SystemCall
-from ringlet.observe.filters import Filter
+from ringlet.observe.calls.call_event import SystemCall
+from ringlet.observe.calls.call_tracer import CallTracer
+from ringlet.observe.trace.filters import Filter
 
 from ..container.rootfs import make_rootfs
 

@@ -15,9 +15,9 @@ from ringlet.host.signals import Handlers
 from ringlet.machine.config import from_mapping
 from ringlet.machine.guests import which_image
 from ringlet.machine.machine import Machine
-from ringlet.observe.console import COMMANDS, PROMPT, Console, GuestLines
-from ringlet.observe.debugger import debug
-from ringlet.observe.session import Session
+from ringlet.observe.console.console import COMMANDS, PROMPT, Console, GuestLines
+from ringlet.observe.console.session import Session
+from ringlet.observe.debug.debugger import debug
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import sys
 from contextlib import contextmanager
 
 from ringlet.machine.guests import find_image
-from ringlet.observe.debugger import Debugger
-from ringlet.observe.gdb_server import GdbServer
+from ringlet.observe.debug.debugger import Debugger
+from ringlet.observe.gdb.server import GdbServer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from ringlet.observe.entry_code import EntryFacts
-    from ringlet.observe.image_facts import ImageFacts
-    from ringlet.observe.kernel_config import ConfigFacts
-    from ringlet.observe.linux_image import Header, LinuxFacts
+    from ringlet.observe.inspection.entry_code import EntryFacts
+    from ringlet.observe.inspection.image_facts import ImageFacts
+    from ringlet.observe.inspection.kernel_config import ConfigFacts
+    from ringlet.observe.inspection.linux_image import Header, LinuxFacts
 
 _WORDS = {"y": "built in", "m": "a module", "n": "missing"}
 _STYLES = {"yes": "bold green", "no": "dim"}

@@ -13,7 +13,7 @@ from ringlet.errors import ConfigError, ImageError, RingletError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.observe.image_facts import ImageFacts
+    from ringlet.observe.inspection.image_facts import ImageFacts
 
 EPILOG = """\b
 Examples:
@@ -47,7 +47,7 @@ def command(image: str, protocol: str | None, as_json: bool, kernel_config: bool
     of itself. Nothing runs.
     """
     from ringlet.machine.guests import find_image
-    from ringlet.observe.image_facts import examine
+    from ringlet.observe.inspection.image_facts import examine
 
     if sys.stdout is not None:  # an image may hold letters that standard output can't encode
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

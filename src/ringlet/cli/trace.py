@@ -9,9 +9,9 @@ import click
 from ringlet.cli import boot
 from ringlet.errors import ConfigError
 from ringlet.kvm.vcpu import KIND_NAMES
-from ringlet.observe.filters import Filter, parse_period, parse_range
-from ringlet.observe.formats import NAMES
-from ringlet.observe.recorder import BUFFER
+from ringlet.observe.trace.filters import Filter, parse_period, parse_range
+from ringlet.observe.trace.formats import NAMES
+from ringlet.observe.trace.recorder import BUFFER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

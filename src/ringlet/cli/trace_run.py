@@ -12,9 +12,9 @@ from ringlet.cli.run import command as run_command
 from ringlet.cli.trace import OUTPUT_OPTIONS, chosen_format
 from ringlet.cli.tracing import Output
 from ringlet.errors import ConfigError
-from ringlet.observe.call_tracer import CallTracer
-from ringlet.observe.calls import CALLS, KINDS
-from ringlet.observe.filters import Filter, parse_period
+from ringlet.observe.calls.call_event import CALLS, KINDS
+from ringlet.observe.calls.call_tracer import CallTracer
+from ringlet.observe.trace.filters import Filter, parse_period
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _checked(names: tuple[str, ...]) -> frozenset[str]:
     if names:
         from ringlet.container.seccomp.call_names import CallNames
         from ringlet.errors import near
-        from ringlet.observe.signatures import SIGNATURES
+        from ringlet.observe.calls.signatures import SIGNATURES
 
         known = CallNames()
         for name in names:

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError, RingletError
 from ringlet.machine.control import OUTPUT_CLOSED
-from ringlet.observe import formats
-from ringlet.observe.exits import EXITS
-from ringlet.observe.filters import Filter, check_names
-from ringlet.observe.recorder import BUFFER, Recorder
-from ringlet.observe.tracer import ExitTracer
+from ringlet.observe.exits.exit_event import EXITS
+from ringlet.observe.exits.tracer import ExitTracer
+from ringlet.observe.trace import formats
+from ringlet.observe.trace.filters import Filter, check_names
+from ringlet.observe.trace.recorder import BUFFER, Recorder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from ringlet.machine.machine import Machine
-    from ringlet.observe.events import Subject
-    from ringlet.observe.summary import Summary
+    from ringlet.observe.trace.events import Subject
+    from ringlet.observe.trace.summary import Summary
 
 
 class Output(Closing):
@@ -103,7 +103,7 @@ class Output(Closing):
             return
         self._recorder.finish(self._summary)
         if self._recorder.missing and self._output is not None:
-            from ringlet.observe.summary import missing
+            from ringlet.observe.trace.summary import missing
 
             print(
                 f"ringlet: {missing(self._recorder.missing, self._subject.event)}", file=sys.stderr

@@ -6,13 +6,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from ringlet.compare.ways import Unavailable
-from ringlet.observe.tracees import TraceError, Tracees
+from ringlet.observe.calls.tracees import TraceError, Tracees
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ringlet.observe.tracees import Call
+    from ringlet.observe.calls.tracees import Call
 
 _PAUSE = 0.0002  # seconds
 

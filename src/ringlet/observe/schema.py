@@ -10,8 +10,8 @@ import json
 
 import msgspec
 
-from ringlet.observe.calls import SystemCall
-from ringlet.observe.exits import Exit
+from ringlet.observe.calls.call_event import SystemCall
+from ringlet.observe.exits.exit_event import Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

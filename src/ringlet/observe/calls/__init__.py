@@ -1,0 +1,1 @@
+"""Traces the system calls of a container by ptrace."""

@@ -1,0 +1,1 @@
+"""The debugger in the terminal: commands, and what they show."""

@@ -1,0 +1,1 @@
+"""Serves a guest to GDB by its remote serial protocol."""

@@ -1,0 +1,1 @@
+"""What an image is, and how ringlet would boot it."""
