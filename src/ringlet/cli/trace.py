@@ -7,11 +7,9 @@ from math import inf
 import click
 
 from ringlet.cli import boot
-from ringlet.errors import ConfigError
+from ringlet.cli.trace_options import OUTPUT_OPTIONS, chosen_format
 from ringlet.kvm.vcpu import KIND_NAMES
 from ringlet.observe.trace.filters import Filter, parse_period, parse_range
-from ringlet.observe.trace.formats import NAMES
-from ringlet.observe.trace.recorder import BUFFER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,33 +37,6 @@ guest and KVM are estimates: docs/trace.md says how they are made. All options o
 
 # The options of `ringlet boot` that have another meaning here, or none.
 _NOT_OF_BOOT = ("as_json", "show", "trace")
-
-# Which events to show, and how: the same for a VM and for a container.
-OUTPUT_OPTIONS: list[click.Parameter] = [
-    click.Option(["--count"], type=click.IntRange(1), metavar="N", help="Show no more than N."),
-    click.Option(
-        ["--time"], metavar="FROM-UNTIL", help="Only these seconds, such as 0.5-2, 0.5- or -2."
-    ),
-    click.Option(["--summary", "only_summary"], is_flag=True, help="Show nothing but the summary."),
-    click.Option(["--json", "as_json"], is_flag=True, help="The same as --format json."),
-    click.Option(
-        ["--format"],
-        type=click.Choice(NAMES),
-        help="Lines for people (text, the default); JSON lines; the format of Perfetto and Chrome; "
-        "one page with a timeline.",
-    ),
-    click.Option(
-        ["--output"], metavar="FILE", type=click.Path(), help="Write the trace to this file."
-    ),
-    click.Option(
-        ["--buffer"],
-        type=click.IntRange(1),
-        default=BUFFER,
-        show_default=True,
-        metavar="N",
-        help="How many wait in memory for a slow reader; those that don't fit are counted.",
-    ),
-]
 
 _EXIT_OPTIONS: list[click.Parameter] = [
     click.Option(
@@ -125,13 +96,6 @@ def _trace(vm: Vm | None, /, **options: Any) -> int:
         buffer=options.pop("buffer"),
     )
     return boot.start(vm, observer=observer, **options)
-
-
-def chosen_format(format: str | None, *, as_json: bool) -> str:
-    """Returns the format that --format and --json ask for. Raises `ConfigError` for two."""
-    if as_json and format not in (None, "json"):
-        raise ConfigError(f"--json and --format {format} are two formats", "leave one out")
-    return "json" if as_json else format or "text"
 
 
 class _Trace(click.Command):

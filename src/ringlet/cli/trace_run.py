@@ -9,7 +9,7 @@ from math import inf
 import click
 
 from ringlet.cli.run import command as run_command
-from ringlet.cli.trace import OUTPUT_OPTIONS, chosen_format
+from ringlet.cli.trace_options import OUTPUT_OPTIONS, chosen_format
 from ringlet.cli.tracing import Output
 from ringlet.errors import ConfigError
 from ringlet.observe.calls.call_event import CALLS, KINDS

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ringlet.observe.trace.events import Event
-    from ringlet.observe.trace.formats import Format
+    from ringlet.observe.trace.formats.format import Format
     from ringlet.observe.trace.summary import Summary
 
 BUFFER = 100_000  # events

@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from ringlet.observe.trace.formats import Format
+from ringlet.observe.trace.formats.format import Format
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from importlib.resources import files
 from math import log
 
 from ringlet.host.printable import printable
-from ringlet.observe.trace.formats import Format
+from ringlet.observe.trace.formats.format import Format
 from ringlet.observe.trace.timeline import density, shares
 from ringlet.observe.trace.words import duration, rate
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ringlet.host.printable import printable
-from ringlet.observe.trace.formats import Format
+from ringlet.observe.trace.formats.format import Format
 from ringlet.observe.trace.summary import missing
 
 TYPE_CHECKING = False
