@@ -1,0 +1,66 @@
+"""The reference of the Python interface, from the docstrings.
+
+In a page, `<!-- reference of ringlet.Machine ringlet.trace -->` stands for the reference of these
+names. autodoc reads docstrings as reStructuredText. ringlet's have two things that it lacks: names
+between single backquotes (`default_role` in conf.py), and lists of parameters in columns.
+"""
+
+import re
+from importlib import import_module
+from typing import Any
+
+from sphinx.application import Sphinx
+
+MARK = re.compile(r"^<!-- reference of (.+) -->$", re.MULTILINE)
+FIELD = re.compile(r"([*\w]+(?:, [*\w]+)*) {2,}(\S.*)")
+
+
+def _directive(name: str) -> str:
+    module, _, attribute = name.rpartition(".")
+    value = getattr(import_module(module), attribute)
+    if not isinstance(value, type):
+        return f".. autofunction:: {name}\n"
+    kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
+    return f".. {kind}:: {name}\n   :members:\n   :member-order: bysource\n"
+
+
+def add_reference(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Puts autodoc's directives in place of the marks."""
+    source[0] = MARK.sub(
+        lambda mark: "```{eval-rst}\n" + "\n".join(map(_directive, mark[1].split())) + "```",
+        source[0],
+    )
+
+
+def columns_to_list(lines: list[str]) -> list[str]:
+    """Returns the lines of a docstring, with parameters in columns as a definition list."""
+    new: list[str] = []
+    paragraphs = re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
+    for paragraph in paragraphs:
+        rows = paragraph.split("\n")
+        if FIELD.match(rows[0]) and all(row[:2] == "  " or FIELD.match(row) for row in rows):
+            for row in rows:
+                field = FIELD.match(row)
+                new += [f"`{field[1]}`", f"   {field[2]}"] if field else [f"   {row.strip()}"]
+        else:
+            new += rows
+        new.append("")
+    return new
+
+
+def process(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Called by autodoc for each docstring."""
+    lines[:] = columns_to_list(lines)
+
+
+def skip(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Called by autodoc: the fields of a named tuple stand in the docstring of its class."""
+    return True if (getattr(obj, "__doc__", "") or "").startswith("Alias for field") else None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("source-read", add_reference)
+    app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-skip-member", skip)
+    return {"parallel_read_safe": True}
