@@ -15,12 +15,14 @@ extensions = [
     "sphinx.ext.autodoc",
     "extensions.navigation",
     "extensions.command_line",
+    "extensions.excerpts",
     "extensions.python_interface",
     "extensions.source_links",
 ]
 exclude_patterns = ["extensions"]
 myst_heading_anchors = 4  # links to headings, by the names that a code host gives to headings
 suppress_warnings = ["misc.highlighting_failure"]  # a command of more than one line, and its output
+smartquotes = False  # `--exec` stays as it is
 default_role = "code"  # docstrings have `names` as Markdown has them
 python_maximum_signature_line_length = 80
 

@@ -3,6 +3,7 @@
 In a page, `<!-- commands of ringlet -->` and `<!-- commands of ringlet-oci -->` stand for it.
 """
 
+import inspect
 import re
 from collections.abc import Iterable
 
@@ -24,7 +25,7 @@ def _cell(text: str) -> str:
 
 def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
     cells = [f"| `{left.replace('|', chr(92) + '|')}` | {_cell(right)} |" for left, right in rows]
-    return ["| option | |", "| --- | --- |", *cells, ""]
+    return ["| option | what it does |", "| --- | --- |", *cells, ""]
 
 
 def _block(kind: str, text: str) -> list[str]:
@@ -35,8 +36,8 @@ def _click_command(command: click.Command, context: click.Context) -> list[str]:
     records = [param.get_help_record(context) for param in command.get_params(context)]
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     lines = [f"## {context.command_path}", ""]
-    lines += [(command.help or "").replace("\b", ""), "", *_block("text", usage)]
-    lines += _table(record for record in records if record)
+    lines += [inspect.cleandoc(command.help or "").replace("\b", ""), "", *_block("text", usage)]
+    lines += _table(record for record in records if record and record[1])
     return lines + (_block("text", command.epilog.replace("\b\n", "")) if command.epilog else [])
 
 

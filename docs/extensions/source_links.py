@@ -21,7 +21,7 @@ from sphinx.transforms import SphinxTransform
 
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
-FOLDERS = ("benchmarks", "csrc", "guests", "scripts", "src", "tests")
+FOLDERS = ("benchmarks", "csrc", "docs", "guests", "scripts", "src", "tests")
 MADE = ("_guests", "_init", "_container", "__pycache__", "build")  # by a build
 TOO_LARGE = (TOP / "src", TOP / "src/ringlet", TOP / "tests")  # for pages of all that is below
 LONGEST = 400_000  # bytes of a file that a page shows
@@ -37,18 +37,20 @@ def _is_source(path: Path) -> bool:
         and parts[0] in FOLDERS
         and not any(part in MADE or part.endswith(".egg-info") for part in parts)
         and path.suffix not in (".so", ".o", ".pyc")
+        and (parts[0] != "docs" or "extensions" in parts or path.suffix == ".py")
     )
 
 
-def find(text: str, folder: Path) -> Path | None:
-    """Returns the file or folder of the source that `text` names in a page of `folder`."""
-    if text.startswith("/") or "/" not in text:
+def find(node: nodes.Element, folder: Path) -> Path | None:
+    """Returns the file or folder of the source that a link or code in a page of `folder` names."""
+    text = _target(node).partition("#")[0]
+    if not isinstance(node, nodes.literal):
+        places = (folder,)
+    elif "/" in text and not text.startswith("/"):
+        places = (TOP, TOP / "src/ringlet")
+    else:
         return None
-    for start in (folder, TOP, TOP / "src/ringlet"):
-        path = (start / text).resolve()
-        if _is_source(path):
-            return path
-    return None
+    return next(filter(_is_source, ((place / text).resolve() for place in places)), None)
 
 
 def page_name(path: Path) -> str:
@@ -66,11 +68,13 @@ class SourceLinks(SphinxTransform):
         """Called by Sphinx for each page."""
         folder = Path(self.env.doc2path(self.env.docname)).parent
         for node in list(self.document.findall(_names_a_path)):
-            path = find(_path_of(node), folder)
+            path = find(node, folder)
             if path is None:
                 continue
             self.env.metadata[self.env.docname].setdefault("source", set()).add(path)
             target = self.app.builder.get_relative_uri(self.env.docname, page_name(path))
+            _, mark, line = _target(node).partition("#")
+            target += mark + line
             reference = nodes.reference("", "", internal=True, refuri=target)
             reference += [node.deepcopy()] if isinstance(node, nodes.literal) else node.children
             node.replace_self(reference)
@@ -84,13 +88,13 @@ def _names_a_path(node: nodes.Node) -> bool:
     return isinstance(node, links[1:]) and node.get("reftype") == "myst"
 
 
-def _path_of(node: nodes.Element) -> str:
+def _target(node: nodes.Element) -> str:
     if isinstance(node, nodes.literal):
         return node.astext()
     target = str(node["reftarget"])
     if node.get("refdomain") == "doc":  # another page as MyST takes it, by its path without suffix
         target = os.path.relpath(f"{target}.md", DOCS)
-    return target.split("#")[0]
+    return target
 
 
 def _file(path: Path) -> str:
@@ -127,7 +131,14 @@ def make_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         done.add(path)
         name = escape(path.relative_to(TOP).as_posix())
         content = _folder(path, wanted) if path.is_dir() else _file(path)
-        yield page_name(path), {"title": name, "body": f"<h1>{name}</h1>{content}"}, "page.html"
+        yield (
+            page_name(path),
+            {
+                "title": name,
+                "body": f'<section class="code-page"><h1>{name}</h1>{content}</section>',
+            },
+            "page.html",
+        )
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
