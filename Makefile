@@ -8,6 +8,7 @@
 #   make fuzz     drive virtio devices with a million hostile operations, or FUZZ_OPERATIONS=N
 #   make fuzz-config   run 2,000 containers of any configuration, or CONFIG_COUNT=N
 #   make lint     check style, types and layers
+#   make docs     build the documentation site, into build/site
 #   make bench    measure, against bare C and QEMU
 #   make bench-linux   the same for a Linux guest, in a machine that QEMU emulates
 #   make dist     sdist and manylinux wheel, into dist/
@@ -78,6 +79,13 @@ lint: build
 	$(BIN)/python docs/rooms.py --check
 	$(CC) -fsyntax-only -Wall -Wextra -Werror -Icsrc/core csrc/core/*.c csrc/init/*.c csrc/container/*.c benchmarks/*.c
 
+# A warning is an error. Each build is a new one, so that no page of an earlier one is left.
+docs: build
+	@rm -rf build/site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all \
+	    --doctree-dir build/doctrees docs build/site
+	@echo "the site: build/site/index.html"
+
 # Measures what users have: the wheel, installed.
 bench: build/bench
 	build/bench/bin/python benchmarks/run.py $(BENCH)
@@ -104,7 +112,7 @@ clean:
 $(READY): pyproject.toml Makefile $(wildcard scripts/*)
 	@PYTHON=$(PYTHON) sh .ci/prerequisites
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[dev,docs]'
 	@touch $@
 
-.PHONY: build demo test test-slow test-nested fuzz fuzz-config lint bench bench-linux build/bench dist clean
+.PHONY: build demo test test-slow test-nested fuzz fuzz-config lint docs bench bench-linux build/bench dist clean

@@ -68,6 +68,7 @@ def run(page: str, folder: Path, before: Sequence[str] = (), **variables: str) -
     shown = re.split(r"^<\d+>\n", result.stdout, flags=re.MULTILINE)[1:]
     assert len(shown) == done
     for (command, pattern), output in zip(expected, shown, strict=True):
+        output = re.sub(r" +$", "", output, flags=re.MULTILINE)
         assert re.fullmatch(pattern, output, re.DOTALL), f"{command}:\n{output}"
     return done
 
@@ -90,6 +91,18 @@ def test_rootfs_and_kernel(tmp_path: Path) -> None:
 @pytest.mark.needs_e2fsprogs
 def test_disks(tmp_path: Path) -> None:
     assert run("disks.md", tmp_path) == 12
+
+
+@pytest.mark.needs_kvm
+@pytest.mark.needs_busybox
+@pytest.mark.needs_cgroups
+def test_tour(tmp_path: Path) -> None:
+    assert run("tour.md", tmp_path) == 6
+
+
+@pytest.mark.needs_kvm
+def test_python(tmp_path: Path) -> None:
+    assert run("python.md", tmp_path) == 1
 
 
 PODMAN = """

@@ -1,8 +1,8 @@
 """Functions of the source in a page, as they are when the site is built.
 
-In a page, `<!-- code of csrc/container/pivot.c step_pivot -->` stands for the function, and
-`<!-- code of src/ringlet/board/bus.py PortBus.handler -->` for the method. The build fails if it is
-gone.
+In a page, the comment `<!-- its code -->` below a line that is a link such as
+[`PortBus.handler`](../src/ringlet/board/bus.py) stands for the code of that function. The build
+fails if the function is gone.
 """
 
 import ast
@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
 TOP = Path(__file__).parents[2]
-MARK = re.compile(r"^<!-- code of (\S+) (\S+) -->$", re.MULTILINE)
+MARK = re.compile(r"^\[`([\w.]+)`\]\(\.\./([^)]+)\)\n<!-- its code -->$", re.MULTILINE)
 
 
 def _of_python(text: str, name: str) -> tuple[int, int] | None:
@@ -38,7 +38,7 @@ def _of_c(text: str, name: str) -> tuple[int, int] | None:
     return text.count("\n", 0, function.start()) + 1, text.count("\n", 0, function.end()) + 1
 
 
-def excerpt(path: str, name: str) -> str:
+def excerpt(name: str, path: str) -> str:
     """Returns the Markdown of an excerpt, with a link to its line."""
     text = (TOP / path).read_text()
     language = "python" if path.endswith(".py") else "c"
@@ -47,7 +47,7 @@ def excerpt(path: str, name: str) -> str:
         raise ExtensionError(f"{path} has no {name}, which a page of docs/ shows")
     first, last = lines
     code = textwrap.dedent("\n".join(text.splitlines()[first - 1 : last]))
-    link = f"[{path}, line {first}](../{path}#L-{first})"
+    link = f"[`{name}`](../{path}#L-{first}) in `{path.rpartition('/')[2]}`, line {first}:"
     return f"{link}\n\n```{language}\n{code}\n```"
 
 
