@@ -20,6 +20,7 @@ extensions = [
     "extensions.source_links",
 ]
 exclude_patterns = ["extensions"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4  # links to headings, by the names that a code host gives to headings
 suppress_warnings = ["misc.highlighting_failure"]  # a command of more than one line, and its output
 smartquotes = False  # `--exec` stays as it is

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+import ringlet
+
 from .cli.command import ENVIRONMENT, RINGLET
 from .container.engine import Place
 
@@ -142,3 +144,17 @@ def test_all_that_is_not_run_says_why() -> None:
     for page in DOCS.glob("*.md"):
         text = page.read_text()
         assert text.count("<!-- not run") == len(re.findall(r"<!-- not run: \w.* -->\n```", text))
+
+
+def test_each_page_is_in_the_navigation_once() -> None:
+    listed = re.findall(r"^- \[[^\]]+\]\(([\w-]+\.md)\)", (DOCS / "index.md").read_text(), re.M)
+    pages = {page.name for page in DOCS.glob("*.md")} - {"index.md"}
+    assert sorted(listed) == sorted(pages)
+
+
+def test_the_reference_has_each_public_name() -> None:
+    text = (DOCS / "python.md").read_text()
+    listed = " ".join(re.findall(r"^<!-- reference of (.+) -->$", text, re.M)).split()
+    assert {name for name in listed if name.count(".") == 1} == {
+        f"ringlet.{name}" for name in ringlet.__all__
+    }

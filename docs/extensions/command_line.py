@@ -18,14 +18,14 @@ from ringlet.oci.options import HELP, Option
 MARK = re.compile(r"^<!-- commands of ([\w-]+) -->$", re.MULTILINE)
 
 
-def _cell(text: str) -> str:
-    """Returns `text` as one cell of a table, in which nothing is markup but `code`."""
-    return re.sub(r"([|<*\[\]])", r"\\\1", " ".join(text.split()))
+def _text(text: str) -> str:
+    """Returns `text` as one line, in which nothing is markup but `code`."""
+    return re.sub(r"([<*_\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
-    cells = [f"| `{left.replace('|', chr(92) + '|')}` | {_cell(right)} |" for left, right in rows]
-    return ["| option | what it does |", "| --- | --- |", *cells, ""]
+def _list(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """Returns a definition list of options."""
+    return [line for left, right in rows for line in (f"`{left}`", f": {_text(right)}", "")]
 
 
 def _block(kind: str, text: str) -> list[str]:
@@ -37,7 +37,7 @@ def _click_command(command: click.Command, context: click.Context) -> list[str]:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     lines = [f"## {context.command_path}", ""]
     lines += [inspect.cleandoc(command.help or "").replace("\b", ""), "", *_block("text", usage)]
-    lines += _table(record for record in records if record and record[1])
+    lines += _list(record for record in records if record and record[1])
     return lines + (_block("text", command.epilog.replace("\b\n", "")) if command.epilog else [])
 
 
@@ -61,11 +61,11 @@ def _oci_option(option: Option) -> tuple[str, str]:
 def ringlet_oci() -> str:
     """Returns the reference of `ringlet-oci`, as Markdown."""
     lines = ["## ringlet-oci", "", "These options stand before the command.", ""]
-    lines += _table(map(_oci_option, (*GLOBAL, HELP)))
+    lines += _list(map(_oci_option, (*GLOBAL, HELP)))
     for name, command in COMMANDS.items():
         lines += [f"### ringlet-oci {name}", "", f"{command.help}.", ""]
         lines += _block("text", f"ringlet-oci {name} [OPTIONS] {command.usage}")
-        lines += _table(map(_oci_option, (*command.options, HELP)))
+        lines += _list(map(_oci_option, (*command.options, HELP)))
         lines += _block("console", "\n".join(f"$ {line}" for line in command.example.splitlines()))
     return "\n".join(lines)
 
