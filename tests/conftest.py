@@ -67,6 +67,7 @@ _ONE_AFTER_ANOTHER = (
     "container/test_container.py",
     "observe/calls/test_call_tracer.py",
     "sandbox",
+    "test_docs_pages.py",
     "test_readme.py",
 )
 

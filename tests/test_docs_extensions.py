@@ -1,0 +1,123 @@
+"""What docs/extensions makes of the code for the site."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from ringlet.cli.group import COMMANDS, cli
+from ringlet.oci import commands as oci
+
+TOP = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def extension(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(TOP / "docs")
+    return import_module(f"extensions.{request.param}")
+
+
+def of(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("extension", [name], indirect=True)
+
+
+@of("excerpts")
+def test_an_excerpt_is_the_whole_function_and_no_more(extension: ModuleType) -> None:
+    link, _, python = extension.excerpt("VcpuLoop.run", "src/ringlet/machine/runloop.py").partition(
+        "\n\n"
+    )
+    (function,) = ast.parse(python.removeprefix("```python\n").removesuffix("```")).body
+    assert isinstance(function, ast.FunctionDef)
+    assert function.name == "run"
+    line = int(re.findall(r"#L-(\d+)\)", link)[0])
+    lines = (TOP / "src/ringlet/machine/runloop.py").read_text().splitlines()
+    assert lines[line - 1].strip().startswith("def run(")
+    c = extension.excerpt("step_pivot", "csrc/container/pivot.c")
+    assert "```c\nvoid step_pivot(void)\n{\n" in c
+    assert c.endswith("\n}\n```")
+    assert c.count("\n}") == 1
+
+
+@of("excerpts")
+@pytest.mark.parametrize("path", ["src/ringlet/board/bus.py", "csrc/container/pivot.c"])
+def test_an_excerpt_that_is_gone_is_an_error(extension: ModuleType, path: str) -> None:
+    with pytest.raises(Exception, match=f"{path} has no Gone"):
+        extension.excerpt("Gone", path)
+
+
+@of("command_line")
+def test_the_reference_has_each_command_and_each_option(extension: ModuleType) -> None:
+    reference = extension.ringlet()
+    assert re.findall(r"^## ringlet (\S+)$", reference, re.MULTILINE) == list(COMMANDS)
+    for name, text in zip(COMMANDS, reference.split("\n## "), strict=True):
+        command = cli.get_command(click.Context(cli), name)
+        assert command
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                assert all(word in text for word in option.opts), (name, option.opts)
+    assert re.findall(r"^### ringlet-oci (\S+)$", extension.ringlet_oci(), re.MULTILINE) == list(
+        oci.COMMANDS
+    )
+
+
+@of("python_interface")
+def test_parameters_in_columns_become_a_list(extension: ModuleType) -> None:
+    docstring = [
+        "Makes a thing.",
+        "",
+        "one   the first",
+        "      of all",
+        "two, three  the rest",
+        "",
+    ]
+    assert extension.columns_to_list([*docstring, "", "Raises `Error`."]) == [
+        "Makes a thing.", "",
+        "`one`", "   the first", "   of all", "`two, three`", "   the rest", "",
+        "Raises `Error`.", "",
+    ]  # fmt: skip
+
+
+@of("navigation")
+def test_the_parts_of_the_navigation_are_the_lists_of_the_index(extension: ModuleType) -> None:
+    index = "# A\n\ntext\n\n## B\n\n- [x](one.md): y\n- [z](two.md)\n\n## C\n\n[three](three.md)\n"
+    assert extension.parts(index) == {"B": ["one", "two"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("page", "text", "warning"),
+    [
+        ("disks.md", "[x](gone.md)", "cross-reference target not found: 'gone.md'"),
+        ("disks.md", "[x](virtio.md#gone)", "'gone'"),
+        ("disks.md", "[x](../src/ringlet/gone.py)", "gone.py"),
+        ("disks.md", "[`gone`](../csrc/container/pivot.c)\n<!-- its code -->", "has no gone"),
+        ("python.md", "<!-- reference of ringlet.Gone -->", "Gone"),
+        ("new.md", "# New", "new.md: WARNING: document isn't included in any toctree"),
+    ],
+)
+def test_the_build_fails(tmp_path: Path, page: str, text: str, warning: str) -> None:
+    for folder in ("docs", "src", "csrc", "guests", "tests"):
+        shutil.copytree(
+            TOP / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    docs = tmp_path / "docs"
+    with (docs / page).open("a") as file:
+        file.write(f"\n{text}\n")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "dummy"]
+    done = subprocess.run(
+        [*command, str(docs), str(tmp_path / "site")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert warning in done.stderr
+    assert done.stderr.count("WARNING") <= 1, done.stderr
