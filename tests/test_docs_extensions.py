@@ -90,6 +90,24 @@ def test_the_parts_of_the_navigation_are_the_lists_of_the_index(extension: Modul
     assert extension.parts(index) == {"B": ["one", "two"]}
 
 
+def copy_of_docs(folder: Path) -> Path:
+    for name in ("docs", "src", "csrc", "guests", "tests"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(TOP / name, folder / name, symlinks=True, ignore=ignore)
+    return folder / "docs"
+
+
+def build(docs: Path, builder: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", builder]
+    return subprocess.run(
+        [*command, str(docs), str(docs.parent / "site")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "text", "warning"),
@@ -103,21 +121,35 @@ def test_the_parts_of_the_navigation_are_the_lists_of_the_index(extension: Modul
     ],
 )
 def test_the_build_fails(tmp_path: Path, page: str, text: str, warning: str) -> None:
-    for folder in ("docs", "src", "csrc", "guests", "tests"):
-        shutil.copytree(
-            TOP / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
-    docs = tmp_path / "docs"
+    docs = copy_of_docs(tmp_path)
     with (docs / page).open("a") as file:
         file.write(f"\n{text}\n")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "dummy"]
-    done = subprocess.run(
-        [*command, str(docs), str(tmp_path / "site")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = build(docs, "dummy")
     assert done.returncode != 0
     assert warning in done.stderr
     assert done.stderr.count("WARNING") <= 1, done.stderr
+
+
+@pytest.mark.slow
+def test_a_text_of_a_lab_is_a_page_and_its_links_are_those_of_its_folder(tmp_path: Path) -> None:
+    docs = copy_of_docs(tmp_path)
+    lab = tmp_path / "src/ringlet/labs/lab99_last"
+    lab.mkdir(parents=True)
+    text = "# Last\n\n[x](../../../../docs/guests.md), [y](vm.c), [z](../lab98/text.md)\n"
+    (lab / "text.md").write_text(text)
+    (lab / "vm.c").touch()
+    (lab.parent / "lab98").mkdir()
+    (lab.parent / "lab98/text.md").write_text("# Last but one\n")
+    if not (docs / "labs").exists():
+        (docs / "labs").symlink_to("../src/ringlet/labs")
+    with (docs / "index.md").open("a") as file:
+        for name in ("lab98", "lab99_last"):
+            file.write(f"- [Last](../src/ringlet/labs/{name}/text.md): the end.\n")
+    done = build(docs, "html")
+    assert (done.returncode, done.stderr) == (0, "")
+    site = tmp_path / "site"
+    assert 'href="labs/lab99_last/text.html"' in (site / "index.html").read_text()
+    page = (site / "labs/lab99_last/text.html").read_text()
+    for target in ("guests.html", "code/src/ringlet/labs/lab99_last/vm.c.html"):
+        assert f'href="../../{target}"' in page
+    assert 'href="../lab98/text.html">z' in re.sub(r"<span[^>]*>", "", page)

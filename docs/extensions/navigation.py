@@ -1,8 +1,9 @@
 """The site's navigation: the lists of links in docs/index.md, which so has each page once.
 
 A heading of the second level is a part of the navigation, and the links of the list below it are
-the pages of that part. Sphinx itself warns of a page that is in no part, and of a page that isn't
-there.
+the pages of that part. A text of a lab is the page `labs/NAME/text`, since the folder of the labs,
+../src/ringlet/labs, is linked into docs/. Sphinx itself warns of a page that is in no part, and of
+a page that isn't there.
 """
 
 import re
@@ -10,7 +11,7 @@ import re
 from sphinx.application import Sphinx
 
 PART = re.compile(r"^## (.+)$", re.MULTILINE)
-PAGE = re.compile(r"^- \[[^\]]+\]\(([\w-]+)\.md\)", re.MULTILINE)
+PAGE = re.compile(r"^- \[[^\]]+\]\((?:\.\./src/ringlet/)?([\w/-]+)\.md\)", re.MULTILINE)
 
 
 def parts(index: str) -> dict[str, list[str]]:

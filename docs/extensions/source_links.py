@@ -4,7 +4,6 @@ A link such as `[worker.py](../src/ringlet/virtio/worker.py)` leads to that page
 path in code type, such as `machine/runloop.py`. The Markdown needs nothing for this.
 """
 
-import os
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -20,7 +19,6 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
 TOP = Path(__file__).parents[2]
-DOCS = TOP / "docs"
 FOLDERS = ("benchmarks", "csrc", "docs", "guests", "scripts", "src", "tests")
 MADE = ("_guests", "_init", "_container", "__pycache__", "build")  # by a build
 TOO_LARGE = (TOP / "src", TOP / "src/ringlet", TOP / "tests")  # for pages of all that is below
@@ -59,6 +57,12 @@ def page_name(path: Path) -> str:
     return f"{name}/index" if path.is_dir() else name
 
 
+def _page_of_docs(path: Path) -> str:
+    """Returns the name that a text of a lab has as a page: docs/labs is a link to the labs."""
+    labs = TOP / "src/ringlet"
+    return path.relative_to(labs).with_suffix("").as_posix() if path.is_relative_to(labs) else ""
+
+
 class SourceLinks(SphinxTransform):
     """Makes references to the source's pages of links and of paths in code type."""
 
@@ -71,8 +75,11 @@ class SourceLinks(SphinxTransform):
             path = find(node, folder)
             if path is None:
                 continue
-            self.env.metadata[self.env.docname].setdefault("source", set()).add(path)
-            target = self.app.builder.get_relative_uri(self.env.docname, page_name(path))
+            page = _page_of_docs(path)
+            if page not in self.env.found_docs:
+                page = page_name(path)
+                self.env.metadata[self.env.docname].setdefault("source", set()).add(path)
+            target = self.app.builder.get_relative_uri(self.env.docname, page)
             _, mark, line = _target(node).partition("#")
             target += mark + line
             reference = nodes.reference("", "", internal=True, refuri=target)
@@ -92,9 +99,8 @@ def _target(node: nodes.Element) -> str:
     if isinstance(node, nodes.literal):
         return node.astext()
     target = str(node["reftarget"])
-    if node.get("refdomain") == "doc":  # another page as MyST takes it, by its path without suffix
-        target = os.path.relpath(f"{target}.md", DOCS)
-    return target
+    # A page's name, or, if MyST takes a file outside of docs/ for a page, its path without suffix.
+    return f"{target}.md" if node.get("refdomain") == "doc" else target
 
 
 def _file(path: Path) -> str:
