@@ -12,7 +12,10 @@ from types import ModuleType
 import click
 import pytest
 
+import ringlet
 from ringlet.cli.group import COMMANDS, cli
+from ringlet.container.container import ContainerResult
+from ringlet.machine.config import Disk
 from ringlet.oci import commands as oci
 
 TOP = Path(__file__).parents[1]
@@ -82,6 +85,15 @@ def test_parameters_in_columns_become_a_list(extension: ModuleType) -> None:
         "`one`", "   the first", "   of all", "`two, three`", "   the rest", "",
         "Raises `Error`.", "",
     ]  # fmt: skip
+
+
+@of("python_interface")
+def test_the_fields_of_a_named_tuple_are_those_of_its_class(extension: ModuleType) -> None:
+    for named_tuple in (ringlet.Result, ringlet.Usage, ContainerResult, Disk):
+        fields = [field for field, *_ in extension.fields_of(named_tuple)]
+        assert tuple(fields) == named_tuple._fields
+    assert extension.fields_of(Disk)[1] == ("readonly", "bool", " = False", "")
+    assert extension.fields_of(ringlet.Usage)[2][3] == "bytes"
 
 
 @of("navigation")
