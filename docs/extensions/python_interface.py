@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 
 MARK = re.compile(r"^<!-- reference of (.+) -->$", re.MULTILINE)
 FIELD_OF_TUPLE = re.compile(r"^    (\w+): (.+?)( = .+?)?(?:  # (.+))?$", re.MULTILINE)
@@ -21,7 +22,10 @@ FIELD = re.compile(r"([*\w]+(?:, [*\w]+)*) {2,}(\S.*)")
 
 def _directive(name: str) -> str:
     module, _, attribute = name.rpartition(".")
-    value = getattr(import_module(module), attribute)
+    try:
+        value = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ExtensionError(f"a reference in docs/: there is no {name}: {error}") from error
     if not isinstance(value, type):
         return f".. autofunction:: {name}\n"
     kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
