@@ -38,13 +38,13 @@ demo: build
 	$(BIN)/ringlet boot hello
 	$(BIN)/ringlet compare --quick --ways process,container,tiny-vm
 
-test: build
+test: build $(VENV)/docs-ready
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
 	$(BIN)/python -m pytest -n $(JOBS) \
 	    -m "not slow and not nested and not nested_host"
 
 # What takes long: a page in a browser, figures against another tool's, all examples of properties.
-test-slow: build
+test-slow: build $(VENV)/docs-ready
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
 	EXAMPLES=all $(BIN)/python -m pytest -m "(slow or hypothesis) and not nested and not nested_host"
 
@@ -80,7 +80,7 @@ lint: build
 	$(CC) -fsyntax-only -Wall -Wextra -Werror -Icsrc/core csrc/core/*.c csrc/init/*.c csrc/container/*.c benchmarks/*.c
 
 # A warning is an error. Each build is a new one, so that no page of an earlier one is left.
-docs: build
+docs: build $(VENV)/docs-ready
 	@rm -rf build/site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all \
 	    --doctree-dir build/doctrees docs build/site
@@ -112,7 +112,12 @@ clean:
 $(READY): pyproject.toml Makefile $(wildcard scripts/*)
 	@PYTHON=$(PYTHON) sh .ci/prerequisites
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev,docs]'
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+# What the documentation site and its tests take, and nothing else.
+$(VENV)/docs-ready: $(READY)
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	@touch $@
 
 .PHONY: build demo test test-slow test-nested fuzz fuzz-config lint docs bench bench-linux build/bench dist clean
