@@ -9,8 +9,9 @@ Source: OCI Runtime Specification 1.3, config.md and config-linux.md.
 from __future__ import annotations
 
 import os
+import stat
 
-from ringlet.container.identity import find_user, id_ranges
+from ringlet.container.identity import find_user, id_ranges, one_user
 from ringlet.container.reach import is_reached_by_others
 from ringlet.container.seccomp.profile import DEFAULT
 from ringlet.container.spec import default
@@ -55,15 +56,23 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
         rootfs = find_source(rootfs, "rootfs")
     identity = find_user(rootfs, workload.user)
     ranges, notes = id_ranges()
+    devices = [_device(path) for path in workload.devices]
+    readonly = list(default.READONLY)
+    if devices and os.geteuid() != 0:
+        ranges, notes = one_user()  # a range would cost the user's groups, such as kvm
+    elif any(is_roots for _, is_roots in devices):
+        ranges = _with_root(ranges)
+        readonly += default.of_the_host()
     identity = _mapped(identity, ranges)
     namespaces = ["pid", "ipc", "uts", "mount", "cgroup", "user"]
     if workload.network == "none":
         namespaces.append("network")
     linux: dict[str, Any] = {
-        "resources": _resources(workload),
+        "resources": _resources(workload, [device for device, _ in devices]),
         "maskedPaths": [*default.MASKED, *MASKED],
-        "readonlyPaths": default.READONLY,
+        "readonlyPaths": readonly,
         "seccomp": DEFAULT,
+        "devices": [device for device, _ in devices],
         "namespaces": [{"type": name} for name in namespaces],
         "uidMappings": ranges[0],
         "gidMappings": ranges[1],
@@ -80,6 +89,42 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
         "linux": linux,
     }
     return described, [*notes, *_open_volumes(workload)]
+
+
+def _device(path: str) -> tuple[dict[str, Any], bool]:
+    """Returns the device at `path` as `linux.devices` has it, and whether only root may open it.
+
+    Raises `ConfigError` if `path` isn't an absolute path of a character device.
+    """
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        raise ConfigError(f"the device {path}: {error.strerror}", "check the path") from None
+    if not stat.S_ISCHR(status.st_mode) or not path.startswith("/"):
+        raise ConfigError(f"{path} isn't a character device", "name one, such as /dev/kvm")
+    device = {
+        "path": path,
+        "type": "c",
+        "major": os.major(status.st_rdev),
+        "minor": os.minor(status.st_rdev),
+    }
+    return device, os.geteuid() == 0 and status.st_mode & 0o006 != 0o006
+
+
+def _with_root(ranges: Ranges) -> Ranges:
+    """Returns `ranges` with the host's root in the place of the first ID.
+
+    A container can't make devices, and gets the host's. A device that root alone may open is of use
+    to the host's root only. In a user namespace this root has no capability on the host.
+    """
+    users, groups = (
+        [
+            {"containerID": 0, "hostID": 0, "size": 1},
+            {"containerID": 1, "hostID": part[0]["hostID"] + 1, "size": part[0]["size"] - 1},
+        ]
+        for part in ranges
+    )
+    return users, groups
 
 
 def layer(workload: Workload) -> str | None:
@@ -136,8 +181,11 @@ def _process(workload: Workload, identity: Identity) -> dict[str, Any]:
     }
 
 
-def _resources(workload: Workload) -> dict[str, Any]:
+def _resources(workload: Workload, devices: list[dict[str, Any]]) -> dict[str, Any]:
     resources: dict[str, Any] = {}
+    if devices and os.geteuid() == 0:
+        numbers = [{key: one[key] for key in ("type", "major", "minor")} for one in devices]
+        resources["devices"] = [{"allow": True, **one, "access": "rw"} for one in numbers]
     if workload.pids is not None or os.geteuid() == 0:
         resources["pids"] = {"limit": PIDS if workload.pids is None else workload.pids}
     if workload.memory is not None:

@@ -123,6 +123,11 @@ def id_ranges() -> tuple[Ranges, list[str]]:
     return (_map(uid, ranges[0]), _map(gid, ranges[1])), []
 
 
+def one_user() -> tuple[Ranges, list[str]]:
+    """Returns a mapping of the container's root to this user alone, who keeps all groups."""
+    return (_map(os.geteuid(), None), _map(os.getegid(), None)), []
+
+
 def _map(own: int, rest: tuple[int, int] | None) -> _Mapping:
     """Returns a mapping of root to `own`, unless that is the host's root, and then of `rest`."""
     mapping: _Mapping = []

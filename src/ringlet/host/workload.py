@@ -42,6 +42,7 @@ class Workload:
     pids       the most processes and threads; 0 or -1 for no limit; None for PIDS, if ringlet may
                limit them
     volumes    each a `Volume` or `HOST:GUEST[:ro|:rw]`
+    devices    paths of the host's character devices that the command may open, such as /dev/kvm
     env        the environment, besides PATH, HOME, HOSTNAME and, with `tty`, TERM
     workdir    the folder in which the command starts
     user       `USER[:GROUP]`, as names in the rootfs or as numbers
@@ -65,6 +66,7 @@ class Workload:
         cpus: float | None = None,
         pids: int | None = None,
         volumes: Sequence[Volume | str] = (),
+        devices: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         workdir: str = "/",
         user: str = "0",
@@ -82,6 +84,7 @@ class Workload:
         self.cpus = cpus
         self.pids = pids
         self.volumes = tuple(parse_volume(v) if isinstance(v, str) else v for v in volumes)
+        self.devices = tuple(devices)
         self.env = dict(env or {})
         self.workdir = workdir
         self.user = user
@@ -128,7 +131,7 @@ class Workload:
             if not name or "=" in name:
                 raise ConfigError(f"no variable is called {name!r}", "write NAME=VALUE")
         texts = [*self.command, *self.env, *self.env.values(), self.hostname, self.workdir]
-        texts += [self.user, os.fsdecode(self.rootfs)]
+        texts += [self.user, os.fsdecode(self.rootfs), *self.devices]
         texts += [os.fsdecode(path) for volume in self.volumes for path in volume[:2]]
         if any("\0" in text for text in texts):
             raise ConfigError("there is a zero byte in what is to run", "leave it out")
@@ -168,6 +171,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "cpus": (int, float),
     "pids": (int,),
     "volumes": (list,),
+    "devices": (list,),
     "env": (dict,),
     "workdir": (str,),
     "user": (str,),
@@ -188,7 +192,7 @@ def read_toml(path: str) -> dict[str, Any]:
     """
     values = load_toml(path, _TYPES)
     folder = os.path.dirname(path)
-    for key in ("command", "volumes"):
+    for key in ("command", "volumes", "devices"):
         if not all(isinstance(word, str) for word in values.get(key, [])):
             raise ConfigError(f"{path}: {key} isn't text alone", 'give a list like ["text"]')
     if not all(isinstance(value, str) for value in values.get("env", {}).values()):

@@ -110,7 +110,7 @@ def mounts(*, rootless: bool) -> list[Mount]:
     return default
 
 
-def _of_the_host() -> list[str]:
+def of_the_host() -> list[str]:
     """Returns what /proc shows of the host itself, in no namespace, and what isn't masked.
 
     All mounts of procfs share the modes and owners of these files. Without a user namespace, the
@@ -134,7 +134,7 @@ def _linux(rootless: bool) -> Linux:
             {"type": "cgroup"},
         ],
         "maskedPaths": MASKED,
-        "readonlyPaths": READONLY if rootless else [*READONLY, *_of_the_host()],
+        "readonlyPaths": READONLY if rootless else [*READONLY, *of_the_host()],
         "seccomp": DEFAULT,  # without a user namespace, keys of the host's root could be read
     }
     if rootless:

@@ -1,0 +1,90 @@
+"""Grades a student's work: runs the checks of a lab, one after another."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import NamedTuple
+
+from ringlet.errors import ConfigError, RingletError
+from ringlet.labs.check import NO_KVM, Failed, Verdict
+from ringlet.labs.program import require_python
+from ringlet.labs.work import Work, read_files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ringlet.labs.catalog import Lab
+    from ringlet.labs.check import Check
+
+NATIVE, NESTED = "this host's KVM", "an emulated machine"
+
+
+class Grades(NamedTuple):
+    """All verdicts on one student's work.
+
+    where   the KVM that the checks ran on
+    notes   the limits that could not be set on this host
+    """
+
+    lab: int
+    title: str
+    version: int
+    where: str
+    verdicts: list[Verdict]
+    notes: list[str]
+
+    @property
+    def earned(self) -> int:
+        """The points that the student gets."""
+        return sum(verdict.earned for verdict in self.verdicts)
+
+    @property
+    def points(self) -> int:
+        """The points that there are."""
+        return sum(verdict.points for verdict in self.verdicts)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all requirements are met."""
+        return all(verdict.passed for verdict in self.verdicts)
+
+
+def grade(lab: Lab, folder: Path, on_check: Callable[[Check], object]) -> Grades:
+    """Runs all checks of `lab` on the work in `folder`. `on_check` is told of each before it runs.
+
+    Raises `RingletError` if the work can't be judged: files or programs are missing.
+    """
+    files = read_files(folder, lab.files)
+    checks = lab.checks()
+    _require_host(lab, needs_kvm=any(check.kvm != NO_KVM for check in checks))
+    with Work(files) as work:
+        verdicts = []
+        for check in checks:
+            on_check(check)
+            verdicts.append(_judge(check, work))
+        return Grades(lab.number, lab.title, lab.version, NATIVE, verdicts, work.notes)
+
+
+def _require_host(lab: Lab, *, needs_kvm: bool) -> None:
+    require_python()
+    for program in lab.programs:
+        if shutil.which(program) is None:
+            raise ConfigError(
+                f"there is no {program}, which lab {lab.number} needs", f"apt install {program}"
+            )
+    if needs_kvm and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise RingletError(
+            f"lab {lab.number} needs /dev/kvm, which you may not open here",
+            "`ringlet doctor` says what to do about it",
+        )
+
+
+def _judge(check: Check, work: Work) -> Verdict:
+    try:
+        seen, hint, passed = check.judge(work), "", True
+    except Failed as failed:
+        seen, hint, passed = failed.seen, failed.hint or check.hint, False
+    return Verdict(check.name, check.step, check.points, passed, check.expected, seen, hint)

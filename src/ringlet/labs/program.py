@@ -1,0 +1,212 @@
+"""One run of a student's program in a container, with limits, seen from outside.
+
+The container's root has the host's /usr and Python's own folder, read-only, and in /work a copy of
+the student's files. What the program writes goes to memory, counts as the container's memory, and
+is gone afterwards. There is no network but a loopback device. The standard streams are pipes; what
+comes through them is kept up to a limit.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from contextlib import ExitStack
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from ringlet.closing import Closing
+from ringlet.container.container import Container
+from ringlet.errors import RingletError
+from ringlet.host.printable import printable
+from ringlet.host.workload import Volume, Workload
+from ringlet.labs.check import Failed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ringlet.container.container import ContainerResult
+
+PYTHON = os.path.join(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
+WORK = "/work"  # where the student's files are
+MEMORY = 256 << 20  # bytes, files included
+PROCESSES = 32
+OUTPUT = 64 << 10  # bytes of each stream
+_CHUNK = 1 << 16
+_FOLDERS = ("proc", "dev", "sys", "tmp", "usr", "work")
+_LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
+
+
+class End(NamedTuple):
+    """How a program ended, and what it wrote."""
+
+    status: int
+    output: bytes
+    errors: bytes
+
+    @property
+    def complaint(self) -> str:
+        """The last line on standard error, safe to show, or how the program ended without one."""
+        lines = [line for line in self.errors.splitlines() if line.strip()]
+        return printable(lines[-1]) if lines else f"it ended with status {self.status}"
+
+
+class Program(Closing):
+    """A program that runs: a context manager, which kills the program at the end.
+
+    `seconds` is the time that the program has, all together. Raises `RingletError` if there can be
+    no container.
+    """
+
+    def __init__(
+        self,
+        files: Mapping[str, bytes],
+        command: Sequence[str],
+        *,
+        kvm: bool,
+        seconds: float,
+    ) -> None:
+        self.output = bytearray()
+        self._errors = bytearray()
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+        with ExitStack() as stack:
+            self._open(stack, files, command, kvm)
+            self._stack = stack.pop_all()
+
+    def _open(
+        self,
+        stack: ExitStack,
+        files: Mapping[str, bytes],
+        command: Sequence[str],
+        kvm: bool,
+    ) -> None:
+        rootfs = stack.enter_context(TemporaryDirectory(prefix="ringlet-lab-"))
+        os.chmod(rootfs, 0o755)
+        for name in _FOLDERS:
+            os.mkdir(os.path.join(rootfs, name))
+        for name in _LINKS:
+            os.symlink(f"usr/{name}", os.path.join(rootfs, name))
+        for name, data in files.items():
+            with open(f"{rootfs}{WORK}/{name}", "wb") as file:
+                file.write(data)
+        volumes = [Volume("/usr", "/usr", readonly=True)]
+        if not sys.base_prefix.startswith("/usr"):
+            volumes.append(Volume(sys.base_prefix, sys.base_prefix, readonly=True))
+        workload = Workload(
+            rootfs=rootfs,
+            command=command,
+            volumes=volumes,
+            devices=["/dev/kvm"] if kvm else [],
+            memory=MEMORY,
+            pids=PROCESSES,
+            env={"PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp"},
+            workdir=WORK,
+            hostname="lab",
+            timeout=self._seconds,
+        )
+        stdin, self._stdin = os.pipe()
+        self._stdout, stdout = os.pipe()
+        self._stderr, stderr = os.pipe()
+        self._readers = {self._stdout: self.output, self._stderr: self._errors}
+        stack.callback(self._close_pipes)
+        stdio = (stdin, stdout, stderr)
+        try:
+            self._container = stack.enter_context(Container(workload, stdio=stdio))
+        finally:
+            for fd in stdio:
+                os.close(fd)
+        self.notes = list(self._container.notes)
+        self._container.start()
+
+    @property
+    def pid(self) -> int:
+        """The process of the program on the host."""
+        return self._container.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the program has ended."""
+        return self._container.wait(0) is not None
+
+    def send(self, data: bytes) -> None:
+        """Writes to the program's standard input; `data` is short. A closed input is no error."""
+        try:
+            os.write(self._stdin, data)
+        except BrokenPipeError:
+            pass
+
+    def end_input(self) -> None:
+        """Ends the program's standard input."""
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+
+    def wait_until(self, is_so: Callable[[], bool], seconds: float) -> bool:
+        """Waits, and reads what the program writes, until `is_so`; False if that doesn't come."""
+        end = min(self._end, time.monotonic() + seconds)
+        while not is_so():
+            if time.monotonic() >= end or (self.has_ended and not self._readers):
+                return is_so()
+            self._read(0.01)
+        return True
+
+    def finish(self, *, most: int = OUTPUT) -> End:
+        """Waits for the end. Raises `Failed` if the program doesn't end well enough to be judged.
+
+        This is so if the program takes too long or too much memory, or writes more than `most`.
+        """
+        while not (self.has_ended and not self._readers):
+            if time.monotonic() >= self._end:
+                break
+            self._read(0.05, most)
+        result = self._container.wait(1.0)
+        self._judge(result)
+        assert result is not None
+        return End(result.status, bytes(self.output), bytes(self._errors))
+
+    def _judge(self, result: ContainerResult | None) -> None:
+        if result is None or result.reason == "timeout":
+            raise Failed(f"it didn't end in {self._seconds:g} seconds, and was killed")
+        if result.oom_kills:
+            raise Failed(f"it took more memory than the {MEMORY >> 20} MiB that it has")
+
+    def _read(self, seconds: float, most: int = OUTPUT) -> None:
+        waiting = select.poll()
+        for fd in self._readers:
+            waiting.register(fd, select.POLLIN)
+        if not self._readers:
+            time.sleep(seconds)
+            return
+        for fd, _ in waiting.poll(seconds * 1000):
+            data = os.read(fd, _CHUNK)
+            if not data:
+                del self._readers[fd]
+                continue
+            kept = self._readers[fd]
+            kept += data
+            limit = most if fd == self._stdout else OUTPUT
+            if len(kept) > limit:
+                self._container.kill()
+                what = "standard output" if fd == self._stdout else "standard error"
+                raise Failed(f"it wrote more than {limit} bytes to {what}, and was killed")
+
+    def _close_pipes(self) -> None:
+        self.end_input()
+        os.close(self._stdout)
+        os.close(self._stderr)
+
+    def close(self) -> None:
+        """Kills the program, and removes its container and its files."""
+        self._stack.close()
+
+
+def require_python() -> None:
+    """Raises `RingletError` if this Python has no program that a container can run."""
+    if not os.access(PYTHON, os.X_OK):
+        raise RingletError(
+            f"there is no {PYTHON}, which runs a student's program",
+            "run ringlet with a Python that is installed as a program",
+        )

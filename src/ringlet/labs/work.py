@@ -1,0 +1,121 @@
+"""A student's work: the files, read once, and the programs that run on copies of these files."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ringlet.closing import Closing
+from ringlet.errors import RingletError
+from ringlet.labs.check import Failed
+from ringlet.labs.program import Program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+MAX_FILES = 200
+MAX_BYTES = 4 << 20  # of all files together
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+BUILD_SECONDS = 20.0
+
+
+def read_files(folder: Path, needed: Sequence[str]) -> dict[str, bytes]:
+    """Returns the student's files, by name: those directly in `folder`, and no links.
+
+    Raises `RingletError` if one of `needed` isn't there, or if there is too much.
+    """
+    files: dict[str, bytes] = {}
+    left = MAX_BYTES
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+        for name in names:
+            if name.startswith("."):
+                continue
+            data = _read(os.path.join(folder, name), left)
+            if data is not None:
+                files[name] = data
+                left -= len(data)
+            if left < 0 or len(files) > MAX_FILES:
+                raise RingletError(
+                    f"there is too much in {folder}: a lab takes {MAX_FILES} files and "
+                    f"{MAX_BYTES >> 20} MiB",
+                    "keep other files in another folder",
+                )
+    except OSError as error:
+        raise RingletError(
+            f"{folder} can't be read: {error.strerror}", "go to your folder of the lab"
+        ) from None
+    for name in needed:
+        if name not in files:
+            raise RingletError(
+                f"the file {name} is missing in {folder}",
+                "`ringlet lab reset` puts the starter files there again, and keeps your files",
+            )
+    return files
+
+
+def _read(path: str, most: int) -> bytes | None:
+    """Returns the content of a file, one byte more than `most` if there is more; None for a link."""
+    try:
+        fd = os.open(path, _OPEN)
+    except OSError:
+        if os.path.islink(path):
+            return None
+        raise
+    with open(fd, "rb") as file:
+        return file.read(most + 1) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+
+
+class Work(Closing):
+    """The work of one student, for the checks of a lab. `notes` are the limits that can't be set."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.files = dict(files)
+        self.notes: list[str] = []
+        self._kept: dict[object, object] = {}
+
+    def program(
+        self,
+        *command: str,
+        files: Mapping[str, bytes] | None = None,
+        kvm: bool = False,
+        seconds: float = 10.0,
+    ) -> Program:
+        """Starts `command` in a container with a copy of the work, and `files` beside it.
+
+        Close the program at the end.
+        """
+        program = Program({**self.files, **(files or {})}, command, kvm=kvm, seconds=seconds)
+        self.notes += [note for note in program.notes if note not in self.notes]
+        return program
+
+    def build(self, *command: str, most: int) -> bytes:
+        """Returns what `command` writes to standard output: an image that the work is built to.
+
+        The command runs once for all checks. Raises `Failed` if the build fails, with what the
+        compiler says, or if the image has more than `most` bytes.
+        """
+        if command not in self._kept:
+            self._kept[command] = self._build(command, most)
+        built = self._kept[command]
+        if isinstance(built, Failed):
+            raise built
+        assert isinstance(built, bytes)
+        return built
+
+    def _build(self, command: tuple[str, ...], most: int) -> bytes | Failed:
+        with self.program(*command, seconds=BUILD_SECONDS) as program:
+            program.end_input()
+            try:
+                end = program.finish(most=most)
+            except Failed as failed:
+                return failed
+        if end.status != 0:
+            return Failed(f"the build fails: {end.complaint}")
+        return end.output
+
+    def close(self) -> None:
+        """Forgets what was built."""
+        self._kept.clear()
