@@ -12,8 +12,11 @@ from ringlet.labs.program import Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 MAX_FILES = 200
 MAX_BYTES = 4 << 20  # of all files together
@@ -97,23 +100,27 @@ class Work(Closing):
         The command runs once for all checks. Raises `Failed` if the build fails, with what the
         compiler says, or if the image has more than `most` bytes.
         """
-        if command not in self._kept:
-            self._kept[command] = self._build(command, most)
-        built = self._kept[command]
-        if isinstance(built, Failed):
-            raise built
-        assert isinstance(built, bytes)
-        return built
+        return self.once(self._build, command, most)
 
-    def _build(self, command: tuple[str, ...], most: int) -> bytes | Failed:
+    def once(self, call: Callable[..., T], *arguments: object) -> T:
+        """Calls `call` once for all checks, and keeps the outcome, a `Failed` too."""
+        key = (call, arguments)
+        if key not in self._kept:
+            try:
+                self._kept[key] = call(*arguments)
+            except Failed as failed:
+                self._kept[key] = failed
+        kept: Any = self._kept[key]
+        if isinstance(kept, Failed):
+            raise Failed(kept.seen, kept.hint)
+        return kept  # type: ignore[no-any-return]
+
+    def _build(self, command: tuple[str, ...], most: int) -> bytes:
         with self.program(*command, seconds=BUILD_SECONDS) as program:
             program.end_input()
-            try:
-                end = program.finish(most=most)
-            except Failed as failed:
-                return failed
+            end = program.finish(most=most)
         if end.status != 0:
-            return Failed(f"the build fails: {end.complaint}")
+            raise Failed(f"the build fails: {end.complaint}")
         return end.output
 
     def close(self) -> None:
