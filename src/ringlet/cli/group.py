@@ -25,6 +25,7 @@ COMMANDS = {
     "inspect": "Say what an image is, and how ringlet would boot it.",
     "guests": "List the guest kernels that come with ringlet.",
     "new": "Make a folder for a guest kernel of your own.",
+    "lab": "Learn by exercises, which a grader checks.",
     "initramfs": "Make the small system that a Linux kernel starts with.",
     "run": "Run a command in a container.",
     "compare": "Show, on this machine, how a process, a container and a VM differ.",

@@ -27,7 +27,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ringlet.container.container import ContainerResult
 
 PYTHON = os.path.join(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
 WORK = "/work"  # where the student's files are
@@ -35,6 +34,7 @@ MEMORY = 256 << 20  # bytes, files included
 PROCESSES = 32
 OUTPUT = 64 << 10  # bytes of each stream
 _CHUNK = 1 << 16
+_GRACE = 5.0  # seconds after which the container ends by itself, if the grader is stopped
 _FOLDERS = ("proc", "dev", "sys", "tmp", "usr", "work")
 _LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
 
@@ -105,7 +105,7 @@ class Program(Closing):
             env={"PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp"},
             workdir=WORK,
             hostname="lab",
-            timeout=self._seconds,
+            timeout=self._seconds + _GRACE,
         )
         stdin, self._stdin = os.pipe()
         self._stdout, stdout = os.pipe()
@@ -144,9 +144,12 @@ class Program(Closing):
             os.close(self._stdin)
             self._stdin = -1
 
-    def wait_until(self, is_so: Callable[[], bool], seconds: float) -> bool:
-        """Waits, and reads what the program writes, until `is_so`; False if that doesn't come."""
-        end = min(self._end, time.monotonic() + seconds)
+    def wait_until(self, is_so: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Waits, and reads what the program writes, until `is_so`; False if that doesn't come.
+
+        Without `seconds`, waits as long as the program has time.
+        """
+        end = self._end if seconds is None else min(self._end, time.monotonic() + seconds)
         while not is_so():
             if time.monotonic() >= end or (self.has_ended and not self._readers):
                 return is_so()
@@ -162,16 +165,12 @@ class Program(Closing):
             if time.monotonic() >= self._end:
                 break
             self._read(0.05, most)
-        result = self._container.wait(1.0)
-        self._judge(result)
-        assert result is not None
-        return End(result.status, bytes(self.output), bytes(self._errors))
-
-    def _judge(self, result: ContainerResult | None) -> None:
-        if result is None or result.reason == "timeout":
+        result = self._container.wait(0)
+        if result is None:
             raise Failed(f"it didn't end in {self._seconds:g} seconds, and was killed")
         if result.oom_kills:
             raise Failed(f"it took more memory than the {MEMORY >> 20} MiB that it has")
+        return End(result.status, bytes(self.output), bytes(self._errors))
 
     def _read(self, seconds: float, most: int = OUTPUT) -> None:
         waiting = select.poll()

@@ -72,10 +72,15 @@ def _read(path: str, most: int) -> bytes | None:
 
 
 class Work(Closing):
-    """The work of one student, for the checks of a lab. `notes` are the limits that can't be set."""
+    """The work of one student, for the checks of a lab.
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
+    patience  the seconds that a program has
+    notes     the limits that can't be set on this host
+    """
+
+    def __init__(self, files: Mapping[str, bytes], patience: float) -> None:
         self.files = dict(files)
+        self.patience = patience
         self.notes: list[str] = []
         self._kept: dict[object, object] = {}
 
@@ -84,12 +89,13 @@ class Work(Closing):
         *command: str,
         files: Mapping[str, bytes] | None = None,
         kvm: bool = False,
-        seconds: float = 10.0,
+        seconds: float | None = None,
     ) -> Program:
         """Starts `command` in a container with a copy of the work, and `files` beside it.
 
-        Close the program at the end.
+        The program has `seconds`, or `patience`. Close the program at the end.
         """
+        seconds = seconds or self.patience
         program = Program({**self.files, **(files or {})}, command, kvm=kvm, seconds=seconds)
         self.notes += [note for note in program.notes if note not in self.notes]
         return program
