@@ -1,5 +1,4 @@
 """Student code that does harm: each gets a clear result, and the next check still runs."""
-"""
 
 import os
 import shutil
@@ -14,6 +13,7 @@ from ringlet.labs.program import MEMORY, OUTPUT, PROCESSES, PYTHON, Program
 from ringlet.labs.work import Work, read_files
 
 pytestmark = [pytest.mark.needs_root]
+
 
 def seen(code: str, seconds: float = 10.0) -> str:
     """What the grader says of a program, or what the program says if it may."""
@@ -163,11 +163,12 @@ def test_it_leaves_no_process_no_mount_and_no_file(tmp_path: Path) -> None:
     seen("pass")  # the helper and the guard stay
     before = Path("/proc/self/mountinfo").read_text(), len(os.listdir("/proc/self/fd"))
     folders = set(os.listdir("/tmp"))
-    for code in ("import os, time\nif os.fork() == 0: time.sleep(100)", "1 / 0", "while True: pass"):
+    for code in ("import os, time\nif os.fork() == 0: time.sleep(9)", "1 / 0", "while True: pass"):
         seen(code, 0.5)
     after = Path("/proc/self/mountinfo").read_text(), len(os.listdir("/proc/self/fd"))
     assert after == before
-    assert not [name for name in set(os.listdir("/tmp")) - folders if name.startswith("ringlet-lab")]
+    new = set(os.listdir("/tmp")) - folders
+    assert not [name for name in new if name.startswith("ringlet-lab")]
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
@@ -192,4 +193,3 @@ def test_a_build_that_fails_fails_each_check_once(tmp_path: Path) -> None:
         with pytest.raises(Failed, match="more than 100 bytes"):
             work.build("sh", "-c", "while :; do echo 12345678; done", most=100)
         assert work.build("sh", "-c", "cat main.py; echo 1", most=100) == b"1\n"
-

@@ -1,4 +1,4 @@
-"""Each lab: the reference gets all points, the starter none, and wrong solutions lose what they should."""
+"""Each lab: all points for the reference, none for the starter, fewer for wrong solutions."""
 
 import shutil
 import time

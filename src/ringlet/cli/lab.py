@@ -10,6 +10,7 @@ import click
 
 from ringlet.cli.answer import print_json
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host import interrupt
 from ringlet.labs.catalog import find_lab, labs
 from ringlet.labs.folder import find_folder, reset, start
 
@@ -104,6 +105,7 @@ def check(number: int | None, as_json: bool, gradescope: Path | None) -> int:
     from ringlet.labs import report
     from ringlet.labs.grade import grade
 
+    interrupt.defer()
     try:
         lab, folder = find_folder(number)
         progress = _Progress(len(lab.checks()))

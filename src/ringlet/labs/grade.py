@@ -8,6 +8,7 @@ import time
 from typing import NamedTuple
 
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host import interrupt
 from ringlet.labs.check import NO_KVM, Failed, Verdict
 from ringlet.labs.program import require_python
 from ringlet.labs.work import Work, read_files
@@ -68,6 +69,7 @@ def grade(lab: Lab, folder: Path, on_check: Callable[[Check], object]) -> Grades
     with Work(files, _PATIENCE) as work:
         verdicts = []
         for check in checks:
+            interrupt.check()
             on_check(check)
             begun = time.monotonic()
             verdicts.append(_judge(check, work))

@@ -1,7 +1,7 @@
 """One run of a student's guest in a machine of the grader's, and what its vCPU was like.
 
-The guest says where it is by a write of a number to the port CHECKPOINT. The grader's device at this
-port takes down the vCPU's registers on the vCPU's thread, while the guest stands still at its OUT.
+The guest says where it is by a write of a number to the port CHECKPOINT. The grader's device at
+this port takes down the vCPU's registers on the vCPU's thread, while the guest waits at its OUT.
 The guest chooses when the grader looks, and has no say in what the grader sees.
 """
 

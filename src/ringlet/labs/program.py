@@ -12,13 +12,14 @@ import os
 import select
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from ringlet.closing import Closing
 from ringlet.container.container import Container
 from ringlet.errors import RingletError
+from ringlet.host import interrupt
 from ringlet.host.printable import printable
 from ringlet.host.workload import Volume, Workload
 from ringlet.labs.check import Failed
@@ -133,10 +134,8 @@ class Program(Closing):
 
     def send(self, data: bytes) -> None:
         """Writes to the program's standard input; `data` is short. A closed input is no error."""
-        try:
+        with suppress(BrokenPipeError):
             os.write(self._stdin, data)
-        except BrokenPipeError:
-            pass
 
     def end_input(self) -> None:
         """Ends the program's standard input."""
@@ -173,6 +172,7 @@ class Program(Closing):
         return End(result.status, bytes(self.output), bytes(self._errors))
 
     def _read(self, seconds: float, most: int = OUTPUT) -> None:
+        interrupt.check()
         waiting = select.poll()
         for fd in self._readers:
             waiting.register(fd, select.POLLIN)

@@ -60,7 +60,7 @@ def read_files(folder: Path, needed: Sequence[str]) -> dict[str, bytes]:
 
 
 def _read(path: str, most: int) -> bytes | None:
-    """Returns the content of a file, one byte more than `most` if there is more; None for a link."""
+    """Returns the content of a file, at most `most` + 1 bytes; None if it is no file, or a link."""
     try:
         fd = os.open(path, _OPEN)
     except OSError:

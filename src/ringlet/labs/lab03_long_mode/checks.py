@@ -7,11 +7,12 @@ paging), 10.8.5 (initializing IA-32e mode); AMD64 APM volume 2, 14.6.1.
 from __future__ import annotations
 
 from ringlet.labs.check import Check, Failed
-from ringlet.labs.guest import Run, boot
+from ringlet.labs.guest import boot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.kvm.registers import Segment, SpecialRegisters
+    from ringlet.labs.guest import Run
     from ringlet.labs.work import Work
 
 MEMORY = 4 << 20
@@ -196,7 +197,7 @@ CHECKS = (
         15,
         "the page tables in memory, from CR3 on, map addresses 0 to 0x1fffff to themselves, "
         "writable",
-        "each entry needs Present and Writable (3); a 2 MiB page also has bit 7, in the third table",
+        "each entry needs Present and Writable (3); a 2 MiB page, in the third table, has bit 7 too",
         maps_itself,
     ),
     Check(
