@@ -46,6 +46,7 @@ rmdir $place
 _ONE_AFTER_ANOTHER = (
     "cli/test_compare.py",
     "cli/test_interrupts.py",
+    "cli/test_lab.py",
     "cli/test_run.py",
     "cli/test_trace_run.py",
     "compare/measures",
@@ -66,6 +67,7 @@ _ONE_AFTER_ANOTHER = (
     "container/test_rootless.py",
     "container/test_container.py",
     "observe/calls/test_call_tracer.py",
+    "labs",
     "sandbox",
     "test_docs_pages.py",
     "test_readme.py",

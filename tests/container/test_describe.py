@@ -1,5 +1,7 @@
 """What is made of a container's description is a configuration that the specification has."""
 
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ def described(**values: Any) -> dict[str, Any]:
         {},
         {"memory": 64 << 20, "cpus": 1.5, "pids": 7},
         {"network": "host", "read_only": True, "tty": True},
+        {"devices": ["/dev/null"]},
         {"volumes": ["/tmp:/data:ro"], "env": {"A": "b"}, "workdir": "/tmp", "hostname": "box"},
         {"user": "1000:1000"},
     ],
@@ -49,3 +52,40 @@ def test_no_container_gains_privileges_or_runs_unfiltered() -> None:
 def test_a_volume_that_isnt_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="absent"):
         described(volumes=[f"{tmp_path}/absent:/data"])
+
+
+def device(tmp_path: Path, mode: int) -> str:
+    path = tmp_path / "null"
+    os.mknod(path, stat.S_IFCHR | mode, os.makedev(1, 3))
+    path.chmod(mode)
+    return str(path)
+
+
+@pytest.mark.needs_root
+def test_a_device_of_all_users_changes_no_user_of_the_container(tmp_path: Path) -> None:
+    path = device(tmp_path, 0o666)
+    linux = described(devices=[path])["linux"]
+    assert linux["devices"] == [{"path": path, "type": "c", "major": 1, "minor": 3}]
+    rule = {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"}
+    assert linux["resources"]["devices"] == [rule]
+    assert linux["uidMappings"] == described()["linux"]["uidMappings"]
+
+
+@pytest.mark.needs_root
+def test_a_device_of_root_alone_maps_the_hosts_root_and_protects_what_it_owns(
+    tmp_path: Path,
+) -> None:
+    linux = described(devices=[device(tmp_path, 0o600)])["linux"]
+    for key in ("uidMappings", "gidMappings"):
+        first, rest = linux[key]
+        assert first == {"containerID": 0, "hostID": 0, "size": 1}
+        (usual,) = described()["linux"][key]
+        assert rest["containerID"] == 1
+        assert (rest["hostID"], rest["size"]) == (usual["hostID"] + 1, usual["size"] - 1)
+    assert {"/proc/sys", "/proc/kmsg", "/proc/meminfo"} <= set(linux["readonlyPaths"])
+
+
+@pytest.mark.parametrize("path", ["/no/device", "/etc/passwd", "dev/null", "/dev"])
+def test_what_is_no_device_is_refused(path: str) -> None:
+    with pytest.raises(ConfigError):
+        described(devices=[path])

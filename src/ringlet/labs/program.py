@@ -9,6 +9,7 @@ comes through them is kept up to a limit.
 from __future__ import annotations
 
 import os
+import resource
 import select
 import sys
 import time
@@ -17,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from ringlet.closing import Closing
+from ringlet.container.cgroups import CgroupError
 from ringlet.container.container import Container
 from ringlet.errors import RingletError
 from ringlet.host import interrupt
@@ -27,6 +29,7 @@ from ringlet.labs.check import Failed
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
 
 PYTHON = os.path.join(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
@@ -34,6 +37,7 @@ WORK = "/work"  # where the student's files are
 MEMORY = 256 << 20  # bytes, files included
 PROCESSES = 32
 OUTPUT = 64 << 10  # bytes of each stream
+_ADDRESS_SPACE = 1 << 30  # bytes of one process, mapped but not used memory included
 _CHUNK = 1 << 16
 _GRACE = 5.0  # seconds after which the container ends by itself, if the grader is stopped
 _FOLDERS = ("proc", "dev", "sys", "tmp", "usr", "work")
@@ -96,18 +100,16 @@ class Program(Closing):
         volumes = [Volume("/usr", "/usr", readonly=True)]
         if not sys.base_prefix.startswith("/usr"):
             volumes.append(Volume(sys.base_prefix, sys.base_prefix, readonly=True))
-        workload = Workload(
-            rootfs=rootfs,
-            command=command,
-            volumes=volumes,
-            devices=["/dev/kvm"] if kvm else [],
-            memory=MEMORY,
-            pids=PROCESSES,
-            env={"PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp"},
-            workdir=WORK,
-            hostname="lab",
-            timeout=self._seconds + _GRACE,
-        )
+        values = {
+            "rootfs": rootfs,
+            "command": command,
+            "volumes": volumes,
+            "devices": ["/dev/kvm"] if kvm else [],
+            "env": {"PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp"},
+            "workdir": WORK,
+            "hostname": "lab",
+            "timeout": self._seconds + _GRACE,
+        }
         stdin, self._stdin = os.pipe()
         self._stdout, stdout = os.pipe()
         self._stderr, stderr = os.pipe()
@@ -115,12 +117,28 @@ class Program(Closing):
         stack.callback(self._close_pipes)
         stdio = (stdin, stdout, stderr)
         try:
-            self._container = stack.enter_context(Container(workload, stdio=stdio))
+            self._container = stack.enter_context(_container(values, stdio))
         finally:
             for fd in stdio:
                 os.close(fd)
-        self.notes = list(self._container.notes)
+        self.notes = []
+        if self._container.config.memory is None:
+            self._limit_processes()
         self._container.start()
+
+    def _limit_processes(self) -> None:
+        """Limits the program by limits of processes, where it can have no cgroup."""
+        for limit, value in (
+            (resource.RLIMIT_AS, _ADDRESS_SPACE),
+            (resource.RLIMIT_NPROC, PROCESSES),
+            (resource.RLIMIT_FSIZE, MEMORY),
+        ):
+            resource.prlimit(self._container.pid, limit, (value, value))
+        self.notes.append(
+            "you may make no cgroup here, so memory and the size of files are limited for each "
+            "process and file alone, not for a student's program as a whole; with systemd: "
+            "systemd-run --user --scope -p Delegate=yes ringlet lab check"
+        )
 
     @property
     def pid(self) -> int:
@@ -200,6 +218,16 @@ class Program(Closing):
     def close(self) -> None:
         """Kills the program, and removes its container and its files."""
         self._stack.close()
+
+
+def _container(values: dict[str, Any], stdio: tuple[int, int, int]) -> Container:
+    """Makes a container with limits, or one without, where this user may make no cgroup."""
+    try:
+        return Container(Workload(**values, memory=MEMORY, pids=PROCESSES), stdio=stdio)
+    except CgroupError:
+        if os.geteuid() == 0:
+            raise
+        return Container(Workload(**values), stdio=stdio)
 
 
 def require_python() -> None:

@@ -197,7 +197,7 @@ CHECKS = (
         15,
         "the page tables in memory, from CR3 on, map addresses 0 to 0x1fffff to themselves, "
         "writable",
-        "each entry needs Present and Writable (3); a 2 MiB page, in the third table, has bit 7 too",
+        "each entry needs Present and Writable (3); an entry for a 2 MiB page has bit 7 too",
         maps_itself,
     ),
     Check(
