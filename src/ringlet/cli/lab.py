@@ -16,6 +16,7 @@ from ringlet.labs.folder import find_folder, reset, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ringlet.labs.catalog import Lab
     from ringlet.labs.check import Check, Verdict
     from ringlet.labs.grade import Grades
 
@@ -100,19 +101,20 @@ def reset_(number: int | None) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the grades to FILE in the format of Gradescope.",
 )
-def check(number: int | None, as_json: bool, gradescope: Path | None) -> int:
+@click.option(
+    "--on",
+    type=click.Choice(["auto", "here", "nested"]),
+    default="auto",
+    help="Where the checks run: with this host's KVM, or in an emulated machine that has a "
+    "hardware KVM. If not given: in the machine if this host lacks the KVM that the lab needs.",
+)
+def check(number: int | None, as_json: bool, gradescope: Path | None, on: str) -> int:
     """Grade the work in this folder, or in the folder of lab NUMBER."""
     from ringlet.labs import report
-    from ringlet.labs.grade import grade
 
-    interrupt.defer()
     try:
         lab, folder = find_folder(number)
-        progress = _Progress(len(lab.checks()))
-        try:
-            grades = grade(lab, folder, progress.show)
-        finally:
-            progress.erase()
+        grades = _grade(lab, folder, on)
     except RingletError as error:
         if as_json:
             print_json({"error": error.message, "hint": error.hint})
@@ -124,6 +126,21 @@ def check(number: int | None, as_json: bool, gradescope: Path | None) -> int:
     else:
         _print(grades)
     return 0 if grades.passed else NOT_PASSED
+
+
+def _grade(lab: Lab, folder: Path, on: str) -> Grades:
+    from ringlet.labs.grade import can_grade_here, grade
+
+    if on == "nested" or (on == "auto" and not can_grade_here(lab)):
+        from ringlet.labs.nested import grade_nested
+
+        return grade_nested(lab, folder)
+    interrupt.defer()
+    progress = _Progress(len(lab.checks()))
+    try:
+        return grade(lab, folder, progress.show)
+    finally:
+        progress.erase()
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host import interrupt
-from ringlet.labs.check import NO_KVM, Failed, Verdict
-from ringlet.labs.program import require_python
+from ringlet.kvm.system import System
+from ringlet.labs.check import HARDWARE_KVM, NO_KVM, Failed, Verdict
+from ringlet.labs.program import PYTHON, Program, require_python
 from ringlet.labs.work import Work, read_files
+from ringlet.machine.probe import unsupported_instruction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,11 +23,13 @@ if TYPE_CHECKING:
     from ringlet.labs.catalog import Lab
     from ringlet.labs.check import Check
 
-NATIVE, NESTED = "this host's KVM", "an emulated machine"
+NATIVE, NESTED = "this host's KVM", "an emulated machine with a hardware KVM"
 
-# Seconds that a program has for one check, of which it needs a tenth of one. What hangs once hangs
-# again, so then it has less: a student waits for less than ten seconds.
-_PATIENCE, _NO_PATIENCE = 3.0, 1.0
+# A program has `_PATIENCE` seconds for one check, or `_STARTS` times what Python takes to start: on
+# this host a check takes a tenth of a second, in an emulated machine much longer. What hangs once
+# hangs again. So then it has a third: a student waits for less than ten seconds.
+_PATIENCE, _STARTS, _LESS = 3.0, 10, 3
+_FIRST_START = 60.0  # seconds: Python may come from a slow disk
 
 
 class Grades(NamedTuple):
@@ -58,6 +62,19 @@ class Grades(NamedTuple):
         return all(verdict.passed for verdict in self.verdicts)
 
 
+def can_grade_here(lab: Lab) -> bool:
+    """Returns whether this host has the KVM that the checks of `lab` need."""
+    needed = {check.kvm for check in lab.checks()} - {NO_KVM}
+    if not needed:
+        return True
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    if HARDWARE_KVM not in needed:
+        return True
+    with System() as system:
+        return unsupported_instruction(system) is None
+
+
 def grade(lab: Lab, folder: Path, on_check: Callable[[Check], object]) -> Grades:
     """Runs all checks of `lab` on the work in `folder`. `on_check` is told of each before it runs.
 
@@ -66,16 +83,24 @@ def grade(lab: Lab, folder: Path, on_check: Callable[[Check], object]) -> Grades
     files = read_files(folder, lab.files)
     checks = lab.checks()
     _require_host(lab, needs_kvm=any(check.kvm != NO_KVM for check in checks))
-    with Work(files, _PATIENCE) as work:
-        verdicts = []
+    with Work(files, _patience()) as work:
+        verdicts, patience = [], work.patience
         for check in checks:
             interrupt.check()
             on_check(check)
             begun = time.monotonic()
             verdicts.append(_judge(check, work))
             if not verdicts[-1].passed and time.monotonic() - begun >= work.patience:
-                work.patience = _NO_PATIENCE
+                work.patience = patience / _LESS
         return Grades(lab.number, lab.title, lab.version, NATIVE, verdicts, work.notes)
+
+
+def _patience() -> float:
+    begun = time.monotonic()
+    with Program({}, [PYTHON, "-c", ""], kvm=False, seconds=_FIRST_START) as program:
+        program.end_input()
+        program.finish()
+    return max(_PATIENCE, _STARTS * (time.monotonic() - begun))
 
 
 def _require_host(lab: Lab, *, needs_kvm: bool) -> None:
@@ -88,7 +113,7 @@ def _require_host(lab: Lab, *, needs_kvm: bool) -> None:
     if needs_kvm and not os.access("/dev/kvm", os.R_OK | os.W_OK):
         raise RingletError(
             f"lab {lab.number} needs /dev/kvm, which you may not open here",
-            "`ringlet doctor` says what to do about it",
+            "`ringlet doctor` says what to do about it; --on nested grades in an emulated machine",
         )
 
 

@@ -121,7 +121,7 @@ class Program(Closing):
         finally:
             for fd in stdio:
                 os.close(fd)
-        self.notes = []
+        self.notes: list[str] = []
         if self._container.config.memory is None:
             self._limit_processes()
         self._container.start()
