@@ -27,13 +27,29 @@ def wrong_solutions() -> Iterator[Any]:
             yield pytest.param(lab, wrong, id=f"{lab.place.name}-{name}")
 
 
+def verdicts(lab: Lab, folder: Path) -> Grades:
+    grades = grade(lab, folder, lambda check: None)
+    assert grades.notes == []  # all limits are set
+    return grades
+
+
 def graded(lab: Lab, folder: Path) -> Grades:
     begun = time.monotonic()
-    grades = grade(lab, folder, lambda check: None)
-    # Limits of this host that can't be set would be notes.
-    assert grades.notes == []
+    grades = verdicts(lab, folder)
     assert time.monotonic() - begun < SECONDS
     return grades
+
+
+def hand_in(lab: Lab, wrong: dict[str, Any], place: Path) -> Path:
+    """A folder with a wrong solution: see solutions/README.md."""
+    solutions = SOLUTIONS / lab.place.name
+    folder = shutil.copytree(solutions / wrong.get("files", "reference"), place / "work")
+    if "old" in wrong:
+        (main,) = (folder / name for name in lab.files)
+        text = main.read_text()
+        assert text.count(wrong["old"]) == 1
+        main.write_text(text.replace(wrong["old"], wrong["new"]))
+    return folder
 
 
 def failed(grades: Grades) -> list[int]:
@@ -59,14 +75,7 @@ def test_the_starter_runs_and_gets_no_points(lab: Lab) -> None:
 def test_a_wrong_solution_loses_what_it_should(
     lab: Lab, wrong: dict[str, Any], tmp_path: Path
 ) -> None:
-    solutions = SOLUTIONS / lab.place.name
-    folder = shutil.copytree(solutions / wrong.get("files", "reference"), tmp_path / "work")
-    if "old" in wrong:
-        (main,) = (folder / name for name in lab.files)
-        text = main.read_text()
-        assert text.count(wrong["old"]) == 1
-        main.write_text(text.replace(wrong["old"], wrong["new"]))
-    grades = graded(lab, folder)
+    grades = graded(lab, hand_in(lab, wrong, tmp_path))
     assert failed(grades) == wrong["fails"], [one.seen for one in grades.verdicts]
 
 

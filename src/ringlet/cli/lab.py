@@ -131,13 +131,14 @@ def check(number: int | None, as_json: bool, gradescope: Path | None, on: str) -
 def _grade(lab: Lab, folder: Path, on: str) -> Grades:
     from ringlet.labs.grade import can_grade_here, grade
 
-    if on == "nested" or (on == "auto" and not can_grade_here(lab)):
-        from ringlet.labs.nested import grade_nested
-
-        return grade_nested(lab, folder)
-    interrupt.defer()
     progress = _Progress(len(lab.checks()))
     try:
+        if on == "nested" or (on == "auto" and not can_grade_here(lab)):
+            from ringlet.labs.nested import grade_nested
+
+            progress.say("an emulated machine comes up and checks, in some 20 seconds ...")
+            return grade_nested(lab, folder)
+        interrupt.defer()
         return grade(lab, folder, progress.show)
     finally:
         progress.erase()
@@ -163,8 +164,12 @@ class _Progress:
     def show(self, check: Check) -> None:
         """Shows the next check in place of the last one."""
         self._number += 1
+        self.say(f"{self._number}/{self._count} {check.name}")
+
+    def say(self, what: str) -> None:
+        """Shows one line in place of the last one."""
         if self._is_shown:
-            click.echo(f"\r\033[K{self._number}/{self._count} {check.name}", nl=False, err=True)
+            click.echo(f"\r\033[K{what}", nl=False, err=True)
 
     def erase(self) -> None:
         """Erases the line."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from ringlet.errors import RingletError
+from ringlet.host.printable import printable
 from ringlet.labs.check import Verdict
 from ringlet.labs.grade import NESTED, Grades
 
@@ -34,14 +35,15 @@ def grade_nested(lab: Lab, folder: Path) -> Grades:
         [*machine, *_RINGLET, "lab", "check", "--json", "--on", "here"],
         cwd=folder,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        capture_output=True,
         check=False,
     )
     try:
         found = json.loads(done.stdout)
     except ValueError:
+        said = done.stderr.decode(errors="replace").splitlines() or [f"status {done.returncode}"]
         raise RingletError(
-            f"there are no grades: the emulated machine ended with status {done.returncode}",
+            f"the emulated machine gave no grades: {printable(said[0].removeprefix('ringlet: '))}",
             "try it alone: ringlet nested -- ringlet doctor; once: ringlet nested --setup",
         ) from None
     if "error" in found:

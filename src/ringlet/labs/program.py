@@ -90,8 +90,12 @@ class Program(Closing):
     ) -> None:
         rootfs = stack.enter_context(TemporaryDirectory(prefix="ringlet-lab-"))
         os.chmod(rootfs, 0o755)
-        for name in _FOLDERS:
-            os.mkdir(os.path.join(rootfs, name))
+        # Where the file system can't map IDs, all this belongs to nobody, so that what has to be
+        # there is made now, and what has to be writable is so for everybody.
+        for name in (*_FOLDERS, sys.base_prefix.lstrip("/")):
+            os.makedirs(os.path.join(rootfs, name), exist_ok=True)
+        for name in ("tmp", "work"):
+            os.chmod(os.path.join(rootfs, name), 0o1777)
         for name in _LINKS:
             os.symlink(f"usr/{name}", os.path.join(rootfs, name))
         for name, data in files.items():
