@@ -13,7 +13,7 @@ import stat
 
 from ringlet.container.identity import find_user, id_ranges, one_user
 from ringlet.container.reach import is_reached_by_others
-from ringlet.container.seccomp.profile import DEFAULT
+from ringlet.container.seccomp.profile import DEFAULT, NESTING
 from ringlet.container.spec import default
 from ringlet.container.spec.default import NO, mounts
 from ringlet.container.volumes import find_source
@@ -77,6 +77,10 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
         "uidMappings": ranges[0],
         "gidMappings": ranges[1],
     }
+    if workload.nesting:
+        # The kernel allows a new /proc only to those who see a whole one. In the user namespace,
+        # what is masked otherwise belongs to nobody.
+        linux |= {"seccomp": NESTING, "maskedPaths": [], "readonlyPaths": []}
     described = {
         "ociVersion": "1.2.0",
         "root": {"path": rootfs, "readonly": workload.read_only},
@@ -160,7 +164,7 @@ def _process(workload: Workload, identity: Identity) -> dict[str, Any]:
     if workload.tty:
         environment["TERM"] = os.environ.get("TERM", "xterm")
     environment |= workload.env
-    capabilities = list(CAPABILITIES)
+    capabilities = [*CAPABILITIES, *["CAP_SYS_ADMIN"] * workload.nesting]
     # A user other than root gets no capabilities: they would be there for a program that becomes
     # root, and no_new_privs keeps every program from becoming root.
     held = capabilities if identity.uid == 0 else []

@@ -47,6 +47,7 @@ class Workload:
     workdir    the folder in which the command starts
     user       `USER[:GROUP]`, as names in the rootfs or as numbers
     hostname   the host name inside the sandbox
+    nesting    whether the command may make containers: namespaces, mounts and a root of its own
     network    `none`, which has only a loopback device, or `host`
     read_only  whether the root is read-only
     write      whether the rootfs keeps changes of the root; else the changes are lost
@@ -71,6 +72,7 @@ class Workload:
         workdir: str = "/",
         user: str = "0",
         hostname: str = "ringlet",
+        nesting: bool = False,
         network: str = "none",
         read_only: bool = False,
         write: bool = False,
@@ -89,6 +91,7 @@ class Workload:
         self.workdir = workdir
         self.user = user
         self.hostname = hostname
+        self.nesting = nesting
         self.network = network
         self.read_only = read_only
         self.write = write
@@ -176,6 +179,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "workdir": (str,),
     "user": (str,),
     "hostname": (str,),
+    "nesting": (bool,),
     "network": (str,),
     "read_only": (bool,),
     "write": (bool,),

@@ -72,13 +72,14 @@ class Program(Closing):
         *,
         kvm: bool,
         seconds: float,
+        nesting: bool = False,
     ) -> None:
         self.output = bytearray()
         self._errors = bytearray()
         self._seconds = seconds
         self._end = time.monotonic() + seconds
         with ExitStack() as stack:
-            self._open(stack, files, command, kvm)
+            self._open(stack, files, command, kvm, nesting)
             self._stack = stack.pop_all()
 
     def _open(
@@ -87,6 +88,7 @@ class Program(Closing):
         files: Mapping[str, bytes],
         command: Sequence[str],
         kvm: bool,
+        nesting: bool,
     ) -> None:
         rootfs = stack.enter_context(TemporaryDirectory(prefix="ringlet-lab-"))
         os.chmod(rootfs, 0o755)
@@ -109,6 +111,7 @@ class Program(Closing):
             "command": command,
             "volumes": volumes,
             "devices": ["/dev/kvm"] if kvm else [],
+            "nesting": nesting,
             "env": {"PYTHONDONTWRITEBYTECODE": "1", "HOME": "/tmp"},
             "workdir": WORK,
             "hostname": "lab",

@@ -89,14 +89,18 @@ class Work(Closing):
         *command: str,
         files: Mapping[str, bytes] | None = None,
         kvm: bool = False,
+        nesting: bool = False,
         seconds: float | None = None,
     ) -> Program:
         """Starts `command` in a container with a copy of the work, and `files` beside it.
 
-        The program has `seconds`, or `patience`. Close the program at the end.
+        With `kvm`, it may open /dev/kvm; with `nesting`, it may make namespaces and mounts. The
+        program has `seconds`, or `patience`. Close the program at the end.
         """
         seconds = seconds or self.patience
-        program = Program({**self.files, **(files or {})}, command, kvm=kvm, seconds=seconds)
+        program = Program(
+            {**self.files, **(files or {})}, command, kvm=kvm, nesting=nesting, seconds=seconds
+        )
         self.notes += [note for note in program.notes if note not in self.notes]
         return program
 

@@ -184,3 +184,7 @@ def _allow_if(name: str, operator: str, value: int, value_two: int = 0) -> Secco
 
 # The profile for the capabilities that Docker gives: only this one of them allows further calls.
 DEFAULT = for_capabilities(("CAP_SYS_CHROOT",))
+
+# The profile for a container that makes containers, in its user namespace.
+NESTING = for_capabilities(("CAP_SYS_ADMIN", "CAP_SYS_CHROOT"))
+NESTING["syscalls"].append(_allow(["pivot_root"]))
