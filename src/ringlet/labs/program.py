@@ -25,6 +25,7 @@ from ringlet.host import interrupt
 from ringlet.host.printable import printable
 from ringlet.host.workload import Volume, Workload
 from ringlet.labs.check import Failed
+from ringlet.labs.process import device_of_root, namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ class Program(Closing):
         self.notes: list[str] = []
         if self._container.config.memory is None:
             self._limit_processes()
+        # As they are before the program runs.
+        self.namespaces = namespaces(self.pid)
+        self.root_device = device_of_root(self.pid)
         self._container.start()
 
     def _limit_processes(self) -> None:
