@@ -24,6 +24,7 @@ def described(**values: Any) -> dict[str, Any]:
         {"memory": 64 << 20, "cpus": 1.5, "pids": 7},
         {"network": "host", "read_only": True, "tty": True},
         {"devices": ["/dev/null"]},
+        {"nesting": True},
         {"volumes": ["/tmp:/data:ro"], "env": {"A": "b"}, "workdir": "/tmp", "hostname": "box"},
         {"user": "1000:1000"},
     ],
@@ -89,3 +90,20 @@ def test_a_device_of_root_alone_maps_the_hosts_root_and_protects_what_it_owns(
 def test_what_is_no_device_is_refused(path: str) -> None:
     with pytest.raises(ConfigError):
         described(devices=[path])
+
+
+def test_nesting_gives_the_right_to_make_containers_and_no_other() -> None:
+    usual, nesting = described(), described(nesting=True)
+    for name in ("bounding", "effective", "permitted"):
+        more = set(nesting["process"]["capabilities"][name])
+        assert more - set(usual["process"]["capabilities"][name]) == {"CAP_SYS_ADMIN"}
+    assert nesting["process"]["noNewPrivileges"]
+    assert nesting["linux"]["namespaces"] == usual["linux"]["namespaces"]
+    allowed = {name for one in nesting["linux"]["seccomp"]["syscalls"] for name in one["names"]}
+    assert {"pivot_root", "unshare", "mount"} <= allowed
+    assert not allowed & {"bpf", "fsopen", "perf_event_open", "init_module", "add_key"}
+
+
+def test_a_container_that_makes_containers_gets_no_device() -> None:
+    with pytest.raises(ConfigError, match="gets no device"):
+        described(nesting=True, devices=["/dev/null"])

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.labs.catalog import find_lab
 from ringlet.labs.check import Failed
+from ringlet.labs.grade import Grades, grade
 from ringlet.labs.program import MEMORY, OUTPUT, PROCESSES, PYTHON, Program
 from ringlet.labs.work import Work, read_files
 
 pytestmark = [pytest.mark.needs_root]
+
+SOLUTIONS = Path(__file__).parent / "solutions"
 
 
 def seen(code: str, seconds: float = 10.0) -> str:
@@ -171,6 +175,124 @@ def test_it_leaves_no_process_no_mount_and_no_file(tmp_path: Path) -> None:
     assert not [name for name in new if name.startswith("ringlet-lab")]
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+# Whole labs: each check has its verdict, in time, and what comes after is as good as ever.
+
+
+def graded(number: int, name: str, text: str, folder: Path) -> Grades:
+    folder.mkdir(exist_ok=True)
+    for path in find_lab(number).starter:
+        shutil.copy(path, folder)
+    (folder / name).write_text(text)
+    begun = time.monotonic()
+    grades = grade(find_lab(number), folder, lambda check: None)
+    assert time.monotonic() - begun < 10
+    assert len(grades.verdicts) == len(find_lab(number).checks())
+    return grades
+
+
+def reference(number: int, name: str) -> str:
+    (lab,) = SOLUTIONS.glob(f"lab{number:02}_*")
+    return (lab / "reference" / name).read_text()
+
+
+@pytest.mark.needs_kvm
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("while True: pass", "there is no VM"),
+        ("import os\nwhile True: os.fork()", ""),
+        ("a = []\nwhile True: a.append(bytearray(1 << 20))", ""),
+        ("while True: print('passed ' * 100)", "more than 65536 bytes"),
+        ("import os, shutil; shutil.rmtree('/work', ignore_errors=True)", "ended"),
+        ("import os, signal; os.kill(-1, 9); os.kill(os.getppid(), 9)", "ended"),
+        ("def f(): f()\nf()", "RecursionError"),
+        ("import os; os.abort()", "ended"),
+        ("import ctypes; ctypes.string_at(0)", "ended"),
+        ("\0", "null bytes"),
+        (
+            "import os; print(os.environ, open('/proc/1/environ').read()); 1 / 0",
+            "ZeroDivisionError",
+        ),
+    ],
+)
+def test_a_hostile_vmm_earns_nothing_and_spoils_nothing(
+    code: str, expected: str, tmp_path: Path
+) -> None:
+    grades = graded(1, "vm.py", code, tmp_path)
+    assert grades.earned == 0
+    assert expected in grades.verdicts[0].seen
+    assert all(one.seen.isprintable() for one in grades.verdicts)
+    assert graded(1, "vm.py", reference(1, "vm.py"), tmp_path).earned == 100
+
+
+# A guest's first bytes, as assembly, and what the grader sees.
+@pytest.mark.needs_kvm
+@pytest.mark.needs_gcc
+@pytest.mark.parametrize(
+    ("guest", "expected"),
+    [
+        (".code16\n1: jmp 1b", "it ran for 3 seconds, and was ended"),
+        (".code16\n1: inc %al\nout %al, $0xe9\njmp 1b", "CR0.PE is 0"),
+        (".code16\nmov $1, %eax\nmov %eax, %cr0\nljmp $0x50, $0", "it crashed: "),
+        (".code16\nmov $0xfe, %al\nout %al, $0x64", "its run ended: reset"),
+        (".code16\n1: mov $0x3f8, %dx\nout %al, %dx\njmp 1b", "it ran for 3 seconds"),
+        ("", "the build makes an empty image"),
+        (".space 1 << 17", "more than 65536 bytes"),
+        ("nonsense", "the build fails: "),
+        ('.incbin "/dev/zero"', ""),
+        ('.incbin "/etc/shadow"', "the build fails: "),
+        ('#include "/proc/self/mem"', ""),
+        (".rept 1000000000\nnop\n.endr", ""),
+    ],
+)
+def test_a_hostile_guest_earns_nothing(guest: str, expected: str, tmp_path: Path) -> None:
+    grades = graded(3, "guest.S", guest + "\n", tmp_path)
+    assert grades.earned == 0
+    assert expected in grades.verdicts[0].seen
+    assert all(one.seen.isprintable() for one in grades.verdicts)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import subprocess; subprocess.run('umount -a -l; mount --make-rshared /', shell=True)",
+        "import os\nos.mkdir('/tmp/c')\nlibc_mount = __import__('ctypes').CDLL(None).mount\n"
+        "for kind in (b'cgroup2', b'sysfs', b'devtmpfs', b'debugfs', b'ext4', b'overlay'):\n"
+        "  libc_mount(b'/dev/vda', b'/tmp/c', kind, 0, None)\n",
+        "import os\nfor n in range(3):\n  try: os.mknod(f'/tmp/{n}', 0o60666, os.makedev(254, n))\n"
+        "  except OSError: pass\n",
+        "open('/proc/sys/kernel/hostname', 'w').write('host')",
+        "open('/proc/sysrq-trigger', 'w').write('b')",
+    ],
+)
+def test_a_hostile_container_changes_nothing_of_the_hosts(before: str, tmp_path: Path) -> None:
+    seen("pass")
+    host = Path("/proc/self/mountinfo").read_text(), os.uname().nodename
+    graded(8, "box.py", before + "\n" + reference(8, "box.py"), tmp_path)
+    assert (Path("/proc/self/mountinfo").read_text(), os.uname().nodename) == host
+    assert graded(8, "box.py", reference(8, "box.py"), tmp_path).earned == 100
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "os.mkfifo('proc/1')",  # in place of the mount of proc
+        "os.symlink('/proc', 'self')",
+        "os.rmdir('proc'); os.symlink('/proc', 'proc')",
+        "os.rmdir('proc'); os.mkfifo('proc')",
+    ],
+)
+def test_a_false_proc_is_no_proc(steps: str, tmp_path: Path) -> None:
+    mount = '    mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)\n'
+    text = reference(8, "box.py")
+    assert mount in text
+    text = text.replace(mount, f"    {steps}\n").replace("/proc/sys/kernel/cap_last_cap", "/last")
+    text = text.replace('    pivot_root(".", "old")', "    open('last', 'w').write('40')\n"
+                        '    pivot_root(".", "old")')  # fmt: skip
+    grades = graded(8, "box.py", text, tmp_path)
+    assert [n for n, one in enumerate(grades.verdicts, 1) if not one.passed] == [6]
 
 
 # A student's folder.

@@ -78,6 +78,10 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
         "gidMappings": ranges[1],
     }
     if workload.nesting:
+        if devices:
+            raise ConfigError(
+                "a container that makes containers gets no device", "leave out one of the two"
+            )
         # The kernel allows a new /proc only to those who see a whole one. In the user namespace,
         # what is masked otherwise belongs to nobody.
         linux |= {"seccomp": NESTING, "maskedPaths": [], "readonlyPaths": []}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ringlet.labs.catalog import Lab
     from ringlet.labs.check import Check
 
-NATIVE, NESTED = "this host's KVM", "an emulated machine with a hardware KVM"
+NATIVE, NESTED = "this host", "an emulated machine with a hardware KVM"
 
 # A program has `_PATIENCE` seconds for one check, or `_STARTS` times what Python takes to start: on
 # this host a check takes a tenth of a second, in an emulated machine much longer. What hangs once

@@ -185,6 +185,11 @@ def _allow_if(name: str, operator: str, value: int, value_two: int = 0) -> Secco
 # The profile for the capabilities that Docker gives: only this one of them allows further calls.
 DEFAULT = for_capabilities(("CAP_SYS_CHROOT",))
 
-# The profile for a container that makes containers, in its user namespace.
-NESTING = for_capabilities(("CAP_SYS_ADMIN", "CAP_SYS_CHROOT"))
-NESTING["syscalls"].append(_allow(["pivot_root"]))
+# The profile for a container that makes containers in its user namespace: what that takes, and not
+# all that CAP_SYS_ADMIN allows. A user namespace more would be of no use.
+_CLONE_NEWUSER = 0x10000000
+NESTING = for_capabilities(("CAP_SYS_CHROOT",))
+NESTING["syscalls"] += [
+    _allow(["mount", "umount2", "pivot_root", "setns", "sethostname"]),
+    _allow_if("unshare", "SCMP_CMP_MASKED_EQ", _CLONE_NEWUSER, 0),
+]
