@@ -17,10 +17,12 @@ from .command import ENVIRONMENT, LONG, RINGLET, Running, refused, run
 COMMANDS = [
     "boot",
     "trace",
+    "debug",
     "doctor",
     "inspect",
     "guests",
     "new",
+    "lab",
     "initramfs",
     "run",
     "compare",
