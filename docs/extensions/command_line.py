@@ -38,7 +38,11 @@ def _click_command(command: click.Command, context: click.Context) -> list[str]:
     lines = [f"## {context.command_path}", ""]
     lines += [inspect.cleandoc(command.help or "").replace("\b", ""), "", *_block("text", usage)]
     lines += _list(record for record in records if record and record[1])
-    return lines + (_block("text", command.epilog.replace("\b\n", "")) if command.epilog else [])
+    lines += _block("text", command.epilog.replace("\b\n", "")) if command.epilog else []
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            lines += _click_command(below, click.Context(below, context, info_name=name))
+    return lines
 
 
 def ringlet() -> str:
