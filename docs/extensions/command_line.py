@@ -32,16 +32,20 @@ def _block(kind: str, text: str) -> list[str]:
     return [f"```{kind}", text.strip("\n"), "```", ""]
 
 
-def _click_command(command: click.Command, context: click.Context) -> list[str]:
+def _click_command(
+    command: click.Command, context: click.Context, heading: str = "##"
+) -> list[str]:
     records = [param.get_help_record(context) for param in command.get_params(context)]
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    lines = [f"## {context.command_path}", ""]
+    lines = [f"{heading} {context.command_path}", ""]
     lines += [inspect.cleandoc(command.help or "").replace("\b", ""), "", *_block("text", usage)]
     lines += _list(record for record in records if record and record[1])
     lines += _block("text", command.epilog.replace("\b\n", "")) if command.epilog else []
     if isinstance(command, click.Group):
         for name, below in command.commands.items():
-            lines += _click_command(below, click.Context(below, context, info_name=name))
+            lines += _click_command(
+                below, click.Context(below, context, info_name=name), f"{heading}#"
+            )
     return lines
 
 
