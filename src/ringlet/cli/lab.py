@@ -129,16 +129,19 @@ def check(number: int | None, as_json: bool, gradescope: Path | None, on: str) -
 
 
 def _grade(lab: Lab, folder: Path, on: str) -> Grades:
-    from ringlet.labs.grade import can_grade_here, grade
+    from ringlet.labs.grade import grade, why_not_here
 
+    interrupt.defer()
     progress = _Progress(len(lab.checks()))
     try:
-        if on == "nested" or (on == "auto" and not can_grade_here(lab)):
+        why = why_not_here(lab) if on == "auto" else None
+        if why is not None:
+            click.echo(f"ringlet: note: {why}; an emulated machine checks instead", err=True)
+        if why is not None or on == "nested":
             from ringlet.labs.nested import grade_nested
 
             progress.say("an emulated machine comes up and checks, in some 20 seconds ...")
             return grade_nested(lab, folder)
-        interrupt.defer()
         return grade(lab, folder, progress.show)
     finally:
         progress.erase()

@@ -62,17 +62,21 @@ class Grades(NamedTuple):
         return all(verdict.passed for verdict in self.verdicts)
 
 
-def can_grade_here(lab: Lab) -> bool:
-    """Returns whether this host has the KVM that the checks of `lab` need."""
+def why_not_here(lab: Lab) -> str | None:
+    """Returns why this host can't run the checks of `lab`, as a sentence; None if it can."""
     needed = {check.kvm for check in lab.checks()} - {NO_KVM}
-    if not needed:
-        return True
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return False
-    if HARDWARE_KVM not in needed:
-        return True
-    with System() as system:
-        return unsupported_instruction(system) is None
+    if needed and not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "you may not open /dev/kvm here"
+    if HARDWARE_KVM in needed:
+        with System() as system:
+            instruction = unsupported_instruction(system)
+        if instruction is not None:
+            return "this host's KVM emulates ring 0, and a check needs a hardware KVM"
+    try:
+        _patience()
+    except RingletError as error:
+        return f"no container can be made here ({error.message})"
+    return None
 
 
 def grade(lab: Lab, folder: Path, on_check: Callable[[Check], object]) -> Grades:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from ringlet.errors import RingletError
+from ringlet.host import interrupt
 from ringlet.host.printable import printable
 from ringlet.labs.check import Verdict
 from ringlet.labs.grade import NESTED, Grades
@@ -38,6 +39,7 @@ def grade_nested(lab: Lab, folder: Path) -> Grades:
         capture_output=True,
         check=False,
     )
+    interrupt.check()
     try:
         found = json.loads(done.stdout)
     except ValueError:
