@@ -14,7 +14,7 @@ from ringlet.labs.grade import Grades, grade
 from ringlet.labs.program import MEMORY, OUTPUT, PROCESSES, PYTHON, Program
 from ringlet.labs.work import Work, read_files
 
-pytestmark = [pytest.mark.needs_root]
+pytestmark = [pytest.mark.needs_root, pytest.mark.slow]
 
 SOLUTIONS = Path(__file__).parent / "solutions"
 

@@ -68,14 +68,16 @@ def runs_the_guest(work: Work) -> str:
     tag = secrets.token_bytes(16)
     with _vmm(work, _counting_guest(tag)) as program:
         program.end_input()
-        counts: dict[int, bytes] = {}
+        # A program that copies the guest into memory changes these bytes once.
+        counts: dict[int, set[bytes]] = {}
 
         def is_counting() -> bool:
             if process.VCPU not in process.descriptors(program.pid):
                 return False
             for place in process.find_all(program.pid, tag):
-                count = process.read_memory(program.pid, place + _COUNTER - _TAG, 4)
-                if counts.setdefault(place, count) != count:
+                seen = counts.setdefault(place, set())
+                seen.add(process.read_memory(program.pid, place + _COUNTER - _TAG, 4))
+                if len(seen) > 2:
                     return True
             return False
 
