@@ -70,7 +70,8 @@ class ContainerResult(NamedTuple):
 class Container(Closing):
     """A container that exists and whose command doesn't run yet: a context manager, for one run.
 
-    `stdio` are the descriptors of the command's standard streams. With `tty`, the other end of its
+    `stdio` are the descriptors of the command's standard streams, which the command gets as they
+    are: give it pipes of its own, and no file or socket that matters (docs/security.md). With `tty`, the other end of its
     terminal comes through the socket at `console_socket`. Raises `RingletError`.
     """
 
