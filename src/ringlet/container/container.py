@@ -70,9 +70,10 @@ class ContainerResult(NamedTuple):
 class Container(Closing):
     """A container that exists and whose command doesn't run yet: a context manager, for one run.
 
-    `stdio` are the descriptors of the command's standard streams, which the command gets as they
-    are: give it pipes of its own, and no file or socket that matters (docs/security.md). With `tty`, the other end of its
-    terminal comes through the socket at `console_socket`. Raises `RingletError`.
+    `stdio` are the descriptors of the command's standard streams. The command gets them as they
+    are: pipes of its own are safe, a file or a socket may not be (docs/security.md). With `tty`,
+    the other end of its terminal comes through the socket at `console_socket`. Raises
+    `RingletError`.
     """
 
     def __init__(

@@ -204,7 +204,7 @@ def plan_creation(
     if mounts:
         plan.add("move_root" if creation.no_pivot else "pivot")
     else:
-        plan.add("chroot", os.path.join(bundle, config["root"]["path"]))
+        plan.add("chroot", files.root_of(config, bundle))
     plan.add("stage", STAGES[2])
     terminal = process.get("terminal") and console is not None
     if terminal:
