@@ -105,12 +105,11 @@ void step_unified(void)
 
 /*
  * clone KIND FLAGS: makes new namespaces, and the child, which goes on with the plan. The child is born
- * in its cgroup of version 2. This process ends. KIND tells ringlet what the child is: `container`, a
- * process of the container's; or `helper`, one more helper, which will make that process.
+ * in its cgroup of version 2. This process ends. KIND is for readers of the plan: the child of the last
+ * `clone` is the `container`'s process, each other one is one more `helper`.
  */
 void step_clone(void)
 {
-	char kind = same(what, "helper") ? 'H' : 'P';
 	unsigned long flags = number() | CLONE_PARENT;
 	struct clone_args args = { .flags = flags };
 	long pid;
@@ -125,7 +124,7 @@ void step_clone(void)
 	}
 	close_fd(&unified);
 	if (pid) {
-		tell(kind, pid);
+		tell('P', pid);
 		sys(exit_group, 0);
 	}
 	/* The container ends with ringlet until it is made. If ringlet has ended already, `await` fails. */

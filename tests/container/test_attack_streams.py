@@ -286,9 +286,7 @@ def test_what_a_command_leaves_running_does_not_hold_exec(bundle: Bundle, tmp_pa
     assert (tmp_path / "output").read_text() == "done\n"
 
 
-def test_only_streams_that_are_moved_take_modules(
-    bundle: Bundle, tmp_path: Path
-) -> None:
+def test_only_streams_that_are_moved_take_modules(bundle: Bundle, tmp_path: Path) -> None:
     modules = tmp_path / "modules"
     program = "import atexit, sys\n"
     program += f"atexit.register(lambda: print(*sys.modules, file=open({str(modules)!r}, 'w')))\n"

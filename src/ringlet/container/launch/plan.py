@@ -48,9 +48,11 @@ class Plan:
         self._lines: list[str] = []
         self._data = b""
         self.notes: list[str] = []  # parts of the configuration that have no effect
+        self.clones = 0  # how many processes it makes, one after another
 
     def add(self, step: str, what: object = "", *words: object) -> None:
         """Adds a step."""
+        self.clones += step == "clone"
         texts = [str(word) for word in (what, *words)]
         if not is_plain("".join(texts)):  # one check for the whole line: most lines are plain
             texts = [plan_word(text) for text in texts]
@@ -84,13 +86,15 @@ def plan_creation(
     creation: Creation,
     descriptors: Descriptors,
     *,
-    start: int,
+    start: tuple[int, int],
     console: int | None,
     listener: int | None,
 ) -> Plan:
-    """Returns the plan of a container's init, which waits at the socket `start` for its command.
+    """Returns the plan of a container's init, which waits for `start` before it runs its command.
 
-    `console` is the socket that gets its terminal, `listener` that of seccomp's agent.
+    `start` are the ends of two pipes: the init reads the word to start from the first pipe, and
+    writes to the second pipe how the start goes. `console` is the socket that gets its terminal,
+    `listener` that of seccomp's agent.
     """
     plan = Plan()
     config, bundle, cgroup, layer = (
@@ -212,14 +216,15 @@ def plan_creation(
         _add_console(plan, process, descriptors.give(console), mount=True)
     files.protect(plan, config)
     privileges.set_labels(plan, process)
-    sockets = [descriptors.give(start)]
+    kept = [descriptors.give(end) for end in start]
+    waits = tuple(kept)
     says = None
     if listener is not None:
-        sockets.append(descriptors.give(listener))
-        says = [sockets[1], *_listener_says(config, state("created"))]
+        kept.append(descriptors.give(listener))
+        says = [kept[-1], *_listener_says(config, state("created"))]
     if pid_namespace:  # after hooks: the namespace would see these programs of the host
         plan.add("join_pids", pid_namespace)
-    plan.add("close", "", *sockets)
+    plan.add("close", "", *kept)
     in_child = pid_namespace is not None and privileges.is_not_inherited(process)
     # A process of `exec` may look into this process while this process waits. By then this process
     # has lost its rights.
@@ -238,7 +243,7 @@ def plan_creation(
         privileges.schedule_late(plan, process, keep_for_filter=late is not None)
     privileges.find_command(plan, process)
     plan.add("ready")
-    plan.add("wait", "", sockets[0])
+    plan.add("wait", "", *waits)
     privileges.set_limits(plan, process)
     if late:
         privileges.filter_late(plan, process, late)
