@@ -147,3 +147,20 @@ void step_unshare(void)
 {
 	must(sys(unshare, number()), "unshare");
 }
+
+/*
+ * apart KIND FILE NUMBER: fails if this process is in the namespace of this number, which is ringlet's own.
+ * Steps that follow set the namespace up. ringlet has compared the path that the configuration names, but
+ * here the path may mean another namespace: by /proc/self, or because somebody has mounted another one.
+ */
+void step_apart(void)
+{
+	char path[PATH_SIZE], name[16] = "ns/";
+	struct stat own;
+
+	append(name, sizeof(name), text());
+	own_path(path, name);
+	must(sys(newfstatat, host_proc, path, &own, 0), "stat");
+	if (own.st_ino == number())
+		fail("it is the host's, which isn't the container's to set up", EPERM);
+}

@@ -15,7 +15,7 @@ from ringlet.container.launch import files, privileges
 from ringlet.container.launch.helper import STAGES
 from ringlet.container.launch.idmap import is_root_of_host
 from ringlet.container.spec.config_json import process_of
-from ringlet.container.spec.sysctl import sysctl_path
+from ringlet.container.spec.sysctl import FILES, namespace_of, sysctl_path
 from ringlet.host.plan_word import is_plain, plan_word
 
 TYPE_CHECKING = False
@@ -186,6 +186,7 @@ def plan_creation(
     plan.add("session")
     if not creation.no_new_keyring:
         plan.add("keyring")
+    _keep_apart(plan, config, set(namespaces) - new)
     _name_things(plan, config, linux, new)
     if parked:
         plan.add("take", "", *parked)
@@ -372,6 +373,15 @@ def _offsets(linux: Linux) -> str:
         if offset is not None:
             lines += f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
     return lines
+
+
+def _keep_apart(plan: Plan, config: Config, joined: set[str]) -> None:
+    """Checks that what is set up is no namespace of ours; `spec` has checked only its path."""
+    changed = {namespace_of(sysctl_path(name)) for name in config["linux"].get("sysctl", ())}
+    if "hostname" in config or "domainname" in config:
+        changed.add("uts")
+    for kind in sorted(joined & FILES.keys() & changed):
+        plan.add("apart", kind, FILES[kind], os.stat(f"/proc/self/ns/{FILES[kind]}").st_ino)
 
 
 def _name_things(plan: Plan, config: Config, linux: Linux, new: set[str]) -> None:
