@@ -485,7 +485,7 @@ def test_without_a_mount_namespace_a_root_that_is_a_link_is_refused_too(box: Box
     os.symlink("/", box.bundle / "link")
     box.config["root"]["path"] = "link"
     box.config["mounts"] = []
-    box.linux["namespaces"] = [{"type": "pid"}]
+    box.linux["namespaces"] = [one for one in box.linux["namespaces"] if one["type"] != "mount"]
     error = box.fails("chroot")
     assert "Too many levels of symbolic links" in str(error)
 
