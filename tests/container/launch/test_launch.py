@@ -403,3 +403,13 @@ def test_nor_a_second_process_as_the_containers(box: Box, monkeypatch: pytest.Mo
     assert named == [made.pid]
     box.start()
     assert box.wait(made) == 0
+
+
+def test_an_order_doesnt_wait_for_who_has_filled_the_pipe(no_leak: None) -> None:
+    ours, theirs = helper.Opened(), helper.Opened()
+    _, orders = helper.open_pipes(ours, theirs)
+    with pytest.raises(LaunchError, match="can't be read"):
+        for _ in range(1 << 16):
+            helper._go(orders, 1)
+    ours.close()
+    theirs.close()

@@ -173,7 +173,8 @@ def _check_kept(fds: Iterable[int]) -> None:
 def open_pipes(ours: Opened, theirs: Opened) -> tuple[int, int]:
     """Opens pipes for reports and for orders; returns our ends, those to read and to write.
 
-    The helper's ends are added to `theirs` in the same order. Each report is a packet.
+    The helper's ends are added to `theirs` in the same order. Each report is a packet. Who holds an
+    end may fill its pipe; so writes of ours don't wait.
     """
     reports, report_to = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
     ours.add(reports)
@@ -181,6 +182,7 @@ def open_pipes(ours: Opened, theirs: Opened) -> tuple[int, int]:
     order_from, orders = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
     ours.add(orders)
     theirs.add(order_from)
+    os.set_blocking(orders, False)
     return reports, orders
 
 
@@ -218,6 +220,8 @@ def _go(orders: int, pid: int) -> None:
         os.write(orders, b"G" + pid.to_bytes(4, "little"))
     except BrokenPipeError:  # the process has ended; its earlier reports are still to be read
         pass
+    except BlockingIOError:  # somebody in the container has filled the pipe
+        raise _unreadable() from None
 
 
 def receive(reports: int) -> bytes:
