@@ -191,7 +191,8 @@ def _is_child(pid: int) -> bool:
 
     A container's process has the pipe for reports, too, until it runs its command. Without this
     check a program that has taken over that process could name any process of the host as the
-    container's. It could only name itself: before it, there are only helpers.
+    container's. Only containers of `ringlet-oci` can be seen by others so early, and `ringlet-oci`
+    has no children but helpers and that process itself.
     """
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
