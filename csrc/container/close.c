@@ -33,16 +33,16 @@ static void __attribute__((noinline)) forget(void)
 }
 
 /*
- * close WHAT SOCKET...: closes all descriptors but the command's, the control connection and these
- * sockets; and wipes from memory what the plan has said of the host till here.
+ * close WHAT FD...: closes all descriptors but the command's, the pipes of reports and orders, and these;
+ * and wipes from memory what the plan has said of the host till here.
  * By a descriptor that is open, a path of the image leads out of it: /proc/self/fd/N/.. as a command,
  * an interpreter, a working directory (CVE-2024-21626). exec closes too late, after it has looked
- * the path up; so from here on there is no such descriptor. No socket is a folder.
+ * the path up; so from here on there is no such descriptor. None of those that stay is a folder.
  */
 void step_close(void)
 {
-	unsigned long kept[4] = { control };
-	size_t count = 1;
+	unsigned long kept[8] = { control, orders };
+	size_t count = 2;
 	unsigned from = first_own;
 
 	groups_stay = keeps_groups();

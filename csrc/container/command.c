@@ -149,7 +149,7 @@ void step_command(void)
 	fail(worst == -ENOENT ? "executable file not found in $PATH" : "it can't be run", -worst);
 }
 
-/* exec: runs the command. The control connection closes by that, which says that it went well. */
+/* exec: runs the command. The pipe of reports closes by that, which says that it went well. */
 void step_exec(void)
 {
 	tell('X', 0);

@@ -29,7 +29,7 @@
 	STEP(fds) STEP(hidden) STEP(cgroup) STEP(oom_score_adj) STEP(hard) \
 	/* namespaces.c: those of others, and new ones with a new process */ \
 	STEP(namespace) STEP(try) STEP(join) STEP(pids) STEP(join_pids) STEP(unified) \
-	STEP(clone) STEP(timens) STEP(unshare) \
+	STEP(clone) STEP(timens) STEP(unshare) STEP(apart) \
 	/* process.c: the new process waits for ringlet, and leaves its maker's session */ \
 	STEP(await) STEP(mounted) STEP(become) STEP(session) STEP(keyring) \
 	/* settings.c: what the new namespaces are set to */ \
@@ -96,17 +96,18 @@ static void run_step(void)
 	fail("no such step", EINVAL);
 }
 
-/* The words: a name, the descriptors of the plan and of the control socket, the text's size. */
+/* The words: a name, the descriptors of the plan and of the pipes to ringlet and back, the text's size. */
 void program(int count, char **words)
 {
 	struct stat status;
 	char *next, *end;
 	int plan;
 
-	if (count != 4)
+	if (count != 5)
 		sys(exit_group, 125);
 	plan = (int)parse(words[1]);
 	control = (int)parse(words[2]);
+	orders = (int)parse(words[3]);
 	starters_umask = sys(umask, 0);
 	must(sys(fstat, plan, &status), "fstat");
 	/* A copy, in which `close` can wipe the lines that are done; others could open the file again. */
@@ -116,7 +117,7 @@ void program(int count, char **words)
 	if (must(sys(pread64, plan, next, status.st_size, 0), "read") != status.st_size)
 		fail("a wrong size", EINVAL);
 	plan_text = next;
-	end = next + parse(words[3]);
+	end = next + parse(words[4]);
 	if (end > next + status.st_size || end == next || end[-1] != '\n')
 		fail("a wrong size", EINVAL);
 	blob = end;

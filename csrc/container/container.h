@@ -21,8 +21,12 @@
 
 /* ---- report.c: what ringlet hears of the helper ---- */
 
-/* The socket of packets to ringlet. The first byte of a packet says what kind it is. */
-extern int control;
+/*
+ * Two pipes of packets: `control` to ringlet, where the first byte of a packet says what kind it is, and
+ * `orders` from ringlet. No sockets: by a socket, others who take it from a process that they see reach
+ * the process at its other end (SO_PEERPIDFD).
+ */
+extern int control, orders;
 /* The first two words of the step's line, which the report of an error names. */
 extern char *step, *what;
 

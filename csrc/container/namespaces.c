@@ -105,12 +105,11 @@ void step_unified(void)
 
 /*
  * clone KIND FLAGS: makes new namespaces, and the child, which goes on with the plan. The child is born
- * in its cgroup of version 2. This process ends. KIND tells ringlet what the child is: `container`, a
- * process of the container's; or `helper`, one more helper, which will make that process.
+ * in its cgroup of version 2. This process ends. KIND is for readers of the plan: the child of the last
+ * `clone` is the `container`'s process, each other one is one more `helper`.
  */
 void step_clone(void)
 {
-	char kind = same(what, "helper") ? 'H' : 'P';
 	unsigned long flags = number() | CLONE_PARENT;
 	struct clone_args args = { .flags = flags };
 	long pid;
@@ -125,7 +124,7 @@ void step_clone(void)
 	}
 	close_fd(&unified);
 	if (pid) {
-		tell(kind, pid);
+		tell('P', pid);
 		sys(exit_group, 0);
 	}
 	/* The container ends with ringlet until it is made. If ringlet has ended already, `await` fails. */
@@ -147,4 +146,21 @@ void step_timens(void)
 void step_unshare(void)
 {
 	must(sys(unshare, number()), "unshare");
+}
+
+/*
+ * apart KIND FILE NUMBER: fails if this process is in the namespace of this number, which is ringlet's own.
+ * Steps that follow set the namespace up. ringlet has compared the path that the configuration names, but
+ * here the path may mean another namespace: by /proc/self, or because somebody has mounted another one.
+ */
+void step_apart(void)
+{
+	char path[PATH_SIZE], name[16] = "ns/";
+	struct stat own;
+
+	append(name, sizeof(name), text());
+	own_path(path, name);
+	must(sys(newfstatat, host_proc, path, &own, 0), "stat");
+	if (own.st_ino == number())
+		fail("it is the host's, which isn't the container's to set up", EPERM);
 }

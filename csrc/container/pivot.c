@@ -6,6 +6,7 @@
 #include "container.h"
 
 #include <linux/mount.h>
+#include <linux/openat2.h>
 
 /*
  * pivot: the old root goes on top of the new one, and is unmounted. Then nothing of the old root can be
@@ -97,10 +98,13 @@ void step_move_root(void)
 
 /*
  * chroot PATH: for a container without a mount namespace. A process with CAP_SYS_CHROOT gets out of such a
- * root; so the configuration may not grant that capability.
+ * root; so the configuration may not grant that capability. A root that is a link is refused, as `bind` does.
  */
 void step_chroot(void)
 {
-	must(sys(chdir, what), "chdir");
+	int fd = must(lookup_in(AT_FDCWD, what, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS), "open");
+
+	must(sys(fchdir, fd), "chdir");
+	close_fd(&fd);
 	must(sys(chroot, "."), "chroot");
 }

@@ -22,7 +22,7 @@ void step_await(void)
 	int pid;
 
 	do
-		size = sys(read, control, go, sizeof(go));
+		size = sys(read, orders, go, sizeof(go));
 	while (size == -EINTR);
 	if (size != sizeof(go))
 		fail("ringlet has ended", size < 0 ? -size : ECANCELED);

@@ -3,7 +3,7 @@
  */
 #include "container.h"
 
-int control = -1;
+int control = -1, orders = -1;
 char *step, *what;
 
 void __attribute__((noreturn)) fail(const char *operation, long error)
@@ -24,7 +24,7 @@ void __attribute__((noreturn)) fail(const char *operation, long error)
 		size += part;
 		report[size++] = '\0';
 	}
-	sys(write, control, report, size); /* not send(): a seccomp filter may know no sockets */
+	sys(write, control, report, size);
 	sys(exit_group, 125);
 	__builtin_unreachable();
 }

@@ -4,7 +4,6 @@
 #include "container.h"
 
 #include <linux/prctl.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #define STAGES_MAX 4
@@ -32,33 +31,24 @@ void step_ready(void)
 	must(sys(prctl, PR_SET_PDEATHSIG, 0), "prctl");
 	must(sys(write, control, &stages, 1 + stages_count * sizeof(stages.times[0])), "telling ringlet");
 	close_fd(&control);
+	close_fd(&orders);
 }
 
 /*
- * wait PATH SOCKET: waits until `start` connects to the socket and says so. The connection then hears how
- * it goes. The socket may be a connection already, to the process that made this one: the container
- * ends with that process.
+ * wait WHAT ORDERS REPORTS: waits until `start` writes to the pipe ORDERS. REPORTS then hears how it goes.
+ * If ORDERS ends, the process that made this one has ended, and the container ends with it.
  */
 void step_wait(void)
 {
-	int socket = number();
+	long size;
 	char go;
 
-	for (;;) {
-		int connection = sys(accept4, socket, NULL, NULL, SOCK_CLOEXEC);
-
-		if (connection == -EINTR || connection == -ECONNABORTED)
-			continue;
-		if (connection == -EINVAL) {
-			control = socket;
-			if (sys(read, control, &go, 1) != 1)
-				fail("ringlet has ended", ECANCELED);
-			return;
-		}
-		control = must(connection, "accept");
-		if (sys(read, control, &go, 1) == 1)
-			break;
-		close_fd(&control); /* it was no `start` */
-	}
-	close_fd(&socket);
+	orders = number();
+	control = number();
+	do
+		size = sys(read, orders, &go, sizeof(go));
+	while (size == -EINTR);
+	if (size != sizeof(go))
+		fail("ringlet has ended", ECANCELED);
+	close_fd(&orders);
 }

@@ -106,6 +106,11 @@ class Box:
     def start(self) -> None:
         launch.start(str(self.folder))
 
+    def forget(self) -> None:
+        """Forgets a container that was never started, so that the next one can be made."""
+        for name in launch.FIFOS:
+            (self.folder / name).unlink(missing_ok=True)
+
     def wait(self, made: Launched) -> int:
         self.running.remove(made)
         os.close(made.pidfd)

@@ -14,7 +14,10 @@ from ringlet.container.spec.default import default
 from ..leftovers import cgroups
 
 OCI = [sys.executable, "-c", "from ringlet.oci.main import main; main()"]
-APPLETS = ["cat", "echo", "head", "id", "kill", "ls", "sh", "sleep", "stty", "tail", "true"]
+APPLETS = [
+    "cat", "echo", "head", "id", "kill", "ls", "readlink", "sh", "sleep", "stty", "tail",
+    "timeout", "true",
+]  # fmt: skip
 
 
 class Bundle:

@@ -345,7 +345,7 @@ def _take_away(name: str) -> None:
         Cgroup.delete = lambda self: None  # type: ignore[method-assign]
     elif name == "part":
         part = files._part
-        files._part = lambda *words: None if words[1] != "/" else part(*words)
+        files._part = lambda *words, **more: None if words[1] != "/" else part(*words, **more)
     else:
         add = Plan.add
         Plan.add = lambda *words: None if words[1] == name else add(*words)  # type: ignore[method-assign]

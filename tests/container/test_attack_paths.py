@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.launch import launch
 from ringlet.container.launch.helper import LaunchError
 from ringlet.container.spec.config_json import SpecError
 
@@ -140,7 +139,7 @@ def forget(box: Box) -> None:
     for entry in set(os.listdir(box.rootfs)) - {"bin", "etc", "proc", "sys", "dev", "root", "home"}:
         subprocess.run(["rm", "-rf", box.rootfs / entry], check=True)  # too deep for rmtree
     (box.rootfs / "tmp").mkdir()
-    (box.folder / launch.SOCKET).unlink(missing_ok=True)
+    box.forget()
     while box.running:
         os.kill(box.running[-1].pid, signal.SIGKILL)
         box.wait(box.running[-1])

@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.launch import launch
 from ringlet.container.launch.helper import LaunchError
 
 from .box import Box
@@ -66,7 +65,7 @@ def waiting(box: Box, **more: Any) -> Iterator[int]:
     finally:
         os.kill(made.pid, 9)
         box.wait(made)
-        (box.folder / launch.SOCKET).unlink()
+        box.forget()
 
 
 # ---- The working directory ----
@@ -227,7 +226,7 @@ def test_a_program_is_the_containers_whatever_its_folder_becomes(
                 box.start()
             for made in box.running.copy():
                 box.wait(made)
-            (box.folder / launch.SOCKET).unlink(missing_ok=True)
+            box.forget()
     said = Counter((box.rootfs / "tmp/said").read_text().split())
     assert said.keys() == {"folder", "link"}
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.container.launch import launch
 from ringlet.container.launch.helper import LaunchError
 
 from .box import Box
@@ -61,7 +60,7 @@ def mounts_of(box: Box, **more: str) -> str:
     mounts = Path(f"/proc/{made.pid}/mountinfo").read_text()
     os.kill(made.pid, signal.SIGKILL)
     box.wait(made)
-    (box.folder / launch.SOCKET).unlink()
+    box.forget()
     return mounts
 
 

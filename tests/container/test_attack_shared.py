@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.container.container import Container
 from ringlet.container.launch.helper import LaunchError
 from ringlet.container.launch.plan import Plan
+from ringlet.host.workload import Workload
 
 from .box import Box
+from .rootfs import make_rootfs
 
 pytestmark = [pytest.mark.needs_mount_namespace, pytest.mark.needs_busybox]
 
@@ -179,7 +182,7 @@ def test_no_path_of_the_hosts_proc_becomes_read_only(box: Box) -> None:
     box.run("grep ' /proc/sys ' /proc/self/mountinfo")
     assert "/proc/sys" not in mounted()
     box.linux["rootfsPropagation"] = "rshared"
-    (box.folder / "start").unlink(missing_ok=True)
+    box.forget()
     assert "shared" in box.fails("readonly").message
     assert "/proc/sys" not in mounted()
 
@@ -250,3 +253,64 @@ def test_a_volume_that_is_shared_shows_the_mounts_of_both_sides(
     assert box.wait(made) == 0
     assert box.printed() == "the engine's\n"
     assert (volume / "inside/file").exists()
+
+
+# ---- What the host mounts below a volume later ----
+
+WRITES = "echo up; read go; echo written > /data/usb/file"
+
+
+def mount_later(volume: Path, wait: Callable[[], object], go: Callable[[], object]) -> bool:
+    """Whether the container wrote to a mount that came once the container ran."""
+    mount("tmpfs", volume, "tmpfs")
+    (volume / "usb").mkdir()
+    wait()
+    mount("tmpfs", volume / "usb", "tmpfs")
+    (volume / "usb").chmod(0o777)
+    go()
+    return (volume / "usb/file").exists()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroups
+@pytest.mark.parametrize("option", ["ro", "rw"])
+def test_what_the_host_mounts_later_below_a_volume_is_not_the_containers(
+    volume: Path, tmp_path: Path, option: str
+) -> None:
+    config = Workload(
+        rootfs=make_rootfs(tmp_path / "rootfs"),
+        command=["sh", "-c", WRITES],
+        volumes=[f"{volume}:/data:{option}"],
+    )
+    (reads, ours), (output, writes) = os.pipe(), os.pipe()
+    container: list[Container] = []
+
+    def start() -> None:
+        container.append(Container(config, stdio=(reads, writes, writes)))
+        container[0].start()
+        assert os.read(output, 100) == b"up\n"
+
+    def go() -> None:
+        os.write(ours, b"go\n")
+        container[0].wait()
+        container[0].close()
+
+    assert not mount_later(volume, start, go)
+    for fd in (reads, ours, output, writes):
+        os.close(fd)
+
+
+def test_below_a_slave_it_would_be(box: Box, volume: Path) -> None:
+    """A configuration may want it: this is the default of its volumes."""
+    box.mount("/data", type="bind", source=str(volume), options=["rbind", "ro"])
+    made = []
+
+    def start() -> None:
+        made.append(box.create("while ! test -e /data/usb/go; do sleep 0.01; done; " + WRITES))
+        box.start()
+
+    def go() -> None:
+        (volume / "usb/go").touch()
+        box.wait(made[0])
+
+    assert mount_later(volume, start, go)

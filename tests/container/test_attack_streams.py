@@ -1,4 +1,4 @@
-"""What a container's process does to files and terminals of the host that are its streams.
+"""What a container's process does to files, terminals, pipes and sockets that are its streams.
 
 Each attack is tried in every way that waits for the process. `handed_over` is such a way without
 the defence: the process gets the streams themselves.
@@ -6,6 +6,7 @@ the defence: the process gets the streams themselves.
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -120,6 +121,112 @@ def test_a_terminal_that_is_handed_over_is_its_own_to_set(handed_over: Way) -> N
     assert seen.count(b"/dev/pts/") == 3, seen
 
 
+def reached_by_socket(way: Way) -> "subprocess.CompletedProcess[str]":
+    """What root with CAP_SYS_PTRACE prints of the process at the other end of its input."""
+    sets = way.bundle.config["process"]["capabilities"]
+    for name in ("bounding", "effective", "permitted"):
+        sets[name] = ["CAP_SYS_PTRACE"]
+    way.bundle.config["linux"].pop("seccomp", None)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        return way.run("readlink /proc/self/fd/0; peer", stdin=theirs, stdout=subprocess.PIPE)
+
+
+@pytest.fixture
+def peer(bundle: Bundle, tmp_path: Path) -> None:
+    """The attacker's program, in each root. It takes gcc."""
+    flags = ["-O1", "-static", "-Wall", "-Wextra", "-Werror"]
+    source = Path(__file__).parent / "peer.c"
+    program = bundle.rootfs / "bin/peer"
+    subprocess.run(["gcc", *flags, source, "-o", program], check=True)
+
+
+@pytest.mark.needs_gcc
+@pytest.mark.usefixtures("peer")
+@pytest.mark.parametrize("name", ["run", "exec"])
+def test_by_a_socket_it_reaches_no_process_of_the_host(name: str, bundle: Bundle) -> None:
+    done = reached_by_socket(Way(name, bundle))
+    assert "reached" not in done.stdout
+    assert "pipe:[" in done.stdout
+    assert "Socket operation on non-socket" in done.stderr
+
+
+@pytest.mark.needs_gcc
+@pytest.mark.usefixtures("peer")
+def test_by_a_socket_that_is_handed_over_it_reaches_the_callers_files(bundle: Bundle) -> None:
+    way = Way("run", bundle)
+    way.oci = [sys.executable, "-c", HANDED_OVER]
+    done = reached_by_socket(way)
+    assert "socket:[" in done.stdout
+    assert "reached /" in done.stdout
+
+
+def test_a_socket_goes_through_both_ways(way: Way) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            words = way.words("echo ready; read word; echo got $word; cat; echo end; exit 6")
+            process = subprocess.Popen(words, stdin=theirs, stdout=theirs)
+        with ours.makefile("r") as lines:
+            assert lines.readline() == "ready\n"
+            ours.sendall(b"word\n")
+            assert lines.readline() == "got word\n"
+            ours.sendall(b"x" * 100000 + b"\n")
+            assert len(lines.readline()) == 100001
+            ours.shutdown(socket.SHUT_WR)
+            assert lines.readline() == "end\n"
+            assert process.wait(60) == 6
+
+
+def injected(way: Way) -> bytes:
+    """What the reader of a pipe gets, when the script writes to the pipe, which is its input."""
+    source, sink = os.pipe()
+    try:
+        os.write(sink, b"first\n")
+        done = way.run("read word; echo injected > /proc/self/fd/0", stdin=source)
+        assert done.returncode == 0, done.stderr
+        os.set_blocking(source, False)
+        os.close(sink)
+        sink = -1
+        return os.read(source, 100)
+    finally:
+        for end in (source, sink):
+            if end >= 0:
+                os.close(end)
+
+
+def test_it_writes_nothing_to_the_pipe_that_it_reads(way: Way) -> None:
+    assert injected(way) == b""
+
+
+def test_to_a_pipe_that_is_handed_over_it_writes(handed_over: Way) -> None:
+    assert b"injected" in injected(handed_over)
+
+
+def stolen(way: Way) -> tuple[bytes, bytes]:
+    """What the script read of a pipe that is its output, and what is left of it for its reader."""
+    source, sink = os.pipe()
+    try:
+        os.write(sink, b"another program's\n")
+        script = "exec 3< /proc/self/fd/1; timeout 1 head -n 1 <&3 >&2; exit 0"
+        done = way.run(script, stdout=sink)
+        os.close(sink)
+        sink = -1
+        return done.stderr.encode(), os.read(source, 100)
+    finally:
+        for end in (source, sink):
+            if end >= 0:
+                os.close(end)
+
+
+def test_it_reads_nothing_of_what_others_write_to_its_output(way: Way) -> None:
+    assert stolen(way)[1] == b"another program's\n"
+
+
+def test_of_a_pipe_that_is_handed_over_it_takes_what_others_write(handed_over: Way) -> None:
+    assert stolen(handed_over) == (b"another program's\n", b"")
+
+
 def test_input_output_and_status_go_through(way: Way, tmp_path: Path) -> None:
     (tmp_path / "read").write_text("".join(f"{number}\n" for number in range(50000)))
     with (tmp_path / "output").open("w") as stdout, (tmp_path / "read").open() as stdin:
@@ -179,13 +286,17 @@ def test_what_a_command_leaves_running_does_not_hold_exec(bundle: Bundle, tmp_pa
     assert (tmp_path / "output").read_text() == "done\n"
 
 
-def test_pipes_take_no_module_more(bundle: Bundle) -> None:
-    program = "import atexit, sys; atexit.register(lambda: print(*sys.modules))\n"
+def test_only_streams_that_are_moved_take_modules(bundle: Bundle, tmp_path: Path) -> None:
+    modules = tmp_path / "modules"
+    program = "import atexit, sys\n"
+    program += f"atexit.register(lambda: print(*sys.modules, file=open({str(modules)!r}, 'w')))\n"
     program += "from ringlet.oci.main import run; sys.exit(run(sys.argv[1:]))"
     way = Way("run", bundle)
     way.oci = [sys.executable, "-c", program]
-    for stdin in (subprocess.DEVNULL, subprocess.PIPE):
-        done = way.run("true", stdin=stdin, stdout=subprocess.PIPE)
-        modules = done.stdout.split()
-        assert "ringlet.container.attachment" in modules, done.stderr
-        assert not {"ringlet.container.streams", "ringlet.host.relay"} & set(modules)
+    moved = {"ringlet.container.streams", "ringlet.host.relay"}
+    null = subprocess.DEVNULL
+    for stdout, loaded in ((null, set[str]()), (subprocess.PIPE, moved)):
+        assert way.run("true", stdout=stdout, stderr=null).returncode == 0
+        names = set(modules.read_text().split())
+        assert "ringlet.container.attachment" in names
+        assert names & moved == loaded

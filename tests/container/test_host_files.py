@@ -124,7 +124,7 @@ def test_the_mode_of_what_a_device_becomes_stays(box: Box, tmp_path: Path) -> No
                 made = box.create()
                 os.kill(made.pid, 9)
                 box.wait(made)
-                (box.folder / "start").unlink()
+                box.forget()
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

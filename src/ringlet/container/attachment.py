@@ -4,10 +4,10 @@ This process catches signals from before the container's process exists until af
 signal is lost: each waits until it can be sent on. A signal that would end this program before the
 container's process exists does end this program (host/interrupt.py).
 
-A process without a terminal of its own gets this process's standard streams: the streams
-themselves, or pipes, whose bytes this process moves (streams.py says why).
+A process without a terminal of its own gets pipes as standard streams. This process moves the
+bytes between them and its own streams (streams.py says why).
 
-Source: signal(7); pidfd_open(2); null(4); pipe(7).
+Source: signal(7); pidfd_open(2); null(4).
 """
 
 from __future__ import annotations
@@ -87,15 +87,15 @@ class Attachment(Closing):
     def open_streams(self, fds: tuple[int, int, int] = (0, 1, 2)) -> tuple[int, int, int]:
         """Returns the standard streams for a process that has no terminal of its own.
 
-        A stream of `fds` stays as it is, or becomes a pipe (`needs_pipe`). If standard output and
-        standard error are one file, they become one pipe, so that their bytes keep their order.
+        Each stream of `fds` but the null device becomes a pipe (`needs_pipe`). If standard output
+        and standard error are one file, they become one pipe, so that their bytes keep their order.
         """
         given = list(fds)
         for i, fd in enumerate(fds):
             if i == 2 and given[1] != fds[1] and os.path.sameopenfile(fds[1], fd):
                 given[i] = given[1]
             elif needs_pipe(fd):
-                from ringlet.container.streams import Piped  # most engines give pipes
+                from ringlet.container.streams import Piped  # not for a terminal of its own
 
                 self._streams.append(Piped(fd, is_input=i == 0))
                 given[i] = self._streams[-1].end
@@ -166,24 +166,10 @@ class Attachment(Closing):
 def needs_pipe(fd: int) -> bool:
     """Returns whether a container's process may not have the file of `fd` as a stream.
 
-    It may have an anonymous pipe and a socket, which have no name and no mode on the host. It may
-    have the null device, since the helper gives it the container's own (csrc/container/streams.c).
-    The descriptor of a folder is refused later.
+    It may have the null device, since the helper gives it the container's own (csrc/container/
+    streams.c). The descriptor of a folder is refused later.
     """
     status = os.fstat(fd)
-    kind = stat.S_IFMT(status.st_mode)
-    if kind == stat.S_IFCHR:
+    if stat.S_ISCHR(status.st_mode):
         return status.st_rdev != _NULL
-    if kind == stat.S_IFIFO:
-        return not _is_anonymous(status)
-    return kind not in (stat.S_IFSOCK, stat.S_IFDIR)
-
-
-def _is_anonymous(fifo: os.stat_result) -> bool:
-    """Returns whether the FIFO is a pipe, and so in the kernel's own file system for pipes."""
-    ends = os.pipe()
-    try:
-        return os.fstat(ends[0]).st_dev == fifo.st_dev
-    finally:
-        for end in ends:
-            os.close(end)
+    return not stat.S_ISDIR(status.st_mode)

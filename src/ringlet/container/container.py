@@ -12,7 +12,6 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]
 import os
 import time
-from _socket import AF_UNIX, SOCK_SEQPACKET, socketpair
 from contextlib import ExitStack, suppress
 from select import POLLIN, poll
 from threading import Lock, Timer
@@ -22,7 +21,7 @@ from ringlet.container.cgroups import CgroupError, Cgroups
 from ringlet.container.describe import describe, layer
 from ringlet.container.launch import guard, launch
 from ringlet.container.launch.description import Creation
-from ringlet.container.launch.helper import LaunchError
+from ringlet.container.launch.helper import LaunchError, Opened, open_pipes
 from ringlet.container.reach import is_reached_by_others
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.workload import PIDS
@@ -70,8 +69,10 @@ class ContainerResult(NamedTuple):
 class Container(Closing):
     """A container that exists and whose command doesn't run yet: a context manager, for one run.
 
-    `stdio` are the descriptors of the command's standard streams. With `tty`, the other end of its
-    terminal comes through the socket at `console_socket`. Raises `RingletError`.
+    `stdio` are the descriptors of the command's standard streams. The command gets them as they
+    are: pipes of its own are safe, a file or a socket may not be (docs/security.md). With `tty`,
+    the other end of its terminal comes through the socket at `console_socket`. Raises
+    `RingletError`.
     """
 
     def __init__(
@@ -113,11 +114,12 @@ class Container(Closing):
         stack.callback(self.cgroup.delete)
         if self.cgroup and "pids" not in config["linux"]["resources"]:
             self._limit_processes()
-        self._connection, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
-        stack.callback(self._connection.close)
+        ours, theirs = Opened(), Opened()
+        stack.callback(ours.close)
         unmapped: set[str] = set() if os.geteuid() == 0 else {"/"}
         rootfs = None
         try:
+            self._reports, self._orders = open_pipes(ours, theirs)
             if self.config.write:
                 rootfs = self._open_rootfs()
             while True:
@@ -127,7 +129,7 @@ class Container(Closing):
                         "/",  # all paths of the configuration are absolute
                         self.id,
                         self.cgroup,
-                        connection=theirs.fileno(),
+                        start=(theirs.fds[1], theirs.fds[0]),
                         stdio=stdio,
                         console_socket=console_socket,
                         root=rootfs,
@@ -185,7 +187,7 @@ class Container(Closing):
         if self._was_started:
             raise RingletError("this container has run already", "make a new one for each run")
         self._was_started = True
-        launch.start_over(self._connection)
+        launch.start_over(self._orders, self._reports)
         self.timings.started = time.monotonic_ns()
         if self.config.timeout is not None:
             self._timer = Timer(self.config.timeout, self._kill, ["timeout"])

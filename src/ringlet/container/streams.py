@@ -1,4 +1,4 @@
-"""Gives a container's process pipes as standard streams, in place of files and terminals.
+"""Gives a container's process pipes of its own as standard streams.
 
 The descriptor of a file is a way to the file. The container's root may be the file's owner on the
 host: the host's root without a user namespace, or the user who runs ringlet. Then a process there
@@ -6,7 +6,12 @@ may change the file's mode by the descriptor, to that of a setuid program, too. 
 open a stream again, by /proc/self/fd, with the rights of its user: it could write to a file that it
 got for reading, read and truncate a file that it got for appending, and read a terminal that it
 got for writing. Any user may truncate a file that it got for appending, and change the settings of
-a terminal. So the process gets pipes, and this process moves the bytes.
+a terminal. A pipe of the caller's is no better: the process could write to the pipe that it got
+for reading, and read what other programs write to the pipe that it got for writing. A socket is
+worse: by its other end, a container's root with CAP_SYS_PTRACE gets a handle to the process that
+has made that end, and so that process's files (SO_PEERPIDFD, pidfd_getfd(2)); and a socket belongs
+to the network namespace of the host. So the process gets new pipes, and this process moves the
+bytes.
 
 Typed input goes through a pipe for one more reason. The container's process has a session of its
 own. So the kernel wouldn't stop the process when it reads this terminal in the background, and the
@@ -14,7 +19,7 @@ process would get input that is typed for other programs. This process, for whic
 control hold, reads the typed input.
 
 Source: proc_pid_fd(5); fchmod(2); credentials(7), "Process group ID and session ID"; signal(7),
-SIGTTIN.
+SIGTTIN; unix(7), SO_PEERPIDFD.
 """
 
 from __future__ import annotations
@@ -42,8 +47,8 @@ class Piped(Closing):
     def __init__(self, fd: int, *, is_input: bool) -> None:
         self.is_input = is_input
         self.error: OSError | None = None
-        # How it shows that the reader of a pipe, or of a terminal, has gone.
-        self._gone = errno.EIO if os.isatty(fd) else errno.EPIPE
+        # How it shows that the reader of a pipe, of a socket or of a terminal has gone.
+        self._gone = (errno.EIO,) if os.isatty(fd) else (errno.EPIPE, errno.ECONNRESET)
         source, sink = os.pipe()
         self.end, ours = (source, sink) if is_input else (sink, source)
         # Any user of the container may open /dev/stdout. Nobody else has a name for the pipe.
@@ -95,7 +100,7 @@ class Piped(Closing):
             self.give()
 
     def _note(self, error: OSError) -> None:
-        if not self.is_input and error.errno != self._gone:
+        if not self.is_input and error.errno not in self._gone:
             self.error = error
 
     def _end(self) -> None:

@@ -481,6 +481,15 @@ def test_a_root_that_is_a_link_is_refused(box: Box) -> None:
     assert "Too many levels of symbolic links" in str(error)
 
 
+def test_without_a_mount_namespace_a_root_that_is_a_link_is_refused_too(box: Box) -> None:
+    os.symlink("/", box.bundle / "link")
+    box.config["root"]["path"] = "link"
+    box.config["mounts"] = []
+    box.linux["namespaces"] = [one for one in box.linux["namespaces"] if one["type"] != "mount"]
+    error = box.fails("chroot")
+    assert "Too many levels of symbolic links" in str(error)
+
+
 def test_the_way_to_a_root_may_have_links(box: Box) -> None:
     os.symlink(box.bundle, box.folder.parent / "way")
     box.config["root"]["path"] = str(box.folder.parent / "way/rootfs")

@@ -198,7 +198,7 @@ def test_a_process_that_comes_in_has_nothing_but_what_its_command_has(
         assert caught.numbers(field) == {0}
     assert caught.numbers("CapBnd") == {1 << 5}
     assert caught.numbers("Seccomp:") == {2}
-    assert {link.partition(":")[0] for link in caught.links()} == {"/dev/null", "socket"}
+    assert {link.partition(":")[0] for link in caught.links()} == {"/dev/null", "pipe"}
 
 
 def test_who_comes_in_as_a_user_is_that_user_when_it_is_seen(trap: Trap) -> None:
@@ -305,7 +305,8 @@ def test_the_init_of_a_container_that_shares_process_ids_has_nothing_either(
         assert caught.numbers(field) == {0}
     assert caught.numbers("CapBnd") == {1 << 5}
     kinds = {link.partition(":")[0] for link in caught.links()}
-    assert kinds <= {"/dev/null", "socket", str(trap.box.output.name)} | {
+    fifos = {str(trap.box.folder.parent / "one" / name) for name in launch.FIFOS}
+    assert kinds <= {"/dev/null", "pipe", str(trap.box.output.name), *fifos} | {
         link for link in kinds if "deleted" in link
     }
 
@@ -448,8 +449,8 @@ def test_an_init_that_waits_to_be_started_has_its_commands_rights_alone(box: Box
         }
         assert {link.partition(":")[0] for link in links if "deleted" not in link} == {
             "/dev/null",
-            "socket",
+            *(str(box.folder / name) for name in launch.FIFOS),
         }
         os.kill(made.pid, 9)
         box.wait(made)
-        (box.folder / launch.SOCKET).unlink()
+        box.forget()

@@ -1,5 +1,6 @@
 """A container's life, from clone to exec: its command, its namespaces, one more process."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -356,11 +357,62 @@ def test_an_error_that_cant_be_read_is_an_error_of_the_launch(report: bytes) -> 
 def test_a_report_that_cant_be_read_is_an_error_of_the_launch(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receive = helper._receive_from
+    receive = helper.receive
 
-    def cut(*words: Any) -> bytes:
-        report = receive(*words)
+    def cut(reports: int) -> bytes:
+        report = receive(reports)
         return report[:-3] if report[:1] == b"R" else report
 
-    monkeypatch.setattr(helper, "_receive_from", cut)
+    monkeypatch.setattr(helper, "receive", cut)
     assert "can't be read" in box.fails("").message
+
+
+def test_a_report_names_no_process_that_isnt_a_new_child_of_ours(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of the container's has the pipe for reports until it runs its command."""
+    receive = helper.receive
+    forged = [
+        b"P" + pid.to_bytes(4, "little", signed=True)
+        for pid in (0, 1, -1, os.getpid(), os.getppid(), 2**31 - 1)
+    ]
+    monkeypatch.setattr(helper, "receive", lambda fd: forged.pop() if forged else receive(fd))
+    named: list[int] = []
+    made = box.create("true", on_runtime=named.append)
+    assert named == [made.pid]
+    assert os.readlink(f"/proc/{made.pid}/root") == "/"
+    box.start()
+    assert box.wait(made) == 0
+
+
+def test_nor_a_second_process_as_the_containers(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does the container's process become one of the helpers."""
+    receive = helper.receive
+    seen: list[bytes] = []
+
+    def twice(fd: int) -> bytes:
+        if seen:
+            return seen.pop()
+        report = receive(fd)
+        if report[:1] == b"P":
+            seen.append(report)
+        return report
+
+    monkeypatch.setattr(helper, "receive", twice)
+    named: list[int] = []
+    made = box.create("true", on_runtime=named.append)
+    assert named == [made.pid]
+    box.start()
+    assert box.wait(made) == 0
+
+
+def test_an_order_doesnt_wait_for_who_has_filled_the_pipe(no_leak: None) -> None:
+    ours, theirs = helper.Opened(), helper.Opened()
+    _, orders = helper.open_pipes(ours, theirs)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(orders, b"G")
+    with pytest.raises(LaunchError, match="can't be read"):
+        helper._go(orders, 1)
+    ours.close()
+    theirs.close()

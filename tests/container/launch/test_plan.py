@@ -50,7 +50,7 @@ def test_a_descriptor_has_one_number_after_those_that_are_preserved() -> None:
 
 def steps(config: Any, **more: Any) -> list[tuple[str, str]]:
     """The steps of a creation, with what each is about."""
-    sockets: dict[str, Any] = {"start": 10, "console": None, "listener": None}
+    sockets: dict[str, Any] = {"start": (10, 11), "console": None, "listener": None}
     sockets |= {name: more.pop(name) for name in sockets.keys() & more.keys()}
     creation = Creation(config, "/bundle", "/one", cgroup=None, **more)
     text, size = plan_creation(creation, Descriptors(0), **sockets).encode()
@@ -128,7 +128,7 @@ def test_without_no_new_privs_the_filter_is_set_while_it_may_be(config: Any) -> 
 
 def test_a_filter_that_the_steps_would_break_is_set_after_them(config: Any) -> None:
     config["process"]["noNewPrivileges"] = False
-    rule = {"names": ["accept4"], "action": "SCMP_ACT_ERRNO"}
+    rule = {"names": ["setsid"], "action": "SCMP_ACT_ERRNO"}
     config["linux"]["seccomp"]["syscalls"] = [rule]
     names = [step for step, _ in steps(config)]
     assert names.index("capabilities") < names.index("wait") < names.index("seccomp")
@@ -153,7 +153,7 @@ def test_no_copy_of_the_hosts_mounts_shares_what_is_mounted_in_it(config: Any) -
 def test_a_container_that_names_no_capabilities_has_none(config: Any) -> None:
     del config["process"]["capabilities"]
     creation = Creation(config, "/bundle", "/one", cgroup=None)
-    plan = plan_creation(creation, Descriptors(0), start=10, console=None, listener=None)
+    plan = plan_creation(creation, Descriptors(0), start=(10, 11), console=None, listener=None)
     text, _ = plan.encode()
     assert b"\nbounding  0\n" in text
     assert b"\ncapabilities  0 0 0 0\n" in text

@@ -19,8 +19,8 @@ class Creation:
     """A container to make. Its configuration is checked.
 
     bundle          the folder that relative paths of the configuration begin at
-    folder          the container's state folder, whose name is the id; it gets a socket `start`
-    connection      instead of that socket: the init's end of a socket pair
+    folder          the container's state folder, whose name is the id; it gets FIFOs for `start`
+    start           instead of the FIFOs: the init's ends of two pipes
     cgroup          the container's cgroup, which exists
     stdio           the standard streams of the init
     preserve_fds    how many of our descriptors after the standard streams the init keeps
@@ -40,7 +40,7 @@ class Creation:
         folder: str,
         cgroup: Cgroup | None,
         *,
-        connection: int | None = None,
+        start: tuple[int, int] | None = None,
         stdio: tuple[int, int, int] = (0, 1, 2),
         preserve_fds: int = 0,
         console_socket: str | None = None,
@@ -54,7 +54,7 @@ class Creation:
         self.bundle = bundle
         self.folder = folder
         self.cgroup = cgroup
-        self.connection = connection
+        self.start = start
         self.stdio = stdio
         self.preserve_fds = preserve_fds
         self.console_socket = console_socket

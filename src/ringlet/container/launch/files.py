@@ -143,15 +143,11 @@ def open_sources(
     linux = config.get("linux", {})
     mappings = linux.get("uidMappings", []), linux.get("gidMappings", [])
     peers = _may_have_peers(config)
-    # A root that is a link is refused, as runc does: whoever may swap it would have any folder of
-    # the host as the root.
-    root = os.path.join(bundle, config["root"]["path"]).rstrip("/") or "/"
-    root = os.path.join(os.path.realpath(os.path.dirname(root)), os.path.basename(root))
-    plan.add("bind", "/", 0, root, 1, 0)
+    plan.add("bind", "/", 0, root_of(config, bundle), 1, 0)
     of_run = layer is not None or known is not None  # `ringlet run`
     if known is not None:
         plan.add("same", "/", 0, known)
-    _part(plan, "/", 0)
+    _part(plan, "/", 0, private=of_run)
     if idmap_root:
         plan.add("idmap", "/", 0, 0, *map(as_text, mappings))
     if layer is not None:
@@ -171,13 +167,23 @@ def open_sources(
         if options.shared and peers:
             plan.add("peer", target, slot)
         else:
-            _part(plan, target, slot)
+            _part(plan, target, slot, private=of_run)
         options.attributes.add_to(plan, target, slot)
         options.recursive.add_to(plan, target, slot)
         own = mount.get("uidMappings") or mappings[0], mount.get("gidMappings") or mappings[1]
         if options.idmap is not None or "uidMappings" in mount:
             plan.add("idmap", target, slot, int(bool(options.idmap)), *map(as_text, own))
     return slots
+
+
+def root_of(config: Config, bundle: str) -> str:
+    """Returns the path of the root, in which only the last part may be a link by now.
+
+    The helper refuses a root that is a link, as runc does: whoever may swap it would have any
+    folder of the host as the root.
+    """
+    root = os.path.join(bundle, config["root"]["path"]).rstrip("/") or "/"
+    return os.path.join(os.path.realpath(os.path.dirname(root)), os.path.basename(root))
 
 
 def _may_have_peers(config: Config) -> bool:
@@ -190,9 +196,13 @@ def _may_have_peers(config: Config) -> bool:
     return shared and not has_user_namespace(config)
 
 
-def _part(plan: Plan, target: str, slot: int) -> None:
-    """Makes a copied tree a slave: the copy of a shared tree would show new mounts on the host."""
-    plan.add("attributes", target, slot, 1, 0, 0, _PROPAGATION["slave"])
+def _part(plan: Plan, target: str, slot: int, *, private: bool) -> None:
+    """Makes a copied tree a slave: the copy of a shared tree would show new mounts on the host.
+
+    With `private`, the copy doesn't show new mounts of the host either: these mounts would have
+    devices, and would be writable in a read-only volume.
+    """
+    plan.add("attributes", target, slot, 1, 0, 0, _PROPAGATION["private" if private else "slave"])
 
 
 def build_root(

@@ -3,23 +3,17 @@
 The helper (csrc/container/) is run from a sealed file in memory. So no process of a container has
 this Python, or any file of the host, as its program (CVE-2019-5736). Python isn't forked.
 
-Source: posix_spawn(3), memfd_create(2), unix(7).
+Its reports come through a pipe, and orders go to it through another pipe. A socket would do both,
+but a process in the container may take over one that comes in, with its descriptors. By a socket it
+would reach this process, and so the descriptors of this process (SO_PEERPIDFD, pidfd_getfd(2)).
+
+Source: posix_spawn(3), memfd_create(2), pipe(2) (O_DIRECT: packets).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-
-# The module `socket` turns its constants into enums: that takes longer than ringlet's own imports.
-from _socket import (
-    AF_UNIX,
-    SCM_CREDENTIALS,
-    SO_PASSCRED,
-    SOCK_SEQPACKET,
-    SOL_SOCKET,
-    socketpair,
-)
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GETFL, fcntl
 from stat import S_ISDIR
 
@@ -41,7 +35,6 @@ _SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _MFD_EXEC = 0x10  # Linux 6.3: needed for a file that is a program where vm.memfd_noexec is set
 _REPORT = 8192
 _ERRNO_MAX = 4095
-_CREDENTIALS = 64  # bytes: room for a struct ucred, unix(7)
 _LEAST = 96  # the least number of descriptors: RLIMIT_NOFILE has to be above all their numbers
 _HIGH = 64  # where descriptors are moved to, so that their numbers in the helper are free
 
@@ -83,18 +76,18 @@ class Opened:
     """A list of descriptors to close."""
 
     def __init__(self) -> None:
-        self._fds: list[int] = []
+        self.fds: list[int] = []
 
     def add(self, fd: int) -> int:
         """Notes `fd`, and returns it."""
-        self._fds.append(fd)
+        self.fds.append(fd)
         return fd
 
     def close(self) -> None:
         """Closes all noted descriptors."""
-        for fd in self._fds:
+        for fd in self.fds:
             os.close(fd)
-        self._fds.clear()
+        self.fds.clear()
 
 
 def carry_out(
@@ -107,31 +100,33 @@ def carry_out(
 ) -> Launched:
     """Runs the helper until it sends the report `last`."""
     _check_kept((*stdio, *range(3, descriptors.first)))
-    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET)
+    ours, theirs = Opened(), Opened()
     child: Launched | None = None
-    helpers = []
+    helpers: list[int] = []
     try:
-        ours.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
-        helpers.append(_spawn(plan, descriptors, stdio, theirs.fileno()))
+        reports, orders = open_pipes(ours, theirs)
+        helpers.append(_spawn(plan, descriptors, stdio, *theirs.fds))
         theirs.close()
         seen = b""
-        while report := _receive_from(ours, helpers):
+        while report := receive(reports):
             seen = report[:1]
             if seen == b"E":
                 raise error_of(report)
-            if seen in (b"H", b"P"):
-                pid = int.from_bytes(report[1:5], "little")
-                if seen == b"H":
+            if seen == b"P" and child is None:
+                pid = int.from_bytes(report[1:5], "little", signed=True)
+                if pid in helpers or not _is_child(pid):
+                    continue
+                if len(helpers) < plan.clones:
                     helpers.append(pid)
                 else:
                     child = Launched(pid, os.pidfd_open(pid))
                 on_child(pid)
-                _go(ours, pid)
+                _go(orders, pid)
             elif seen == b"M":
                 if on_mounted is not None:
                     on_mounted()
                 on_mounted = None  # hooks of the host run once, even if this report is repeated
-                _go(ours, helpers[-1] if child is None else child.pid)
+                _go(orders, helpers[-1] if child is None else child.pid)
             elif child is not None and seen == last == b"R":
                 if len(report) != 1 + 8 * len(STAGES):
                     raise _unreadable()
@@ -175,24 +170,35 @@ def _check_kept(fds: Iterable[int]) -> None:
             )
 
 
-def _receive_from(connection: socket, helpers: list[int]) -> bytes:
-    """Returns the next report; a report of a new process counts only if one of `helpers` sent it.
+def open_pipes(ours: Opened, theirs: Opened) -> tuple[int, int]:
+    """Opens pipes for reports and for orders; returns our ends, those to read and to write.
 
-    A container's process has the connection, too, until it runs its command. Without this check a
-    program that has taken over that process could name any process of the host as the container's.
+    The helper's ends are added to `theirs` in the same order. Each report is a packet. Who holds an
+    end may fill its pipe; so writes of ours don't wait.
     """
-    while True:
-        try:
-            with interrupt.waiting:
-                report, about, _, _ = connection.recvmsg(_REPORT, _CREDENTIALS)
-        except ConnectionResetError:
-            return b""
-        if report[:1] not in (b"H", b"P"):
-            return report
-        for level, kind, data in about:
-            sender = int.from_bytes(data[:4], "little")
-            if (level, kind) == (SOL_SOCKET, SCM_CREDENTIALS) and sender in helpers:
-                return report
+    reports, report_to = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
+    ours.add(reports)
+    theirs.add(report_to)
+    order_from, orders = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
+    ours.add(orders)
+    theirs.add(order_from)
+    os.set_blocking(orders, False)
+    return reports, orders
+
+
+def _is_child(pid: int) -> bool:
+    """Returns whether the process is a child of this process.
+
+    A container's process has the pipe for reports, too, until it runs its command. Without this
+    check a program that has taken over that process could name any process of the host as the
+    container's. Only containers of `ringlet-oci` can be seen by others so early, and `ringlet-oci`
+    has no children but helpers and that process itself.
+    """
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except OSError:
+        return False
+    return True
 
 
 def run_alone(plan: Plan, descriptors: Descriptors, ours: socket, theirs: socket) -> None:
@@ -201,27 +207,29 @@ def run_alone(plan: Plan, descriptors: Descriptors, ours: socket, theirs: socket
     `theirs` is used as the helper's streams, carries the report of a failure, and is closed here.
     """
     stream = theirs.fileno()
-    helper = _spawn(plan, descriptors, (stream, stream, stream), stream)
+    helper = _spawn(plan, descriptors, (stream, stream, stream), stream, stream)
     theirs.close()
     _, status = os.waitpid(helper, 0)
     if status:
-        report = receive(ours)
+        report = receive(ours.fileno())
         raise error_of(report) if report else ended("ringlet's container helper ended too early")
 
 
-def _go(connection: socket, pid: int) -> None:
+def _go(orders: int, pid: int) -> None:
     """Lets the process go on whose id in our PID namespace is `pid`."""
     try:
-        connection.send(b"G" + pid.to_bytes(4, "little"))
+        os.write(orders, b"G" + pid.to_bytes(4, "little"))
     except BrokenPipeError:  # the process has ended; its earlier reports are still to be read
         pass
+    except BlockingIOError:  # somebody in the container has filled the pipe
+        raise _unreadable() from None
 
 
-def receive(connection: socket) -> bytes:
+def receive(reports: int) -> bytes:
     """Returns the next report; empty if no report will come."""
     try:
         with interrupt.waiting:
-            return connection.recv(_REPORT)
+            return os.read(reports, _REPORT)
     except ConnectionResetError:
         return b""
 
@@ -277,17 +285,18 @@ def check_descriptors() -> None:
         )
 
 
-def _spawn(plan: Plan, descriptors: Descriptors, stdio: tuple[int, int, int], control: int) -> int:
+def _spawn(
+    plan: Plan, descriptors: Descriptors, stdio: tuple[int, int, int], reports: int, orders: int
+) -> int:
     check_descriptors()
     data, size = plan.encode()
     opened = Opened()
     try:
         memory = os.memfd_create("plan", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        given = {descriptors.give(fd): fd for fd in (opened.add(memory), control)}
-        numbers = list(given)
+        numbers = [descriptors.give(fd) for fd in (opened.add(memory), reports, orders)]
         os.write(memory, data)
         fcntl(memory, F_ADD_SEALS, _SEALS)
-        given |= {number: fd for fd, number in descriptors.numbers.items()}
+        given = {number: fd for fd, number in descriptors.numbers.items()}
         given |= dict(enumerate(stdio))
         least = max(_HIGH, max(given) + 1)
         high = {fd: opened.add(fcntl(fd, F_DUPFD_CLOEXEC, least)) for fd in set(given.values())}

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 
 # The module `socket` turns its constants into enums: that takes longer than ringlet's own imports.
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, SOCK_STREAM, socket
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
+from fcntl import F_SETFL, fcntl
 
 from ringlet.container.launch.helper import (
     LaunchError,
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from ringlet.container.launch.helper import Launched
     from ringlet.container.spec.types import Config
 
-SOCKET = "start"  # in the state folder
+# FIFOs in the state folder: the init reads the word to start, and reports how the start goes.
+FIFOS = ("start", "report")
 
 
 def create(
@@ -36,7 +38,7 @@ def create(
     on_runtime: Callable[[int], None],
     on_mounted: Callable[[], None] | None = None,
 ) -> Launched:
-    """Makes the container; returns when its init waits for `start`, or at a socket `start_over`.
+    """Makes the container; returns when its init waits for `start`, or for `start_over`.
 
     `on_runtime` is called with the init's process id once the namespaces exist and the ids are
     mapped. If a helper is in the namespaces before the init, `on_runtime` is called with the
@@ -48,13 +50,13 @@ def create(
     from ringlet.container.launch.idmap import cgroup_owner, map_ids  # `start` doesn't need these
     from ringlet.container.launch.plan import Descriptors, plan_creation
 
-    config, cgroup, connection = creation.config, creation.cgroup, creation.connection
+    config, cgroup = creation.config, creation.cgroup
     opened = Opened()
     try:
         plan = plan_creation(
             creation,
             descriptors := Descriptors(creation.preserve_fds),
-            start=opened.add(_listen(creation.folder)) if connection is None else connection,
+            start=creation.start or _make_fifos(creation.folder, opened),
             console=_connect_console(creation.console_socket, opened),
             listener=_connect_listener(config, opened),
         )
@@ -79,8 +81,8 @@ def create(
         launched.notes = plan.notes
         return launched
     except BaseException:
-        if connection is None:
-            _remove(os.path.join(creation.folder, SOCKET))
+        if creation.start is None:
+            _remove_fifos(creation.folder)
         raise
     finally:
         opened.close()
@@ -92,33 +94,30 @@ def start(folder: str) -> None:
     Raises LaunchError if the command can't run: status 126 or 127, a failed startContainer hook, or
     an init that has ended.
     """
-    place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    connection = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    paths = [os.path.join(folder, name) for name in FIFOS]
+    opened = Opened()
+    flags = os.O_NONBLOCK | os.O_CLOEXEC  # not to wait for an init that has ended
     try:
         try:
-            connection.connect(f"/proc/self/fd/{place}/{SOCKET}")  # the whole path may be too long
-            connection.send(b"S")
+            orders = opened.add(os.open(paths[0], os.O_WRONLY | flags))
+            reports = opened.add(os.open(paths[1], os.O_RDONLY | flags))
         except OSError as error:
             raise _not_waiting(error) from None
-        _remove(os.path.join(folder, SOCKET))
-        _hear_start(connection)
+        os.set_blocking(reports, True)
+        start_over(orders, reports)
     finally:
-        connection.close()
-        os.close(place)
+        _remove_fifos(folder)
+        opened.close()
 
 
-def start_over(connection: socket) -> None:
-    """Does the same as `start`, over the other end of the init's `connection`."""
+def start_over(orders: int, reports: int) -> None:
+    """Does the same as `start`, over our ends of the pipes that the init has."""
     try:
-        connection.send(b"S")
+        os.write(orders, b"S")
     except OSError as error:
         raise _not_waiting(error) from None
-    _hear_start(connection)
-
-
-def _hear_start(connection: socket) -> None:
     seen = b""
-    while report := receive(connection):
+    while report := receive(reports):
         seen = report[:1]
         if seen == b"E":
             raise error_of(report)
@@ -167,16 +166,30 @@ def execute(execution: Execution) -> Launched:
         opened.close()
 
 
-def _listen(folder: str) -> int:
-    place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    waiting = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+def _make_fifos(folder: str, opened: Opened) -> tuple[int, int]:
+    """Makes the FIFOs; returns the init's ends. They have no peer, as a socket has (helper.py).
+
+    The init can wait for a word as long as it may write to the FIFO, too: there is no end of it.
+    """
+    orders, reports = (os.path.join(folder, name) for name in FIFOS)
+    for path in (orders, reports):
+        os.mkfifo(path, 0o600)
+    order_from = opened.add(os.open(orders, os.O_RDWR | os.O_CLOEXEC))
+    reader = os.open(reports, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        waiting.bind(f"/proc/self/fd/{place}/{SOCKET}")
-        waiting.listen(1)
-        return waiting.detach()
+        report_to = opened.add(os.open(reports, os.O_WRONLY | os.O_CLOEXEC))
     finally:
-        waiting.close()
-        os.close(place)
+        os.close(reader)
+    fcntl(report_to, F_SETFL, os.O_WRONLY | os.O_DIRECT)  # each report is a packet
+    return order_from, report_to
+
+
+def _remove_fifos(folder: str) -> None:
+    for name in FIFOS:
+        try:
+            os.unlink(os.path.join(folder, name))
+        except FileNotFoundError:  # the file is gone already
+            pass
 
 
 def _connect(path: str) -> int:
@@ -205,13 +218,6 @@ def _connect_listener(config: Config, opened: Opened) -> int | None:
         return None
     path = seccomp.get("listenerPath")  # a filter with notifications is refused without a path
     return opened.add(_connect(path)) if path else None
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:  # the file is gone already
-        pass
 
 
 def _nothing(pid: int) -> None:

@@ -15,7 +15,7 @@ from ringlet.container.launch import files, privileges
 from ringlet.container.launch.helper import STAGES
 from ringlet.container.launch.idmap import is_root_of_host
 from ringlet.container.spec.config_json import process_of
-from ringlet.container.spec.sysctl import sysctl_path
+from ringlet.container.spec.sysctl import FILES, namespace_of, sysctl_path
 from ringlet.host.plan_word import is_plain, plan_word
 
 TYPE_CHECKING = False
@@ -48,9 +48,11 @@ class Plan:
         self._lines: list[str] = []
         self._data = b""
         self.notes: list[str] = []  # parts of the configuration that have no effect
+        self.clones = 0  # how many processes it makes, one after another
 
     def add(self, step: str, what: object = "", *words: object) -> None:
         """Adds a step."""
+        self.clones += step == "clone"
         texts = [str(word) for word in (what, *words)]
         if not is_plain("".join(texts)):  # one check for the whole line: most lines are plain
             texts = [plan_word(text) for text in texts]
@@ -84,13 +86,15 @@ def plan_creation(
     creation: Creation,
     descriptors: Descriptors,
     *,
-    start: int,
+    start: tuple[int, int],
     console: int | None,
     listener: int | None,
 ) -> Plan:
-    """Returns the plan of a container's init, which waits at the socket `start` for its command.
+    """Returns the plan of a container's init, which waits for `start` before it runs its command.
 
-    `console` is the socket that gets its terminal, `listener` that of seccomp's agent.
+    `start` are the ends of two pipes: the init reads the word to start from the first pipe, and
+    writes to the second pipe how the start goes. `console` is the socket that gets its terminal,
+    `listener` that of seccomp's agent.
     """
     plan = Plan()
     config, bundle, cgroup, layer = (
@@ -182,6 +186,7 @@ def plan_creation(
     plan.add("session")
     if not creation.no_new_keyring:
         plan.add("keyring")
+    _keep_apart(plan, config, set(namespaces) - new)
     _name_things(plan, config, linux, new)
     if parked:
         plan.add("take", "", *parked)
@@ -204,7 +209,7 @@ def plan_creation(
     if mounts:
         plan.add("move_root" if creation.no_pivot else "pivot")
     else:
-        plan.add("chroot", os.path.join(bundle, config["root"]["path"]))
+        plan.add("chroot", files.root_of(config, bundle))
     plan.add("stage", STAGES[2])
     terminal = process.get("terminal") and console is not None
     if terminal:
@@ -212,14 +217,15 @@ def plan_creation(
         _add_console(plan, process, descriptors.give(console), mount=True)
     files.protect(plan, config)
     privileges.set_labels(plan, process)
-    sockets = [descriptors.give(start)]
+    kept = [descriptors.give(end) for end in start]
+    waits = tuple(kept)
     says = None
     if listener is not None:
-        sockets.append(descriptors.give(listener))
-        says = [sockets[1], *_listener_says(config, state("created"))]
+        kept.append(descriptors.give(listener))
+        says = [kept[-1], *_listener_says(config, state("created"))]
     if pid_namespace:  # after hooks: the namespace would see these programs of the host
         plan.add("join_pids", pid_namespace)
-    plan.add("close", "", *sockets)
+    plan.add("close", "", *kept)
     in_child = pid_namespace is not None and privileges.is_not_inherited(process)
     # A process of `exec` may look into this process while this process waits. By then this process
     # has lost its rights.
@@ -238,7 +244,7 @@ def plan_creation(
         privileges.schedule_late(plan, process, keep_for_filter=late is not None)
     privileges.find_command(plan, process)
     plan.add("ready")
-    plan.add("wait", "", sockets[0])
+    plan.add("wait", "", *waits)
     privileges.set_limits(plan, process)
     if late:
         privileges.filter_late(plan, process, late)
@@ -367,6 +373,15 @@ def _offsets(linux: Linux) -> str:
         if offset is not None:
             lines += f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
     return lines
+
+
+def _keep_apart(plan: Plan, config: Config, joined: set[str]) -> None:
+    """Checks that what is set up is no namespace of ours; `spec` has checked only its path."""
+    changed = {namespace_of(sysctl_path(name)) for name in config["linux"].get("sysctl", ())}
+    if "hostname" in config or "domainname" in config:
+        changed.add("uts")
+    for kind in sorted(joined & FILES.keys() & changed):
+        plan.add("apart", kind, FILES[kind], os.stat(f"/proc/self/ns/{FILES[kind]}").st_ino)
 
 
 def _name_things(plan: Plan, config: Config, linux: Linux, new: set[str]) -> None:

@@ -31,12 +31,12 @@ _SHOWN = 8  # capabilities, in a message
 
 # The system calls that the helper makes after `drop_rights`, by x86-64's numbers, with those
 # arguments that a filter could check: read, write, open, close, fstat, getuid, setsid,
-# ioctl(TIOCSCTTY), prlimit64, stat, faccessat, prctl(PR_SET_PDEATHSIG), accept4, clone,
+# ioctl(TIOCSCTTY), prlimit64, stat, faccessat, prctl(PR_SET_PDEATHSIG), clone,
 # execve, exit_group.
 _CLONE_PARENT = 0x8000
 _TO_BEGIN = (
     (0, ()), (1, ()), (257, ()), (3, ()), (5, ()), (102, ()), (112, ()), (16, (0, 0x540E)),
-    (302, ()), (262, ()), (269, ()), (157, (1,)), (288, ()), (56, (_CLONE_PARENT,)), (59, ()),
+    (302, ()), (262, ()), (269, ()), (157, (1,)), (56, (_CLONE_PARENT,)), (59, ()),
     (231, ()),
 )  # fmt: skip
 

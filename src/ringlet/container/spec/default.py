@@ -87,14 +87,15 @@ def mounts(*, rootless: bool) -> list[Mount]:
         {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": [*NO]},
     ]
     # Only the owner of the network namespace may mount sysfs. The host's sysfs contains cgroups,
-    # and some may be the user's own: so the mounts below it have to be read-only, too.
+    # and some may be the user's own: so the mounts below it have to be read-only, too. A mount
+    # that comes later would not be; so it may not show here.
     if rootless:
         default.append(
             {
                 "destination": "/sys",
                 "type": "none",
                 "source": "/sys",
-                "options": ["rbind", *NO, "ro", *(f"r{name}" for name in (*NO, "ro"))],
+                "options": ["rbind", "rprivate", *NO, "ro", *(f"r{name}" for name in (*NO, "ro"))],
             }
         )
     else:

@@ -23,7 +23,7 @@ _IPC = frozenset(
         "shm_next_id", "shm_rmid_forced", "shmall", "shmmax", "shmmni",
     )
 )  # fmt: skip
-_FILES = {"uts": "uts", "ipc": "ipc", "network": "net"}  # in /proc/PID/ns
+FILES = {"uts": "uts", "ipc": "ipc", "network": "net"}  # in /proc/PID/ns
 
 
 def sysctl_path(name: str) -> str:
@@ -45,7 +45,7 @@ def sysctl_of_its_own(linux: Linux) -> None:
             raise _refused(name, "it is no kernel parameter", "write it like net.core.somaxconn")
         if path == _HOST_NAME:
             raise _refused(name, "`hostname` is the place for it", "set hostname instead")
-        kind = _namespace_of(path)
+        kind = namespace_of(path)
         if kind is None:
             raise _refused(name, "it is the host's, in no namespace", "set it on the host")
         if shares(linux, kind):
@@ -62,7 +62,8 @@ def shares(linux: Linux, kind: str) -> bool:
     return not own or ("path" in own[0] and _is_ours(own[0]["path"], kind))
 
 
-def _namespace_of(path: str) -> str | None:
+def namespace_of(path: str) -> str | None:
+    """Returns the namespace that the parameter at `path` below /proc/sys is in; None: the host."""
     if path == DOMAIN_NAME:
         return "uts"
     if path in _IPC or path.startswith("fs/mqueue/"):
@@ -72,7 +73,7 @@ def _namespace_of(path: str) -> str | None:
 
 def _is_ours(path: str, kind: str) -> bool:
     try:
-        return os.path.samefile(path, f"/proc/self/ns/{_FILES[kind]}")
+        return os.path.samefile(path, f"/proc/self/ns/{FILES[kind]}")
     except OSError:
         return False  # there is no namespace to join, and the step that joins it reports this
 
