@@ -63,7 +63,10 @@ def test_the_guests_output_may_go_to_a_file(tmp_path: Path) -> None:
     ("arguments", "what"),
     [
         (["hello", "--serial", "stdio"], "--serial stdio isn't for a debugger"),
-        (["hello", "--script", "/nowhere"], "the script /nowhere can't be read"),
+        (
+            ["hello", "--script", "/nowhere"],
+            "the script /nowhere can't be read: No such file or directory",
+        ),
         (["hello", "--script", "/dev/zero"], "the script /dev/zero"),
         (["nonsense"], "there is no image nonsense"),
         (["hello", "--gdb", "1", "-x", "c"], "--gdb takes no commands"),

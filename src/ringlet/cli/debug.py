@@ -131,7 +131,8 @@ def _read_script(path: str | None) -> list[str]:
         with open(path, encoding="utf-8") as file:
             text = file.read(MAX_SCRIPT + 1)
     except (OSError, ValueError) as error:
-        raise RingletError(f"the script {path} can't be read: {error}", "check the path") from error
+        why = error.strerror if isinstance(error, OSError) else error
+        raise RingletError(f"the script {path} can't be read: {why}", "check the path") from error
     if len(text) > MAX_SCRIPT:
         raise RingletError(f"the script {path} is larger than 1 MiB", "make it shorter")
     return text.splitlines()

@@ -237,7 +237,7 @@ def test_a_place_is_an_address_a_symbol_a_register_or_a_line(place: str, address
         ("nowhere", "there is no symbol nowhere"),
         ("pvh_stat", "did you mean `pvh_start`?"),
         ("rip", "the register is $rip"),
-        ("$xyz", "there is no symbol $xyz"),
+        ("$xyz", "there is no register $xyz"),
         ("hello.S:9999", "hello.S:9999 has no code"),
         ("other.c:1", "there is no source file other.c"),
         ("0x", "there is no symbol 0x"),

@@ -211,6 +211,8 @@ class Session:
             return address
         if name in registers._fields:
             raise RingletError(f"there is no symbol {word}", f"the register is ${name}")
+        if word.startswith("$"):
+            raise RingletError(f"there is no register {word}", "`registers` shows the registers")
         close = near(word, self.symbols.names()) if len(self.symbols) else ""
         raise RingletError(
             f"there is no symbol {word}",
