@@ -197,7 +197,11 @@ def loads(kib: int) -> bool:
     """Whether the interpreter has all the modules loaded that a container takes, or most."""
     words = [sys.executable, "-c", "import ringlet.oci.attached, ringlet.oci.main"]
     limit = partial(_memory, kib)
-    return not subprocess.run(words, preexec_fn=limit, capture_output=True, check=False).returncode
+    try:
+        subprocess.run(words, preexec_fn=limit, capture_output=True, check=True, timeout=10)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return False
+    return True
 
 
 def test_with_little_memory_it_leaves_nothing_or_says_how_to_remove_it(bundle: Bundle) -> None:
