@@ -96,6 +96,7 @@ def conversions() -> list[tuple[str, str]]:
     return [*made, ("%% 100%%", "0"), ("", "0"), ("no conversion", "0")]
 
 
+@pytest.mark.slow
 def test_print_means_what_printf_means(tmp_path: Path) -> None:
     lines = [f'    P("{form}|\\n", {argument});\n' for form, argument in conversions()]
     parts = [lines[at : at + 500] for at in range(0, len(lines), 500)]

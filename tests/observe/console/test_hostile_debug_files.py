@@ -45,6 +45,7 @@ def test_any_debug_file_leaves_the_guest_as_it_is(
         assert lines[-1] == "the run is over: exit-port, status 0"
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(200))
 @given(
     code=st.binary(min_size=1, max_size=64),

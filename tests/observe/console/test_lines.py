@@ -109,6 +109,7 @@ def test_a_file_that_is_too_large_has_no_lines(tmp_path: Path) -> None:
 ORIGINAL = debug_file("rings").read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300))
 @given(seed=st.integers(0, 1 << 32), count=st.integers(1, 64))
 def test_any_change_of_the_debug_information_ends_in_lines_or_in_none(
@@ -131,6 +132,7 @@ def test_any_change_of_the_debug_information_ends_in_lines_or_in_none(
             found.addresses_of(line.path, line.number)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_gcc
 def test_tables_that_never_end_are_held_back(tmp_path: Path) -> None:
     """A line table of version 5 that says: 2**63 folders, each of no bytes."""

@@ -84,6 +84,7 @@ def check_of(image_words: str) -> str:
     return check
 
 
+@pytest.mark.slow
 @pytest.mark.needs_kvm
 def test_a_compiled_program_computes_the_same_while_it_is_stepped() -> None:
     words = "sort 30"
