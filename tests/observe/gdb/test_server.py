@@ -168,6 +168,16 @@ def test_a_client_that_goes_leaves_the_guest_running_and_the_next_finds_it(last:
         assert debugger.wait(0.05) is None, "the guest runs"
 
 
+def test_an_interrupt_after_detach_leaves_the_guest_running() -> None:
+    with served() as (debugger, server):
+        with Client(server.place) as client:
+            assert client.ask(b"qC") == b"QC1"
+            client.send(packet(b"c") + packet(b"D") + b"\x03")
+            assert client.reply() == b"OK"
+        time.sleep(0.2)  # the server notes that the client has gone
+        assert debugger.wait(0.2) is None, "the guest runs"
+
+
 def test_a_client_that_reads_nothing_is_dropped_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ringlet.observe.gdb.server._PATIENCE", 0.2)
     with served() as (_, server):

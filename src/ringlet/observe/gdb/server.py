@@ -206,6 +206,8 @@ class _Client:
             raise EOFError
         for item in self._reader.feed(data):
             self._take(item)
+            if self.session.detached:
+                raise EOFError  # what else it sent, such as an interrupt, counts no more
 
     def _take(self, item: bytes | Signal) -> None:
         if item is Signal.INTERRUPT:
