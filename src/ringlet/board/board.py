@@ -112,13 +112,13 @@ class Board:
 def plain(state: Any) -> Any:
     """Returns a copy of `state` as plain values: an object becomes a dictionary of attributes."""
     if isinstance(state, dict):
-        return {name: plain(value) for name, value in state.items()}
+        return {name: plain(value) for name, value in list(state.items())}  # it may change
     if isinstance(state, list | tuple):
         return [plain(value) for value in state]
     if isinstance(state, bytearray | memoryview):
         return bytes(state)
     names = getattr(type(state), "__slots__", ()) or getattr(state, "__dict__", ())
-    return {name: plain(getattr(state, name)) for name in names} if names else state
+    return {name: plain(getattr(state, name)) for name in list(names)} if names else state
 
 
 def _names(name: str) -> Iterator[str]:

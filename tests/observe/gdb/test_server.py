@@ -196,6 +196,16 @@ def test_the_end_of_the_run_is_told() -> None:
         assert debugger.machine.wait(20).status == 7  # type: ignore[union-attr]
 
 
+def test_devices_are_shown_at_a_stop_alone(client: Client) -> None:
+    def monitor(command: bytes) -> bytes:
+        return bytes.fromhex(client.ask(b"qRcmd," + command.hex().encode()).decode())
+
+    assert b"local-apic: " in monitor(b"devices")
+    client.send(packet(b"c"))
+    assert monitor(b"devices").startswith(b"the guest runs\n")
+    assert monitor(b"exits").startswith(b"vCPU 0: ")
+
+
 def test_kill_ends_the_run() -> None:
     with served() as (debugger, server), Client(server.place) as client:
         client.send(packet(b"k"))

@@ -42,6 +42,7 @@ def _help(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
 
 def _devices(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
     """Shows a device by name, or all: its addresses, its interrupt, and its state."""
+    debugger.vcpu(vcpu)  # the guest has to stand still, or a state changes while it is copied
     lines = []
     for placed in debugger.machine.devices:
         if words and placed.name != words[0]:
