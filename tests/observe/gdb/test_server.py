@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -223,6 +223,16 @@ def test_closing_the_server_lets_the_guest_run_on(no_leak: None) -> None:
             server.close()
             assert client.has_ended
         assert debugger.wait(0.05) is None
+
+
+def test_a_client_that_reads_nothing_delays_the_close_by_little() -> None:
+    with served() as (_, server), Client(server.place) as client:
+        client.socket.settimeout(0.5)
+        with suppress(TimeoutError):
+            client.send(packet(b"qXfer:features:read:target.xml:0,3f00") * 100_000)
+        began = time.monotonic()
+        server.close()
+        assert time.monotonic() - began < 4
 
 
 def test_it_listens_on_this_machine_alone() -> None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _LOCAL = "127.0.0.1"
 _PATIENCE = 10.0  # seconds, for a client that doesn't read
+_FAREWELL = 1.0  # seconds, for a client that doesn't read at the end of the run
 _CHUNK = 4096
 
 
@@ -172,6 +173,11 @@ class GdbServer(Closing):
         if self._close_fd < 0:
             return
         os.eventfd_write(self._close_fd, 1)
+        self._thread.join(_FAREWELL)
+        client = self._client
+        if client is not None and self._thread.is_alive():
+            with suppress(OSError):  # it has just gone
+                client.socket.shutdown(socket.SHUT_RDWR)  # each send to it ends, and fails
         self._thread.join()
         self._close_all()
 
