@@ -1,6 +1,7 @@
 """The GDB server and clients that aren't GDB: alone, second, gone, wrong."""
 
 import os
+import resource
 import socket
 import time
 from collections.abc import Iterator
@@ -145,6 +146,44 @@ def test_a_second_client_is_refused_and_the_first_goes_on() -> None:
             assert second.has_ended
         assert first.ask(b"qC") == b"QC1"
     assert told == ["a second GDB client was refused"]
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Lets this process open no further descriptor."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(2)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 32, limits[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(2))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def test_without_descriptors_a_client_waits_and_the_server_doesnt_spin() -> None:
+    with served() as (_, server), socket.socket() as waiting:
+        with no_descriptors():
+            began = time.process_time()
+            waiting.connect(("127.0.0.1", int(server.place[1:])))
+            time.sleep(0.5)
+            assert time.process_time() - began < 0.25
+        waiting.settimeout(10)
+        waiting.sendall(packet(b"qC"))
+        assert waiting.recv(1) == b"+"
+
+
+def test_without_descriptors_the_first_client_stays() -> None:
+    with served() as (_, server), Client(server.place) as first, socket.socket() as second:
+        assert first.ask(b"qC") == b"QC1"
+        with no_descriptors():
+            second.connect(("127.0.0.1", int(server.place[1:])))
+            time.sleep(0.3)
+            assert first.ask(b"qC") == b"QC1"
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _LOCAL = "127.0.0.1"
 _PATIENCE = 10.0  # seconds, for a client that doesn't read
 _FAREWELL = 1.0  # seconds, for a client that doesn't read at the end of the run
+_REST = 100  # milliseconds before the next try to accept a client
 _CHUNK = 4096
 
 
@@ -54,6 +55,7 @@ class GdbServer(Closing):
         self._listener = self._listen(where)
         (self._close_fd,) = eventfds(0)
         self._client: _Client | None = None
+        self._rests = False  # whether the last client couldn't be accepted
         self._thread = Thread(target=self._serve, name="ringlet-gdb", daemon=True)
         try:
             start_without_signals(self._thread)
@@ -106,7 +108,8 @@ class GdbServer(Closing):
         """Waits for one thing and handles it; returns whether the server is over."""
         waiting = poll()
         stop_fd, ended_fd = self._debugger.filenos()
-        waiting.register(self._listener, POLLIN)
+        if not self._rests:
+            waiting.register(self._listener, POLLIN)
         waiting.register(self._close_fd, POLLIN)
         client = self._client
         if client is not None:
@@ -115,7 +118,8 @@ class GdbServer(Closing):
             waiting.register(ended_fd, POLLIN)
             if client.waits:
                 waiting.register(stop_fd, POLLIN)
-        ready = dict(waiting.poll())
+        ready = dict(waiting.poll(_REST if self._rests else None))
+        self._rests = False
         if self._close_fd in ready:
             return self._finish()
         if client is None:
@@ -145,10 +149,16 @@ class GdbServer(Closing):
             self._drop(client)
         return True
 
-    def _accept(self) -> None:
+    def _connection(self) -> socket.socket | None:
         try:
-            connection, _ = self._listener.accept()
+            return self._listener.accept()[0]
         except OSError:  # it has gone already, or there are no more descriptors
+            self._rests = True  # poll would report it at once, again and again
+            return None
+
+    def _accept(self) -> None:
+        connection = self._connection()
+        if connection is None:
             return
         connection.settimeout(_PATIENCE)
         if connection.family == socket.AF_INET:
@@ -157,9 +167,10 @@ class GdbServer(Closing):
 
     def _refuse(self) -> None:
         """Refuses a second client. If the first has just gone, the second waits for its turn."""
-        connection, _ = self._listener.accept()
-        self._complain("a second GDB client was refused")
-        connection.close()
+        connection = self._connection()
+        if connection is not None:
+            self._complain("a second GDB client was refused")
+            connection.close()
 
     def _drop(self, client: _Client) -> None:
         client.socket.close()
