@@ -264,8 +264,8 @@ def test_closing_the_server_lets_the_guest_run_on(no_leak: None) -> None:
         assert debugger.wait(0.05) is None
 
 
-def test_a_client_that_reads_nothing_delays_the_close_by_little() -> None:
-    with served() as (_, server), Client(server.place) as client:
+def test_a_client_that_reads_nothing_delays_the_close_by_little(tmp_path: Path) -> None:
+    with served(where=str(tmp_path / "gdb")) as (_, server), Client(server.place) as client:
         client.socket.settimeout(0.5)
         with suppress(TimeoutError):
             client.send(packet(b"qXfer:features:read:target.xml:0,3f00") * 100_000)
