@@ -303,6 +303,21 @@ def test_a_place_that_cant_be_had_is_told(where: str, no_leak: None) -> None:
         GdbServer(debugger, where)
 
 
+@pytest.mark.parametrize("where", ["-3", "-0", "65536", "9" * 5000], ids=lambda name: name[:9])
+def test_a_number_that_is_no_port_is_no_path_either(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        machine(SPIN) as made,
+        debug(made) as debugger,
+        pytest.raises(ConfigError, match="is no port") as refused,
+    ):
+        GdbServer(debugger, where)
+    assert refused.value.hint == "name a port from 0 to 65535, or a path, such as ./gdb"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_dead_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
     dead, file, alive = tmp_path / "dead", tmp_path / "file", tmp_path / "alive"
     with socket.socket(socket.AF_UNIX) as old:

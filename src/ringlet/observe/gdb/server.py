@@ -69,9 +69,10 @@ class GdbServer(Closing):
         return self._path or f":{self._listener.getsockname()[1]}"
 
     def _listen(self, where: str) -> socket.socket:
-        if where.isascii() and where.isdigit():
-            if int(where) > 0xFFFF:
-                raise ConfigError(f"{where} is no port", "name a port from 0 to 65535, or a path")
+        if where.isascii() and where.removeprefix("-").isdigit():
+            if not where.isdigit() or len(where) > 5 or int(where) > 0xFFFF:
+                hint = "name a port from 0 to 65535, or a path, such as ./gdb"
+                raise ConfigError(f"{where[:40]} is no port", hint)
             address: tuple[str, int] | str = (_LOCAL, int(where))
             listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
