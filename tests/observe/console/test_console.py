@@ -237,6 +237,8 @@ def test_a_place_is_an_address_a_symbol_a_register_or_a_line(place: str, address
         ("nowhere", "there is no symbol nowhere"),
         ("pvh_stat", "did you mean `pvh_start`?"),
         ("rip", "the register is $rip"),
+        ("0xffffffffffffffffff", "0xffffffffffffffffff is no address: it has more than 64 bits"),
+        ("$rip+0x10000000000000000", "has more than 64 bits"),
         ("$xyz", "there is no register $xyz"),
         ("hello.S:9999", "hello.S:9999 has no code"),
         ("other.c:1", "there is no source file other.c"),

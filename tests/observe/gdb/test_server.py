@@ -245,6 +245,12 @@ def test_devices_are_shown_at_a_stop_alone(client: Client) -> None:
     assert monitor(b"exits").startswith(b"vCPU 0: ")
 
 
+def test_an_address_beyond_64_bits_is_refused(client: Client) -> None:
+    asked = b"qRcmd," + b"page 0xffffffffffffffffff".hex().encode()
+    answer = bytes.fromhex(client.ask(asked).decode())
+    assert answer.startswith(b"0xffffffffffffffffff is no address\n")
+
+
 def test_kill_ends_the_run() -> None:
     with served() as (debugger, server), Client(server.place) as client:
         client.send(packet(b"k"))

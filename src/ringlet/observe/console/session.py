@@ -239,6 +239,11 @@ class Session:
 
 def _number(word: str) -> int | None:
     try:
-        return int(word, 0)
+        number = int(word, 0)
     except ValueError:
         return None
+    if abs(number) > MASK:
+        raise RingletError(
+            f"{word[:40]} is no address: it has more than 64 bits", f"the last one is {MASK:#x}"
+        )
+    return number

@@ -119,9 +119,12 @@ def _code(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
 def _address(words: list[str]) -> int:
     try:
         (word,) = words
-        return int(word, 0 if word[:2] in ("0x", "0X") else 16)
+        address = int(word, 16)
     except ValueError as error:
         raise RingletError("no address is named", "such as: monitor page 0x100000") from error
+    if not 0 <= address < 1 << 64:
+        raise RingletError(f"{word[:40]} is no address", "an address has 64 bits")
+    return address
 
 
 def _abilities(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
