@@ -235,6 +235,9 @@ class Console(Closing):
         if stop.reason == stops.END:
             self._show_unmet()
             return
+        if stop.reason == stops.CRASH:
+            for row in session.fault_lines(stop):
+                self.show(f"  {_one_line(row)}")
         if stop.detail and stop.reason not in (stops.CRASH, stops.STEP):
             self.show(f"note: {_one_line(stop.detail)}")
         state = session.state()

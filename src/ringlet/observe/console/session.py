@@ -13,6 +13,7 @@ from ringlet.machine.assembly import (
     disassemble,
     linear_rip,
 )
+from ringlet.machine.crash import examine
 from ringlet.observe.console.lines import Sources, read_lines
 from ringlet.observe.console.tables import idt
 from ringlet.observe.debug.paging import CR0_PG, EFER_LMA, Processor, walk
@@ -173,6 +174,14 @@ class Session:
         place = self.describe(came)
         words.append(f"from {came:#x}" + (f" {place}" if place else ""))
         return ", ".join(words)
+
+    def fault_lines(self, stop: Stop) -> list[str]:
+        """Returns what led to a crash, for people to read; nothing if nobody knows."""
+        if stop.exit is None:
+            return []
+        vcpu = self.machine.vm.vcpus[stop.vcpu]
+        fault = examine(vcpu, self.machine.memory, stop.exit, self.symbols).fault
+        return [] if fault is None else fault.lines()
 
     def source_line(self, line: Line) -> str | None:
         """Returns the text of a source line, or None where the file isn't found."""

@@ -209,15 +209,15 @@ class AllStop:
             watched.forget_exception()
             return True
         if not isinstance(exit, (Halt, SystemEvent)):  # those are no crashes, but ends
-            self.crash(watched, _crash(exit))
+            self.crash(watched, _crash(exit), exit)
         return False
 
-    def crash(self, watched: Watched, what: str) -> None:
+    def crash(self, watched: Watched, what: str, exit: Exit | None = None) -> None:
         """Stops before a crash ends the run, and returns once the guest shall go on to its end."""
         with self.lock:
             if not self._attached:
                 return
-            self.report(watched, Stop(CRASH, detail=what))
+            self.report(watched, Stop(CRASH, exit=exit, detail=what))
         watched.park()
 
     def report(self, watched: Watched, stop: Stop) -> None:

@@ -24,7 +24,7 @@ class Stop(NamedTuple):
     vcpu     the number of the vCPU that is the cause
     address  the linear address of that vCPU's next instruction
     data     for a watchpoint, the linear address that it watches
-    exit     for an exit, what happened
+    exit     for an exit, what happened; for a crash, KVM's exit, or None for a kernel's panic
     reply    for an exit that is a read, what the device answered
     detail   for a crash and for the end, the cause in words
     """
