@@ -21,6 +21,7 @@ from ringlet.observe.console.backtrace import (
 )
 from ringlet.observe.console.lines import Lines
 
+from ...machine_code import SPIN, exit_with, protected
 from ..conversation import talk
 from .test_interrupt_return import SPECIAL
 
@@ -164,3 +165,21 @@ def test_the_whole_way_of_a_real_guest_is_found() -> None:
         names = [line.split()[2].split("+")[0].rstrip(",") for line in say("backtrace")]
         assert names == ["serial_write", "print", "main", "start", "enter_long_mode"]
         assert sum("(frame rule)" in line for line in say("backtrace")) == 4
+
+
+@pytest.mark.needs_kvm
+@pytest.mark.parametrize("calls", [62, 64])
+def test_a_backtrace_that_is_cut_says_so(calls: int) -> None:
+    # mov esp, 0x200000; xor ebp, ebp; mov ecx, calls; call f; jmp to itself
+    start = b"\xbc\0\0\x20\0\x31\xed\xb9" + calls.to_bytes(4, "little") + b"\xe8\x02\0\0\0" + SPIN
+    # f: push ebp; mov ebp, esp; dec ecx; jz behind the call; call f
+    recursion = b"\x55\x89\xe5\x49\x74\x05\xe8\xf5\xff\xff\xff"
+    with talk(protected(start + recursion + exit_with(0))) as say:
+        say("break 0x10001e")
+        say("continue")
+        *frames, last = say("backtrace")
+        if calls == 62:
+            assert last.startswith("#62  0x100011")
+        else:
+            assert frames[-1].startswith("#63  0x10001e")
+            assert last == "the backtrace is cut here, at 64 frames: more callers may follow"

@@ -6,7 +6,7 @@ from ringlet.errors import RingletError, near
 from ringlet.kvm.exceptions import has_error_code
 from ringlet.kvm.vcpu import MP_HALTED, MP_INIT_RECEIVED, MP_RUNNABLE, MP_UNINITIALIZED
 from ringlet.machine.assembly import bits_of, disassemble
-from ringlet.observe.console.backtrace import NOW, backtrace, stack_words
+from ringlet.observe.console.backtrace import GUESS, MAX_FRAMES, NOW, backtrace, stack_words
 from ringlet.observe.console.flags import CR0, CR4, EFER, control_lines, names, rflags_names
 from ringlet.observe.console.tables import gdt_lines, idt, idt_lines
 
@@ -220,6 +220,8 @@ def backtrace_(console: Console, words: list[str]) -> None:
         change = f"  ring {frame.ring}" if frame.ring != ring else ""
         ring = frame.ring
         console.show(f"#{at}  {', '.join(parts)}{change}{how}")
+    if len(found) == MAX_FRAMES and found[-1].how != GUESS:
+        console.show(f"the backtrace is cut here, at {MAX_FRAMES} frames: more callers may follow")
 
 
 def memory(console: Console, words: list[str]) -> None:
