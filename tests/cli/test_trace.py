@@ -137,6 +137,28 @@ def test_a_wrong_argument_is_told_in_two_lines(arguments: list[str], message: st
     assert refused(run("trace", *arguments)).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["run", "rootfs", "ls"], "-- run rootfs ls"),
+        (["run", "--env", "A=1 2", "rootfs"], "-- run --env 'A=1 2' rootfs"),
+        (["--summary", "run", "rootfs", "ls"], "--summary -- run rootfs ls"),
+    ],
+)
+def test_a_container_without_two_dashes_is_a_hint(arguments: list[str], meant: str) -> None:
+    done = run("trace", *arguments)
+    refused(done)
+    hint = done.stderr.splitlines()[1].removeprefix("   hint: ")
+    assert hint == f"`ringlet trace {meant}` traces the system calls of a container"
+
+
+@pytest.mark.parametrize("command", [["boot"], ["trace"], ["debug"], ["debug", "--gdb", "0"]])
+def test_without_an_image_the_hint_names_the_command(command: list[str], tmp_path: Path) -> None:
+    done = run(*command, cwd=tmp_path)
+    assert refused(done) == "no image is named"
+    assert f"name one: `ringlet {command[0]} hello`" in done.stderr
+
+
 def test_a_full_disk_is_told() -> None:
     done = run("trace", "flood", "--output", "/dev/full", "--timeout", "20")
     assert done.returncode == 125

@@ -170,7 +170,14 @@ def start(
                 )
         if kernel_modules is not None:
             raise ConfigError("--kernel-modules goes with --exec and --root", "leave it out")
-        return boot(values, as_json=as_json, log_unclaimed=log_unclaimed, observer=observer, vm=vm)
+        return boot(
+            values,
+            as_json=as_json,
+            log_unclaimed=log_unclaimed,
+            observer=observer,
+            vm=vm,
+            command=click.get_current_context().info_name or "boot",
+        )
     except RingletError as error:
         if as_json:
             print_json({"exit": {"reason": "error", "status": CANNOT}, "error": error.message})

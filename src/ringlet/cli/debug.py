@@ -99,7 +99,7 @@ def command(
             f"--serial {values['serial']} isn't for a debugger, whose commands come from there",
             "leave it out, or name pty or a file",
         )
-    config = from_mapping(values)
+    config = from_mapping(values, "debug")
     if isinstance(config.image, str) and (note := which_image(config.image)):
         print(f"ringlet: {note}", file=sys.stderr)
     with Machine(config) as machine, debug(machine) as debugger:
@@ -117,7 +117,7 @@ def _serve(values: dict[str, Any], gdb: str, *, wait: bool) -> int:
     from ringlet.cli.foreground import boot
     from ringlet.cli.gdb import GdbService
 
-    return boot(values, observer=GdbService(gdb, wait=wait))
+    return boot(values, observer=GdbService(gdb, wait=wait), command="debug")
 
 
 def _show(line: str) -> None:

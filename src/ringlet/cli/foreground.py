@@ -49,12 +49,14 @@ def boot(
     observer: Observer | None = None,
     kernel: Kernel | None = None,
     vm: Vm | None = None,
+    command: str = "boot",
 ) -> int:
     """Boots the machine of `values`, for `MachineConfig`, and returns the exit status.
 
-    `kernel` is as for `Machine`. `vm` is a VM that was made ahead. Raises `RingletError`.
+    `kernel` is as for `Machine`. `vm` is a VM that was made ahead. `command` is the command
+    of ringlet that a hint names. Raises `RingletError`.
     """
-    config = from_mapping({"serial": "stdio"} | values)
+    config = from_mapping({"serial": "stdio"} | values, command)
     if isinstance(config.image, str) and (note := which_image(config.image)):
         print(f"ringlet: {note}", file=sys.stderr)
     if "pipe" in (config.serial, config.com2, config.com3):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from math import inf
 
 import click
 
 from ringlet.cli import boot
 from ringlet.cli.trace_options import OUTPUT_OPTIONS, chosen_format
+from ringlet.errors import ConfigError
 from ringlet.kvm.vcpu import KIND_NAMES
 from ringlet.observe.trace.filters import Filter, parse_period, parse_range
 
@@ -113,7 +115,15 @@ class _Trace(click.Command):
             from ringlet.cli.trace_run import command
 
             return command.make_context(info_name, args, parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
+        words = list(args)  # click takes words out of `args`
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if "run" not in words or "--" in words:
+                raise
+            words.insert(words.index("run"), "--")
+            hint = f"`ringlet trace {shlex.join(words)}` traces the system calls of a container"
+            raise ConfigError(error.format_message(), hint) from error
 
 
 command = _Trace(

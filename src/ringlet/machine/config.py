@@ -316,15 +316,16 @@ def _check_key(path: str, key: str, value: Any) -> Any:
     return value
 
 
-def from_mapping(values: Mapping[str, Any]) -> MachineConfig:
+def from_mapping(values: Mapping[str, Any], command: str = "boot") -> MachineConfig:
     """Returns a configuration with these keys.
 
-    If the key `image` is missing, the image is the one that the current folder builds. Raises
-    `ConfigError` if this folder builds no guest, and `ImageError` if the guest isn't built.
+    If the key `image` is missing, the image is the one that the current folder builds. `command`
+    is the command of ringlet that a hint names. Raises `ConfigError` if this folder builds no
+    guest, and `ImageError` if the guest isn't built.
     """
     if "image" not in values:
         own = guest_of_folder()
         if own is None:
-            raise ConfigError("no image is named", "name one: `ringlet boot hello`")
+            raise ConfigError("no image is named", f"name one: `ringlet {command} hello`")
         values = {**values, "image": built_image(own)}
     return MachineConfig(**values)
