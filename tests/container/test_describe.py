@@ -107,3 +107,19 @@ def test_nesting_gives_the_right_to_make_containers_and_no_other() -> None:
 def test_a_container_that_makes_containers_gets_no_device() -> None:
     with pytest.raises(ConfigError, match="gets no device"):
         described(nesting=True, devices=["/dev/null"])
+
+
+def test_a_container_that_makes_containers_gets_no_volume_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="could write"):
+        described(nesting=True, volumes=[f"{tmp_path}:/data"])
+
+
+@pytest.mark.parametrize("values", [{"nesting": True}, {"devices": ["ROOT'S"]}])
+@pytest.mark.needs_root
+def test_the_hosts_network_isnt_for_what_reaches_more(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    if "devices" in values:
+        values = {"devices": [device(tmp_path, 0o600)]}
+    with pytest.raises(ConfigError, match="the host's network"):
+        described(network="host", **values)

@@ -167,3 +167,24 @@ def test_a_rootfs_behind_a_link_of_others_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rootfs").symlink_to("/")
     with pytest.raises(ConfigError, match=r"the rootfs .* is behind the link"):
         Container(Workload(rootfs=tmp_path / "rootfs", command=["true"]))
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_busybox
+def test_who_may_mount_writes_to_no_read_only_volume(tmp_path: Path) -> None:
+    (tmp_path / "volume").mkdir()
+    secret = tmp_path / "volume/file"
+    secret.write_text("as before")
+    script = "mount -o remount,bind,rw /volume && echo mounted; echo other > /volume/file"
+    workload = Workload(
+        rootfs=make_rootfs(tmp_path / "rootfs"),
+        command=["sh", "-c", script],
+        volumes=[f"{tmp_path}/volume:/volume:ro"],
+        nesting=True,
+    )
+    with open(tmp_path / "said", "wb") as said, open(os.devnull, "rb") as null:
+        stdio = (null.fileno(), said.fileno(), null.fileno())
+        with Container(workload, stdio=stdio) as container:
+            container.run()
+    assert secret.read_text() == "as before"
+    assert (tmp_path / "said").read_text() == "mounted\n"  # else this test shows nothing

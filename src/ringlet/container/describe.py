@@ -77,11 +77,23 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
         "uidMappings": ranges[0],
         "gidMappings": ranges[1],
     }
+    if workload.network != "none" and (workload.nesting or readonly != default.READONLY):
+        raise ConfigError(
+            "the host's network isn't for a container that makes containers, or that has a device "
+            "of root's",
+            'leave out one of the two: the network "none" is the default',
+        )
     if workload.nesting:
         if devices:
             raise ConfigError(
                 "a container that makes containers gets no device", "leave out one of the two"
             )
+        for volume in workload.volumes:
+            if not volume.readonly or os.stat(volume.source).st_uid == os.geteuid() != 0:
+                raise ConfigError(
+                    f"a container that makes containers could write to {volume.source}",
+                    "name a volume that is read-only, and whose owner is another user",
+                )
         # The kernel allows a new /proc only to those who see a whole one. In the user namespace,
         # what is masked otherwise belongs to nobody.
         linux |= {"seccomp": NESTING, "maskedPaths": [], "readonlyPaths": []}
@@ -214,7 +226,9 @@ def _mounts(workload: Workload, *, has_groups: bool) -> list[dict[str, Any]]:
     for volume in workload.volumes:
         source = find_source(os.fspath(volume.source))
         flags = ["rbind", "rnosuid", "rnodev", "rro" if volume.readonly else "rw"]
-        if os.geteuid() == 0:  # ids in a volume are the same as on the host, as in the rootfs
+        # IDs in a volume are the same as on the host, as in the rootfs. A container that may mount
+        # could make the volume writable, so there the volume's files are nobody's.
+        if os.geteuid() == 0 and not workload.nesting:
             flags.append("idmap")
         described.append(
             {"destination": volume.path, "type": "bind", "source": source, "options": flags}
