@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ringlet.host.workload import ContainerConfig, Workload
     from ringlet.machine.config import MachineConfig
     from ringlet.machine.device_error import DeviceError
-    from ringlet.machine.machine import Machine, Result
+    from ringlet.machine.machine import Machine
+    from ringlet.machine.result import Result
     from ringlet.observe.debug.debugger import debug
     from ringlet.observe.exits.trace import trace
 
@@ -39,7 +40,7 @@ _LATE = {
     "DeviceError": "machine.device_error",
     "Machine": "machine.machine",
     "MachineConfig": "machine.config",
-    "Result": "machine.machine",
+    "Result": "machine.result",
     "Usage": "host.outcome",
     "Workload": "host.workload",
     "debug": "observe.debug.debugger",

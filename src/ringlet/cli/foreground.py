@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ringlet.boot import Kernel
     from ringlet.kvm.vm import Vm
     from ringlet.machine.crash import Crash
-    from ringlet.machine.machine import Result
+    from ringlet.machine.result import Result
     from ringlet.machine.situation import Situation
 
     class Observer(AbstractContextManager[object], Protocol):

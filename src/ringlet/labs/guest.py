@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.kvm.registers import Registers, SpecialRegisters
     from ringlet.kvm.vcpu import Vcpu
-    from ringlet.machine.machine import Result
+    from ringlet.machine.result import Result
 
 CHECKPOINT = 0xE9  # a port that no device of ringlet's has
 SECONDS = 3.0

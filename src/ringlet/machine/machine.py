@@ -40,12 +40,12 @@ from ringlet.machine.control import (
     TIMEOUT,
     RunControl,
 )
+from ringlet.machine.result import Result, Timings
 from ringlet.machine.runloop import VcpuLoop, short_switch_interval
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import NamedTuple
 
     from ringlet.board.device import Device, IrqLine
     from ringlet.boot.image import Image
@@ -59,43 +59,12 @@ if TYPE_CHECKING:
     from ringlet.machine.control import (
         End,
     )
-    from ringlet.machine.crash import Crash
     from ringlet.machine.inquiry import Inquiry
     from ringlet.machine.situation import Situation
     from ringlet.machine.unclaimed import UnclaimedAccess
     from ringlet.virtio.device import VirtioDevice
 else:
-    from ringlet.host.named_tuple import NamedTuple
-
-
-class Timings:
-    """The time at which each step was over: CLOCK_MONOTONIC in nanoseconds, None before that."""
-
-    __slots__ = ("end", "first_exit", "first_output", "image_loaded", "vm_created")
-
-    def __init__(self) -> None:
-        self.vm_created: int | None = None
-        self.image_loaded: int | None = None
-        self.first_exit: int | None = None
-        self.first_output: int | None = None
-        self.end: int | None = None
-
-
-class Result(NamedTuple):
-    """The result of a run: the `Outcome` of a machine."""
-
-    reason: str
-    status: int
-    usage: Usage
-    unclaimed: dict[str, int]  # accesses that no device claims: "reads" and "writes"
-    crash: Crash | None
-    situation: Situation | None = None  # what the vCPUs did at the timeout
-    first_unclaimed: UnclaimedAccess | None = None  # not of Linux, which probes for devices
-
-    @property
-    def exits(self) -> dict[str, int]:
-        """The number of exits of each kind."""
-        return self.usage.exits or {}
+    pass
 
 
 class Machine(Closing):
