@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import termios
+import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+
+from ringlet.host.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +65,38 @@ def test_ctrl_a_twice_sends_one(running: Console) -> None:
 def test_ctrl_a_h_helps(running: Console) -> None:
     running.type(b"\x01h")
     assert b"Ctrl-A x" in running.shown(b"this help")
+
+
+def test_a_message_is_shown_whole_beside_output_that_never_rests() -> None:
+    master, slave = os.openpty()
+    shown = bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the last descriptor of the slave is closed
+            while data := os.read(master, 65536):
+                shown.extend(data)
+
+    rests = threading.Event()
+
+    def write() -> None:
+        while not rests.is_set():
+            os.write(slave, b"." * 64)
+
+    threads = [threading.Thread(target=read), threading.Thread(target=write)]
+    for thread in threads:
+        thread.start()
+    try:
+        terminal = Terminal(slave)
+        for number in range(100):
+            terminal.show(b"<%d>" % number)
+    finally:
+        rests.set()
+        threads[1].join()
+        os.close(slave)
+        threads[0].join()
+        os.close(master)
+    missing = [number for number in range(100) if b"<%d>" % number not in shown]
+    assert missing == []
 
 
 def test_ctrl_a_b_sends_a_break(running: Console) -> None:

@@ -18,6 +18,7 @@ import os
 import signal
 import termios
 import threading
+import time
 from contextlib import suppress
 
 from ringlet.closing import Closing
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 # Indices of termios.tcgetattr's list.
 _IFLAG, _OFLAG, _LFLAG, _CC = 0, 1, 3, 6
+
+_SHOW_SECONDS = 0.2  # how long a message of ringlet waits for a terminal that is busy or full
 
 
 class Terminal(Closing):
@@ -113,15 +116,24 @@ class Terminal(Closing):
             return True  # not the controlling terminal of this process, so no job control
 
     def show(self, text: bytes) -> None:
-        """Shows a message of ringlet if the terminal takes it without waiting."""
+        """Shows a message of ringlet; drops the rest if the terminal takes nothing for 0.2 seconds.
+
+        Linux refuses a write that must not wait also while another thread writes to the terminal,
+        for example the guest's output: one try is not enough.
+        """
         try:
             fd, _ = own_descriptor(self._fd, os.O_WRONLY)
         except OSError:
             return
+        give_up = time.monotonic() + _SHOW_SECONDS
         try:
-            os.write(fd, text)
+            while text and time.monotonic() < give_up:
+                try:
+                    text = text[os.write(fd, text) :]
+                except BlockingIOError:
+                    time.sleep(0.001)
         except OSError:
-            pass  # the terminal is full, has hung up, or is open for reading only
+            pass  # the terminal has hung up, or is open for reading only
         finally:
             os.close(fd)
 
