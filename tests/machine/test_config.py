@@ -35,6 +35,7 @@ KEYS: dict[str, tuple[str, Any]] = {
     "load_address": ('"0x8000"', 0x8000),
     "serial": ('"none"', "none"),
     "disks": ('["/a.raw", "/b.raw,readonly"]', (Disk("/a.raw"), Disk("/b.raw", readonly=True))),
+    "entropy": ("true", True),
     "timeout": ("2.5", 2.5),
     "pit": ("true", True),
 }
@@ -156,10 +157,12 @@ def test_a_timeout_is_seconds(timeout: float) -> None:
         *((key, wrong) for key in KEYS for wrong in (object(), {}, 1j, {"a": 1}, [[1]], (1, 2, 3))),
         *(
             (key, None)
-            for key in ("image", "cpus", "cmdline", "modules", "force", "serial", "disks")
+            for key in (
+                *("image", "cpus", "cmdline", "modules", "force", "serial", "disks", "entropy"),
+            )
         ),
         *((key, True) for key in ("memory", "cpus", "load_address", "timeout", "com2")),
-        *((key, 1.5) for key in ("memory", "cpus", "load_address", "pit", "force")),
+        *((key, 1.5) for key in ("memory", "cpus", "load_address", "pit", "entropy")),
         *((key, "1") for key in ("memory", "cpus", "load_address", "timeout", "pit", "force")),
         *((key, 1) for key in ("image", "cmdline", "initrd", "protocol", "decompress", "pit")),
         *((key, b"x") for key in ("cmdline", "protocol", "modules", "disks", "serial")),
@@ -264,13 +267,13 @@ def test_a_value_of_another_type_is_refused(toml: Read, key: str) -> None:
     huge = "0x" + "f" * 5000  # more digits than Python prints
     for wrong in ("{ a = 1 }", "1979-05-27", f"[{huge}]", f"{{ a = {huge} }}", "[[1]]"):
         assert key in refused(partial(toml, f"{key} = {wrong}")).message
-    if key != "pit":
+    if key not in ("entropy", "pit"):
         refused(lambda: toml(f"{key} = true"))
     if key not in ("memory", "load_address", "timeout"):
         refused(lambda: toml(f"{key} = 1"))
     if key != "timeout":
         refused(lambda: toml(f"{key} = 1.5"))
-    if key in ("timeout", "pit", "modules", "disks"):
+    if key in ("timeout", "entropy", "pit", "modules", "disks"):
         refused(lambda: toml(f'{key} = "x"'))
 
 

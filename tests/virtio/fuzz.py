@@ -24,6 +24,7 @@ from ringlet.kvm.memory import GuestMemory, Region
 from ringlet.virtio.block import F_FLUSH, Block
 from ringlet.virtio.device import KEPT as COMES_LATER
 from ringlet.virtio.device import TRANSPORT_FEATURES, Kept, VirtioDevice
+from ringlet.virtio.entropy import Entropy
 from ringlet.virtio.mmio import VirtioMmio
 from ringlet.virtio.queue import Chain, DriverError
 from ringlet.virtio.worker import MAX_THREADS
@@ -35,7 +36,7 @@ PAGE, GUARD = mmap.PAGESIZE, 2 << 20
 HANGS = 120  # seconds without progress after which something hangs
 
 # Far away, where no address that it makes up points to: the rings of those who keep to the rules.
-PRIVATE, PRIVATE_SIZE = 0x75A_5A5A_0000, 128 << 10
+PRIVATE, PRIVATE_SIZE = 0x75A_5A5A_0000, 256 << 10
 
 # The disk is a file full of holes. What is valid is written to these sectors, which no request of
 # the hostile driver reaches.
@@ -131,6 +132,22 @@ class Target:
         assert self.memory.read(self.base + 0x7100, 20) == data
 
 
+class Source(Target):
+    """One with an entropy device, which is fast: `check` may have to wait for what was asked."""
+
+    def __init__(self, memory: GuestMemory, number: int) -> None:
+        super().__init__(Entropy(rate=32 << 20), memory, number)
+
+    def check(self, random: random.Random) -> None:
+        buffer = self.base + 0x7000
+        self.memory.write(buffer, bytes(64))
+        assert self.request((buffer, 24, WRITE), (buffer + 32, 8, WRITE)) == 32
+        found = self.memory.read(buffer, 64)
+        assert any(found[:24])
+        assert any(found[32:40])
+        assert not any(found[24:32] + found[40:])
+
+
 class Disk(Target):
     """One with a block device, on the file `path`."""
 
@@ -190,6 +207,7 @@ class Arena(Closing):
         self.bystander = self.targets.pop()
         self.bystander.start(TRANSPORT_FEATURES | F_FLUSH, 16)
         self.targets.append(Target(Echo(), self.memory, 3))
+        self.targets.append(Source(self.memory, 4))
         self.interval = sys.getswitchinterval()
         sys.setswitchinterval(0.0001)  # the device's threads come to their turn
 

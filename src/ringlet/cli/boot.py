@@ -226,6 +226,7 @@ def _linux_guest(
         modules=None if modules is None else Path(modules),
         root=root,
         disks=values.get("disks", ()),
+        entropy=values.get("entropy", False),
     )
 
 
@@ -241,7 +242,7 @@ def _command(
     """Returns a function that makes the machine of `command`; `values` has its other settings."""
     from ringlet.linux.command import LinuxCommand
 
-    taken = ("image", "cmdline", "disks", *_OF_A_COMMAND)
+    taken = ("image", "cmdline", "disks", "entropy", *_OF_A_COMMAND)
     options = {key: value for key, value in values.items() if key not in taken}
     # Without a terminal for the command, the host's terminal keeps its mode and handles Ctrl-D.
     window = os.get_terminal_size(0) if os.isatty(0) and os.isatty(1) else None

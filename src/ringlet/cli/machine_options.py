@@ -49,6 +49,12 @@ def machine_options(serial: str = SERIAL) -> Callable[[Any], Any]:
             "as it is. May be given again.",
         ),
         click.option(
+            "--entropy",
+            is_flag=True,
+            default=None,
+            help="A device that gives the guest random bytes.",
+        ),
+        click.option(
             "--protocol", type=click.Choice(PROTOCOLS), help="Don't look at the image, use this."
         ),
         click.option(

@@ -99,6 +99,7 @@ class LinuxCommand(Machine):
                 initrd=guest.initramfs([*plan, *shell(command)]),
                 cmdline=f"{'' if verbose else 'quiet '}{guest.cmdline}",
                 disks=guest.disks,
+                entropy=guest.entropy,
                 serial=(None, stderr) if verbose else "none",
                 com2=SerialEnd(
                     "stdio" if window is not None else (stdin, stdout),
@@ -128,6 +129,7 @@ def run(
     root: str | None = None,
     disks: Sequence[Disk | str] = (),
     virtio: Sequence[VirtioDevice] = (),
+    entropy: bool = False,
     **options: Unpack[Options],
 ) -> Completed:
     """Boots `kernel`, runs `command` as `sh -c` would, and waits for its end.
@@ -144,7 +146,7 @@ def run(
         stdin, stdout, stderr = streams
         stdin.write(input)
         stdin.seek(0)
-        guest = LinuxGuest(kernel, cmdline, (), modules, root, disks, virtio)
+        guest = LinuxGuest(kernel, cmdline, (), modules, root, disks, virtio, entropy)
         stdio = stdin.fileno(), stdout.fileno(), stderr.fileno()
         machine = stack.enter_context(LinuxCommand(guest, command, stdio=stdio, **options))
         result = machine.run()

@@ -15,6 +15,7 @@ from ringlet.errors import ConfigError
 from ringlet.linux.initramfs import build, find_busybox, plan_line
 from ringlet.linux.kernel_modules import drivers, listed
 from ringlet.machine.guests import find_image
+from ringlet.virtio.entropy import Entropy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class LinuxGuest(NamedTuple):
     modules  the kernel's /lib/modules/RELEASE; None to look beside the kernel
     root     the disk, such as /dev/vda, that is the root; it excludes `files`
     disks    as for `MachineConfig`
+    entropy  as for `MachineConfig`
     virtio   a program's own devices; the Linux modules that drive these devices are loaded
     """
 
@@ -49,6 +51,7 @@ class LinuxGuest(NamedTuple):
     root: str | None = None
     disks: Sequence[Disk | str] = ()
     virtio: Sequence[VirtioDevice] = ()
+    entropy: bool = False
 
     def open_kernel(self, protocol: str | None = None) -> boot.Kernel:
         """Opens and parses the kernel, as `boot.open_kernel`.
@@ -100,9 +103,11 @@ class LinuxGuest(NamedTuple):
             if folder is None:  # the kernel may have all drivers built in
                 return None, [], []
             names = listed(folder, names)
-        if self.disks or self.virtio:
-            names += _VIRTIO_MODULES
-            names += drivers(folder, {device.device_id for device in self.virtio})
+        devices = {device.device_id for device in self.virtio}
+        if self.entropy:
+            devices.add(Entropy.device_id)
+        if self.disks or devices:
+            names += [*_VIRTIO_MODULES, *drivers(folder, devices)]
         if not self.disks:
             return folder, names, []
         return folder, [*names, *_DISK_MODULES], listed(folder, _FILE_SYSTEMS)

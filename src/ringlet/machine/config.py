@@ -82,6 +82,7 @@ class MachineConfig:
     serial        the host's end of the serial line: a target that `ringlet.host.serial` lists, or
                   `pipe`, which makes `Machine.serial` the host's end
     disks         the guest's disks, in this order, each a `Disk` or `PATH[,readonly][,snapshot]`
+    entropy       whether there is a virtio entropy device, which gives the guest random bytes
     com2, com3    two more serial lines, with the same values as `serial`; None for no such UART
     timeout       seconds after which the run ends with status 124
     pit           whether there is an i8254 timer; None to do as the boot protocol expects. A
@@ -106,6 +107,7 @@ class MachineConfig:
         com2: SerialTarget | SerialEnd | None = None,
         com3: SerialTarget | SerialEnd | None = None,
         disks: Sequence[Disk | str] = (),
+        entropy: bool = False,
         timeout: float | None = None,
         pit: bool | None = None,
     ) -> None:
@@ -125,6 +127,7 @@ class MachineConfig:
         self.disks = tuple(
             parse_disk(disk) if isinstance(disk, str) else disk for disk in _tuple("disks", disks)
         )
+        self.entropy = entropy
         self.timeout = timeout
         self.pit = pit
         _check_types(self)
@@ -170,6 +173,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "force": ((bool,), "True or False"),
     "load_address": ((int, _NONE), "an address, such as 0x7c00"),
     "disks": ((Disk,), 'a list of "PATH,readonly" or Disk(PATH, readonly=True)'),  # each
+    "entropy": ((bool,), "True or False"),
     "timeout": ((int, float, _NONE), "seconds"),
     "pit": ((bool, _NONE), "True or False"),
 }
@@ -275,6 +279,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "com2": (str,),
     "com3": (str,),
     "disks": (list,),
+    "entropy": (bool,),
     "timeout": (int, float),
     "pit": (bool,),
 }

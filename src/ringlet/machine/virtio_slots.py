@@ -8,6 +8,7 @@ from ringlet.board.board import Placed
 from ringlet.errors import ConfigError
 from ringlet.host.disk import open_disk
 from ringlet.virtio.block import Block
+from ringlet.virtio.entropy import Entropy
 from ringlet.virtio.mmio import QUEUE_NOTIFY, VirtioMmio
 
 TYPE_CHECKING = False
@@ -16,32 +17,34 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
 
     from ringlet.board.board import Board
-    from ringlet.machine.config import Disk
+    from ringlet.machine.config import MachineConfig
     from ringlet.virtio.device import VirtioDevice
 
 
 def add_virtio(
     board: Board,
     stack: ExitStack,
-    disks: Sequence[Disk],
+    config: MachineConfig,
     devices: Sequence[VirtioDevice],
     on_error: Callable[[BaseException], None],
 ) -> list[VirtioMmio]:
-    """Puts the disks and then a program's own devices on `board`; returns their transports.
+    """Puts the devices of `config` and then a program's own on `board`; returns their transports.
 
-    `stack` closes the disks and the transports. Raises `ConfigError` for too many devices.
+    `stack` closes the devices and the transports. Raises `ConfigError` for too many devices.
     """
-    count = len(disks) + len(devices)
+    count = len(config.disks) + config.entropy + len(devices)
     if count > len(layout.VIRTIO_IRQS):
         raise ConfigError(
             f"{count} disks and other virtio devices are too many",
             f"a machine has room for {len(layout.VIRTIO_IRQS)}",
         )
     opened: list[VirtioDevice] = []
-    for path, readonly, snapshot in disks:
+    for path, readonly, snapshot in config.disks:
         disk = open_disk(path, readonly=readonly, snapshot=snapshot)
         stack.callback(disk.close)
         opened.append(Block(disk))
+    if config.entropy:
+        opened.append(Entropy())
     transports = []
     for number, device in enumerate([*opened, *devices]):
         transport = stack.enter_context(VirtioMmio(device, board.memory, on_error))
