@@ -75,9 +75,9 @@ static const char *plan(struct work *work, const struct hvm_start_info *info, co
         return "the disk is too large for this bs";
     if (ram_from(info, BUFFERS) < work->size * work->depth)
         return "too little memory: it takes depth * bs, above the first 2 MiB";
-    if (work->mode->type == BLK_OUT && disk.offered & FEATURE_RO)
+    if (work->mode->type == BLK_OUT && disk.device.offered & FEATURE_RO)
         return "the disk is read-only";
-    if (work->mode->flush && !(disk.accepted & FEATURE_FLUSH))
+    if (work->mode->flush && !(disk.device.accepted & FEATURE_FLUSH))
         return "the disk knows no flush";
     return NULL;
 }
@@ -141,7 +141,7 @@ int bench(const struct hvm_start_info *info, const char *line) {
     uint64_t took = cycles() - start;
     print("bench: %s bs=%lu depth=%lu count=%lu ", work.mode->word + sizeof("bench=") - 1,
           work.size, work.depth, work.count);
-    print("cycles=%lu interrupts=%lu notifies=%lu errors=%lu\n", took, disk.interrupts,
-          disk.notifications, errors);
+    print("cycles=%lu interrupts=%lu notifies=%lu errors=%lu\n", took, disk.device.interrupts,
+          disk.device.notifications, errors);
     return errors != 0;
 }

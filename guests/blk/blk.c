@@ -42,7 +42,7 @@ static int same(const uint64_t *a, const uint64_t *b) {
 }
 
 static void flush(void) {
-    if (disk.accepted & FEATURE_FLUSH)
+    if (disk.device.accepted & FEATURE_FLUSH)
         check("flush", disk_do(BLK_FLUSH, 0, NULL, 0) == BLK_OK);
 }
 
@@ -62,9 +62,9 @@ static void write_and_read(int keep) {
 
 static void show(void) {
     char id[BLK_ID_SIZE + 1] = {0};
-    print_features("offered", disk.offered);
-    print_features("accepted", disk.accepted);
-    print("%lu sectors of 512 bytes, a queue of %lu\n", disk.capacity, (uint64_t)disk.queue_size);
+    print_features("offered", disk.device.offered);
+    print_features("accepted", disk.device.accepted);
+    print("%lu sectors of 512 bytes, a queue of %lu\n", disk.capacity, (uint64_t)disk.queue.size);
     check("ask for its id", disk_do(BLK_GET_ID, 0, id, BLK_ID_SIZE) == BLK_OK);
     print("it is '%s'\n", id);
     if (disk.capacity < SECTORS) {
@@ -80,7 +80,7 @@ static void show(void) {
 int main(const struct hvm_start_info *info) {
     const char *line = (const char *)info->cmdline_paddr;
     unsigned irq;
-    uintptr_t address = disk_find(line, &irq);
+    uintptr_t address = virtio_find(line, VIRTIO_BLOCK, &irq);
     if (!address) {
         print("there is no disk: the command line has no virtio_mmio.device=SIZE@ADDRESS:IRQ of a "
               "block device (--disk FILE gives one)\n");
@@ -98,10 +98,10 @@ int main(const struct hvm_start_info *info) {
     show();
     if (failures)
         return 1;
-    if (disk.offered & FEATURE_RO)
+    if (disk.device.offered & FEATURE_RO)
         print("it is read-only, so I don't write\n");
     else
         write_and_read(find_word(line, "keep") != NULL);
-    print("%lu interrupts, %lu notifications\n", disk.interrupts, disk.notifications);
+    print("%lu interrupts, %lu notifications\n", disk.device.interrupts, disk.device.notifications);
     return failures != 0;
 }

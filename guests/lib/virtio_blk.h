@@ -1,7 +1,7 @@
-// A driver for a virtio block device over MMIO (virtio 1.2: 2.7 split virtqueues, 4.2 MMIO, 5.2).
+// A driver for a virtio block device (virtio 1.2: 5.2).
 #pragma once
 
-#include "guest.h"
+#include "virtio.h"
 
 #define SECTOR_SIZE 512
 
@@ -17,25 +17,18 @@
 #define BLK_IOERR 1
 #define BLK_UNSUPP 2
 
-// Features (5.2.3 and 6).
+// Features (5.2.3).
 #define FEATURE_RO (1ull << 5)
 #define FEATURE_FLUSH (1ull << 9)
-#define FEATURE_EVENT_IDX (1ull << 29)
-#define FEATURE_VERSION_1 (1ull << 32)
 
 #define SLOTS 32  // requests that may be under way together
 
 struct disk {
-    uint64_t offered, accepted;  // features
-    uint64_t capacity;           // in sectors
-    uint32_t queue_size;
-    uint64_t interrupts, notifications;
+    struct virtio device;
+    struct virtqueue queue;
+    uint64_t capacity;  // in sectors
 };
 extern struct disk disk;
-
-// The first block device of the words virtio_mmio.device=SIZE@ADDRESS:IRQ (Linux,
-// Documentation/admin-guide/kernel-parameters.txt). Where its registers are, or 0.
-uintptr_t disk_find(const char *line, unsigned *irq);
 
 // Takes over the device whose registers are there. What is wrong with it, or NULL.
 const char *disk_open(uintptr_t registers, unsigned irq);

@@ -80,9 +80,9 @@ static long open_disk(const char *path) {
     unsigned irq;
     if (!starts_with(path, DISK))
         return -ENOENT;
-    if (disk.queue_size)  // it is open
+    if (disk.queue.size)  // it is open
         return DISK_FILE;
-    uintptr_t registers = disk_find(command_line, &irq);
+    uintptr_t registers = virtio_find(command_line, VIRTIO_BLOCK, &irq);
     return !registers ? -ENOENT : disk_open(registers, irq) ? -EIO : DISK_FILE;
 }
 
@@ -94,7 +94,7 @@ static long transfer(uint32_t type, void *data, uint64_t size, uint64_t place) {
 }
 
 static long flush_disk(void) {
-    if (disk.accepted & FEATURE_FLUSH && disk_do(BLK_FLUSH, 0, NULL, 0) != BLK_OK)
+    if (disk.device.accepted & FEATURE_FLUSH && disk_do(BLK_FLUSH, 0, NULL, 0) != BLK_OK)
         return -EIO;
     return 0;
 }

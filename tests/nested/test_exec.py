@@ -243,6 +243,14 @@ def test_a_program_talks_with_a_command(cloud_kernel: Path, held: type[Any]) -> 
     assert held().descriptors == before.descriptors
 
 
+def test_entropy_of_the_host_is_there(cloud_kernel: Path) -> None:
+    command = "cat /sys/class/misc/hw_random/rng_current; head -c 64 /dev/hwrng"
+    done = run(cloud_kernel, command, entropy=True, timeout=LONG)
+    name, _, data = done.stdout.partition(b"\n")
+    assert (done.status, name, len(data)) == (0, b"virtio_rng.0", 64)
+    assert len(set(data)) > 16  # of 256 values
+
+
 def test_a_device_of_a_program_has_its_driver(cloud_kernel: Path, guide: dict[str, Any]) -> None:
     command = "cat /sys/class/misc/hw_random/rng_current; head -c 64 /dev/hwrng"
     done = run(cloud_kernel, command, virtio=[guide["Entropy"]()], timeout=LONG)
