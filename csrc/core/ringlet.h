@@ -158,7 +158,7 @@ struct ringlet_region {
 	uint8_t *host;
 };
 
-enum { RINGLET_QUEUE_MAX = 1024, RINGLET_CHAIN_MAX = 1024 };
+enum { RINGLET_QUEUE_MAX = 1024, RINGLET_CHAIN_MAX = 1024, RINGLET_BATCH_MAX = 64 };
 
 /* One buffer of a chain: `size` bytes, `offset` bytes into the region of this number. */
 struct ringlet_buffer {
@@ -173,6 +173,15 @@ struct ringlet_chain {
 	uint32_t count;
 	uint32_t readable; /* how many of them are to read */
 	struct ringlet_buffer buffers[1024];
+};
+
+/* Chains that are popped together. */
+struct ringlet_batch {
+	uint32_t count;	      /* chains */
+	uint32_t heads[64];
+	uint32_t buffers[64]; /* of each chain */
+	uint32_t readable[64];
+	struct ringlet_buffer all[2048]; /* the buffers of the first chain, then of the second, ... */
 };
 
 struct ringlet_virtqueue {
@@ -195,6 +204,10 @@ int ringlet_virtqueue_enable(struct ringlet_virtqueue *queue, uint32_t size, uin
 			     uint64_t available, uint64_t used, int event_index);
 /* The next chain: 1, 0 where none waits. An error code where the driver broke the rules. */
 int ringlet_virtqueue_pop(struct ringlet_virtqueue *queue, struct ringlet_chain *chain);
+/* The chains that wait, at most RINGLET_BATCH_MAX of them: how many. `chain` is scratch. An error code
+   where the first of them is wrong; a later wrong one is left for the next call. */
+int ringlet_virtqueue_pop_batch(struct ringlet_virtqueue *queue, struct ringlet_chain *chain,
+				struct ringlet_batch *batch);
 /* Asks the driver to notify of the next chain. 1 where one waits already. */
 int ringlet_virtqueue_arm(struct ringlet_virtqueue *queue);
 /* Writes an entry of the used ring: `written` bytes of the chain. The driver doesn't see it before

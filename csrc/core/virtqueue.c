@@ -151,6 +151,33 @@ int ringlet_virtqueue_pop(struct ringlet_virtqueue *queue, struct ringlet_chain 
 	return result < 0 ? result : 1;
 }
 
+int ringlet_virtqueue_pop_batch(struct ringlet_virtqueue *queue, struct ringlet_chain *chain,
+				struct ringlet_batch *batch)
+{
+	uint32_t used = 0;
+
+	/* One more chain has at most RINGLET_CHAIN_MAX buffers. */
+	for (batch->count = 0; batch->count < RINGLET_BATCH_MAX && used <= RINGLET_CHAIN_MAX;
+	     batch->count++) {
+		uint16_t before = queue->next_available;
+		int result = ringlet_virtqueue_pop(queue, chain);
+
+		if (result < 0 && batch->count) {
+			queue->next_available = before;
+			break;
+		}
+		if (result <= 0)
+			return result < 0 ? result : (int)batch->count;
+		batch->heads[batch->count] = chain->head;
+		batch->buffers[batch->count] = chain->count;
+		batch->readable[batch->count] = chain->readable;
+		__builtin_memcpy(&batch->all[used], chain->buffers,
+				 chain->count * sizeof(*chain->buffers));
+		used += chain->count;
+	}
+	return (int)batch->count;
+}
+
 int ringlet_virtqueue_arm(struct ringlet_virtqueue *queue)
 {
 	/* avail_event: signal once the entry that is read next is there (2.7.10). */

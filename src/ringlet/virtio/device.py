@@ -37,6 +37,13 @@ class DeviceQueue(Protocol):
         """
         ...
 
+    def complete_batch(self, chains: Sequence[Chain], fill: Callable[[], Sequence[int]]) -> bool:
+        """Completes several kept chains as `complete` does, and shows them to the driver together.
+
+        `fill` returns how many bytes it wrote to each chain.
+        """
+        ...
+
 
 class VirtioDevice:
     """A virtio device. A new device is a subclass with these attributes and `handle`.
@@ -45,6 +52,7 @@ class VirtioDevice:
     features     the feature bits that the device offers, without the transport's feature bits
     queue_sizes  the maximum size of each queue, a power of two
     config       the configuration space, as the driver reads it
+    batches      whether the device overrides `handle_batch` and not `handle`
     state        everything else that changes while the device runs, as board/device.py says; None
                  if nothing changes
     """
@@ -53,6 +61,7 @@ class VirtioDevice:
     features: int = 0
     queue_sizes: Sequence[int] = (256,)
     config: bytes = b""
+    batches: bool = False
     state: Any = None
 
     driver_features: int = 0  # the negotiated feature bits: the transport sets them
@@ -94,6 +103,14 @@ class VirtioDevice:
         returns that number. If the request waits for an event that may never come, returns `KEPT`;
         the device calls `complete` when the event comes. Raises `DriverError` if the driver broke
         the specification.
+        """
+        raise NotImplementedError
+
+    def handle_batch(self, queue: int, chains: Sequence[Chain]) -> Sequence[int] | Kept:
+        """Does the requests in all these chains, as `handle` does one.
+
+        Returns how many bytes were written to each chain, or `KEPT` if the device completes all
+        of them later.
         """
         raise NotImplementedError
 

@@ -12,6 +12,7 @@ from ringlet.kvm.core import ffi, lib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from ringlet.kvm.memory import GuestMemory
@@ -60,6 +61,7 @@ class Virtqueue:
         self._chain = ffi.new("struct ringlet_chain *")
         # Two numbers for each buffer: size and region in one number, then the offset.
         self._numbers = memoryview(ffi.buffer(self._chain.buffers)).cast("Q")
+        self._batch: Any = None  # made for the first `pop_batch`: few devices take batches
         self._lock = Lock()
         # The chains that the device has taken from the driver and not yet given back.
         self._taken: set[Chain] = set()
@@ -129,17 +131,50 @@ class Virtqueue:
         self._taken.add(taken)
         return taken
 
-    def has(self, chain: Chain) -> bool:
-        """Returns whether `chain` was taken, and is neither given back nor released."""
-        return chain in self._taken
+    def pop_batch(self) -> list[Chain]:
+        """Returns the chains that wait, at most 64 of them, with one call of the C core.
 
-    def claim(self, chain: Chain) -> bool:
-        """Returns True to the first caller if the queue `has` the chain, False to later callers.
-
-        The first caller must give the chain back.
+        Raises `DriverError` if the first chain breaks the specification. A later wrong chain is
+        left in the queue.
         """
-        found = chain in self._taken
-        self._taken.discard(chain)
+        if self._batch is None:
+            self._batch = ffi.new("struct ringlet_batch *")
+            self._batch_numbers = memoryview(ffi.buffer(self._batch.all)).cast("Q")
+        batch = self._batch
+        count = lib.ringlet_virtqueue_pop_batch(self._native, self._chain, batch)
+        if count < 0:
+            raise DriverError(f"the chain of descriptor {self._chain.head} is wrong")
+        views = self._views
+        sizes = ffi.unpack(batch.buffers, count)
+        numbers = self._batch_numbers[: 2 * sum(sizes)].tolist()
+        heads, readable = ffi.unpack(batch.heads, count), ffi.unpack(batch.readable, count)
+        taken = []
+        start = 0
+        for head, size, reads in zip(heads, sizes, readable, strict=True):
+            end = start + 2 * size
+            buffers = [
+                views[low >> 32][offset : offset + (low & 0xFFFF_FFFF)]
+                for low, offset in zip(
+                    numbers[start:end:2], numbers[start + 1 : end : 2], strict=True
+                )
+            ]
+            taken.append(Chain(head, buffers[:reads], buffers[reads:]))
+            start = end
+        self._taken.update(taken)
+        return taken
+
+    def has(self, chains: Sequence[Chain]) -> bool:
+        """Returns whether all these chains were taken, and none is given back or released."""
+        return self._taken.issuperset(chains)
+
+    def claim(self, chains: Sequence[Chain]) -> bool:
+        """Returns True to the first caller if the queue `has` the chains, False to later callers.
+
+        The first caller must give the chains back.
+        """
+        found = self._taken.issuperset(chains)
+        if found:
+            self._taken.difference_update(chains)
         return found
 
     def push(self, chain: Chain, written: int) -> None:
@@ -150,6 +185,14 @@ class Virtqueue:
         with self._lock:
             lib.ringlet_virtqueue_push(self._native, chain.head, written)
             self._taken.discard(chain)
+
+    def push_batch(self, chains: Sequence[Chain], written: Sequence[int]) -> None:
+        """Gives these chains back, each as `push` does."""
+        push, native = lib.ringlet_virtqueue_push, self._native
+        with self._lock:
+            for chain, size in zip(chains, written, strict=True):
+                push(native, chain.head, size)
+            self._taken.difference_update(chains)
 
     def publish(self) -> bool:
         """Shows the driver the pushed chains; returns whether the driver wants an interrupt."""

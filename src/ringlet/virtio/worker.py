@@ -23,6 +23,7 @@ from ringlet.virtio.queue import Chain, DriverError, Virtqueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from ringlet.virtio.device import VirtioDevice
@@ -44,7 +45,11 @@ class CompletingQueue:
 
     def complete(self, chain: Chain, fill: Callable[[], int]) -> bool:
         """Completes a kept chain, as `DeviceQueue.complete` says."""
-        return self._worker.complete(self._queue, chain, fill)
+        return self._worker.complete(self._queue, (chain,), lambda: (fill(),))
+
+    def complete_batch(self, chains: Sequence[Chain], fill: Callable[[], Sequence[int]]) -> bool:
+        """Completes kept chains, as `DeviceQueue.complete_batch` says."""
+        return self._worker.complete(self._queue, chains, fill)
 
 
 class Worker:
@@ -114,18 +119,20 @@ class Worker:
         for thread in self._threads:
             thread.join()
 
-    def complete(self, queue: Virtqueue, chain: Chain, fill: Callable[[], int]) -> bool:
-        """Completes a kept chain of `queue`, as `DeviceQueue.complete` says."""
+    def complete(
+        self, queue: Virtqueue, chains: Sequence[Chain], fill: Callable[[], Sequence[int]]
+    ) -> bool:
+        """Completes kept chains of `queue`, as `DeviceQueue.complete_batch` says."""
         with self._open:
             # A pause waits for the worker's threads, so these threads can't wait for its end.
             if current_thread() not in self._threads:
                 self._open.wait_for(
-                    lambda: self._stopping or not self._pauses or not queue.has(chain)
+                    lambda: self._stopping or not self._pauses or not queue.has(chains)
                 )
-            if self._stopping or not self.serving or not queue.claim(chain):
+            if self._stopping or not self.serving or not queue.claim(chains):
                 return False
             self._waiting += 1
-        self._guard(self._finish_kept, queue, chain, fill)
+        self._guard(self._finish_kept, queue, chains, fill)
         with self._turn:
             self._waiting -= 1
             self._quiet.notify_all()
@@ -205,6 +212,9 @@ class Worker:
 
     def _drain(self, number: int, queue: Virtqueue) -> _Waiting | None:
         """Handles chains in `queue`, but not so many that the other queues have to wait long."""
+        if self._device.batches:
+            self._drain_batches(number, queue)
+            return None
         handle = self._device.handle
         pending = 0
         for _ in range(queue.max_size):
@@ -225,6 +235,16 @@ class Worker:
         self._publish(queue)
         return None
 
+    def _drain_batches(self, number: int, queue: Virtqueue) -> None:
+        """Does as `_drain` for a device that takes many chains at once."""
+        left = queue.max_size
+        while left > 0 and not self._pauses and (chains := queue.pop_batch()):
+            left -= len(chains)
+            written = self._device.handle_batch(number, chains)
+            if not isinstance(written, Kept):
+                queue.push_batch(chains, written)
+                self._publish(queue)
+
     def _publish(self, queue: Virtqueue) -> None:
         if queue.publish():
             self._interrupt()
@@ -234,6 +254,10 @@ class Worker:
         queue.push(chain, written)
         self._publish(queue)
 
-    def _finish_kept(self, queue: Virtqueue, chain: Chain, fill: Callable[[], int]) -> None:
-        self._finish(queue, chain, fill)
-        chain.release()
+    def _finish_kept(
+        self, queue: Virtqueue, chains: Sequence[Chain], fill: Callable[[], Sequence[int]]
+    ) -> None:
+        queue.push_batch(chains, fill())
+        self._publish(queue)
+        for chain in chains:
+            chain.release()
