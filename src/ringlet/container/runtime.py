@@ -25,7 +25,6 @@ from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ringlet.container.attachment import Attachment
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from ringlet.container.launch.helper import Launched
     from ringlet.container.log import Log
     from ringlet.container.notify import Notify
+    from ringlet.container.requests import CreateRequest, ExecRequest
     from ringlet.container.spec.types import Config, Linux, Resources
     from ringlet.container.spec.types import Process as ProcessConfig
     from ringlet.container.state import (
@@ -59,22 +59,13 @@ class Runtime:
     def create(
         self,
         id: str,
-        bundle: str,
-        *,
-        console_socket: str | None = None,
+        request: CreateRequest,
         attachment: Attachment | None = None,
-        pid_file: str | None = None,
-        preserve_fds: int = 0,
-        listen_fds: int = 0,
-        no_pivot: bool = False,
-        no_new_keyring: bool = False,
     ) -> tuple[Record, Launched]:
         """Makes a container whose init waits for `start`; the caller closes its locked record.
 
-        The container sends its terminal, if it has one, to `console_socket`, or to a socket of the
-        `attachment`, which also opens its streams. The container keeps `listen_fds` and then
-        `preserve_fds` of our descriptors, after the standard streams. The variables of
-        sd_listen_fds(3) tell the container of `listen_fds`. On any error nothing is left.
+        The container sends its terminal, if it has one, to the console socket of the `request`, or
+        to a socket of the `attachment`, which also opens its streams. On any error nothing is left.
         """
         # `start` and `delete` don't need these modules.
         from ringlet.container.launch import namespaces
@@ -82,7 +73,7 @@ class Runtime:
         from ringlet.container.spec import config_json
 
         interrupt.check()
-        bundle = os.path.abspath(bundle)
+        bundle = os.path.abspath(request.bundle)
         container = self.store.create(id)
         try:
             maker = HostProcess(os.getpid())
@@ -97,12 +88,14 @@ class Runtime:
             _keep_config(bundle, container.folder)
             config = config_json.load(container.folder)
             console_socket, stdio = streams_for(
-                config.get("process", {}).get("terminal", False), console_socket, attachment
+                config.get("process", {}).get("terminal", False),
+                request.console_socket,
+                attachment,
             )
-            if listen_fds and "process" in config:
+            if request.listen_fds and "process" in config:
                 config["process"]["env"] = [
                     *config["process"].get("env", ()),
-                    f"LISTEN_FDS={listen_fds}",
+                    f"LISTEN_FDS={request.listen_fds}",
                     "LISTEN_PID=1",
                 ]
             if "NOTIFY_SOCKET" in os.environ:
@@ -140,9 +133,9 @@ class Runtime:
                 cgroup,
                 console_socket=console_socket,
                 stdio=stdio,
-                preserve_fds=listen_fds + preserve_fds,
-                no_pivot=no_pivot,
-                no_new_keyring=no_new_keyring,
+                preserve_fds=request.listen_fds + request.preserve_fds,
+                no_pivot=request.no_pivot,
+                no_new_keyring=request.no_new_keyring,
             )
             launched = launch.create(creation, on_runtime=on_runtime, on_mounted=on_mounted)
             for note in launched.notes:
@@ -151,8 +144,8 @@ class Runtime:
             container.data["namespaces"] = namespaces.note(launched.pid)
             self.log.debug(f"{id}: process {launched.pid} waits to be started")
             interrupt.check()
-            if pid_file is not None:
-                write_pid(pid_file, launched.pid)
+            if request.pid_file is not None:
+                write_pid(request.pid_file, launched.pid)
             del container.data["maker"]
             container.save()
         except BaseException:
@@ -202,20 +195,9 @@ class Runtime:
         return notify
 
     def execute(
-        self,
-        id: str,
-        edit: Callable[[ProcessConfig], ProcessConfig],
-        *,
-        ignore_paused: bool = False,
-        cgroups: Sequence[str] = (),
-        console_socket: str | None = None,
-        attachment: Attachment | None = None,
-        preserve_fds: int = 0,
+        self, id: str, request: ExecRequest, attachment: Attachment | None = None
     ) -> Launched:
-        """Runs one more process in a container: `edit` makes it from the configuration's process.
-
-        `cgroups` are as in `Cgroup.below`, `console_socket` and `attachment` as in `create`.
-        """
+        """Runs one more process in a container. The `attachment` is as in `create`."""
         from ringlet.container.launch.description import Execution
         from ringlet.container.spec import config_json
 
@@ -224,28 +206,37 @@ class Runtime:
         init = container.init
         if init is None or status in ("stopped", "creating"):
             raise StateError(f"container {id} not running: it is {status}", "start it first")
-        if status == "paused" and not ignore_paused:
+        if status == "paused" and not request.ignore_paused:
             raise StateError(f"container {id} is paused", f"resume {id}, or use --ignore-paused")
         config = config_json.load(container.folder)
-        process = edit(config["process"])
+        process = request.edit(config["process"])
         self._warn_of_capabilities(config, process)
         console_socket, stdio = streams_for(
-            process.get("terminal", False), console_socket, attachment
+            process.get("terminal", False), request.console_socket, attachment
         )
+        cgroup = self.cgroup(container)
+        if request.cgroups:
+            cgroup = self._limited(container).below(request.cgroups)
         execution = Execution(
             init,
             config,
             process,
-            cgroup=self._limited(container).below(cgroups) if cgroups else self.cgroup(container),
+            cgroup,
             namespaces=container.data.get("namespaces"),
             console_socket=console_socket,
             stdio=stdio,
-            preserve_fds=preserve_fds,
+            preserve_fds=request.preserve_fds,
             bundle=container.data.get("bundle", ""),
             id=id,
         )
         launched = launch.execute(execution)
         self.log.debug(f"{id}: process {launched.pid} runs its command")
+        try:
+            if request.pid_file is not None:
+                write_pid(request.pid_file, launched.pid)
+        except BaseException:
+            os.kill(launched.pid, SIGKILL)
+            raise
         return launched
 
     def status(self, container: Record) -> str:

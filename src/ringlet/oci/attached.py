@@ -5,44 +5,35 @@ from __future__ import annotations
 import os
 
 from ringlet.container.attachment import Attachment
-from ringlet.container.pid_file import write_pid
 from ringlet.errors import RingletError
 from ringlet.host.standard_streams import find_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Callable
 
     from ringlet.container.launch.helper import Launched
     from ringlet.container.notify import Notify
+    from ringlet.container.requests import CreateRequest, ExecRequest
     from ringlet.container.runtime import Runtime
     from ringlet.container.spec.types import Process as ProcessConfig
     from ringlet.container.state import Record
 
 
-def run(
-    runtime: Runtime,
-    id: str,
-    creation: dict[str, Any],
-    *,
-    console_socket: str | None,
-    detach: bool,
-    keep: bool,
-) -> int:
+def run(runtime: Runtime, id: str, request: CreateRequest, *, detach: bool, keep: bool) -> int:
     """Creates and starts a container, and returns an exit status.
 
     Unless `detach`, waits for the container's end, returns the status of its process, and deletes
-    the container unless `keep`. `creation` holds arguments of `Runtime.create`.
+    the container unless `keep`.
     """
     if detach:
-        container, _ = runtime.create(id, console_socket=console_socket, **creation)
+        container, _ = runtime.create(id, request)
         notify = _start(runtime, container)
         if notify is not None and container.init is not None:
             notify.wait(container.init)
         return 0
     with Attachment() as attachment:
-        container, launched = runtime.create(id, attachment=attachment, **creation)
+        container, launched = runtime.create(id, request, attachment)
         notify = _start(runtime, container, attachment)
         try:
             return _attend(attachment, launched, notify)
@@ -51,58 +42,38 @@ def run(
                 runtime.delete(id, force=True, init=container.init)
 
 
-def execute(
-    runtime: Runtime,
-    id: str,
-    edit: Callable[[ProcessConfig], ProcessConfig],
-    *,
-    console_socket: str | None,
-    detach: bool,
-    ignore_paused: bool,
-    pid_file: str | None,
-    preserve_fds: int,
-    cgroups: Sequence[str],
-) -> int:
+def execute(runtime: Runtime, id: str, request: ExecRequest, *, detach: bool) -> int:
     """Runs one more process in a container, and returns an exit status.
 
     Unless `detach`, waits for the end of the process, and returns its status.
     """
-
-    def launch(attachment: Attachment | None) -> Launched:
-        launched = runtime.execute(
-            id,
-            edit if detach else lambda process: _sized(edit(process)),
-            console_socket=console_socket,
-            attachment=attachment,
-            ignore_paused=ignore_paused,
-            cgroups=cgroups,
-            preserve_fds=preserve_fds,
-        )
-        try:
-            if pid_file is not None:
-                write_pid(pid_file, launched.pid)
-        except BaseException:
-            os.kill(launched.pid, 9)
-            raise
-        return launched
-
     if detach:
-        launch(None)
+        runtime.execute(id, request)
         return 0
     with Attachment() as attachment:
-        launched = launch(attachment)
+        launched = runtime.execute(id, request, attachment)
         attachment.connect()
         return _attend(attachment, launched)
 
 
-def _sized(process: ProcessConfig) -> ProcessConfig:
-    """Returns `process` with the size of our own terminal, if it has a terminal without a size."""
-    if process.get("terminal") and "consoleSize" not in process:
-        ours = find_terminal()
-        if ours is not None:
-            size = os.get_terminal_size(ours)
-            return {**process, "consoleSize": {"height": size.lines, "width": size.columns}}
-    return process
+def sized(
+    edit: Callable[[ProcessConfig], ProcessConfig],
+) -> Callable[[ProcessConfig], ProcessConfig]:
+    """Returns a function that does what `edit` does, and sets the size of the process's terminal.
+
+    A terminal without a size of its own gets the size of our terminal.
+    """
+
+    def edit_and_size(process: ProcessConfig) -> ProcessConfig:
+        process = edit(process)
+        if process.get("terminal") and "consoleSize" not in process:
+            ours = find_terminal()
+            if ours is not None:
+                size = os.get_terminal_size(ours)
+                return {**process, "consoleSize": {"height": size.lines, "width": size.columns}}
+        return process
+
+    return edit_and_size
 
 
 def _attend(attachment: Attachment, launched: Launched, notify: Notify | None = None) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ringlet.container.requests import CreateRequest
     from ringlet.container.runtime import Runtime
 
     Values = dict[str, Any]
@@ -54,9 +55,7 @@ class Command:
 
 def _create(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     interrupt.defer()
-    container, _ = runtime.create(
-        arguments[0], console_socket=values.get("console-socket"), **_creation(values)
-    )
+    container, _ = runtime.create(arguments[0], _create_request(values))
     container.close()
     return 0
 
@@ -68,25 +67,27 @@ def _run(runtime: Runtime, values: Values, arguments: list[str]) -> int:
     return run(
         runtime,
         arguments[0],
-        _creation(values),
-        console_socket=values.get("console-socket"),
+        _create_request(values),
         detach=values.get("detach", False),
         keep=values.get("keep", False),
     )
 
 
-def _creation(values: Values) -> dict[str, Any]:
+def _create_request(values: Values) -> CreateRequest:
     from ringlet.container.launch.helper import check_descriptors
+    from ringlet.container.requests import CreateRequest
 
     check_descriptors()
-    return {
-        "bundle": values.get("bundle", "."),
-        "pid_file": values.get("pid-file"),
-        "preserve_fds": _preserved(values, after := _listen_fds()),
-        "listen_fds": after,
-        "no_pivot": values.get("no-pivot", False),
-        "no_new_keyring": values.get("no-new-keyring", False),
-    }
+    listen_fds = _listen_fds()
+    return CreateRequest(
+        values.get("bundle", "."),
+        console_socket=values.get("console-socket"),
+        pid_file=values.get("pid-file"),
+        preserve_fds=_preserved(values, listen_fds),
+        listen_fds=listen_fds,
+        no_pivot=values.get("no-pivot", False),
+        no_new_keyring=values.get("no-new-keyring", False),
+    )
 
 
 def _listen_fds() -> int:
@@ -116,21 +117,22 @@ def _start(runtime: Runtime, values: Values, arguments: list[str]) -> int:
 
 
 def _exec(runtime: Runtime, values: Values, arguments: list[str]) -> int:
-    from ringlet.oci.attached import execute
+    from ringlet.container.requests import ExecRequest
+    from ringlet.oci.attached import execute, sized
     from ringlet.oci.exec_options import edit
 
     interrupt.defer()
-    return execute(
-        runtime,
-        arguments[0],
-        edit(values, arguments[1:]),
+    detach = values.get("detach", False)
+    made = edit(values, arguments[1:])
+    request = ExecRequest(
+        made if detach else sized(made),
         console_socket=values.get("console-socket"),
-        detach=values.get("detach", False),
-        ignore_paused=values.get("ignore-paused", False),
         pid_file=values.get("pid-file"),
         preserve_fds=_preserved(values, 0),
+        ignore_paused=values.get("ignore-paused", False),
         cgroups=values.get("cgroup", ()),
     )
+    return execute(runtime, arguments[0], request, detach=detach)
 
 
 def _state(runtime: Runtime, values: Values, arguments: list[str]) -> int:
