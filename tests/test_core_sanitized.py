@@ -96,6 +96,9 @@ def test_the_queues_do_nothing_undefined_whatever_a_driver_does(
 def test_the_tracer_does_nothing_undefined_whatever_a_process_does(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    tests = ["tests/observe/calls/test_call_tracer.py", "tests/compare/test_system_calls.py"]
+    tests = [
+        "tests/observe/calls/test_call_tracer.py",
+        "tests/compare/instances/test_system_calls.py",
+    ]
     left_out = "-k", "not strace"  # which would be loaded with the sanitizer, too
     assert passed(tmp_path / "report.xml", *left_out, *tests, **environment) > 30

@@ -1,25 +1,12 @@
 """Sentences are right for any ways that there are medians of."""
 
 from itertools import combinations
-from statistics import median
 
 import pytest
 
-from ringlet.compare.report import Cell, Others, ReportedWay
-from ringlet.compare.sentences import (
-    called,
-    capital,
-    compare,
-    disturbed,
-    incomplete,
-    joined,
-    started,
-    verdict,
-)
+from ringlet.compare.sentences import called, capital, compare, joined, started
 from ringlet.compare.statistics import Medians
 from ringlet.compare.ways import DEFAULT, OPTIONAL
-
-from .reports import sample, small
 
 
 def test_a_way_has_an_article_and_a_program_has_none() -> None:
@@ -79,31 +66,6 @@ def test_starts_are_counted_by_what_is_started() -> None:
     )
 
 
-def test_an_incomplete_report_says_whether_it_was_interrupted_or_short_of_time() -> None:
-    report = sample()
-    assert incomplete(report) == ""
-    report.complete = False
-    assert incomplete(report) == "It was interrupted, or ran out of time: not all is measured."
-    report.stopped = "time"
-    assert "interrupted" not in incomplete(report)
-    assert "--seconds" in incomplete(report)
-    report.stopped = "interrupted"
-    assert "time" not in incomplete(report)
-
-
-def test_other_work_of_the_host_is_told_if_there_was_much() -> None:
-    report = sample()  # of 12 processors
-    assert disturbed(report) == ""
-    report.others = Others(busy=0.5, steal=0.1, load=0.3)
-    assert disturbed(report) == ""
-    report.others = Others(busy=3.21, steal=0.5, load=4.2)
-    assert disturbed(report) == (
-        "Other work kept 3.2 of 12 processors busy and the hypervisor below took away 0.50 of 12 "
-        "processors (steal time) while this was measured, and the load average before was 4.2: "
-        "the numbers are noisy."
-    )
-
-
 def test_any_ways_make_one_sentence() -> None:
     for count in range(1, 4):
         for names in combinations((*DEFAULT, *OPTIONAL), count):
@@ -111,26 +73,3 @@ def test_any_ways_make_one_sentence() -> None:
             assert sentence == capital(sentence)
             assert sentence.endswith(".")
             assert all(called(name).removeprefix("the ") in sentence for name in names)
-
-
-def verdict_of(**samples: list[float]) -> str:
-    """The verdict on these samples of a loop; `_` in a name is a dash."""
-    cells = {
-        name.replace("_", "-"): Cell(samples=values, median=median(values))
-        for name, values in samples.items()
-    }
-    report = small(cells, name="loop")
-    report.ways = [ReportedWay(name=name, title=name, about="") for name in cells]
-    return verdict(report)
-
-
-def test_the_verdict_has_what_the_samples_carry_and_no_more() -> None:
-    noisy = [6.0, 19.0, 12.0, 30.0, 2.0, 18.0, 19.0]
-    assert verdict_of(process=NEAR, container=[x * 8 for x in NEAR], tiny_vm=NEAR) == (
-        "Beside the process, the container takes 8x as long to compute; the tiny VM takes about 1x "
-        "as long."
-    )
-    assert "tiny VM" not in verdict_of(process=NEAR, container=[80.0] * 6, tiny_vm=noisy)
-    assert verdict_of(process=NEAR, tiny_vm=noisy) == ""
-    assert verdict_of(process=[10.0], container=[80.0]) == ""
-    assert verdict_of(process=NEAR) == verdict_of() == ""

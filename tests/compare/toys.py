@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from ringlet.compare.instances import Unavailable
 from ringlet.compare.measures import Found, Row
-from ringlet.compare.ways import Unavailable
 
 
 def say_nothing(medians: Mapping[str, float]) -> str:

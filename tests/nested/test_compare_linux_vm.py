@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.compare.instances import Instance, Request, Unavailable
 from ringlet.compare.lab import Lab, Settings
-from ringlet.compare.ways import Instance, Request, Unavailable
 from ringlet.compare.ways.linux_vm import Way
 
 LONG = 180  # seconds, on a machine that is emulated and busy

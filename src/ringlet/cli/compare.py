@@ -263,7 +263,7 @@ class _Outputs:
             raise ConfigError("a page isn't for standard output", "name a file")
         self.charts = [_name_and_file(chart) for chart in charts]
         if self.charts or html_file is not None:
-            from ringlet.compare.charts import check_path, require
+            from ringlet.compare.showing.charts import check_path, require
 
             require()
             for _, path in self.charts:
@@ -296,17 +296,17 @@ class _Outputs:
         if self._json is not None:
             texts[self._json] = to_json(report).decode()
         if self._csv is not None:
-            from ringlet.compare.csv import to_csv
+            from ringlet.compare.showing.csv import to_csv
 
             texts[self._csv] = to_csv(report)
         for file in texts.keys() - {STDOUT}:
             self._file(file, partial(_write_text, texts[file]))
         if self._html is not None:
-            from ringlet.compare import page
+            from ringlet.compare.showing import page
 
             self._file(self._html, partial(page.write, report))
         for name, file in self.charts:
-            from ringlet.compare import charts
+            from ringlet.compare.showing import charts
 
             self._file(file, partial(charts.write, report, name))
         return texts.get(STDOUT)
@@ -412,8 +412,8 @@ def _progress() -> Iterator[Callable[[Progress], None]]:
 def _show(shown: Report | list[tuple[str, Report]]) -> None:
     from rich.console import Console
 
-    from ringlet.compare.load import side_by_side
-    from ringlet.compare.table import Table, to_text
+    from ringlet.compare.showing.load import side_by_side
+    from ringlet.compare.showing.table import Table, to_text
 
     table: RenderableType = side_by_side(shown) if isinstance(shown, list) else Table(shown)
     console = Console(color_system=_color(), highlight=False)

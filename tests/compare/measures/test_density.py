@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from ringlet.compare import ways
-from ringlet.compare.footprint import available
-from ringlet.compare.instances import Spawned
+from ringlet.compare.instances import MIB, Request, Unavailable
+from ringlet.compare.instances.footprint import available
+from ringlet.compare.instances.spawned import Spawned
 from ringlet.compare.lab import Lab, Settings
 from ringlet.compare.measures.density import Measure
-from ringlet.compare.ways import MIB, Request, Unavailable
 from ringlet.compare.ways.process import Way
 
 from .samples import Samples, subsets, take

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable
 
 from .samples import Samples, subsets, take
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ringlet.compare.instances import Unavailable
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures.isolation import Measure, judge
-from ringlet.compare.ways import Unavailable, load
+from ringlet.compare.ways import load
 from ringlet.compare.ways.process import Way
 
 from .samples import Samples, subsets, take

@@ -3,11 +3,11 @@
 import pytest
 
 from ringlet.compare import ways
-from ringlet.compare.footprint import available
+from ringlet.compare.instances import MIB, Unavailable
+from ringlet.compare.instances.footprint import available
 from ringlet.compare.lab import Lab, Settings
 from ringlet.compare.measures import Found
 from ringlet.compare.measures.memory import TOUCHED, Measure
-from ringlet.compare.ways import MIB, Unavailable
 
 from .samples import Samples, subsets, take
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from ringlet.compare.instances import Spawned
+from ringlet.compare.instances import Request, Unavailable
+from ringlet.compare.instances.spawned import Spawned
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import Found
 from ringlet.compare.measures.neighbour import Measure
-from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.ways.process import Way
 
 from .samples import Samples, subsets, take

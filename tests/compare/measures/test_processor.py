@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from ringlet.compare import ways
+from ringlet.compare.instances import Unavailable
 from ringlet.compare.lab import Lab
 from ringlet.compare.measures import processor
-from ringlet.compare.ways import Unavailable
 
 from .samples import Samples, subsets, take
 

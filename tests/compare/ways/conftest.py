@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.compare.instances import Request, Unavailable
 from ringlet.compare.lab import Lab
-from ringlet.compare.ways import OPTIONAL, Request, Unavailable, Way, load
+from ringlet.compare.ways import OPTIONAL, Way, load
 
 from ...conftest import Held
 from ...leftovers import cgroups

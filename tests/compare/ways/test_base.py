@@ -2,8 +2,9 @@
 
 import pytest
 
+from ringlet.compare.instances import Unavailable
 from ringlet.compare.lab import Lab
-from ringlet.compare.ways import Unavailable, bwrap
+from ringlet.compare.ways import bwrap
 from ringlet.compare.ways.base import size, version_number
 
 

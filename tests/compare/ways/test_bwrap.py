@@ -5,7 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from ringlet.compare.ways import Request, Unavailable, Way
+from ringlet.compare.instances import Request, Unavailable
+from ringlet.compare.ways import Way
 
 
 def test_its_name_and_network_are_its_own(load_way: Callable[[str], Way]) -> None:

@@ -6,9 +6,11 @@ from contextlib import closing
 
 import pytest
 
-from ringlet.compare.instances import LaunchedSandbox, Streams
+from ringlet.compare.instances import MIB, Request, Unavailable
+from ringlet.compare.instances.launched import LaunchedSandbox
+from ringlet.compare.instances.streams import Streams
 from ringlet.compare.lab import Lab, ringlet_command
-from ringlet.compare.ways import MIB, Request, Unavailable, Way
+from ringlet.compare.ways import Way
 from ringlet.container.container import Container
 from ringlet.host.workload import Workload
 

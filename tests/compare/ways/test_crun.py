@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
+from ringlet.compare.instances import Unavailable
 from ringlet.compare.lab import Lab
-from ringlet.compare.ways import Unavailable, load
+from ringlet.compare.ways import load
 
 
 @pytest.mark.skipif(shutil.which("crun") is None, reason="needs crun")

@@ -2,8 +2,9 @@
 
 import pytest
 
+from ringlet.compare.instances import Unavailable
 from ringlet.compare.lab import Lab
-from ringlet.compare.ways import Unavailable, load
+from ringlet.compare.ways import load
 from ringlet.kvm.system import System
 from ringlet.machine.probe import unsupported_instruction
 

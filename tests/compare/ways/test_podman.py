@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.compare.instances import Request
 from ringlet.compare.lab import Lab, Settings
-from ringlet.compare.ways import Request, Way, load
+from ringlet.compare.ways import Way, load
 
 pytestmark = [pytest.mark.needs_podman, pytest.mark.needs_cgroups]
 

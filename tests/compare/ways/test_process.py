@@ -5,8 +5,9 @@ from contextlib import closing
 
 import pytest
 
+from ringlet.compare.instances import Request, Unavailable
 from ringlet.compare.lab import Lab
-from ringlet.compare.ways import Request, Unavailable, Way
+from ringlet.compare.ways import Way
 
 
 def test_it_is_the_program_alone(load_way: Callable[[str], Way], lab: Lab) -> None:

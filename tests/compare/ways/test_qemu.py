@@ -5,7 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from ringlet.compare.ways import MIB, Request, Way
+from ringlet.compare.instances import MIB, Request
+from ringlet.compare.ways import Way
 
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.needs_qemu]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ringlet.compare.ways import Request, Way
+from ringlet.compare.instances import Request
+from ringlet.compare.ways import Way
 
 
 @pytest.fixture(params=["runc", "crun"])

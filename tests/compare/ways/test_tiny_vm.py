@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.compare.instances import MIB, Instance, Request, Unavailable
 from ringlet.compare.lab import Lab, ringlet_command
-from ringlet.compare.ways import MIB, Instance, Request, Unavailable, Way
+from ringlet.compare.ways import Way
 from ringlet.compare.ways.tiny_vm import IMAGE
 
 from .conftest import Check

@@ -7,9 +7,10 @@ from contextlib import closing, suppress
 
 import pytest
 
-from ringlet.compare.instances import tree
+from ringlet.compare.instances import Instance, Request, Unavailable
+from ringlet.compare.instances.processes import tree
 from ringlet.compare.lab import Lab
-from ringlet.compare.ways import DEFAULT, OPTIONAL, Instance, Request, Unavailable, Way, find, load
+from ringlet.compare.ways import DEFAULT, OPTIONAL, Way, find, load
 
 from .conftest import Check
 

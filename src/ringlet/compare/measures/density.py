@@ -8,18 +8,19 @@ import time
 from collections import deque
 from contextlib import ExitStack
 
-from ringlet.compare.crowd import Crowd, Full
+from ringlet.compare.instances import Request, Unavailable
+from ringlet.compare.instances.crowd import Crowd, Full
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import called, joined, listed, started
-from ringlet.compare.ways import Request, Unavailable
 from ringlet.errors import RingletError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ringlet.compare.instances import Instance
     from ringlet.compare.lab import Lab
-    from ringlet.compare.ways import Instance, Way
+    from ringlet.compare.ways import Way
 
 _SECONDS = 1.0  # the time in which instances are started
 _PATIENCE = 120  # seconds, for a kernel to boot

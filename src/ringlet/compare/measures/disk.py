@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import shlex
 
+from ringlet.compare.instances import Request
+from ringlet.compare.instances.work_output import outcomes, value
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import compare
-from ringlet.compare.ways import Request
-from ringlet.compare.work_output import outcomes, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 
+from ringlet.compare.instances import Request, Unavailable
+from ringlet.compare.instances.work_output import outcomes, value
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import called, compare, joined
-from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.words import quantity
-from ringlet.compare.work_output import outcomes, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import shlex
 import time
 from contextlib import closing, suppress
 
+from ringlet.compare.instances import Request, Unavailable
+from ringlet.compare.instances.system_calls import count
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import capital, listed, of_own_kernel
-from ringlet.compare.system_calls import count
-from ringlet.compare.ways import Request, Unavailable
 from ringlet.compare.words import clean, number, quantity
 from ringlet.errors import RingletError
 
@@ -18,8 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ringlet.compare.instances import Instance
     from ringlet.compare.lab import Lab
-    from ringlet.compare.ways import Instance, Way
+    from ringlet.compare.ways import Way
 
 _SEE = Request(["see"])
 _CALLS = Request(["calls"])

@@ -8,19 +8,20 @@ from contextlib import closing
 from statistics import median
 from subprocess import DEVNULL, PIPE, Popen
 
-from ringlet.compare.crowd import Crowd
-from ringlet.compare.footprint import KIB, available, footprint, kvm_page_tables
+from ringlet.compare.instances import MIB, Request
+from ringlet.compare.instances.crowd import Crowd
+from ringlet.compare.instances.footprint import KIB, available, footprint, kvm_page_tables
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import listed, of_own_kernel
-from ringlet.compare.ways import MIB, Request
 from ringlet.errors import RingletError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ringlet.compare.instances import Instance
     from ringlet.compare.lab import Lab
-    from ringlet.compare.ways import Instance, Way
+    from ringlet.compare.ways import Way
 
 MOST = 100
 TOUCHED = 32  # MiB, of the 64 that an instance may have

@@ -6,18 +6,19 @@ import shlex
 import time
 from contextlib import closing, suppress
 
+from ringlet.compare.instances import Request, Unavailable
+from ringlet.compare.instances.work_output import numbers, value
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import listed
-from ringlet.compare.ways import Request, Unavailable
-from ringlet.compare.work_output import numbers, value
 from ringlet.errors import RingletError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ringlet.compare.instances import Instance
     from ringlet.compare.lab import Lab
-    from ringlet.compare.ways import Instance, Way
+    from ringlet.compare.ways import Way
 
 _FORK = ["fork", "10000"]
 _BOMB = Request(_FORK, limited=True)

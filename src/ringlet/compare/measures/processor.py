@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 
+from ringlet.compare.instances import Request, Unavailable
+from ringlet.compare.instances.work_output import numbers, outcomes, value
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import BASE, called, capital, compare, joined
-from ringlet.compare.ways import Request, Unavailable
-from ringlet.compare.work_output import numbers, outcomes, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

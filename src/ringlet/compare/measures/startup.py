@@ -8,18 +8,19 @@ from __future__ import annotations
 import shlex
 from contextlib import closing
 
+from ringlet.compare.instances import Request, Unavailable
+from ringlet.compare.instances.work_output import numbers, value
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.measures import Found, Row
 from ringlet.compare.sentences import compare
-from ringlet.compare.ways import Request, Unavailable
-from ringlet.compare.work_output import numbers, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ringlet.compare.instances import Instance
     from ringlet.compare.lab import Lab
-    from ringlet.compare.ways import Instance, Way
+    from ringlet.compare.ways import Way
 
 _REQUEST = Request(["start"])
 _PATIENCE = 60  # seconds

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from abc import ABC, abstractmethod
 
-from ringlet.compare.instances import Spawned
-from ringlet.compare.ways import MIB, Request, Unavailable
+from ringlet.compare.instances import MIB, Request, Unavailable
+from ringlet.compare.instances.spawned import Spawned
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ringlet.compare.instances import Instance
     from ringlet.compare.lab import Lab
-    from ringlet.compare.ways import Instance
 
 PROCESSES = 64  # the most processes of a limited run
 INSIDE = "/disk"  # the path of a request's disk in a container

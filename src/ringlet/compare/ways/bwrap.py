@@ -5,12 +5,12 @@ Source: bwrap(1).
 
 from __future__ import annotations
 
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable
 from ringlet.compare.ways.base import Rival
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.compare.ways import Request
+    from ringlet.compare.instances import Request
 
 
 class Way(Rival):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ringlet.compare.instances import LaunchedSandbox, Spawned, Streams
+from ringlet.compare.instances.launched import LaunchedSandbox
+from ringlet.compare.instances.spawned import Spawned
+from ringlet.compare.instances.streams import Streams
 from ringlet.compare.lab import ringlet_command
 from ringlet.compare.ways.base import PROCESSES, CommandWay, size
 from ringlet.container.container import Container
@@ -15,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ringlet.compare.instances import Stdio
-    from ringlet.compare.ways import Request
+    from ringlet.compare.instances import Request
+    from ringlet.compare.instances.launched import Stdio
 
 
 class Way(CommandWay):

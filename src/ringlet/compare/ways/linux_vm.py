@@ -7,9 +7,10 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from ringlet.compare.instances import LaunchedSandbox, Streams
+from ringlet.compare.instances import MIB, Request, Unavailable
+from ringlet.compare.instances.launched import LaunchedSandbox
+from ringlet.compare.instances.streams import Streams
 from ringlet.compare.lab import ringlet_command
-from ringlet.compare.ways import MIB, Request, Unavailable
 from ringlet.compare.ways.base import CommandWay, size
 from ringlet.compare.ways.tiny_vm import steps
 from ringlet.emulated.installed_kernel import cache, kernels_under
@@ -22,7 +23,7 @@ from ringlet.machine.probe import require_linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.compare.instances import Stdio
+    from ringlet.compare.instances.launched import Stdio
 
 CRASH = "ringlet_compare_crash"  # the workload crashes only a kernel with this word
 PATIENCE = 120  # seconds for the first start, which decompresses the kernel

@@ -16,14 +16,15 @@ from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 
-from ringlet.compare.instances import Spawned, tree
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable
+from ringlet.compare.instances.processes import tree
+from ringlet.compare.instances.spawned import Spawned
 from ringlet.compare.ways.base import PROCESSES, Rival, size
 from ringlet.container.cgroups import Cgroups
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.compare.ways import Request
+    from ringlet.compare.instances import Request
 
 _PR_SET_CHILD_SUBREAPER = 36
 _KILLED = 128 + signal.SIGKILL  # the status of a container that `close` has ended

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable
 from ringlet.compare.ways.base import CommandWay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.compare.instances import Spawned
-    from ringlet.compare.ways import Request
+    from ringlet.compare.instances import Request
+    from ringlet.compare.instances.spawned import Spawned
 
 
 class Way(CommandWay):

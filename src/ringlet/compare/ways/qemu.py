@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 
-from ringlet.compare.instances import Spawned
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable
+from ringlet.compare.instances.spawned import Spawned
 from ringlet.compare.ways.base import Rival, size
 from ringlet.compare.ways.tiny_vm import IMAGE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.compare.ways import Request
+    from ringlet.compare.instances import Request
 
 CRASHED = 70  # the status of `ringlet boot` after a crash
 

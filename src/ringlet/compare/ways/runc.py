@@ -12,14 +12,14 @@ from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 
-from ringlet.compare.instances import Spawned
+from ringlet.compare.instances.spawned import Spawned
 from ringlet.compare.ways.base import Rival
 from ringlet.compare.ways.container import config
 from ringlet.container.describe import describe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.compare.ways import Request
+    from ringlet.compare.instances import Request
 
 VERSION = "1.0.2"  # of the specification; the configuration needs no newer one
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from ringlet.boot import DEFAULT_MEMORY
-from ringlet.compare.instances import LaunchedSandbox, Streams
+from ringlet.compare.instances import Unavailable
+from ringlet.compare.instances.launched import LaunchedSandbox
+from ringlet.compare.instances.streams import Streams
 from ringlet.compare.lab import ringlet_command
-from ringlet.compare.ways import Unavailable
 from ringlet.compare.ways.base import CommandWay, size
 from ringlet.errors import RingletError
 from ringlet.kvm.system import System
@@ -17,8 +18,8 @@ from ringlet.machine.machine import Machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.compare.instances import Stdio
-    from ringlet.compare.ways import Request
+    from ringlet.compare.instances import Request
+    from ringlet.compare.instances.launched import Stdio
 
 IMAGE = os.path.join(FOLDER, "work.elf")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ringlet.compare.footprint import available, footprint, kvm_page_tables
+from ringlet.compare.instances.footprint import available, footprint, kvm_page_tables
 
 MIB = 1 << 20
 SIZE = 48 * MIB

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringlet.compare import charts
 from ringlet.compare.report import Cell, ReportedWay
-from ringlet.compare.stages import phase_colour
+from ringlet.compare.showing import charts
+from ringlet.compare.showing.stages import phase_colour
 from ringlet.compare.words import clean
 from ringlet.errors import RingletError
 
-from ..examples import examples
-from .reports import HOSTILE, sample, small
+from ...examples import examples
+from ..reports import HOSTILE, sample, small
 
 XLINK = "{http://www.w3.org/1999/xlink}href"
 ELEMENTS = {"svg", "defs", "g", "path", "use", "text"}

@@ -6,14 +6,15 @@ import os
 from contextlib import ExitStack
 
 from ringlet.closing import Closing
-from ringlet.compare.footprint import available, footprint
-from ringlet.compare.ways import MIB, Unavailable
+from ringlet.compare.instances import MIB, Unavailable
+from ringlet.compare.instances.footprint import available, footprint
 from ringlet.errors import RingletError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ringlet.compare.instances import Instance, Request
     from ringlet.compare.lab import Settings
-    from ringlet.compare.ways import Instance, Request, Way
+    from ringlet.compare.ways import Way
 
 _KERNEL = MIB  # memory of the host's kernel for an instance, which no process shows
 _GIB = 1 << 30

@@ -7,8 +7,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ringlet.compare.report import Cell
+from ringlet.compare.showing.table import NOTHING, host_line
 from ringlet.compare.statistics import interval
-from ringlet.compare.table import NOTHING, host_line
 from ringlet.compare.words import clean, heading, quantity
 from ringlet.errors import RingletError
 

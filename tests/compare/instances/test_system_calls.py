@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.compare.system_calls import count
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable
+from ringlet.compare.instances.system_calls import count
 
 # Waits for a byte, then makes 100 calls that Python itself doesn't make, and ends at once.
 PROGRAM = """

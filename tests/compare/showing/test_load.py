@@ -3,12 +3,12 @@
 import msgspec
 import pytest
 
-from ringlet.compare.load import TIMES, matched, side_by_side
 from ringlet.compare.report import Cell, Report
-from ringlet.compare.table import to_text
+from ringlet.compare.showing.load import TIMES, matched, side_by_side
+from ringlet.compare.showing.table import to_text
 from ringlet.errors import RingletError
 
-from .reports import sample, small
+from ..reports import sample, small
 
 
 def shown(*reports: Report, width: int = 100) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
-from ringlet.compare import page
 from ringlet.compare.report import Cell, Report
+from ringlet.compare.showing import page
 
-from .reports import HOSTILE, WAYS, sample, small
+from ..reports import HOSTILE, WAYS, sample, small
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.slow]
 

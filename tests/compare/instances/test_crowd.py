@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.compare.crowd import Crowd, Full
-from ringlet.compare.footprint import available
-from ringlet.compare.instances import Spawned
+from ringlet.compare.instances import MIB, Request, Unavailable
+from ringlet.compare.instances.crowd import Crowd, Full
+from ringlet.compare.instances.footprint import available
+from ringlet.compare.instances.spawned import Spawned
 from ringlet.compare.lab import Lab, Settings
-from ringlet.compare.ways import MIB, Request, Unavailable, load
+from ringlet.compare.ways import load
 from ringlet.compare.ways.process import Way
 
 WAIT = Request(["wait"])

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringlet.compare import page
 from ringlet.compare.report import Cell, Report, ReportedWay
-from ringlet.compare.sentences import verdict
+from ringlet.compare.showing import page
+from ringlet.compare.showing.verdict import verdict
 from ringlet.compare.words import clean, heading
 from ringlet.errors import RingletError
 
-from ..examples import examples
-from .reports import BROKEN, HOSTILE, WAYS, sample, small
+from ...examples import examples
+from ..reports import BROKEN, HOSTILE, WAYS, sample, small
 
 EMPTY = {"meta", "br", "wbr"}
 ELEMENTS = EMPTY | {

@@ -6,10 +6,10 @@ from io import StringIO
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringlet.compare.csv import COLUMNS, to_csv
 from ringlet.compare.report import Cell
+from ringlet.compare.showing.csv import COLUMNS, to_csv
 
-from .reports import sample, small
+from ..reports import sample, small
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 from typing import NamedTuple
 
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,12 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ringlet.compare import instances
-from ringlet.compare.instances import Spawned, Streams, tree
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable, spawned
+from ringlet.compare.instances.processes import tree
+from ringlet.compare.instances.spawned import Spawned
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
@@ -23,31 +21,13 @@ def shell(script: str, *, input: bool = False) -> Spawned:
     return Spawned(["sh", "-c", script], input=input)
 
 
-def lines(run: Spawned | Streams) -> Iterator[str]:
+def lines(run: Spawned) -> Iterator[str]:
     with suppress(Unavailable):
         while True:
             yield run.read_line()[1]
 
 
 # Lines.
-
-
-@given(st.lists(st.one_of(st.binary(max_size=99), st.text("a\n\r").map(str.encode)), max_size=20))
-def test_lines_are_the_same_in_whatever_parts_they_come(parts: list[bytes]) -> None:
-    data = b"".join(parts)
-    with Streams(["it"]) as streams:
-        for part in parts:
-            os.write(streams.stdio[1], part)
-            with suppress(Unavailable):  # a line that isn't there yet doesn't lose its beginning
-                first = streams.read_line(0)
-                streams._lines.appendleft(first)
-        streams.hand_over()
-        whole = data.split(b"\n")
-        if not whole[-1]:
-            whole.pop()
-        assert list(lines(streams)) == [
-            line.rstrip(b"\r").decode(errors="replace") for line in whole
-        ]
 
 
 def test_a_line_has_the_time_of_its_last_byte() -> None:
@@ -182,7 +162,7 @@ def test_what_it_leaves_behind_ends_when_its_end_is_seen() -> None:
 
 
 def test_one_that_won_t_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instances, "_PATIENCE", 1)
+    monkeypatch.setattr(spawned, "_PATIENCE", 1)
     with shell("trap '' TERM; echo up; while :; do sleep 0.1; done") as run:
         run.read_line()
     assert tree([run.pid]) == []

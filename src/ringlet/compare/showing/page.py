@@ -14,10 +14,10 @@ from functools import partial
 from html import escape
 from importlib.resources import files
 
-from ringlet.compare import charts
-from ringlet.compare.panels import colour, has_median, has_numbers
 from ringlet.compare.report import groups
-from ringlet.compare.sentences import disturbed, incomplete, ratio_to, verdict
+from ringlet.compare.showing import charts
+from ringlet.compare.showing.panels import colour, has_median, has_numbers
+from ringlet.compare.showing.verdict import disturbed, incomplete, ratio_to, verdict
 from ringlet.compare.words import clean, heading, number, quantity, slug
 from ringlet.errors import RingletError
 
@@ -99,7 +99,7 @@ def render(report: Report) -> str:
 
 
 def _style() -> str:
-    css = files("ringlet.compare").joinpath("page.css").read_text()
+    css = files(__package__).joinpath("page.css").read_text()
     dark = "".join(
         f'svg [{name}="{light}"] {{ {name}: {color}; }}\n'
         for light, color in DARK.items()

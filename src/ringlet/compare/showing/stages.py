@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 
-from ringlet.compare.panels import (
+from ringlet.compare.showing.panels import (
     GRID,
     INK,
     LARGEST,
@@ -26,10 +26,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ringlet.compare.panels import (
-        Canvas,
-    )
     from ringlet.compare.report import Cell, ReportedMeasure, ReportedWay
+    from ringlet.compare.showing.panels import Canvas
 
 STEP = ", to "  # in a title, it stands between the beginning and the step
 _MARKS = "|os^Dv"  # the marks of the steps

@@ -17,7 +17,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from ringlet.compare.report import Cell, groups
-from ringlet.compare.sentences import disturbed, incomplete
+from ringlet.compare.showing.verdict import disturbed, incomplete
 from ringlet.compare.statistics import are_apart
 from ringlet.compare.words import clean, heading, number, quantity
 

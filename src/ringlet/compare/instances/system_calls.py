@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable
 from ringlet.observe.calls.tracees import TraceError, Tracees
 
 TYPE_CHECKING = False

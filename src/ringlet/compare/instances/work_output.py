@@ -6,11 +6,12 @@ import os
 import re
 from contextlib import closing
 
-from ringlet.compare.ways import Unavailable
+from ringlet.compare.instances import Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.compare.ways import Request, Way
+    from ringlet.compare.instances import Request
+    from ringlet.compare.ways import Way
 
 _PAIR = re.compile(r"([a-z]+)=(\d{1,20})")
 

@@ -19,17 +19,9 @@ from contextlib import contextmanager
 from io import BytesIO, StringIO
 from typing import NamedTuple
 
-from ringlet.compare.panels import (
-    LETTER,
-    MUTED,
-    Bars,
-    Canvas,
-    Series,
-    has_numbers,
-    wrap,
-)
 from ringlet.compare.report import groups
-from ringlet.compare.stages import STEP, Phases, Steps
+from ringlet.compare.showing.panels import LETTER, MUTED, Bars, Canvas, Series, has_numbers, wrap
+from ringlet.compare.showing.stages import STEP, Phases, Steps
 from ringlet.compare.words import clean, heading, slug
 from ringlet.errors import RingletError
 
@@ -40,10 +32,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from ringlet.compare.panels import (
-        Panel,
-    )
     from ringlet.compare.report import Report, ReportedMeasure, ReportedWay
+    from ringlet.compare.showing.panels import Panel
 
 SUFFIXES = (".svg", ".png")
 FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from ringlet.compare.report import Cell, Report
-from ringlet.compare.table import Table, _best, bar, shares, to_text
+from ringlet.compare.showing.table import Table, _best, bar, shares, to_text
 
-from .reports import sample, small
+from ..reports import sample, small
 
 
 def shown(report: Report, width: int = 80, **options: Any) -> str:

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.compare import ways
+from ringlet.compare.instances import Request, Unavailable
+from ringlet.compare.instances.work_output import numbers, outcomes, value
 from ringlet.compare.lab import Lab
-from ringlet.compare.ways import Request, Unavailable
-from ringlet.compare.work_output import numbers, outcomes, value
 
 
 def test_numbers_are_the_words_that_are_pairs() -> None:

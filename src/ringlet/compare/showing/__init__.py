@@ -1,0 +1,1 @@
+"""Shows reports: as a table in the terminal, as a page, as charts and as CSV."""
