@@ -1,4 +1,4 @@
-// What the program of this guest (work.c) and whatever runs it agree on. That may be the guest's
+// What the program of this guest (work.c and program/) and whatever runs it agree on. That may be the guest's
 // own kernel (kernel.c) or Linux: system calls are Linux's, by its numbers.
 #pragma once
 

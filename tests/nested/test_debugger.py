@@ -13,15 +13,17 @@ from ringlet.observe.gdb.server import GdbServer
 
 # Those of a plain `make test`, on this KVM.
 from ..observe.debug.test_debugger import (  # noqa: F401
-    test_a_breakpoint_by_symbol_and_what_follows,
     test_a_crash_stops_before_the_end_with_its_registers,
     test_a_step_of_an_instruction_at_fault_ends_at_the_handler,
     test_a_step_over_an_access_ends_behind_it_once_the_device_has_answered,
+    test_pushf_doesnt_show_the_trap_flag,
+    test_stepping_shows_each_change_of_ring,
+)
+from ..observe.debug.test_debugger_breakpoints import (  # noqa: F401
+    test_a_breakpoint_by_symbol_and_what_follows,
     test_a_watched_variable_of_two_vcpus,
     test_a_watchpoint_stops_behind_each_write,
     test_more_breakpoints_than_debug_registers,
-    test_pushf_doesnt_show_the_trap_flag,
-    test_stepping_shows_each_change_of_ring,
     test_vcpus_that_run_the_same_code_meet_the_breakpoint_each_time,
 )
 from ..observe.gdb.test_real_gdb import gdb, in_order
