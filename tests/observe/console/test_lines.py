@@ -99,6 +99,12 @@ def test_what_is_no_elf_has_no_lines() -> None:
     assert found.note.startswith("it can't be read: ELF")
 
 
+def test_a_program_with_frames_alone_says_that_it_names_no_source_file() -> None:
+    found = lines_of(Path("/bin/sh").read_bytes())  # without debug information, with .eh_frame
+    assert found.files == []
+    assert found.note
+
+
 def test_a_file_that_is_too_large_has_no_lines(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(b"\x7fELF")

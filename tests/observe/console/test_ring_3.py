@@ -8,7 +8,7 @@ import pytest
 from ringlet import Machine, MachineConfig
 from ringlet.kvm.registers import Registers, Segment
 from ringlet.observe.console.ring_3 import next_places
-from ringlet.observe.console.session import State
+from ringlet.observe.debug.state import State
 
 from ..conversation import Talk, talk
 from .test_interrupt_return import SPECIAL

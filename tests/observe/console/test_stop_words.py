@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ringlet.kvm.registers import Registers
-from ringlet.observe.console.session import State
 from ringlet.observe.console.stop_words import changes
+from ringlet.observe.debug.state import State
 
 from ...machine_code import exit_with, protected
 from ..conversation import talk

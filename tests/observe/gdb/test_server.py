@@ -239,7 +239,8 @@ def test_devices_are_shown_at_a_stop_alone(client: Client) -> None:
     def monitor(command: bytes) -> bytes:
         return bytes.fromhex(client.ask(b"qRcmd," + command.hex().encode()).decode())
 
-    assert b"local-apic: " in monitor(b"devices")
+    assert b"local-apic  " in monitor(b"devices")
+    assert b"lcr  " in monitor(b"devices com1")
     client.send(packet(b"c"))
     assert monitor(b"devices").startswith(b"the guest runs\n")
     assert monitor(b"exits").startswith(b"vCPU 0: ")

@@ -69,6 +69,8 @@ class Reader:
             self._read_frames(dwarf.CFI_entries())
         if dwarf.has_EH_CFI():
             self._read_frames(dwarf.EH_CFI_entries())
+        if not self.files:
+            self.note = "the file's debug information names no source file"
 
     def _read_lines(self, dwarf: Any) -> None:
         seen = set()

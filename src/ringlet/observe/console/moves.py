@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from typing import NamedTuple
 
     from ringlet.observe.console.console import Console
-    from ringlet.observe.console.session import Session, State
+    from ringlet.observe.console.session import Session
+    from ringlet.observe.debug.state import State
     from ringlet.observe.debug.stop import Stop
 else:
     from ringlet.host.named_tuple import NamedTuple

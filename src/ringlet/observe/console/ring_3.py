@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from ringlet.observe.console.session import Session, State
+    from ringlet.observe.console.session import Session
+    from ringlet.observe.debug.state import State
 
 INT3 = b"\xcc"
 _BREAKPOINT, _GENERAL_PROTECTION = 3, 13

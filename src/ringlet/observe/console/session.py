@@ -11,67 +11,24 @@ from ringlet.machine.assembly import (
     NO_INSTRUCTION,
     bits_of,
     disassemble,
-    linear_rip,
 )
 from ringlet.machine.crash import examine
 from ringlet.observe.console.lines import Sources, read_lines
 from ringlet.observe.console.tables import idt
-from ringlet.observe.debug.paging import CR0_PG, EFER_LMA, Processor, walk
+from ringlet.observe.debug.paging import Processor, walk
+from ringlet.observe.debug.state import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
-
     from ringlet.boot.symbols import Symbols
-    from ringlet.kvm.registers import Registers, SpecialRegisters
     from ringlet.machine.assembly import Instruction
     from ringlet.machine.machine import Machine
     from ringlet.observe.console.lines import Line, Lines
     from ringlet.observe.debug.debugger import Debugger
     from ringlet.observe.debug.paging import Walk
     from ringlet.observe.debug.stop import Stop
-else:
-    from ringlet.host.named_tuple import NamedTuple
 
-CR0_PE = 1
-RFLAGS_VM = 1 << 17
 MASK = 0xFFFF_FFFF_FFFF_FFFF
-
-
-class State(NamedTuple):
-    """The registers of one vCPU at a stop."""
-
-    vcpu: int
-    registers: Registers
-    special: SpecialRegisters
-
-    @property
-    def address(self) -> int:
-        """The linear address of the next instruction."""
-        return linear_rip(self.registers, self.special)
-
-    @property
-    def ring(self) -> int:
-        """The ring of the vCPU; 0 in real mode, which has no rings."""
-        return self.special.ss.dpl if self.special.cr0 & CR0_PE else 0
-
-    @property
-    def mode(self) -> str:
-        """The mode of the vCPU in words, such as "64-bit mode, ring 3"."""
-        special = self.special
-        if not special.cr0 & CR0_PE:
-            return "16-bit real mode" if not special.cs.db else "32-bit real mode"
-        if self.registers.rflags & RFLAGS_VM:
-            return "virtual-8086 mode, ring 3"
-        bits = bits_of(special)
-        if bits == 64:
-            name = "64-bit mode"
-        elif special.efer & EFER_LMA:
-            name = f"{bits}-bit compatibility mode"
-        else:
-            paging = "" if special.cr0 & CR0_PG else " without paging"
-            name = f"{bits}-bit protected mode{paging}"
-        return f"{name}, ring {self.ring}"
 
 
 class Session:
@@ -104,9 +61,7 @@ class Session:
 
     def state(self, vcpu: int | None = None) -> State:
         """Returns the registers of a vCPU. Raises `RingletError` unless the guest stands still."""
-        vcpu = self.vcpu if vcpu is None else vcpu
-        debugger = self.debugger
-        return State(vcpu, debugger.registers(vcpu), debugger.special_registers(vcpu))
+        return State.of(self.debugger, self.vcpu if vcpu is None else vcpu)
 
     def walk(self, address: int) -> Walk:
         """Returns the walk of a linear address through the page tables."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from ringlet.board.device import register_name
 from ringlet.kvm import exits
-from ringlet.observe.console.flags import CR0, CR4, EFER, names, rflags_names
 from ringlet.observe.debug import stop as stops
+from ringlet.observe.debug.flags import CR0, CR4, EFER, names, rflags_names
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ringlet.board.board import Placed
     from ringlet.kvm.exits import Exit
     from ringlet.machine.machine import Machine
-    from ringlet.observe.console.session import State
+    from ringlet.observe.debug.state import State
     from ringlet.observe.debug.stop import Stop
 
 _MAX_TEXT = 64  # characters of a string that the guest writes

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from ringlet.errors import RingletError, near
+from ringlet.errors import RingletError
 from ringlet.kvm.exceptions import has_error_code
 from ringlet.kvm.vcpu import MP_HALTED, MP_INIT_RECEIVED, MP_RUNNABLE, MP_UNINITIALIZED
 from ringlet.machine.assembly import bits_of, disassemble
 from ringlet.observe.console.backtrace import GUESS, MAX_FRAMES, NOW, backtrace, stack_words
-from ringlet.observe.console.flags import CR0, CR4, EFER, control_lines, names, rflags_names
 from ringlet.observe.console.tables import gdt_lines, idt, idt_lines
+from ringlet.observe.debug.flags import control_lines
+from ringlet.observe.debug.view import code_lines, device_lines, register_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from ringlet.observe.console.backtrace import Frame
     from ringlet.observe.console.console import Console
     from ringlet.observe.console.session import Session
@@ -88,16 +87,8 @@ def disassemble_(console: Console, words: list[str]) -> None:
     found = session.instructions(start, count)
     if not found:
         raise RingletError(f"no memory is at {start:#x}", "`page` shows what is mapped there")
-    function = ""
-    for instruction in found:
-        place = session.describe(instruction.address)
-        name = place.partition("+")[0]
-        if name != function:
-            console.show(f"{place}:" if place else "no symbol:")
-            function = name
-        mark = "=>" if instruction.address == here else "  "
-        code = instruction.code.hex(" ")
-        console.show(f"{mark} {instruction.address:#x}  {instruction.text:<40} {code}".rstrip())
+    for row in code_lines(found, here, session.describe):
+        console.show(row)
 
 
 def _start_before(session: Session, here: int) -> int:
@@ -121,31 +112,8 @@ def registers(console: Console, words: list[str]) -> None:
     if words:
         raise console.usage("registers")
     state = console.session.state()
-    r, s = state.registers, state.special
-    width = 16 if bits_of(s) == 64 else 8
-    rows = (
-        ("rax", "rbx", "rcx", "rdx"),
-        ("rsi", "rdi", "rbp", "rsp"),
-        *((("r8", "r9", "r10", "r11"), ("r12", "r13", "r14", "r15")) if width == 16 else ()),
-    )
-    console.show(f"rip {r.rip:0{width}x}  rflags {r.rflags:x} ({rflags_names(r.rflags)})")
-    for row in rows:
-        console.show("  ".join(f"{name:<3} {getattr(r, name):0{width}x}" for name in row))
-    for name in ("cs", "ss", "ds", "es", "fs", "gs"):
-        segment = getattr(s, name)
-        if segment.unusable:
-            console.show(f"{name} {segment.selector:04x}  unusable")
-            continue
-        reach = f"base {segment.base:x} limit {segment.limit:x} "
-        if width == 16 and name not in ("fs", "gs"):
-            reach = ""  # 64-bit mode ignores both
-        console.show(f"{name} {segment.selector:04x}  {reach}ring {segment.dpl}")
-    console.show(f"cr0 {s.cr0:x} ({names(s.cr0, CR0)})  cr2 {s.cr2:x}  cr3 {s.cr3:x}")
-    console.show(f"cr4 {s.cr4:x} ({names(s.cr4, CR4)})  efer {s.efer:x} ({names(s.efer, EFER)})")
-    console.show(
-        f"gdt {s.gdt.base:x} limit {s.gdt.limit:x}  idt {s.idt.base:x} limit {s.idt.limit:x}  "
-        f"tr {s.tr.selector:04x} base {s.tr.base:x}"
-    )
+    for row in register_lines(state.registers, state.special):
+        console.show(row)
 
 
 def flags(console: Console, words: list[str]) -> None:
@@ -250,35 +218,8 @@ def devices(console: Console, words: list[str]) -> None:
     """Lists the devices, or shows the state of one."""
     if len(words) > 1:
         raise console.usage("devices")
-    placed = {each.name: each for each in console.session.machine.devices}
-    if not words:
-        for each in placed.values():
-            places = [_range("port", *part) for part in each.ports]
-            places += [_range("memory", *part) for part in each.mmio]
-            places += [] if each.irq is None else [f"interrupt {each.irq}"]
-            owner = "  (in KVM)" if each.device is None else ""
-            console.show(f"{each.name:<16} {', '.join(places)}{owner}")
-        return
-    found = placed.get(words[0])
-    if found is None:
-        hint = near(words[0], placed) or "`devices` lists them"
-        raise RingletError(f"there is no device {words[0]}", hint)
-    if found.device is None:
-        raise RingletError(f"{found.name} is in KVM, which keeps its state", "look at another one")
-    state = found.state
-    if state is None:
-        console.show(f"{found.name}: nothing in it changes")
-    for name, value in state.items() if isinstance(state, dict) else ():
-        console.show(f"{name:<20} {_shown(value)}")
-
-
-def _range(what: str, first: int, count: int) -> str:
-    return f"{what} {first:#x}" + (f" to {first + count - 1:#x}" if count > 1 else "")
-
-
-def _shown(value: Any) -> str:
-    text = f"{value:#x}" if isinstance(value, int) and not isinstance(value, bool) else repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    for row in device_lines(console.session.machine.devices, *words):
+        console.show(row)
 
 
 def vcpus(console: Console, words: list[str]) -> None:

@@ -10,6 +10,8 @@ from ringlet.errors import RingletError, near
 from ringlet.machine.assembly import MAX_INSTRUCTION, bits_of, disassemble
 from ringlet.observe.debug.interrupts import interrupt_lines
 from ringlet.observe.debug.paging import Processor, walk
+from ringlet.observe.debug.state import State
+from ringlet.observe.debug.view import code_lines, device_lines, register_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,28 +43,8 @@ def _help(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
 
 
 def _devices(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
-    """Shows a device by name, or all: its addresses, its interrupt, and its state."""
     debugger.vcpu(vcpu)  # the guest has to stand still, or a state changes while it is copied
-    lines = []
-    for placed in debugger.machine.devices:
-        if words and placed.name != words[0]:
-            continue
-        places = [f"ports {first:#x} to {first + count - 1:#x}" for first, count in placed.ports]
-        places += [f"{first:#x} to {first + size - 1:#x}" for first, size in placed.mmio]
-        if placed.irq is not None:
-            places.append(f"IRQ {placed.irq}")
-        lines.append(f"{placed.name}: {', '.join(places)}")
-        state = placed.state
-        if isinstance(state, dict):
-            lines += [f"  {key} = {_value(value)}" for key, value in state.items()]
-    if not lines:
-        raise RingletError(f"there is no device {words[0]!r}", "`monitor devices` lists them")
-    return lines
-
-
-def _value(value: object) -> str:
-    shown = f"{value:#x}" if isinstance(value, int) and not isinstance(value, bool) else repr(value)
-    return shown if len(shown) <= 200 else f"{shown[:200]}..."
+    return device_lines(debugger.machine.devices, *words[:1])
 
 
 def _exits(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
@@ -77,7 +59,8 @@ def _page(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
     address = _address(words)
     special = debugger.special_registers(vcpu)
     processor = Processor.of(debugger.vcpu(vcpu).cpuid)
-    return walk(address, special, debugger.read_physical, processor).lines()
+    lines = walk(address, special, debugger.read_physical, processor).lines()
+    return [f"vCPU {vcpu}: {lines[0]}", *lines[1:]]
 
 
 def _interrupts(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
@@ -86,34 +69,27 @@ def _interrupts(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
 
 
 def _registers(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
-    """Shows the registers as the processor has them: RIP without the base of CS."""
-    registers, special = debugger.registers(vcpu), debugger.special_registers(vcpu)
-    general = [f"{name} {value:#018x}" for name, value in registers._asdict().items()]
-    lines = ["  ".join(general[at : at + 3]) for at in range(0, len(general), 3)]
-    for name in ("cs", "ss", "ds", "es", "fs", "gs", "tr", "ldt"):
-        segment = getattr(special, name)
-        lines.append(
-            f"{name:<4} selector {segment.selector:#06x}  base {segment.base:#x}  limit "
-            f"{segment.limit:#x}  ring {segment.dpl}" + ("  unusable" if segment.unusable else "")
-        )
-    for name in ("gdt", "idt"):
-        table = getattr(special, name)
-        lines.append(f"{name:<4} base {table.base:#x}  limit {table.limit:#x}")
-    control = ("cr0", "cr2", "cr3", "cr4", "cr8", "efer", "apic_base")
-    lines.append("  ".join(f"{name} {getattr(special, name):#x}" for name in control))
-    own = debugger.vcpu(vcpu).debug_registers._asdict()
-    return [*lines, "  ".join(f"{name} {value:#x}" for name, value in own.items())]
+    state = State.of(debugger, vcpu)
+    special, own = state.special, debugger.vcpu(vcpu).debug_registers._asdict()
+    return [
+        f"vCPU {vcpu}: {state.mode}",
+        *register_lines(state.registers, special),
+        f"cr8 {special.cr8:x}  apic_base {special.apic_base:x}  ldt {special.ldt.selector:04x} "
+        f"base {special.ldt.base:x}",
+        "  ".join(f"{name} {value:x}" for name, value in own.items()),
+    ]
 
 
 def _code(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
     """Shows instructions in the mode of the vCPU; GDB itself knows 64-bit code only."""
-    address = _address(words) if words else debugger.next_address(vcpu)
+    state = State.of(debugger, vcpu)
+    address = _address(words) if words else state.address
     code = debugger.read(address, _CODE_LINES * MAX_INSTRUCTION, vcpu)
-    bits = bits_of(debugger.special_registers(vcpu))
-    return [
-        f"{at:#x}  {code.hex(' '):<30} {text}  {debugger.symbols.describe(at)}".rstrip()
-        for at, code, text in disassemble(code, address, bits, _CODE_LINES)
-    ] or [f"no memory is mapped at {address:#x}"]
+    found = disassemble(code, address, bits_of(state.special), _CODE_LINES)
+    if not found:
+        raise RingletError(f"no memory is mapped at {address:#x}", "`monitor page` says why")
+    lines = code_lines(found, state.address, debugger.symbols.describe)
+    return [f"vCPU {vcpu}: {state.mode}", *lines]
 
 
 def _address(words: list[str]) -> int:
@@ -147,8 +123,8 @@ def _abilities(debugger: Debugger, vcpu: int, words: list[str]) -> list[str]:
 
 _COMMANDS = {
     "help": (_help, "this list"),
-    "devices": (_devices, "each device with its registers; or `devices NAME`"),
-    "code": (_code, "instructions in the vCPU's mode; or `code ADDRESS`"),
+    "devices": (_devices, "the devices with their places; `devices NAME`: the state of one"),
+    "code": (_code, "the next instructions, in the vCPU's mode; or `code ADDRESS`"),
     "exits": (_exits, "the number of VM exits of each kind"),
     "page": (_page, "the walk of an address through the page tables: `page ADDRESS`"),
     "interrupts": (_interrupts, "interrupt controllers, and what waits for each vCPU"),

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.kvm.registers import Registers
-from ringlet.observe.console import flags
-from ringlet.observe.console.flags import Flag, control_lines, names, rflags_names, spell_out
+from ringlet.observe.debug import flags
+from ringlet.observe.debug.flags import Flag, control_lines, names, rflags_names, spell_out
 
 from ...kvm.guest import long_mode
 
