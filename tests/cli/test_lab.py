@@ -106,7 +106,9 @@ def test_without_kvm_it_says_so_and_json_has_the_error(folder: Path) -> None:
     before = with_mount("mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3")
     done = run("lab", "check", "--json", "--on", "here", cwd=folder, before=before)
     assert done.returncode == 125
-    assert json.loads(done.stdout)["error"].startswith("lab 1 needs /dev/kvm")
+    assert json.loads(done.stdout)["error"].startswith(
+        "the check 'the program makes a VM with one vCPU' can't run here: KVM can't be used here ("
+    )
 
 
 @pytest.mark.needs_kvm

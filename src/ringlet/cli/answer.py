@@ -35,7 +35,7 @@ def report(message: str, hint: str, details: Iterable[str] = ()) -> None:
         click.echo("\n".join([*lines, *details]), err=True)
 
 
-def print_json(report: dict[str, Any]) -> None:
+def print_json(report: dict[str, Any] | list[dict[str, Any]]) -> None:
     """Prints `report` on standard output as JSON, for programs."""
     import json
 

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import click
 
-from ringlet.cli.answer import print_json
+from ringlet.cli.answer import print_json, report
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host import interrupt
+from ringlet.host.printable import printable
 from ringlet.labs.catalog import find_lab, labs
-from ringlet.labs.folder import find_folder, reset, start
+from ringlet.labs.folder import find_folder, find_work, reset, start
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.labs.catalog import Lab
-    from ringlet.labs.check import Check, Verdict
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from ringlet.labs.check import Verdict
     from ringlet.labs.grade import Grades
 
 NOT_PASSED = 1
@@ -33,7 +36,8 @@ Examples:
 CHECK_EPILOG = """\b
 Examples:
   ringlet lab check                   in the folder of a lab
-  ringlet lab check 1 --json | jq .earned
+  ringlet lab check 1                 in the folder that has lab1
+  ringlet lab check --json handed-in/*/lab1 > grades.json
   ringlet lab check --gradescope /autograder/results/results.json
 
 \b
@@ -41,7 +45,7 @@ Your code runs in a container: without a network, with limits on time, memory, p
 Your files stay as they are.
 
 \b
-Status: 0 if all checks passed; 1 if not; 125 if nothing could be graded.
+Status: 0 if all checks passed; 1 if not; 125 if a work could not be graded.
 """
 
 
@@ -93,7 +97,7 @@ def reset_(number: int | None) -> None:
 
 
 @command.command("check", epilog=CHECK_EPILOG)
-@click.argument("number", type=int, required=False)
+@click.argument("labs_", metavar="[LAB]...", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Write the grades as JSON, with points.")
 @click.option(
     "--gradescope",
@@ -106,45 +110,71 @@ def reset_(number: int | None) -> None:
     type=click.Choice(["auto", "here", "nested"]),
     default="auto",
     help="Where the checks run: with this host's KVM, or in an emulated machine that has a "
-    "hardware KVM. If not given: in the machine if this host lacks the KVM that the lab needs.",
+    "hardware KVM. If not given: a check that needs what this host lacks runs in the machine, all "
+    "others here.",
 )
-def check(number: int | None, as_json: bool, gradescope: Path | None, on: str) -> int:
-    """Grade the work in this folder, or in the folder of lab NUMBER."""
-    from ringlet.labs import report
+def check(labs_: tuple[str, ...], as_json: bool, gradescope: Path | None, on: str) -> int:
+    """Grade the work in this folder, or the work of each LAB.
 
-    try:
-        lab, folder = find_folder(number)
-        grades = _grade(lab, folder, on)
-    except RingletError as error:
-        if as_json:
-            print_json({"error": error.message, "hint": error.hint})
-        raise
-    if gradescope is not None:
-        _write(gradescope, json.dumps(report.as_gradescope(grades), indent=2))
+    LAB is the number of a lab, whose work is in this folder or in the folder labNUMBER; or a
+    folder. One emulated machine serves all works.
+    """
+    words: tuple[str | None, ...] = labs_ or (None,)
+    if gradescope is not None and len(words) > 1:
+        raise ConfigError("--gradescope takes one work", "grade each work by a command of its own")
+    status = 0
+    found = []
+    for word, grades in zip(words, _grade(words, on), strict=True):
+        if gradescope is not None:
+            _write_gradescope(gradescope, grades)
+        if isinstance(grades, RingletError):
+            status = grades.status
+            report(grades.message, grades.hint)
+        else:
+            status = max(status, 0 if grades.passed else NOT_PASSED)
+            if not as_json:
+                _print(grades, word if len(words) > 1 else None)
+        found.append(_data(word, grades))
     if as_json:
-        print_json(report.as_json(grades))
-    else:
-        _print(grades)
-    return 0 if grades.passed else NOT_PASSED
+        print_json(found if len(words) > 1 else found[0])
+    return status
 
 
-def _grade(lab: Lab, folder: Path, on: str) -> Grades:
-    from ringlet.labs.grade import grade, why_not_here
+def _grade(words: Sequence[str | None], on: str) -> Iterator[Grades | RingletError]:
+    """Grades one work after another. One that can't be graded gives the reason."""
+    from ringlet.labs.grader import Grader
 
     interrupt.defer()
-    progress = _Progress(len(lab.checks()))
-    try:
-        why = why_not_here(lab) if on == "auto" else None
-        if why is not None:
-            click.echo(f"ringlet: note: {why}; an emulated machine checks instead", err=True)
-        if why is not None or on == "nested":
-            from ringlet.labs.nested import grade_nested
+    progress = _Progress()
+    with Grader(on, progress.say, progress.note) as grader:
+        for word in words:
+            grades: Grades | RingletError
+            try:
+                grades = grader.grade(*find_work(word))
+            except RingletError as error:
+                grades = error
+            finally:
+                progress.erase()
+            yield grades
 
-            progress.say("an emulated machine comes up and checks, in some 20 seconds ...")
-            return grade_nested(lab, folder)
-        return grade(lab, folder, progress.show)
-    finally:
-        progress.erase()
+
+def _data(word: str | None, grades: Grades | RingletError) -> dict[str, Any]:
+    from ringlet.labs.report import as_json
+
+    if isinstance(grades, RingletError):
+        return {"work": word or ".", "error": grades.message, "hint": grades.hint}
+    return {"work": word or ".", **as_json(grades)}
+
+
+def _write_gradescope(path: Path, grades: Grades | RingletError) -> None:
+    """Writes what Gradescope shows; nothing where the grader has failed, and not the student."""
+    from ringlet.labs.report import as_gradescope, as_gradescope_error
+    from ringlet.labs.work import WorkError
+
+    if isinstance(grades, WorkError):
+        _write(path, json.dumps(as_gradescope_error(grades.message, grades.hint), indent=2))
+    elif not isinstance(grades, RingletError):
+        _write(path, json.dumps(as_gradescope(grades), indent=2))
 
 
 def _write(path: Path, text: str) -> None:
@@ -157,32 +187,31 @@ def _write(path: Path, text: str) -> None:
 
 
 class _Progress:
-    """A line on a terminal that says which check runs."""
+    """A line on a terminal that says what goes on."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._number = 0
+    def __init__(self) -> None:
         self._is_shown = sys.stderr.isatty()
-
-    def show(self, check: Check) -> None:
-        """Shows the next check in place of the last one."""
-        self._number += 1
-        self.say(f"{self._number}/{self._count} {check.name}")
 
     def say(self, what: str) -> None:
         """Shows one line in place of the last one."""
         if self._is_shown:
             click.echo(f"\r\033[K{what}", nl=False, err=True)
 
+    def note(self, what: str) -> None:
+        """Prints a line that stays."""
+        self.erase()
+        click.echo(f"ringlet: note: {what}", err=True)
+
     def erase(self) -> None:
         """Erases the line."""
-        if self._is_shown:
-            click.echo("\r\033[K", nl=False, err=True)
+        self.say("")
 
 
-def _print(grades: Grades) -> None:
+def _print(grades: Grades, word: str | None) -> None:
     from ringlet.labs.report import lines
 
+    if word is not None:
+        click.echo(f"\n== {printable(word)}")
     click.echo(f"Lab {grades.lab}: {grades.title}")
     step = 0
     for verdict in grades.verdicts:

@@ -47,7 +47,7 @@ class Check(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The result of one check. `hint` is empty if it passed."""
+    """The result of one check, and where it ran. `hint` is empty if it passed."""
 
     name: str
     step: int
@@ -56,6 +56,7 @@ class Verdict(NamedTuple):
     expected: str
     seen: str
     hint: str
+    where: str
 
     @property
     def earned(self) -> int:

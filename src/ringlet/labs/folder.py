@@ -36,6 +36,16 @@ def start(lab: Lab, folder: Path) -> None:
         raise _refused(folder, error) from None
 
 
+def find_work(word: str | None) -> tuple[Lab, Path]:
+    """Returns the lab and the folder that a word of a command line names: a number, or a folder.
+
+    None stands for this folder. Raises `ConfigError` as `find_folder` does.
+    """
+    if word is None or (word.isascii() and word.isdigit()):
+        return find_folder(int(word) if word else None)
+    return _open(Path(word))
+
+
 def find_folder(number: int | None, *, of_any_version: bool = False) -> tuple[Lab, Path]:
     """Returns the lab and the student's folder: this folder, or the folder below it of the lab.
 
@@ -43,23 +53,29 @@ def find_folder(number: int | None, *, of_any_version: bool = False) -> tuple[La
     `of_any_version`.
     """
     here = Path()
-    places = [here] if number is None else [here, here / find_lab(number).folder_name]
-    for folder in places:
-        if (folder / MARK).is_file():
-            lab, version = _read_mark(folder)
-            if number in (None, lab.number):
-                if not of_any_version:
-                    _require(version, lab)
-                return lab, folder
     if number is None:
-        raise ConfigError(
-            "this folder is no lab's",
-            "go to your folder, or name the number of the lab: ringlet lab check 1",
-        )
+        return _open(here, of_any_version=of_any_version)
+    for folder in (here, here / find_lab(number).folder_name):
+        if (folder / MARK).is_file() and _read_mark(folder)[0].number == number:
+            return _open(folder, of_any_version=of_any_version)
     raise ConfigError(
         f"there is no folder of lab {number} here",
         f"go to your folder, or begin the lab: ringlet lab start {number}",
     )
+
+
+def _open(folder: Path, *, of_any_version: bool = False) -> tuple[Lab, Path]:
+    if not (folder / MARK).is_file():
+        which = "this folder" if folder == Path() else f"the folder {folder}"
+        raise ConfigError(
+            f"{which} is no lab's: it has no file {MARK}",
+            "name your folder, or the number of the lab: ringlet lab check lab1; "
+            "ringlet lab start 1 makes one",
+        )
+    lab, version = _read_mark(folder)
+    if not of_any_version:
+        _require(version, lab)
+    return lab, folder
 
 
 def reset(lab: Lab, folder: Path) -> Path | None:

@@ -48,7 +48,7 @@ class Run(NamedTuple):
         return self.snapshots[number]
 
 
-class _Checkpoints:
+class Checkpoints:
     """The device at the port CHECKPOINT."""
 
     state: dict[str, int]
@@ -59,9 +59,11 @@ class _Checkpoints:
         self.state = {}
 
     def read(self, offset: int, size: int) -> int:
+        """Answers as an empty bus does."""
         return 0xFF
 
     def write(self, offset: int, size: int, value: int) -> None:
+        """Takes down the vCPU, at the first visit."""
         assert self.vcpu is not None
         if value not in self.snapshots and len(self.snapshots) < _MOST:
             self.snapshots[value] = Snapshot(self.vcpu.registers, self.vcpu.special_registers)
@@ -69,7 +71,7 @@ class _Checkpoints:
 
 def boot(image: bytes, memory: int, protocol: str) -> Run:
     """Boots `image`, a student's guest, and returns what was seen. Raises `Failed` for no image."""
-    checkpoints = _Checkpoints()
+    checkpoints = Checkpoints()
     try:
         config = MachineConfig(
             image=image,
@@ -86,10 +88,11 @@ def boot(image: bytes, memory: int, protocol: str) -> Run:
     except RingletError as error:
         raise Failed(error.message, error.hint) from None
     status = result.status if result.reason == "exit-port" else None
-    return Run(_words(result), status, checkpoints.snapshots, content)
+    return Run(words(result), status, checkpoints.snapshots, content)
 
 
-def _words(result: Result) -> str:
+def words(result: Result) -> str:
+    """Returns how a run ended, as a clause."""
     if result.reason == "exit-port":
         return f"it ended with status {result.status}"
     if result.reason == "timeout":

@@ -46,6 +46,11 @@ def as_gradescope(grades: Grades) -> dict[str, Any]:
     return {"score": grades.earned, "output": "\n".join(output), "tests": tests}
 
 
+def as_gradescope_error(message: str, hint: str) -> dict[str, Any]:
+    """Returns what Gradescope shows of a work that can't be graded: no points, and the reason."""
+    return {"score": 0, "output": f"{message}\nhint: {hint}"}
+
+
 def lines(verdict: Verdict) -> list[str]:
     """Returns what was expected and seen, and the hint if the check failed."""
     hint = [f"hint: {verdict.hint}"] if verdict.hint else []

@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 MAX_FILES = 200
 MAX_BYTES = 4 << 20  # of all files together
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-BUILD_SECONDS = 20.0
+# A build has `BUILD_SECONDS`, or `_PATIENCES` times what a program has for a check.
+BUILD_SECONDS, _PATIENCES = 20.0, 6
+
+
+class WorkError(RingletError):
+    """What the student hands in can't be graded."""
 
 
 def read_files(folder: Path, needed: Sequence[str]) -> dict[str, bytes]:
     """Returns the student's files, by name: those directly in `folder`, and no links.
 
-    Raises `RingletError` if one of `needed` isn't there, or if there is too much.
+    Raises `WorkError` if one of `needed` isn't there, or if there is too much.
     """
     files: dict[str, bytes] = {}
     left = MAX_BYTES
@@ -41,18 +46,18 @@ def read_files(folder: Path, needed: Sequence[str]) -> dict[str, bytes]:
                 files[name] = data
                 left -= len(data)
             if left < 0 or len(files) > MAX_FILES:
-                raise RingletError(
+                raise WorkError(
                     f"there is too much in {folder}: a lab takes {MAX_FILES} files and "
                     f"{MAX_BYTES >> 20} MiB",
                     "keep other files in another folder",
                 )
     except OSError as error:
-        raise RingletError(
+        raise WorkError(
             f"{folder} can't be read: {error.strerror}", "go to your folder of the lab"
         ) from None
     for name in needed:
         if name not in files:
-            raise RingletError(
+            raise WorkError(
                 f"the file {name} is missing in {folder}",
                 "`ringlet lab reset` puts the starter files there again, and keeps your files",
             )
@@ -104,13 +109,14 @@ class Work(Closing):
         self.notes += [note for note in program.notes if note not in self.notes]
         return program
 
-    def build(self, *command: str, most: int) -> bytes:
+    def build(self, *command: str, most: int, files: Sequence[Path] = ()) -> bytes:
         """Returns what `command` writes to standard output: an image that the work is built to.
 
-        The command runs once for all checks. Raises `Failed` if the build fails, with what the
+        `files` are the grader's, and take the place of the work's own of the same names. The
+        command runs once for all checks. Raises `Failed` if the build fails, with what the
         compiler says, or if the image has more than `most` bytes.
         """
-        return self.once(self._build, command, most)
+        return self.once(self._build, command, most, tuple(files))
 
     def once(self, call: Callable[..., T], *arguments: object) -> T:
         """Calls `call` once for all checks, and keeps the outcome, a `Failed` too."""
@@ -125,8 +131,10 @@ class Work(Closing):
             raise Failed(kept.seen, kept.hint)
         return kept  # type: ignore[no-any-return]
 
-    def _build(self, command: tuple[str, ...], most: int) -> bytes:
-        with self.program(*command, seconds=BUILD_SECONDS) as program:
+    def _build(self, command: tuple[str, ...], most: int, files: tuple[Path, ...]) -> bytes:
+        own = {path.name: path.read_bytes() for path in files}
+        seconds = max(BUILD_SECONDS, _PATIENCES * self.patience)
+        with self.program(*command, files=own, seconds=seconds) as program:
             program.end_input()
             end = program.finish(most=most)
         if end.status != 0:
