@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 PYTHON = os.path.join(sys.base_prefix, "bin", f"python{sys.version_info[0]}.{sys.version_info[1]}")
+_SYSTEM_PYTHON = "/usr/bin/python3"
 WORK = "/work"  # where the student's files are
 MEMORY = 256 << 20  # bytes, files included
 PROCESSES = 32
@@ -105,7 +106,9 @@ class Program(Closing):
             with open(f"{rootfs}{WORK}/{name}", "wb") as file:
                 file.write(data)
         volumes = [Volume("/usr", "/usr", readonly=True)]
-        if not sys.base_prefix.startswith("/usr"):
+        if nesting and _is_own_python():
+            command = [_SYSTEM_PYTHON if word == PYTHON else word for word in command]
+        elif not sys.base_prefix.startswith("/usr"):
             volumes.append(Volume(sys.base_prefix, sys.base_prefix, readonly=True))
         values = {
             "rootfs": rootfs,
@@ -239,6 +242,22 @@ def _container(values: dict[str, Any], stdio: tuple[int, int, int]) -> Container
         if os.geteuid() == 0:
             raise
         return Container(Workload(**values), stdio=stdio)
+
+
+def _is_own_python() -> bool:
+    """Returns whether this Python belongs to the user, who isn't root: pyenv, conda or uv.
+
+    A container that may mount could make such a Python writable again, so it gets the system's.
+    Raises `RingletError` if there is none.
+    """
+    if os.stat(sys.base_prefix).st_uid != os.geteuid() or os.geteuid() == 0:
+        return False
+    if not os.access(_SYSTEM_PYTHON, os.X_OK):
+        raise RingletError(
+            f"there is no {_SYSTEM_PYTHON}, which this lab needs beside the Python of your own",
+            "apt install python3",
+        )
+    return True
 
 
 def require_python() -> None:

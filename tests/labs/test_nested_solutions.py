@@ -1,0 +1,83 @@
+"""All solutions again, in an emulated machine; and once without /dev/kvm. The verdicts agree.
+
+One machine serves all tests of a process: `make test-nested` runs two processes, by lab.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ringlet.labs.catalog import Lab
+from ringlet.labs.check import NO_KVM, Verdict
+from ringlet.labs.folder import MARK
+from ringlet.labs.grader import IN_MACHINE, Grader
+from ringlet.labs.nested import NESTED
+
+from ..cli.command import ENVIRONMENT, RINGLET, with_mount
+from .no_kvm import NO_KVM_BUT_THE_REST
+from .test_solutions import LABS, check, hand_in, stated
+
+pytestmark = [
+    pytest.mark.nested_host,
+    pytest.mark.needs_root,
+    pytest.mark.needs_qemu,
+    pytest.mark.needs_nested_kernel,
+    pytest.mark.needs_gcc,
+]
+
+_LONG = 1800  # seconds for all labs
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    with Grader(IN_MACHINE, lambda text: None, lambda text: None) as grader:
+        yield grader
+
+
+@pytest.mark.parametrize(
+    ("lab", "name"),
+    [
+        pytest.param(lab, name, id=f"{lab.place.name}-{name}")
+        for lab in LABS
+        for name in stated(lab)
+    ],
+)
+def test_verdicts_are_as_stated_in_an_emulated_machine(
+    lab: Lab, name: str, grader: Grader, tmp_path: Path
+) -> None:
+    grades = grader.grade(lab, hand_in(lab, name, tmp_path))
+    check(lab, name, dict(enumerate(grades.verdicts, 1)))
+    assert {one.where for one in grades.verdicts} == {NESTED}
+    assert grades.notes == []
+
+
+def test_verdicts_are_as_stated_where_there_is_no_kvm(tmp_path: Path) -> None:
+    """All of it by one command: the reference, the starter and a wrong solution of each lab."""
+    works = [(lab, name) for lab in LABS for name in list(stated(lab))[:3]]
+    for number, (lab, name) in enumerate(works):
+        (tmp_path / str(number)).mkdir()
+        folder = hand_in(lab, name, tmp_path / str(number))
+        (folder / MARK).write_text(f"lab = {lab.number}\nversion = {lab.version}\n")
+    folders = [f"./{number}/work" for number in range(len(works))]
+    done = subprocess.run(
+        [*with_mount(NO_KVM_BUT_THE_REST), *RINGLET, "lab", "check", "--json", *folders],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        encoding="utf-8",
+        timeout=_LONG,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "KVM can't be used here" in done.stderr
+    assert done.stderr.count("; an emulated machine checks instead") == 1
+    for (lab, name), grades in zip(works, json.loads(done.stdout), strict=True):
+        fields = [{name: one[name] for name in Verdict._fields} for one in grades["checks"]]
+        verdicts = {number: Verdict(**one) for number, one in enumerate(fields, 1)}
+        check(lab, name, verdicts)
+        for one, verdict in zip(lab.checks(), verdicts.values(), strict=True):
+            assert (verdict.where != NESTED) == (one.kvm == NO_KVM)
