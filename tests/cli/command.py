@@ -1,17 +1,21 @@
 """The command line as its users have it: a process of its own."""
 
+import fcntl
 import os
 import select
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import ringlet
 
-LONG = 60  # seconds: a command that hasn't ended by then hangs
+from ..until import LONG, until
+
+PIPE_SIZE = 65536
 
 # The same ringlet as the tests', installed or not.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(ringlet.__file__).parent.parent)}
@@ -150,3 +154,13 @@ def write_image(folder: Path, code: bytes | Sequence[int]) -> Path:
     path = folder / "code.bin"
     path.write_bytes(bytes(code))
     return path
+
+
+def wait_until_full(pipe: Any) -> None:
+    """Waits until a pipe that nobody reads holds all that it can hold, but for a page."""
+
+    def full() -> bool:
+        waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+        return int.from_bytes(waiting, sys.byteorder) > PIPE_SIZE - 4096
+
+    until(full)

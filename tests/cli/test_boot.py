@@ -1,6 +1,5 @@
 """`ringlet boot`: statuses, signals, options, and the report for programs."""
 
-import fcntl
 import json
 import os
 import re
@@ -8,10 +7,8 @@ import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,11 +22,19 @@ from ..machine_code import (
     SPIN,
     exit_with,
 )
-from .command import CODE, ENVIRONMENT, LONG, RINGLET, Running, run, write_image
+from .command import (
+    CODE,
+    ENVIRONMENT,
+    LONG,
+    RINGLET,
+    Running,
+    run,
+    wait_until_full,
+    write_image,
+)
 
 pytestmark = pytest.mark.needs_kvm
 
-PIPE_SIZE = 65536
 HELLO = "Hello, ring 0!\n"
 ENDS = b"Ctrl-D ends.\n"
 STEPS = ["vm_created", "image_loaded", "first_exit", "first_output", "end"]
@@ -179,15 +184,6 @@ def test_signals_again_and_again_make_no_difference() -> None:
         assert command.status() in (143, -signal.SIGTERM)
         assert command.process.stderr is not None
         assert command.process.stderr.read() == b""
-
-
-def wait_until_full(pipe: Any) -> None:
-    for _ in range(2000):
-        waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-        if int.from_bytes(waiting, sys.byteorder) > PIPE_SIZE - 4096:
-            return
-        select.select([], [], [], 0.02)
-    pytest.fail("the pipe never filled")
 
 
 def test_a_closed_output_pipe_ends_it_with_141() -> None:

@@ -2,12 +2,12 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ..until import until_asleep
 from .command import Running, refused, run, write_image
 from .console import BOOT, Console, consoles
 
@@ -97,7 +97,6 @@ def test_a_signal_ends_it_while_it_waits_for_a_pipe() -> None:
         running.read_until(b"stopped before the first instruction\n")
         running.write(b"step 2\n")
         running.read_until(b"changed: rdx 0x0 -> 0x3fa\n")
-        time.sleep(0.2)
         running.process.send_signal(signal.SIGTERM)
         assert running.status() == 128 + signal.SIGTERM
 
@@ -132,7 +131,7 @@ def console() -> Iterator[Callable[..., Console]]:
 def spin(console: Callable[..., Console]) -> Console:
     made = console(BOOT, "debug", "spin")
     made.shown(PROMPT)
-    time.sleep(0.2)  # Python's readline notices a signal once it waits for a key
+    until_asleep(made.pid)  # Python's readline notices a signal once it waits for a key
     return made
 
 
@@ -153,7 +152,7 @@ def test_ctrl_c_stops_the_guest_and_gives_the_prompt(spin: Console) -> None:
     for _ in range(2):
         spin.type(b"continue\n")
         spin.shown(b"continue\r\n")
-        time.sleep(0.3)  # the guest runs by then
+        until_asleep(spin.pid)  # the guest runs by then
         spin.type(CTRL_C)
         text = spin.shown(PROMPT)
         assert b"interrupted" in text
@@ -165,7 +164,7 @@ def test_ctrl_c_stops_the_guest_and_gives_the_prompt(spin: Console) -> None:
 def test_ctrl_c_at_the_prompt_gives_a_new_line(spin: Console) -> None:
     spin.type(b"nonsense")
     spin.shown(b"nonsense")
-    time.sleep(0.2)
+    until_asleep(spin.pid)
     spin.type(CTRL_C)
     assert b"error" not in spin.shown(b"\r\n" + PROMPT)
     spin.type(b"quit\n")
@@ -181,7 +180,7 @@ def test_a_signal_ends_it_and_gives_the_terminal_back(spin: Console, number: int
 def test_a_signal_ends_it_while_the_guest_runs(spin: Console) -> None:
     spin.type(b"continue\n")
     spin.shown(b"continue\r\n")
-    time.sleep(0.3)
+    until_asleep(spin.pid)
     os.kill(spin.pid, signal.SIGTERM)
     assert spin.ended() == 128 + signal.SIGTERM
 

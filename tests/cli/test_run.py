@@ -124,7 +124,6 @@ def test_a_signal_reaches_the_command(rootfs: Path, number: signal.Signals) -> N
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        time.sleep(0.05)
         process.send_signal(number)
         assert process.wait(30) == 9
 
@@ -134,7 +133,6 @@ def ready(rootfs: Path, *options: str, traps: str = ":") -> Running:
     script = f"{traps}; echo ready; while :; do sleep 0.01; done"
     running = Running("run", *options, rootfs, "sh", "-c", script, stdin=subprocess.DEVNULL)
     running.read_until(b"ready\n")
-    time.sleep(0.05)
     return running
 
 
@@ -144,7 +142,7 @@ def test_a_command_that_doesnt_end_by_sigterm_is_killed(rootfs: Path, traps: str
         asked = time.monotonic()
         running.process.terminate()
         assert running.status() == 137
-        assert 0.4 < time.monotonic() - asked < 5
+        assert time.monotonic() - asked > 0.4
         said = running.complain(b"--stop-timeout\n").decode()
         assert "killed: it went on for 0.5 seconds" in said
 
@@ -163,10 +161,8 @@ def test_the_second_signal_kills(rootfs: Path, number: signal.Signals) -> None:
         running.process.send_signal(number)
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.3)
-        asked = time.monotonic()
         running.process.send_signal(number)
         assert running.status() == 137
-        assert time.monotonic() - asked < 5
 
 
 def test_sighup_may_come_often_where_there_is_no_terminal(rootfs: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ringlet.cli import boot, trace
 
-from .command import Running, refused, run
+from .command import Running, refused, run, wait_until_full
 
 pytestmark = pytest.mark.needs_kvm
 
@@ -176,7 +176,8 @@ def test_a_reader_that_goes_away_ends_the_run() -> None:
 
 def test_a_reader_that_is_too_slow_is_told_what_it_has_missed() -> None:
     with Running("trace", "flood", "--json", "--buffer", "300", "--timeout", "1", stdout=-3) as it:
-        time.sleep(2)
+        wait_until_full(it.process.stderr)
+        time.sleep(0.5)
         assert it.process.stderr is not None
         lines = [
             json.loads(line) for line in it.process.stderr.read().splitlines() if line[:1] == b"{"

@@ -14,7 +14,7 @@ from ..container.user import User, somebody  # noqa: F401
 from ..leftovers import cgroups
 from ..nested.needs import lacks
 from ..observe.traced import make_traced_rootfs
-from .command import CODE, LONG, Running, refused, run
+from .command import CODE, LONG, Running, refused, run, wait_until_full
 from .console import BOOT, Console, consoles
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_gcc]
@@ -141,19 +141,16 @@ def test_a_signal_reaches_the_command(rootfs: Path, number: signal.Signals) -> N
     words = ["--call", "execve", "--count", "1", "--", "run", rootfs, "sh", "-c", script]
     with Running("trace", *words) as running:
         running.read_until(b"ready\n")
-        time.sleep(0.1)
         running.process.send_signal(number)
         assert running.status() == 9
 
 
 def test_a_second_signal_ends_a_command_and_a_reader_that_doesnt_read(rootfs: Path) -> None:
     with Running("trace", "--", "run", rootfs, "caller", "busy", stdout=subprocess.DEVNULL) as one:
-        time.sleep(1)  # the pipe is full
-        one.process.terminate()
-        time.sleep(0.3)
-        one.process.terminate()  # the container is killed
-        time.sleep(0.5)
-        one.process.terminate()  # nothing is left but the trace
+        wait_until_full(one.process.stderr)
+        while one.process.poll() is None:
+            one.process.terminate()  # the second kills the container; then there is but the trace
+            time.sleep(0.2)
         assert one.status() == -signal.SIGTERM
 
 
@@ -202,9 +199,8 @@ def test_on_a_terminal_the_command_has_job_control(rootfs: Path) -> None:
         words = ["trace", "--call", "kill", "--", "run", str(rootfs), "sh"]
         shell: Console = console(BOOT, *words)
         shell.shown(b"# ")
-        shell.type(b"sleep 100\r")
-        shell.shown(b"sleep 100\r\n")
-        time.sleep(0.3)
+        shell.type(b"sh -c 'echo he''re; exec sleep 100'\r")
+        shell.shown(b"here\r\n")  # said by the job, which has the terminal by then
         shell.type(b"\x1a")  # Ctrl-Z stops the command of the shell in there
         shell.shown(b"Stopped")
         shell.type(b"kill %1; fg; echo over-$?; exit 4\r")

@@ -18,6 +18,7 @@ from ringlet.container.launch import guard, helper
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host.workload import Workload
 
+from ..until import until
 from .rootfs import make_rootfs
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
@@ -245,9 +246,15 @@ def sleeping(rootfs: Path) -> Iterator[Container]:
         yield container
 
 
+def has_its_trap(sleeping: Container) -> bool:
+    """The shell runs `sleep` only behind it."""
+    return (sleeping.usage().processes or 0) > 1
+
+
+@pytest.mark.needs_cgroups
 def test_stop_asks_first(sleeping: Container) -> None:
     sleeping.start()
-    time.sleep(0.3)  # until the shell has its trap
+    until(lambda: has_its_trap(sleeping))
     result = sleeping.stop(30)
     assert (result.reason, result.status) == ("stopped", 5)
 
@@ -262,17 +269,14 @@ def test_stop_kills_what_doesnt_listen(rootfs: Path) -> None:
 @pytest.mark.needs_cgroups
 def test_a_paused_container_uses_no_processor(sleeping: Container) -> None:
     sleeping.start()
-    time.sleep(0.2)
+    until(lambda: (sleeping.usage().processor or 0) > 0)
     sleeping.pause()
     before = sleeping.usage().processor
     assert before is not None
     time.sleep(0.3)
     assert sleeping.usage().processor == before
     sleeping.resume()
-    time.sleep(0.3)
-    after = sleeping.usage().processor
-    assert after is not None
-    assert after > before
+    until(lambda: (sleeping.usage().processor or 0) > before)
 
 
 @pytest.mark.needs_cgroups
@@ -337,9 +341,10 @@ def test_stats_are_for_programs(sleeping: Container) -> None:
     json.dumps(sleeping.stats())
 
 
+@pytest.mark.needs_cgroups
 def test_signals_reach_the_command(sleeping: Container) -> None:
     sleeping.start()
-    time.sleep(0.3)
+    until(lambda: has_its_trap(sleeping))
     sleeping.signal(signal.SIGTERM)
     result = sleeping.wait(30)
     assert result is not None

@@ -12,6 +12,7 @@ import pytest
 from ringlet.container.spec.names import OCI_VERSION
 from ringlet.oci.commands import COMMANDS
 
+from ..until import until
 from .bundle import OCI, Bundle
 from .engine import relay_terminal
 
@@ -22,14 +23,6 @@ def oci(*words: str, **more: Any) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*OCI, *words], capture_output=True, text=True, timeout=60, check=False, **more
     )
-
-
-def until(holds: Any) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it never came to be")
 
 
 def test_help_shows_each_command() -> None:

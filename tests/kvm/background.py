@@ -1,6 +1,5 @@
 """A vCPU that runs on a thread of its own, and ways to see what it is doing."""
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Thread, get_native_id
@@ -9,15 +8,9 @@ from types import TracebackType
 from ringlet.kvm.exits import Exit
 from ringlet.kvm.vcpu import Vcpu
 
+from ..until import until
+
 DEADLINE = 30  # seconds after which a test has failed; nothing waits that long
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for `condition` to hold."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.0005)
 
 
 class Background:

@@ -13,8 +13,7 @@ from ringlet.sandbox import Sandbox
 
 from ..container.rootfs import make_rootfs
 from ..machine_code import OBEYS, REFUSES, SPIN, exit_with
-
-LONG = 60
+from ..until import LONG, until
 
 
 class Kind(NamedTuple):
@@ -25,13 +24,24 @@ class Kind(NamedTuple):
     works: object  # until it is ended
     obeys: object  # ends when it is asked to
     refuses: object
+    listens: Callable[[Sandbox], bool]  # whether `obeys` and `refuses` can be asked
 
 
 def machine(code: object) -> Sandbox:
     return Machine(MachineConfig(image=code, protocol="flat", serial="none", timeout=LONG))  # type: ignore[arg-type]
 
 
-MACHINES = Kind(machine, exit_with(3), SPIN, OBEYS, REFUSES)
+def has_said_so(sandbox: Sandbox) -> bool:
+    """Its second access to a port is the serial one's, with the power button on by then."""
+    return (sandbox.usage().exits or {}).get("port", 0) >= 2
+
+
+MACHINES = Kind(machine, exit_with(3), SPIN, OBEYS, REFUSES, has_said_so)
+
+
+def has_a_child(sandbox: Sandbox) -> bool:
+    """Which the shell starts behind its trap."""
+    return (sandbox.usage().processes or 0) > 1
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +53,7 @@ def containers(tmp_path_factory: pytest.TempPathFactory) -> Kind:
         return Container(config)
 
     obeys = "trap 'exit 0' TERM; while :; do sleep 0.01; done"
-    return Kind(make, "exit 3", "while :; do :; done", obeys, "sleep 100")
+    return Kind(make, "exit 3", "while :; do :; done", obeys, "sleep 100 & wait", has_a_child)
 
 
 @pytest.fixture(
@@ -114,19 +124,17 @@ def test_nobody_waits_for_one_that_never_started(kind: Kind) -> None:
 
 
 def test_it_uses_no_processor_while_it_is_paused(works: Sandbox) -> None:
-    while used(works) < 0.05:
-        time.sleep(0.01)
+    until(lambda: used(works) > 0.05)
     works.pause()
     before = used(works)
-    time.sleep(0.5)
+    time.sleep(0.3)
     assert used(works) < before + 0.1
     works.resume()
-    while used(works) < before + 0.2:
-        time.sleep(0.01)
+    until(lambda: used(works) > before + 0.1)
 
 
 def test_what_it_used_is_told_at_its_end(works: Sandbox) -> None:
-    time.sleep(0.3)
+    until(lambda: used(works) > 0.05)
     works.kill()
     outcome = works.wait(LONG)
     assert outcome is not None
@@ -139,14 +147,14 @@ def test_what_it_used_is_told_at_its_end(works: Sandbox) -> None:
 def test_stop_asks(kind: Kind) -> None:
     with kind.make(kind.obeys) as sandbox:
         sandbox.start()
-        time.sleep(0.5)  # until it listens
+        until(lambda: kind.listens(sandbox))
         assert sandbox.stop(LONG).status == 0
 
 
 def test_stop_ends_what_does_not_obey(kind: Kind) -> None:
     with kind.make(kind.refuses) as sandbox:
         sandbox.start()
-        time.sleep(0.5)
+        until(lambda: kind.listens(sandbox))
         started = time.monotonic()
         outcome = sandbox.stop(0.3)
         assert time.monotonic() - started >= 0.3

@@ -3,7 +3,6 @@
 Whatever a device raises that it should not fails the test.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Lock
@@ -113,11 +112,3 @@ def ask(queue: Queue, command: str, byte: int = 0, slot: int = 0, *, notify: boo
 def answer(queue: Queue, slot: int = 0) -> int:
     """What the device wrote there."""
     return queue.memory.read(0x8000 + 0x100 * queue.number + 4 * slot + 2, 1)[0]
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for `condition` to hold."""
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.0005)

@@ -16,6 +16,7 @@ from ringlet.virtio import block, mmio
 from ringlet.virtio.block import Block
 from ringlet.virtio.device import TRANSPORT_FEATURES
 
+from ..until import until
 from .disk_driver import (
     CONTENT,
     DATA,
@@ -37,7 +38,7 @@ from .disk_driver import (
     disk,
 )
 from .driver import WRITE
-from .rig import Rig, rig, until
+from .rig import Rig, rig
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 

@@ -5,8 +5,9 @@ import pytest
 from ringlet.virtio.device import VirtioDevice
 from ringlet.virtio.queue import Chain
 
+from ..until import until
 from .driver import WRITE
-from .rig import rig, until
+from .rig import rig
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 

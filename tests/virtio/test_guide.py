@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from ..until import until
 from .driver import WRITE
-from .rig import rig, until
+from .rig import rig
 
 GUIDE = Path(__file__).parents[2] / "docs" / "virtio.md"
 

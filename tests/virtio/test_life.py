@@ -13,8 +13,9 @@ from ringlet.virtio.device import KEPT, DeviceQueue, Kept, VirtioDevice
 from ringlet.virtio.mmio import VirtioMmio
 from ringlet.virtio.queue import Chain, DriverError
 
+from ..until import until
 from .driver import SECONDS, WRITE, Driver, Queue
-from .rig import MEMORY, Rig, rig, until
+from .rig import MEMORY, Rig, rig
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ringlet.virtio.device import TRANSPORT_FEATURES
 
+from ..until import until
 from .driver import Driver, Queue
 from .registers import (
     ACKNOWLEDGE,
@@ -42,7 +43,7 @@ from .registers import (
     interrupted,
     settle,
 )
-from .rig import answer, ask, rig, until
+from .rig import answer, ask, rig
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 

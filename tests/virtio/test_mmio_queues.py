@@ -10,6 +10,7 @@ import pytest
 from ringlet.virtio.device import VirtioDevice
 from ringlet.virtio.queue import Chain
 
+from ..until import until
 from .driver import INDIRECT, Queue
 from .registers import (
     CONFIG,
@@ -28,7 +29,7 @@ from .registers import (
     interrupted,
     settle,
 )
-from .rig import Scripted, answer, ask, rig, until
+from .rig import Scripted, answer, ask, rig
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 

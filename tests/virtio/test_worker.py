@@ -14,8 +14,9 @@ from ringlet.virtio import mmio, worker
 from ringlet.virtio.device import TRANSPORT_FEATURES, VIRTIO_F_EVENT_IDX, VirtioDevice
 from ringlet.virtio.queue import Chain
 
+from ..until import until
 from .driver import Queue
-from .rig import Rig, Scripted, answer, ask, rig, until
+from .rig import Rig, Scripted, answer, ask, rig
 
 MAX = worker.MAX_THREADS
 

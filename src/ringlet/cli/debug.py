@@ -157,6 +157,7 @@ def _talk(console: Console, lines: list[str] | None) -> int:
         nonlocal reading
         reading = True
         try:
+            console.check_end()  # the signal came since the last command
             if is_terminal:
                 return input(PROMPT)
             line = sys.stdin.readline()

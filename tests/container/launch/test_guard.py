@@ -17,6 +17,7 @@ from ringlet.container.launch.helper import LaunchError
 from ringlet.container.launch.plan import Plan
 
 from ...leftovers import cgroups
+from ...until import until
 from ..rootfs import make_rootfs
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
@@ -51,10 +52,7 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _a_killed_process_leaves_no_cgroup() -> Iterator[None]:
     before = cgroups("ringlet-run-")
     yield
-    deadline = time.monotonic() + 10
-    while left := cgroups("ringlet-run-") - before:
-        assert time.monotonic() < deadline, left
-        time.sleep(0.01)
+    until(lambda: not cgroups("ringlet-run-") - before)
 
 
 class Maker:
@@ -91,10 +89,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until_none_is_alive(pids: list[int]) -> None:
-    deadline = time.monotonic() + 30
-    while any(map(is_alive, pids)):
-        assert time.monotonic() < deadline, [pid for pid in pids if is_alive(pid)]
-        time.sleep(0.01)
+    until(lambda: not any(map(is_alive, pids)))
 
 
 def test_containers_end_with_their_maker(rootfs: Path) -> None:
@@ -103,10 +98,7 @@ def test_containers_end_with_their_maker(rootfs: Path) -> None:
         assert len(maker.pids) == 3
         folder = Path(f"/proc/{maker.pids[1]}")
         user = int((folder / "uid_map").read_text().split()[1]) + 1000
-        deadline = time.monotonic() + 30
-        while f"Uid:\t{user}\t" not in (folder / "status").read_text():
-            assert time.monotonic() < deadline, (folder / "status").read_text()
-            time.sleep(0.01)
+        until(lambda: f"Uid:\t{user}\t" in (folder / "status").read_text())
         assert all(map(is_alive, maker.pids))
         maker.kill()
         wait_until_none_is_alive(maker.pids)
@@ -123,10 +115,7 @@ def test_no_other_container_ends_with_it(rootfs: Path) -> None:
 def test_nothing_that_they_changed_of_their_root_is_left(rootfs: Path) -> None:
     before = sorted(rootfs.rglob("*"))
     with Maker(rootfs, "rm -r /home; touch /made /etc/made; exec sleep 600") as maker:
-        deadline = time.monotonic() + 30
-        while Path(f"/proc/{maker.pids[0]}/comm").read_text() != "sleep\n":
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: Path(f"/proc/{maker.pids[0]}/comm").read_text() == "sleep\n")
         maker.kill()
         wait_until_none_is_alive(maker.pids)
     assert sorted(rootfs.rglob("*")) == before

@@ -22,6 +22,7 @@ from ringlet.container.launch.plan import Plan
 from ringlet.container.spec.config_json import SpecError, check
 from ringlet.container.state import HostProcess
 
+from ...until import until
 from ..box import Box, namespace
 from ..cgroups.inside import eventually
 
@@ -122,10 +123,7 @@ class Trap:
         self._await("ready\n")
 
     def _await(self, word: str) -> None:
-        deadline = time.monotonic() + 20
-        while word not in os.pread(self.box.output.fileno(), 1 << 20, 0).decode():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until(lambda: word in os.pread(self.box.output.fileno(), 1 << 20, 0).decode())
 
     def execute(self, **more: Any) -> None:
         """A process comes in, as `exec` sends one."""

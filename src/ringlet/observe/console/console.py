@@ -120,6 +120,11 @@ class Console(Closing):
         self._ending = number
         self.interrupt()
 
+    def check_end(self) -> None:
+        """Raises `Interrupted` if `end` was called."""
+        if self._ending:
+            raise Interrupted(self._ending)
+
     @property
     def was_interrupted(self) -> bool:
         """Whether `interrupt` was called for the command under way."""
@@ -173,15 +178,17 @@ class Console(Closing):
 
     def answer(self, line: str) -> bool:
         """Does one command, and says why it fails if it does; returns whether it went well."""
+        went_well = True
         try:
             self.run(line)
         except RingletError as error:
             self.show(f"error: {_one_line(error.message)}")
             self.show(f"  hint: {_one_line(error.hint)}")
-            return False
+            went_well = False
         finally:
             self._forget_interrupt()  # only now: it may come just before a command begins
-        return True
+        self.check_end()
+        return went_well
 
     def usage(self, name: str) -> RingletError:
         """Returns the error for a command with words that it doesn't take."""
@@ -201,8 +208,7 @@ class Console(Closing):
             ready = [fd for fd, _ in waiting.poll()]
             if self._wake_fd in ready:
                 os.eventfd_read(self._wake_fd)
-                if self._ending:
-                    raise Interrupted(self._ending)
+                self.check_end()
                 debugger.stop()
             stop = debugger.wait(0)
             if stop is not None:
