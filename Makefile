@@ -23,6 +23,9 @@ NESTED_MEMORY ?= 8G
 FUZZ_OPERATIONS ?= 1000000
 CONFIG_COUNT ?= 2000
 JOBS ?= 2
+# A thousand tests start a ringlet of their own, which compiles nothing then, also where Python is
+# told to write no bytecode (PYTHONDONTWRITEBYTECODE).
+COMPILE = $(BIN)/python -m compileall -q src
 GUESTS := $(CURDIR)/src/ringlet/_guests
 INIT := $(CURDIR)/src/ringlet/_init
 CONTAINER := $(CURDIR)/src/ringlet/_container
@@ -40,22 +43,23 @@ demo: build
 
 test: build $(VENV)/docs-ready
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
+	@$(COMPILE)
 	$(BIN)/python -m pytest -n $(JOBS) \
 	    -m "not slow and not nested and not nested_host"
 
 # What takes long: a page in a browser, figures against another tool's, all examples of properties.
 test-slow: build $(VENV)/docs-ready
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
+	@$(COMPILE)
 	EXAMPLES=all $(BIN)/python -m pytest -m "(slow or hypothesis) and not nested and not nested_host"
 
 # Those of the machine itself, from outside; then, in one machine, all that take a hardware KVM.
-# What is compiled beforehand starts faster in there.
 test-nested: build
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
 	$(BIN)/ringlet nested --setup --package linux-image-cloud-amd64
 	$(BIN)/python -m pytest -m nested_host
 	@mkdir -p build/nested
-	@$(BIN)/python -m compileall -q src
+	@$(COMPILE)
 	$(BIN)/ringlet nested --memory $(NESTED_MEMORY) --timeout 3000 --share build/nested -- \
 	    $(BIN)/python -m pytest -m nested --junitxml build/nested/results.xml \
 	    -o cache_dir=build/nested/pytest tests/nested

@@ -38,7 +38,7 @@ def build(folder: Path) -> Path:
     shutil.copytree(
         ROOT / "src" / "ringlet",
         package,
-        ignore=shutil.ignore_patterns("*.so", "_guests", "__pycache__"),
+        ignore=shutil.ignore_patterns("*.so", "_guests"),
         dirs_exist_ok=True,
     )
     return core
