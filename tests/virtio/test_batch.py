@@ -10,9 +10,10 @@ from ringlet.kvm.memory import GuestMemory
 from ringlet.virtio.device import KEPT, Kept, VirtioDevice
 from ringlet.virtio.queue import Chain, DriverError
 
+from ..until import until
 from .driver import WRITE, Queue
 from .queue_pair import Pair, seen, three_regions
-from .rig import rig, until
+from .rig import rig
 
 MOST = 64
 

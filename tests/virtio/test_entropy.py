@@ -7,8 +7,9 @@ import pytest
 from ringlet.virtio import mmio
 from ringlet.virtio.entropy import MOST, QUEUE_SIZE, Entropy
 
+from ..until import until
 from .driver import WRITE
-from .rig import rig, until
+from .rig import rig
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
