@@ -6,7 +6,7 @@ import pytest
 
 from ringlet.errors import RingletError
 from ringlet.labs.catalog import find_lab, labs
-from ringlet.labs.folder import MARK, find_folder, reset, start
+from ringlet.labs.folder import MARK, find_folder, find_work, reset, start
 from ringlet.labs.work import MAX_BYTES, MAX_FILES, read_files
 
 LAB = find_lab(1)
@@ -53,7 +53,7 @@ def test_it_is_found_from_within_and_by_number_from_beside(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert find_folder(1) == (LAB, Path("lab1"))
-    with pytest.raises(RingletError, match="this folder is no lab's"):
+    with pytest.raises(RingletError, match="this folder is not the folder of a lab"):
         find_folder(None)
     with pytest.raises(RingletError, match="no folder of lab 3 here"):
         find_folder(3)
@@ -61,6 +61,18 @@ def test_it_is_found_from_within_and_by_number_from_beside(
     assert find_folder(None) == find_folder(1) == (LAB, Path())
     with pytest.raises(RingletError, match="no folder of lab 3 here"):
         find_folder(3)
+
+
+def test_a_work_is_named_by_number_by_folder_or_not_at_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for word in ("1", "lab1", "./lab1", str(folder)):
+        assert find_work(word)[0] == LAB
+    assert find_work(str(folder)) == (LAB, folder)
+    with pytest.raises(RingletError, match="the folder nowhere is not the folder of a lab"):
+        find_work("nowhere")
+    monkeypatch.chdir(folder)
+    assert find_work(None) == (LAB, Path())
 
 
 def test_a_folder_of_another_version_is_refused_until_it_is_reset(

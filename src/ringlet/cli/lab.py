@@ -33,6 +33,22 @@ Examples:
   ringlet lab show 1 | less -R        the text: what to do, and why
   cd lab1; ringlet lab check          grades what is in this folder
 """
+START_EPILOG = """\b
+Examples:
+  ringlet lab start 1                 makes the folder lab1
+  ringlet lab start 1 ~/course/first  makes that folder
+"""
+SHOW_EPILOG = """\b
+Examples:
+  ringlet lab show 1                  the text of lab 1
+  cd lab1; ringlet lab show           the same
+  ringlet lab show 1 | less -R        a page at a time
+"""
+RESET_EPILOG = """\b
+Examples:
+  cd lab1; ringlet lab reset          your files move to lab1/before-reset-1
+  ringlet lab reset 1                 the same, from the folder that has lab1
+"""
 CHECK_EPILOG = """\b
 Examples:
   ringlet lab check                   in the folder of a lab
@@ -49,9 +65,12 @@ Status: 0 if all checks passed; 1 if not; 125 if a work could not be graded.
 """
 
 
-@click.group("lab", epilog=EPILOG)
-def command() -> None:
+@click.group("lab", epilog=EPILOG, invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
     """Learn how VMs and containers work: exercises, and a grader that looks at the machine."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @command.command("list")
@@ -61,7 +80,7 @@ def list_() -> None:
         click.echo(f"{lab.number:>3}  {lab.title} ({_time(lab.minutes)})")
 
 
-@command.command("start")
+@command.command("start", epilog=START_EPILOG)
 @click.argument("number", type=int)
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 def start_(number: int, folder: Path | None) -> None:
@@ -73,22 +92,26 @@ def start_(number: int, folder: Path | None) -> None:
     click.echo(f"What to do: ringlet lab show {number}. Grade it: cd {folder}; ringlet lab check")
 
 
-@command.command("show")
-@click.argument("number", type=int)
-def show(number: int) -> None:
-    """Show the text of a lab."""
+@command.command("show", epilog=SHOW_EPILOG)
+@click.argument("number", type=int, required=False)
+def show(number: int | None) -> None:
+    """Show the text of a lab, or of the lab of this folder: what to do, and why."""
     from rich.markdown import Markdown
 
     from ringlet.cli.rich_console import OutputConsole
 
     console = OutputConsole(width=None if sys.stdout.isatty() else _WIDTH)
-    console.print(Markdown(find_lab(number).text))
+    lab = find_folder(None)[0] if number is None else find_lab(number)
+    console.print(Markdown(lab.text))
 
 
-@command.command("reset")
+@command.command("reset", epilog=RESET_EPILOG, short_help="Put the starter files there again.")
 @click.argument("number", type=int, required=False)
 def reset_(number: int | None) -> None:
-    """Put the starter files into the folder again, and keep your files in a folder beside them."""
+    """Put the starter files into this folder, or into the folder of lab NUMBER, again.
+
+    Your files move to a new folder in there, before-reset-1; none is lost.
+    """
     lab, folder = find_folder(number, of_any_version=True)
     backup = reset(lab, folder)
     click.echo(f"{folder}/ has the starter files of lab {lab.number} again.")

@@ -31,7 +31,13 @@ def initramfs(
     file = os.fdopen(os.memfd_create("initramfs"), "w+b")
     try:
         plan = list(_plan(config, size))
-        build(file, plan=plan, modules=kernel.modules, module_names=MODULES)
+        build(
+            file,
+            plan=plan,
+            modules=kernel.modules,
+            module_names=MODULES,
+            module_parameters={"kvm_amd": "npt=0"} if config.shadow_paging else None,
+        )
         file.flush()
     except BaseException:
         file.close()

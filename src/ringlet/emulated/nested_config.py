@@ -25,6 +25,8 @@ class NestedConfig:
     kernel    the machine's Linux kernel, and `modules` its modules' folder; None to look for one
     qemu      QEMU's program; None for the one on PATH
     timeout   seconds after which the run ends with status 124
+    shadow_paging  KVM checks each change of CR0 by itself. QEMU's emulator lets errors pass that a
+              processor refuses, and then hangs. Linux takes twice as long to boot with it
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class NestedConfig:
         modules: str | None = None,
         qemu: str | None = None,
         timeout: float | None = None,
+        shadow_paging: bool = False,
     ) -> None:
         self.command = tuple(command)
         self.cpus = cpus
@@ -47,6 +50,7 @@ class NestedConfig:
         self.modules = modules
         self.qemu = qemu
         self.timeout = timeout
+        self.shadow_paging = shadow_paging
         if not self.command:
             raise ConfigError("no command is named", "name one: `ringlet nested -- COMMAND`")
         if not 1 <= self.cpus <= 255:

@@ -42,7 +42,7 @@ def find_work(word: str | None) -> tuple[Lab, Path]:
     None stands for this folder. Raises `ConfigError` as `find_folder` does.
     """
     if word is None or (word.isascii() and word.isdigit()):
-        return find_folder(int(word) if word else None)
+        return find_folder(None if word is None else int(word))
     return _open(Path(word))
 
 
@@ -68,9 +68,8 @@ def _open(folder: Path, *, of_any_version: bool = False) -> tuple[Lab, Path]:
     if not (folder / MARK).is_file():
         which = "this folder" if folder == Path() else f"the folder {folder}"
         raise ConfigError(
-            f"{which} is no lab's: it has no file {MARK}",
-            "name your folder, or the number of the lab: ringlet lab check lab1; "
-            "ringlet lab start 1 makes one",
+            f"{which} is not the folder of a lab: it has no file {MARK}",
+            "go to your folder of the lab; or begin a lab: ringlet lab start 1",
         )
     lab, version = _read_mark(folder)
     if not of_any_version:

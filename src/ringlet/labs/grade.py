@@ -14,7 +14,7 @@ from ringlet.labs.work import Work, read_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from ringlet.labs.catalog import Lab
@@ -67,21 +67,27 @@ def grade(lab: Lab, folder: Path, on_check: Callable[[Check], object]) -> Grades
     """
     require_programs(lab)
     files = read_files(folder, lab.files)
-    verdicts, notes = judge(lab.checks(), files, Host(), on_check)
-    return Grades(lab.number, lab.title, lab.version, verdicts, notes)
+    checks = lab.checks()
+    notes: list[str] = []
+    found = judge(
+        dict(enumerate(checks)), files, Host(), lambda number: on_check(checks[number]), notes
+    )
+    return Grades(lab.number, lab.title, lab.version, [verdict for _, verdict in found], notes)
 
 
 def judge(
-    checks: Collection[Check],
+    checks: Mapping[int, Check],
     files: Mapping[str, bytes],
     host: Host,
-    on_check: Callable[[Check], object],
-) -> tuple[list[Verdict], list[str]]:
-    """Runs `checks` on a student's files. Returns the verdicts, and the limits that aren't set.
+    on_check: Callable[[int], object],
+    notes: list[str],
+) -> Iterator[tuple[int, Verdict]]:
+    """Runs `checks` on a student's files. Yields each check's number with its verdict.
 
-    Raises `RingletError` if the host lacks what a check needs.
+    `on_check` is told the number of each before it runs. The limits that aren't set on this host
+    are added to `notes`. Raises `RingletError` if the host lacks what a check needs.
     """
-    for check in checks:
+    for check in checks.values():
         why = host.why_not(check)
         if why is not None:
             raise RingletError(
@@ -89,15 +95,15 @@ def judge(
                 "--on nested grades in an emulated machine; `ringlet doctor` says more",
             )
     with Work(files, host.patience) as work:
-        verdicts = []
-        for check in checks:
+        for number, check in checks.items():
             interrupt.check()
-            on_check(check)
+            on_check(number)
             begun = time.monotonic()
-            verdicts.append(_judge(check, work))
-            if not verdicts[-1].passed and time.monotonic() - begun >= work.patience:
+            verdict = _judge(check, work)
+            if not verdict.passed and time.monotonic() - begun >= work.patience:
                 work.patience = host.patience / _LESS
-        return verdicts, work.notes
+            yield number, verdict
+        notes += [note for note in work.notes if note not in notes]
 
 
 def _judge(check: Check, work: Work) -> Verdict:

@@ -7,9 +7,10 @@ in one emulated machine, which starts when the first of these checks is due.
 from __future__ import annotations
 
 from ringlet.closing import Closing
+from ringlet.labs.check import Verdict
 from ringlet.labs.grade import Grades, judge
 from ringlet.labs.host import Host, require_programs
-from ringlet.labs.nested import Machine, MachineLostError
+from ringlet.labs.nested import NESTED, Machine, MachineLostError
 from ringlet.labs.work import read_files
 
 TYPE_CHECKING = False
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ringlet.labs.catalog import Lab
-    from ringlet.labs.check import Check, Verdict
+    from ringlet.labs.check import Check
 
 AUTO, HERE, IN_MACHINE = "auto", "here", "nested"
+_LOSSES = 2  # so many emulated machines may a work bring down: then its other checks fail, too
 
 
 class Grader(Closing):
@@ -49,32 +51,39 @@ class Grader(Closing):
         checks = lab.checks()
         require_programs(lab)
         files = read_files(folder, lab.files)
-        here = [number for number, check in enumerate(checks) if self._runs_here(check)]
+        here = {number: check for number, check in enumerate(checks) if self._runs_here(check)}
         there = [number for number in range(len(checks)) if number not in here]
-        count = 0
-
-        def say_which(check: Check) -> None:
-            nonlocal count
-            count += 1
-            self._say(f"{count}/{len(checks)} {check.name}")
-
         verdicts: dict[int, Verdict] = {}
         notes: list[str] = []
+        last = -1
+
+        def on_check(number: int) -> None:
+            nonlocal last
+            last = number
+            self._say(f"{len(verdicts) + 1}/{len(checks)} {checks[number].name}")
+
         if here:
-            found, notes = judge([checks[n] for n in here], files, self._host, say_which)
-            verdicts.update(zip(here, found, strict=True))
-        if there:
-            if self._machine is None:
-                self._machine = Machine(self._say)
+            verdicts.update(judge(here, files, self._host, on_check, notes))
+        losses = 0
+        while left := [number for number in there if number not in verdicts]:
+            machine, last = self._running_machine(), -1
             try:
-                found, more = self._machine.judge(lab, there, files, say_which)
-            except MachineLostError:  # the next work gets another
+                for number, verdict in machine.judge(lab, left, files, on_check, notes):
+                    verdicts[number] = verdict
+            except MachineLostError:
                 self.close()
-                raise
-            verdicts.update(zip(there, found, strict=True))
-            notes += [note for note in more if note not in notes]
+                if last < 0:  # it isn't the student's doing
+                    raise
+                losses += 1
+                for number in left if losses == _LOSSES else [last]:
+                    verdicts.setdefault(number, _lost(checks[number]))
         ordered = [verdicts[number] for number in range(len(checks))]
         return Grades(lab.number, lab.title, lab.version, ordered, notes)
+
+    def _running_machine(self) -> Machine:
+        if self._machine is None:
+            self._machine = Machine(self._say)
+        return self._machine
 
     def _runs_here(self, check: Check) -> bool:
         if self._on != AUTO:
@@ -90,3 +99,11 @@ class Grader(Closing):
         if self._machine is not None:
             self._machine.close()
             self._machine = None
+
+
+def _lost(check: Check) -> Verdict:
+    """Returns the verdict on a work that has brought down the emulated machine."""
+    seen = "the emulated machine stopped at this check, or at one before"
+    return Verdict(
+        *(check.name, check.step, check.points, False, check.expected, seen, check.hint, NESTED)
+    )

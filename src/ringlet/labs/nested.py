@@ -6,7 +6,8 @@ talk through the command's standard streams, in lines of JSON:
     to the machine     {"lab": NUMBER, "checks": [NUMBER ...], "files": {NAME: BASE64}}
     from the machine   {"event": "ready"}, once
                        {"event": "check", "number": NUMBER}, before each check
-                       {"event": "verdicts", "verdicts": [...], "notes": [...]}, or
+                       {"event": "verdict", "number": NUMBER, "verdict": {...}}, after each check
+                       {"event": "end", "notes": [...]}, or
                        {"event": "error", "error": MESSAGE, "hint": HINT}, for each work
 
 The files come by that way too, and not by a path, since both graders have to judge the same files.
@@ -25,6 +26,8 @@ from contextlib import suppress
 from tempfile import TemporaryFile
 
 from ringlet.closing import Closing
+from ringlet.emulated.nested_config import NestedConfig
+from ringlet.emulated.session import run
 from ringlet.errors import RingletError
 from ringlet.host import interrupt
 from ringlet.host.printable import printable
@@ -35,16 +38,15 @@ from ringlet.labs.host import Host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from ringlet.labs.catalog import Lab
-    from ringlet.labs.check import Check
 
 NESTED = "an emulated machine with a hardware KVM"
-_NESTED = ("-c", "from ringlet.cli import main; main()", "nested", "--")
-_SERVE = ("-c", "from ringlet.labs.nested import serve; serve()")
-_SILENCE = 300.0  # seconds without a word after which the machine hangs
+_RUN = (sys.executable, "-c", "from ringlet.labs.nested import run_machine; run_machine()")
+_SERVE = (sys.executable, "-c", "from ringlet.labs.nested import serve; serve()")
+_SILENCE = 180.0  # seconds without a word after which the machine hangs
 _MAX_LINE = 1 << 20
 _CHUNK = 1 << 16
 
@@ -64,7 +66,8 @@ class Machine(Closing):
         self._left = b""  # of a line that isn't complete
         self._errors = TemporaryFile()  # noqa: SIM115 (closed by close)
         self._process = subprocess.Popen(
-            [sys.executable, *_NESTED, sys.executable, *_SERVE],
+            _RUN,
+            cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -90,23 +93,27 @@ class Machine(Closing):
         lab: Lab,
         numbers: Sequence[int],
         files: Mapping[str, bytes],
-        on_check: Callable[[Check], object],
-    ) -> tuple[list[Verdict], list[str]]:
-        """Runs the checks of these numbers in there; 0 is the first. As `grade.judge` otherwise.
+        on_check: Callable[[int], object],
+        notes: list[str],
+    ) -> Iterator[tuple[int, Verdict]]:
+        """Runs the checks of these numbers in there; otherwise as `grade.judge`.
 
-        Raises `MachineLostError` if the machine ends meanwhile.
+        Raises `RingletError` if the grader in there can't judge, and `MachineLostError` if the
+        machine ends meanwhile, or hangs.
         """
         encoded = {name: base64.b64encode(data).decode() for name, data in files.items()}
         self._send({"lab": lab.number, "checks": list(numbers), "files": encoded})
         while True:
             event = self._receive()
             if event["event"] == "check":
-                on_check(lab.checks()[event["number"]])
+                on_check(event["number"])
+            elif event["event"] == "verdict":
+                yield event["number"], Verdict(**event["verdict"])._replace(where=NESTED)
             elif event["event"] == "error":
                 raise RingletError(event["error"], event["hint"])
             else:
-                verdicts = [Verdict(**one)._replace(where=NESTED) for one in event["verdicts"]]
-                return verdicts, event["notes"]
+                notes += [note for note in event["notes"] if note not in notes]
+                return
 
     def _send(self, task: dict[str, Any]) -> None:
         left = memoryview(json.dumps(task).encode() + b"\n")
@@ -154,8 +161,7 @@ class Machine(Closing):
         said = self._errors.read().decode(errors="replace").splitlines() or [f"status {status}"]
         ours = [line for line in said if line.startswith("ringlet: ")] or said[-1:]
         return MachineLostError(
-            f"the emulated machine has no grades: "
-            f"{why or printable(ours[0].removeprefix('ringlet: '))}",
+            f"the emulated machine is lost: {why or printable(ours[0].removeprefix('ringlet: '))}",
             "try the machine alone: ringlet nested -- ringlet doctor; once: ringlet nested --setup",
         )
 
@@ -167,25 +173,36 @@ class Machine(Closing):
             file.close()
 
 
+def run_machine() -> None:
+    """Runs the machine with `serve` in it: the program that `Machine` starts."""
+    try:
+        sys.exit(run(NestedConfig(_SERVE, shadow_paging=True)))
+    except RingletError as error:
+        print(f"ringlet: {error.message}", file=sys.stderr)
+        sys.exit(error.status)
+
+
 def serve() -> None:
     """Grades what comes on standard input: the program that runs in the emulated machine."""
     host = Host()
     _tell("ready")
     for line in sys.stdin:
         task = json.loads(line)
-        checks = find_lab(task["lab"]).checks()
+        every = find_lab(task["lab"]).checks()
+        checks = {number: every[number] for number in task["checks"]}
         files = {name: base64.b64decode(data) for name, data in task["files"].items()}
+        notes: list[str] = []
         try:
-            verdicts, notes = judge(
-                [checks[number] for number in task["checks"]],
-                files,
-                host,
-                lambda check: _tell("check", number=checks.index(check)),  # noqa: B023
-            )
+            for number, verdict in judge(checks, files, host, _tell_check, notes):
+                _tell("verdict", number=number, verdict=verdict._asdict())
         except RingletError as error:
             _tell("error", error=error.message, hint=error.hint)
         else:
-            _tell("verdicts", verdicts=[verdict._asdict() for verdict in verdicts], notes=notes)
+            _tell("end", notes=notes)
+
+
+def _tell_check(number: int) -> None:
+    _tell("check", number=number)
 
 
 def _tell(event: str, **more: object) -> None:

@@ -20,7 +20,7 @@ from ringlet.linux.kernel_modules import module_files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from ringlet.linux.kernel_modules import Module
@@ -69,6 +69,7 @@ def build(
     copies: Sequence[tuple[str | Path, str]] = (),
     modules: Path | None = None,
     module_names: Sequence[str] = (),
+    module_parameters: Mapping[str, str] | None = None,
     on_demand: Sequence[str] = (),
     busybox: Path | None = None,
 ) -> None:
@@ -78,9 +79,9 @@ def build(
     permissions are kept, and a later copy replaces an earlier one of the same path.
 
     `modules` is the kernel's /lib/modules/RELEASE. Init first loads the modules `module_names` and
-    the modules that they depend on. busybox loads those of `on_demand` when the kernel requests
-    them. `busybox` becomes /bin/busybox, with a link in /bin for each of its applets whose name is
-    still free.
+    the modules that they depend on; `module_parameters` has the parameters of some, by name.
+    busybox loads those of `on_demand` when the kernel requests them. `busybox` becomes
+    /bin/busybox, with a link in /bin for each of its applets whose name is still free.
     """
     entries: dict[str, Entry] = {"tmp": Entry(stat.S_IFDIR | 0o1777), "root": FOLDER, "mnt": FOLDER}
     entries |= {"dev/console": Entry(stat.S_IFCHR | 0o600, device=(5, 1))}
@@ -92,7 +93,7 @@ def build(
             entries.setdefault(f"bin/{applet}", link("busybox"))
     lines = list(plan)
     if module_names:
-        lines[:0] = _add_modules(entries, modules, module_names)
+        lines[:0] = _add_modules(entries, modules, module_names, module_parameters or {})
     if on_demand:
         _add_on_demand(entries, modules, on_demand)
     if not os.path.exists(INIT):
@@ -105,12 +106,16 @@ def build(
 
 
 def _add_modules(
-    entries: dict[str, Entry], folder: Path | None, names: Sequence[str]
+    entries: dict[str, Entry],
+    folder: Path | None,
+    names: Sequence[str],
+    parameters: Mapping[str, str],
 ) -> Iterator[bytes]:
     for module in _module_files(folder, names):
         path = f"modules/{module.name}.ko"
         entries[path] = _bytes(module.data)
-        yield plan_line("module", f"/{path}")
+        own = [parameters[module.name]] if module.name in parameters else []
+        yield plan_line("module", f"/{path}", *own)
 
 
 def _add_on_demand(entries: dict[str, Entry], folder: Path | None, names: Sequence[str]) -> None:
