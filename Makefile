@@ -88,6 +88,8 @@ docs: build $(VENV)/docs-ready
 	@rm -rf build/site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --write-all \
 	    --doctree-dir build/doctrees docs build/site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -b revealjs -c docs/slides \
+	    --doctree-dir build/doctrees-slides docs build/site/slides
 	@echo "the site: build/site/index.html"
 
 # Measures what users have: the wheel, installed.

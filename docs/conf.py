@@ -19,7 +19,7 @@ extensions = [
     "extensions.python_interface",
     "extensions.source_links",
 ]
-exclude_patterns = ["extensions", "labs/*/starter", "labs/*/solution*"]
+exclude_patterns = ["extensions", "slides", "labs/*/starter", "labs/*/solution*"]
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4  # links to headings, by the names that a code host gives to headings
 suppress_warnings = ["misc.highlighting_failure"]  # a command of more than one line, and its output
