@@ -128,7 +128,11 @@ def _ring() -> _Made:
     """Puts a number plus the ring that it runs in."""
     number, status = _random.randrange(1, 200), _some_status()
     code = f"mov %cs, %edi\nand $3, %edi\nadd ${number}, %edi\nmov $1, %eax\nint3\n"
-    return f"{code}{_finish(status)}.balign {PAGE}\n{code}{_finish(status)}", bytes([number + 3]), status
+    return (
+        f"{code}{_finish(status)}.balign {PAGE}\n{code}{_finish(status)}",
+        bytes([number + 3]),
+        status,
+    )
 
 
 def _calls() -> _Made:
