@@ -166,6 +166,11 @@ def mappings(pid: int) -> Iterator[Mapping]:
             yield Mapping(int(start, 16), int(end, 16), "w" in fields[1], what)
 
 
+def smaps(pid: int) -> list[str]:
+    """Returns the lines of /proc/PID/smaps: the mappings, with what each takes."""
+    return _lines(f"/proc/{pid}/smaps")
+
+
 def read_memory(pid: int, address: int, size: int) -> bytes:
     """Returns memory of the process; fewer bytes, or none, where it can't be read."""
     try:
