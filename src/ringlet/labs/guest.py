@@ -17,6 +17,8 @@ from ringlet.machine.machine import Machine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ringlet.kvm.registers import Registers, SpecialRegisters
     from ringlet.kvm.vcpu import Vcpu
     from ringlet.machine.result import Result
@@ -69,20 +71,33 @@ class Checkpoints:
             self.snapshots[value] = Snapshot(self.vcpu.registers, self.vcpu.special_registers)
 
 
-def boot(image: bytes, memory: int, protocol: str) -> Run:
-    """Boots `image`, a student's guest, and returns what was seen. Raises `Failed` for no image."""
+def boot(
+    image: bytes,
+    memory: int,
+    protocol: str,
+    *,
+    cmdline: str = "",
+    prepare: Callable[[Machine], object] | None = None,
+) -> Run:
+    """Boots `image`, a student's guest, and returns what was seen. Raises `Failed` for no image.
+
+    `prepare` gets the machine before the run, to add devices of the grader's.
+    """
     checkpoints = Checkpoints()
     try:
         config = MachineConfig(
             image=image,
             memory=memory,
             protocol=protocol,
+            cmdline=cmdline,
             serial="none",  # a guest's words don't count
             timeout=SECONDS,
         )
         with Machine(config) as machine:
             checkpoints.vcpu = machine.vm.vcpus[0]
             machine.add_port_device(CHECKPOINT, 1, checkpoints)
+            if prepare is not None:
+                prepare(machine)
             result = machine.run()
             content = machine.memory.read(0, memory)
     except RingletError as error:
