@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from ringlet.observe.exits.exit_event import EXITS, Exit
 from ringlet.observe.trace.formats import make
 
-from ....compare.test_page_browser import Browser
+from ....compare.showing.test_page_browser import Browser
 from ...samples import HOSTILE, exit, summary
 
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.slow]
