@@ -1,14 +1,12 @@
 """Writes a report as one self-contained HTML page: `ringlet compare --html FILE`.
 
-The page has no script and loads nothing from the network. Its Content Security Policy enforces
-both, since the contents of a report are hostile. The contents are escaped, too.
-Sources: HTML (WHATWG); Content Security Policy Level 3 (W3C), 4.1; WCAG 2.2 (W3C).
+The page has no script and loads nothing from the network (host/static_page.py), since the contents
+of a report are hostile. The contents are escaped, too.
+Sources: HTML (WHATWG); WCAG 2.2 (W3C).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from functools import partial
 from html import escape
@@ -20,6 +18,7 @@ from ringlet.compare.showing.panels import colour, has_median, has_numbers
 from ringlet.compare.showing.verdict import disturbed, incomplete, ratio_to, verdict
 from ringlet.compare.words import clean, heading, number, quantity, slug
 from ringlet.errors import RingletError
+from ringlet.host.static_page import static_page
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,8 +58,6 @@ def write(report: Report, path: str) -> None:
 def render(report: Report) -> str:
     """Returns `report` as HTML. Raises `RingletError` without matplotlib."""
     charts.require()
-    style = _style()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     by_group = groups(report)
     anchors = {group: f"group-{at}-{slug(group)}" for at, group in enumerate(by_group)}
     drawn: dict[str, list[str]] = {}
@@ -76,26 +73,8 @@ def render(report: Report) -> str:
         ),
         *_made(report),
     ]
-    return "\n".join(
-        (
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-            f"style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'\">",
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="referrer" content="no-referrer">',
-            f"<title>ringlet compare: {_text(report.host.machine, 80)}, "
-            f"{_text(report.created, 40)}</title>",
-            f"<style>{style}</style>",
-            "</head>",
-            "<body>",
-            *body,
-            "</body>",
-            "</html>\n",
-        )
-    )
+    title = f"ringlet compare: {_text(report.host.machine, 80)}, {_text(report.created, 40)}"
+    return static_page(title, _style(), body)
 
 
 def _style() -> str:

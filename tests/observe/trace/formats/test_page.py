@@ -85,3 +85,11 @@ def test_the_page_keeps_no_more_than_it_may_and_says_so() -> None:
 
 def test_a_page_without_exits_is_a_page() -> None:
     assert "0 exits" in page([]).text
+
+
+def test_a_page_says_that_it_has_no_zoom_and_lists_no_more_than_300_exits() -> None:
+    assert "This page has no zoom." in page([exit()]).text
+    assert "one by one" not in page([exit()]).text
+    made = page([exit(device=f"last-{at}") for at in range(301)])
+    assert "This page lists 300 exits one by one." in made.text
+    assert made.text.count("pvh_start+0x22") == 300

@@ -1,19 +1,18 @@
 """A trace as one self-contained HTML page: a timeline, the summary, and the first events.
 
-The page has no script and loads nothing from the network. Its Content Security Policy enforces
-both, and all that comes from a trace is escaped.
-Sources: HTML (WHATWG); Content Security Policy Level 3 (W3C), 4.1; SVG 2 (W3C).
+The page has no script and loads nothing from the network (host/static_page.py), and all that comes
+from a trace is escaped.
+Sources: HTML (WHATWG); SVG 2 (W3C).
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from html import escape
 from importlib.resources import files
 from math import log
 
 from ringlet.host.printable import printable
+from ringlet.host.static_page import static_page
 from ringlet.observe.trace.formats.format import Format
 from ringlet.observe.trace.timeline import density, shares
 from ringlet.observe.trace.words import duration, rate
@@ -57,30 +56,13 @@ class Page(Format):
     def end(self, summary: Summary) -> bytes:
         """Returns the whole page."""
         style = files("ringlet.observe.trace.formats").joinpath("page.css").read_text()
-        digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-        title = f"ringlet trace: {_text(self._title)}"
-        return "\n".join(
-            (
-                "<!DOCTYPE html>",
-                '<html lang="en">',
-                "<head>",
-                '<meta charset="utf-8">',
-                '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
-                f"style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'\">",
-                '<meta name="viewport" content="width=device-width, initial-scale=1">',
-                '<meta name="referrer" content="no-referrer">',
-                f"<title>{title}</title>",
-                f"<style>{style}</style>",
-                "</head>",
-                "<body>",
-                *self._head(summary),
-                *self._timeline(summary.seconds),
-                *self._summary(summary),
-                *self._list(),
-                "</body>",
-                "</html>\n",
-            )
-        ).encode()
+        body = (
+            *self._head(summary),
+            *self._timeline(summary.seconds),
+            *self._summary(summary),
+            *self._list(),
+        )
+        return static_page(f"ringlet trace: {_text(self._title)}", style, body).encode()
 
     def _head(self, summary: Summary) -> Iterator[str]:
         words = self._subject
@@ -113,6 +95,10 @@ class Page(Format):
         yield (
             '<p class="muted">Each bar: how that time was spent; the empty part of a bar is none '
             f"of these. {keys}</p>"
+        )
+        yield (
+            '<p class="muted">This page has no zoom. <code>--format perfetto</code> writes a file '
+            "to zoom into, for ui.perfetto.dev.</p>"
         )
         for actor, lanes in list(by_actor.items())[:_MOST_ACTORS]:
             yield from _lane(f"{self._subject.actor} {actor}", _stack(lanes, part_class), 24)
@@ -157,6 +143,12 @@ class Page(Format):
             f"The first {len(some)} {event}s" if len(some) < len(self._events) else f"All {event}s"
         )
         yield f"<section><h2>{which}</h2>"
+        if len(some) < len(self._events):
+            yield (
+                f'<p class="muted">This page lists {len(some)} {event}s one by one. The timeline '
+                f"and the summary have the others, too. <code>--format json</code> writes every "
+                f"{event}; --time, --count and the other filters choose which ones.</p>"
+            )
         yield from _table_head([column.heading for column in self._subject.columns])
         right = [column.right for column in self._subject.columns]
         for each in some:
