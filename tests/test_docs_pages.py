@@ -64,6 +64,7 @@ def run(page: str, folder: Path, before: Sequence[str] = (), **variables: str) -
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        errors="replace",  # `cut` cuts between the bytes of a character
         timeout=NESTED,
         check=False,
     )

@@ -5,6 +5,7 @@ tests/nested/test_mistakes.py holds the same for a KVM on hardware of AMD's.
 
 import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -13,13 +14,19 @@ from ringlet.machine.probe import unsupported_instruction
 
 from . import mistake_guest
 from .mistake_guest import STATUS, Run, cause, doing
+from .observe.conversation import talk
 
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.needs_gcc]
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return partial(mistake_guest.run, mistake_guest.build(tmp_path_factory.mktemp("mistakes")))
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mistake_guest.build(tmp_path_factory.mktemp("mistakes"))
+
+
+@pytest.fixture
+def run(image: Path) -> Run:
+    return partial(mistake_guest.run, image)
 
 
 def test_an_endless_loop(run: Run) -> None:
@@ -46,8 +53,8 @@ def test_the_wrong_interrupt_line(run: Run) -> None:
 def test_a_vector_without_a_handler(run: Run) -> None:
     result, said = run("lets_an_interrupt_come_without_a_handler")
     assert (result.reason, result.status) == ("exit-port", STATUS)
-    assert "(#GP, general protection fault), error code 10" in said
-    assert "vector 21 has no handler" in said
+    assert "(#GP, general protection fault), error code 0x10" in said
+    assert "vector 0x21 has no handler" in said
 
 
 def test_a_vector_without_a_handler_in_a_bare_guest(run: Run) -> None:
@@ -72,7 +79,7 @@ def test_a_jump_into_zeros_that_faults(run: Run) -> None:
     result, said = run("jumps_into_zeros_and_faults")
     assert result.status == STATUS
     assert "all zeros at rip: this is no code" in said
-    assert "rip 0000000000300000" in said
+    assert "rip 0x0000000000300000" in said
     result, _ = run("jumps_into_zeros_and_faults", bare=True)
     told = cause(result)
     assert "the guest has jumped to an address without code" in told
@@ -82,9 +89,9 @@ def test_a_jump_into_zeros_that_faults(run: Run) -> None:
 def test_a_null_pointer(run: Run) -> None:
     result, said = run("reads_a_null_pointer")
     assert result.status == STATUS
-    assert "(#PF, page fault), error code 0," in said
-    assert "cr2 0000000000000003" in said
-    assert "read of 3, which is not mapped\n  a null pointer\n" in said
+    assert "(#PF, page fault), error code 0x0," in said
+    assert "cr2 0x0000000000000003" in said
+    assert "read of 0x3, which is not mapped\n  a null pointer\n" in said
 
 
 def test_a_null_pointer_in_a_bare_guest(run: Run) -> None:
@@ -100,7 +107,7 @@ def test_a_null_pointer_in_a_bare_guest(run: Run) -> None:
 def test_a_null_pointer_to_a_function(run: Run) -> None:
     result, said = run("calls_a_null_pointer")
     assert result.status == STATUS
-    assert "jump to 0, which is not mapped\n  a null pointer\n  top of the stack: 10" in said
+    assert "jump to 0x0, which is not mapped\n  a null pointer\n  top of the stack: 0x10" in said
     result, _ = run("calls_a_null_pointer", bare=True)
     assert re.match(
         r"\nthe cause is #PF, page fault, error code 0x0\n"
@@ -133,8 +140,8 @@ def test_an_address_with_no_ram(run: Run, mistake: str, access: str) -> None:
 def test_an_address_beyond_the_page_tables(run: Run) -> None:
     result, said = run("writes_beyond_the_page_tables")
     assert result.status == STATUS
-    assert "(#PF, page fault), error code 2," in said
-    assert "write to 4000000000, which is not mapped" in said
+    assert "(#PF, page fault), error code 0x2," in said
+    assert "write to 0x4000000000, which is not mapped" in said
     result, _ = run("writes_beyond_the_page_tables", bare=True)
     assert "writes to 0x4000000000, which isn't mapped\n" in cause(result)
 
@@ -143,7 +150,7 @@ def test_a_division_by_zero(run: Run) -> None:
     result, said = run("divides_by_zero")
     assert (result.reason, result.status) == ("exit-port", STATUS)
     assert "Exception 0 (#DE, divide error)" in said
-    assert re.search(r"rip 00000000001\w{5}  cr2 ", said)
+    assert re.search(r"rip 0x00000000001\w{5}  cr2 ", said)
 
 
 def test_a_division_by_zero_in_a_bare_guest(run: Run) -> None:
@@ -172,22 +179,63 @@ def test_int_0x80(run: Run) -> None:
         )
     else:
         assert result.status == STATUS
-        assert "vector 80 has no handler" in said
+        assert "vector 0x80 has no handler" in said
 
 
 def test_a_lost_stack(run: Run) -> None:
-    result, _ = run("loses_its_stack")  # so the handler that the guest has can't be called
+    result, said = run("loses_its_stack")
+    assert result.status == STATUS  # the double fault has a stack of its own
+    assert "Exception 8 (#DF, double fault)" in said
+    assert "cr2 0x0000003ffffffff8  rsp 0x0000004000000000" in said
+    assert "an exception came before, and its handler can't be called" in said
+    result, _ = run("loses_all_its_stacks")  # so no handler that the guest has can be called
     assert result.reason == "triple-fault"
     assert "writes to its stack at 0x3ffffffff8, which isn't mapped\n" in cause(result)
     assert "can't be called: the stack, which ends at 0x4000000000, isn't mapped" in cause(result)
 
 
+@pytest.mark.parametrize("mistake", ["calls_itself_for_ever", "has_a_large_variable"])
+def test_a_full_stack(run: Run, mistake: str) -> None:
+    result, said = run(mistake)
+    assert (result.reason, result.status) == ("exit-port", STATUS)
+    told = re.search(
+        r"Exception 8 \(#DF, double fault\), .*\n"
+        r"  rip 0x\w+  cr2 0x(\w+)  rsp 0x\w+  ring 0\n"
+        r"  the stack is full: it has 16384 bytes, from 0x(\w+) to 0x(\w+)\n"
+        r"  a function that calls itself for ever, or a large local variable\?\n",
+        said,
+    )
+    assert told is not None, said
+    fault, bottom, top = (int(word, 16) for word in told.groups())
+    assert top - bottom == 16384
+    assert bottom - 4096 <= fault < bottom
+
+
 def test_a_privileged_instruction_in_ring_3(run: Run) -> None:
     result, said = run("does_in_ring_3_what_is_for_ring_0")
     assert result.status == STATUS
-    assert "Exception 13 (#GP, general protection fault), error code 0," in said
+    assert "Exception 13 (#GP, general protection fault), error code 0x0," in said
     assert "  ring 3\n" in said
     result, _ = run("does_in_ring_3_what_is_for_ring_0", bare=True)
     assert result.reason == "triple-fault"
     assert "#GP, general protection fault" in cause(result)
     assert "`cli` is for ring 0 alone" in cause(result)
+
+
+@pytest.mark.parametrize("mistake", ["divides_by_zero", "reads_a_null_pointer"])
+def test_the_backtrace_of_an_exception_names_the_function_that_raised_it(
+    image: Path, mistake: str
+) -> None:
+    with talk(str(image), cmdline=f"mistake={mistake}") as say:
+        say("break unhandled_exception")
+        say("continue")
+        frames = [re.sub(r"^#\d+  0x\w+ ", "", line) for line in say("backtrace")]
+    assert [re.split(r"\W", frame)[0] for frame in frames[:5]] == [
+        "unhandled_exception",
+        "exception",
+        mistake,
+        "main",
+        "start",
+    ]
+    assert "mistakes.c:" in frames[2]
+    assert frames[2].endswith("(interrupt)")

@@ -35,7 +35,8 @@ uint64_t parse_number(const char **text);
 
 // exception_gates.S: the table that a guest starts with. An exception is told by exception.c, and ends the
 // run with this status.
-extern const struct gate exception_gates[EXCEPTIONS];
+extern struct gate exception_gates[EXCEPTIONS];
+#define DOUBLE_FAULT 8  // has a stack of its own (stacks.c)
 #define EXCEPTION_STATUS 71
 
 // idt.c: `handler` is a function with __attribute__((interrupt)). `ring` is the least privileged

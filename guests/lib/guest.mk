@@ -8,6 +8,6 @@ guest_asflags := -DIMAGE_BASE=$(image_base) -g -Wall -Wextra -Ilib \
 	-Wa,-mx86-used-note=no,--noexecstack
 guest_cflags := $(guest_asflags) -std=gnu11 -Wformat=2 -ffreestanding -mno-red-zone \
 	-mgeneral-regs-only -fno-delete-null-pointer-checks -fno-stack-protector -fno-pic \
-	-fcf-protection=none -fno-asynchronous-unwind-tables
+	-fcf-protection=none -fno-asynchronous-unwind-tables -fstack-clash-protection
 guest_ldflags := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--fatal-warnings \
 	-Wl,-z,noseparate-code -Wl,-z,max-page-size=4096 -Wl,-Ttext-segment=$(image_base)

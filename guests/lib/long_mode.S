@@ -3,7 +3,7 @@
 // It comes in with paging off, flat segments, interrupts off and EBX = what the loader tells. It
 // leaves for start() as our 64-bit protocol would: RDI = what the loader tells, RSP = 8 modulo
 // 16, the first 4 GiB identity-mapped; but not the first page, so that a null pointer is a page
-// fault. The steps are those of the Intel SDM, volume 3, "Initializing IA-32e mode".
+// fault, and not the page below the stack. The steps are those of the Intel SDM, volume 3, "Initializing IA-32e mode".
 
 #include "long_mode.h"
 
@@ -25,6 +25,7 @@ enter_long_mode:
     mov %eax, %es
     mov %eax, %ss
     mov $stack_top, %esp
+    call prepare_stacks
     mov %ebx, %edi
     call start                      // never returns
 
@@ -40,10 +41,11 @@ gdt_register:
 
 // The assembler fills the tables: the guest would take milliseconds where ring 0 is emulated.
 #define TABLE (PAGE_PRESENT | PAGE_WRITABLE)
+#define STACK_SIZE (16 * 1024)
 
     .data
     .balign PAGE_SIZE
-    .globl page_map_level_4, page_directory_pointers, page_directories
+    .globl page_map_level_4, page_directory_pointers, page_directories, first_pages
 page_map_level_4:
     .quad page_directory_pointers + TABLE
     .fill 511, 8, 0
@@ -70,8 +72,12 @@ first_pages:                        // the first 2 MiB; the entry above decides 
     .endr
 
     .bss
-    .balign 16
-    .skip 16 * 1024
+    .balign PAGE_SIZE
+    .globl stack_guard, stack_bottom, stack_top
+stack_guard:
+    .skip PAGE_SIZE
+stack_bottom:
+    .skip STACK_SIZE
 stack_top:
 
     .section .note.GNU-stack, "", @progbits

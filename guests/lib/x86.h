@@ -15,7 +15,7 @@
 #define PAGE_SIZE 0x1000
 #define LARGE_PAGE_SIZE 0x200000
 
-// Segment descriptors of long mode, and the selectors of the two that lib/pvh.S loads.
+// Segment descriptors of long mode, and the selectors of the two that lib/long_mode.S loads.
 #define DESCRIPTOR_CODE 0x00209b0000000000    // present, ring 0, 64-bit, execute and read
 #define DESCRIPTOR_DATA 0x0000930000000000    // present, ring 0, read and write
 #define DESCRIPTOR_RING_3 0x0000600000000000  // to be added to either
@@ -23,7 +23,7 @@
 #define KERNEL_DATA 0x10
 
 // Interrupt descriptors: present, 64-bit interrupt gate, which comes in with interrupts off.
-#define GATE_INTERRUPT 0x8e00
+#define GATE_INTERRUPT 0x8e00  // to be added: the number of a stack in the task state, or 0
 #define EXCEPTIONS 32  // the vectors of the processor itself
 #define EXCEPTION_ENTRY_SIZE 16
 

@@ -1,6 +1,7 @@
 // Makes the mistake that its command line names; with `bare`, without a handler for any exception.
 
 #include "guest.h"
+#include "stacks.h"
 
 #define VECTOR 0x21
 #define COM2_IRQ 3
@@ -96,6 +97,26 @@ static int loses_its_stack(void) {
     return 0;
 }
 
+static int loses_all_its_stacks(void) {
+    task_state.ist[0] = 0x4000000000;
+    return loses_its_stack();
+}
+
+static uint64_t add_up(uint64_t count) {
+    volatile uint64_t kept = count;  // is needed after the call, so it takes stack
+    return zero ? 0 : add_up(count + 1) + kept;
+}
+
+static int calls_itself_for_ever(void) {
+    return (int)add_up(1);
+}
+
+static int has_a_large_variable(void) {
+    volatile uint8_t bytes[100000];
+    bytes[zero] = 1;
+    return bytes[0];
+}
+
 static void user(void) {
     asm volatile("cli");
 }
@@ -123,6 +144,9 @@ static const struct {
     MISTAKE(divides_by_zero),
     MISTAKE(makes_a_system_call),
     MISTAKE(loses_its_stack),
+    MISTAKE(loses_all_its_stacks),
+    MISTAKE(calls_itself_for_ever),
+    MISTAKE(has_a_large_variable),
     MISTAKE(does_in_ring_3_what_is_for_ring_0),
 };
 

@@ -125,7 +125,8 @@ class _Walk:
         cfa = (self._values[rule.register] + rule.offset) & self._mask
         if cfa <= self._frame.stack:  # a stack grows downwards
             return None
-        if self._function() in self._handlers:
+        # An interrupt's frame has the interrupted stack pointer, too; a call's frame has none.
+        if _RSP in rule.saved or self._function() in self._handlers:
             return self._interrupted(cfa - self._word, rule.saved, cfa)
         place = rule.saved.get(_RA)
         address = None if place is None else self._word_at(cfa + place)

@@ -28,6 +28,7 @@ import resource
 import signal
 import sys
 
+from elftools.dwarf.callframe import CallFrameInfo
 from elftools.elf.elffile import ELFFile
 
 TYPE_CHECKING = False
@@ -45,6 +46,19 @@ MAX_PATH = 1024
 MAX_LINE = 1 << 31
 MASK = (1 << 64) - 1
 RA = 16  # the number of the return address; the numbers below are the general registers'
+
+
+class _SignalFrames(CallFrameInfo):
+    """The frames of .debug_frame, where pyelftools refuses the augmentation of signal frames.
+
+    gas writes "S" alone for `.cfi_signal_frame`, with no data (GNU as manual, "CFI directives").
+    """
+
+    def _parse_cie_augmentation(self, header: Any, entry_structs: Any) -> tuple[bytes, Any]:
+        if header.get("augmentation") == b"S":
+            return b"", {}
+        found: tuple[bytes, Any] = super()._parse_cie_augmentation(header, entry_structs)
+        return found
 
 
 class Reader:
@@ -66,7 +80,9 @@ class Reader:
         dwarf = elf.get_dwarf_info(relocate_dwarf_sections=False)
         self._read_lines(dwarf)
         if dwarf.has_CFI():
-            self._read_frames(dwarf.CFI_entries())
+            section: Any = dwarf.debug_frame_sec
+            frames = _SignalFrames(section.stream, section.size, section.address, dwarf.structs)
+            self._read_frames(frames.get_entries())
         if dwarf.has_EH_CFI():
             self._read_frames(dwarf.EH_CFI_entries())
         if not self.files:
