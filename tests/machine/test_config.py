@@ -20,6 +20,7 @@ from ringlet.machine.config import (
     parse_size,
     read_toml,
 )
+from ringlet.machine.network import Network
 
 MIB = 1 << 20
 HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -35,6 +36,7 @@ KEYS: dict[str, tuple[str, Any]] = {
     "load_address": ('"0x8000"', 0x8000),
     "serial": ('"none"', "none"),
     "disks": ('["/a.raw", "/b.raw,readonly"]', (Disk("/a.raw"), Disk("/b.raw", readonly=True))),
+    "network": ('"tap:vm0,mtu=1400"', Network("tap", "vm0", mtu=1400)),
     "entropy": ("true", True),
     "timeout": ("2.5", 2.5),
     "pit": ("true", True),

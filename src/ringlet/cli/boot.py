@@ -32,6 +32,7 @@ Examples:
   ringlet boot kernel.elf --memory 256M --cmdline 'verbose'
   ringlet boot boot.bin --load-address 0x7c00
   ringlet boot kernel.elf --disk disk.raw --show
+  ringlet boot net --network tap:vm0,address=192.168.7.1/24
   ringlet boot --config vm.toml --timeout 5 --json
   ringlet boot kernel.elf --gdb 1234       then: gdb kernel.elf -ex 'target remote :1234'
   ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
@@ -226,6 +227,7 @@ def _linux_guest(
         modules=None if modules is None else Path(modules),
         root=root,
         disks=values.get("disks", ()),
+        network=values.get("network", "none"),
         entropy=values.get("entropy", False),
     )
 
@@ -242,7 +244,7 @@ def _command(
     """Returns a function that makes the machine of `command`; `values` has its other settings."""
     from ringlet.linux.command import LinuxCommand
 
-    taken = ("image", "cmdline", "disks", "entropy", *_OF_A_COMMAND)
+    taken = ("image", "cmdline", "disks", "network", "entropy", *_OF_A_COMMAND)
     options = {key: value for key, value in values.items() if key not in taken}
     # Without a terminal for the command, the host's terminal keeps its mode and handles Ctrl-D.
     window = os.get_terminal_size(0) if os.isatty(0) and os.isatty(1) else None

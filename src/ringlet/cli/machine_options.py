@@ -49,6 +49,12 @@ def machine_options(serial: str = SERIAL) -> Callable[[Any], Any]:
             "as it is. May be given again.",
         ),
         click.option(
+            "--network",
+            metavar="none|tap[:NAME]|user[,...]",
+            help="The guest's network: an interface of the host (address=A/P, bridge=NAME may "
+            "follow), or passt, without root (forward=HOST:GUEST may); mac= and mtu= for both.",
+        ),
+        click.option(
             "--entropy",
             is_flag=True,
             default=None,

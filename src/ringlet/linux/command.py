@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
     from ringlet.kvm.vm import Vm
     from ringlet.machine.config import Disk
+    from ringlet.machine.network import Network
     from ringlet.virtio.device import VirtioDevice
+    from ringlet.virtio.net import NetworkEnd
 
 NO_STATUS = End("no-status", 70)
 
@@ -99,6 +101,7 @@ class LinuxCommand(Machine):
                 initrd=guest.initramfs([*plan, *shell(command)]),
                 cmdline=f"{'' if verbose else 'quiet '}{guest.cmdline}",
                 disks=guest.disks,
+                network=guest.network,
                 entropy=guest.entropy,
                 serial=(None, stderr) if verbose else "none",
                 com2=SerialEnd(
@@ -129,6 +132,7 @@ def run(
     root: str | None = None,
     disks: Sequence[Disk | str] = (),
     virtio: Sequence[VirtioDevice] = (),
+    network: Network | NetworkEnd | str = "none",
     entropy: bool = False,
     **options: Unpack[Options],
 ) -> Completed:
@@ -146,7 +150,7 @@ def run(
         stdin, stdout, stderr = streams
         stdin.write(input)
         stdin.seek(0)
-        guest = LinuxGuest(kernel, cmdline, (), modules, root, disks, virtio, entropy)
+        guest = LinuxGuest(kernel, cmdline, (), modules, root, disks, virtio, network, entropy)
         stdio = stdin.fileno(), stdout.fileno(), stderr.fileno()
         machine = stack.enter_context(LinuxCommand(guest, command, stdio=stdio, **options))
         result = machine.run()

@@ -16,13 +16,16 @@ from ringlet.linux.initramfs import build, find_busybox, plan_line
 from ringlet.linux.kernel_modules import drivers, listed
 from ringlet.machine.guests import find_image
 from ringlet.virtio.entropy import Entropy
+from ringlet.virtio.net import Net
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ringlet.machine.config import Disk
+    from ringlet.machine.network import Network
     from ringlet.virtio.device import VirtioDevice
+    from ringlet.virtio.net import NetworkEnd
 
 # The drivers of our machine's devices that a stock kernel has as modules.
 _MODULES = ("pvpanic-mmio",)
@@ -40,6 +43,7 @@ class LinuxGuest(NamedTuple):
     modules  the kernel's /lib/modules/RELEASE; None to look beside the kernel
     root     the disk, such as /dev/vda, that is the root; it excludes `files`
     disks    as for `MachineConfig`
+    network  as for `MachineConfig`
     entropy  as for `MachineConfig`
     virtio   a program's own devices; the Linux modules that drive these devices are loaded
     """
@@ -51,6 +55,7 @@ class LinuxGuest(NamedTuple):
     root: str | None = None
     disks: Sequence[Disk | str] = ()
     virtio: Sequence[VirtioDevice] = ()
+    network: Network | NetworkEnd | str = "none"
     entropy: bool = False
 
     def open_kernel(self, protocol: str | None = None) -> boot.Kernel:
@@ -104,6 +109,8 @@ class LinuxGuest(NamedTuple):
                 return None, [], []
             names = listed(folder, names)
         devices = {device.device_id for device in self.virtio}
+        if self.network != "none":
+            devices.add(Net.device_id)
         if self.entropy:
             devices.add(Entropy.device_id)
         if self.disks or devices:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any, NamedTuple
 
     from ringlet.host.serial import SerialTarget
+    from ringlet.machine.network import Network
+    from ringlet.virtio.net import NetworkEnd
 else:
     from ringlet.host.named_tuple import NamedTuple
 
@@ -82,6 +84,9 @@ class MachineConfig:
     serial        the host's end of the serial line: a target that `ringlet.host.serial` lists, or
                   `pipe`, which makes `Machine.serial` the host's end
     disks         the guest's disks, in this order, each a `Disk` or `PATH[,readonly][,snapshot]`
+    network       the guest's network: `none`, a `Network`, the text of one such as `tap:vm0` or
+                  `user,forward=8080:80`, or an object such as `NetworkPort` that has the methods of
+                  `ringlet.virtio.net.NetworkEnd`; the machine closes this object
     entropy       whether there is a virtio entropy device, which gives the guest random bytes
     com2, com3    two more serial lines, with the same values as `serial`; None for no such UART
     timeout       seconds after which the run ends with status 124
@@ -107,6 +112,7 @@ class MachineConfig:
         com2: SerialTarget | SerialEnd | None = None,
         com3: SerialTarget | SerialEnd | None = None,
         disks: Sequence[Disk | str] = (),
+        network: Network | NetworkEnd | str = "none",
         entropy: bool = False,
         timeout: float | None = None,
         pit: bool | None = None,
@@ -127,6 +133,7 @@ class MachineConfig:
         self.disks = tuple(
             parse_disk(disk) if isinstance(disk, str) else disk for disk in _tuple("disks", disks)
         )
+        self.network = None if network == "none" else _network(network)
         self.entropy = entropy
         self.timeout = timeout
         self.pit = pit
@@ -194,6 +201,21 @@ def _check_types(config: MachineConfig) -> None:
             raise _wrong_type(line, value)
 
 
+def _network(value: Any) -> Network | NetworkEnd | None:
+    """Returns the network that `value` describes or is. Raises `ConfigError`."""
+    if callable(getattr(value, "from_guest", None)):
+        end: NetworkEnd = value
+        return end
+    from ringlet.machine.network import Network, check_network, parse_network
+
+    if isinstance(value, str):
+        return parse_network(value)
+    if not isinstance(value, Network):
+        raise _wrong_type("network", value)
+    check_network(value)
+    return value
+
+
 def _is_a(value: Any, types: tuple[type, ...]) -> bool:
     return isinstance(value, types) and (bool in types or not isinstance(value, bool))
 
@@ -218,6 +240,8 @@ def _wrong_type(key: str, value: Any) -> ConfigError:
     if isinstance(value, tuple):
         name = f"{name} of {', '.join(type(part).__name__ for part in value[:8]) or 'nothing'}"
     kind = _KINDS[key][1] if key in _KINDS else _FAR_END
+    if key == "network":
+        kind = "text such as tap or user, a Network, or a NetworkPort"
     return ConfigError(f"{key} is of the wrong type: {name}", f"give {kind}")
 
 
@@ -279,6 +303,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "com2": (str,),
     "com3": (str,),
     "disks": (list,),
+    "network": (str,),
     "entropy": (bool,),
     "timeout": (int, float),
     "pit": (bool,),

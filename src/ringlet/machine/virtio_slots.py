@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from ringlet.board.board import Board
     from ringlet.machine.config import MachineConfig
+    from ringlet.machine.network import Network
     from ringlet.virtio.device import VirtioDevice
+    from ringlet.virtio.net import NetworkEnd
 
 
 def add_virtio(
@@ -32,7 +34,8 @@ def add_virtio(
 
     `stack` closes the devices and the transports. Raises `ConfigError` for too many devices.
     """
-    count = len(config.disks) + config.entropy + len(devices)
+    network = config.network
+    count = len(config.disks) + (network is not None) + config.entropy + len(devices)
     if count > len(layout.VIRTIO_IRQS):
         raise ConfigError(
             f"{count} disks and other virtio devices are too many",
@@ -43,6 +46,8 @@ def add_virtio(
         disk = open_disk(path, readonly=readonly, snapshot=snapshot)
         stack.callback(disk.close)
         opened.append(Block(disk))
+    if network is not None:
+        opened.append(_open_network(stack, network))
     if config.entropy:
         opened.append(Entropy())
     transports = []
@@ -51,6 +56,21 @@ def add_virtio(
         _connect(board, number, transport)
         transports.append(transport)
     return transports
+
+
+def _open_network(stack: ExitStack, network: Network | NetworkEnd) -> VirtioDevice:
+    from ringlet.machine.network import Network, open_network, parse_mac, random_mac
+    from ringlet.virtio.net import Net
+
+    mac = random_mac()
+    if isinstance(network, Network):
+        if network.mac is not None:
+            mac = parse_mac(network.mac)
+        end = open_network(network, mac)
+    else:
+        end = network
+    stack.callback(end.close)
+    return Net(end, mac)
 
 
 def _connect(board: Board, number: int, transport: VirtioMmio) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from ringlet.virtio.device import VirtioDevice
-from ringlet.virtio.queue import DriverError
+from ringlet.virtio.queue import DriverError, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Block(VirtioDevice):
         status = last[-1:]
         if len(last) > 1:
             writable.append(last[:-1])
-        header, readable = _split(chain.readable, _HEADER.size)
+        header, readable = split(chain.readable, _HEADER.size)
         kind, sector = _HEADER.unpack(header)
         disk, offset = self._disk, sector * SECTOR
         # The status byte counts as written only if all bytes before it were written. Only a read
@@ -235,19 +235,3 @@ def _carry_out(work: Callable[[], object], status: memoryview, written: int) -> 
     except (OSError, EOFError):  # if the host's disk fails, the request fails
         return _answer(status, S_IOERR)
     return _answer(status, S_OK, written)
-
-
-def _split(buffers: list[memoryview], size: int) -> tuple[bytes, list[memoryview]]:
-    """Returns a copy of the first `size` bytes, and the rest of the buffers.
-
-    A driver may divide a request into buffers as it likes.
-    """
-    head = b""
-    for index, buffer in enumerate(buffers):
-        missing = size - len(head)
-        head += bytes(buffer[:missing])
-        if len(buffer) > missing:
-            return head, [buffer[missing:], *buffers[index + 1 :]]
-        if len(buffer) == missing:
-            return head, buffers[index + 1 :]
-    raise DriverError("a request is shorter than its header")

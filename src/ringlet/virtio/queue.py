@@ -202,3 +202,20 @@ class Virtqueue:
     def arm(self) -> bool:
         """Asks the driver to notify of the next chain; returns whether a chain waits already."""
         return bool(lib.ringlet_virtqueue_arm(self._native))
+
+
+def split(buffers: list[memoryview], size: int) -> tuple[bytes, list[memoryview]]:
+    """Returns a copy of the first `size` bytes, and the rest of the buffers.
+
+    A driver may divide a request into buffers as it likes. Raises `DriverError` if the request is
+    shorter than `size`.
+    """
+    head = b""
+    for index, buffer in enumerate(buffers):
+        missing = size - len(head)
+        head += bytes(buffer[:missing])
+        if len(buffer) > missing:
+            return head, [buffer[missing:], *buffers[index + 1 :]]
+        if len(buffer) == missing:
+            return head, buffers[index + 1 :]
+    raise DriverError("a request is shorter than its header")
