@@ -330,6 +330,8 @@ def read_toml(path: str) -> dict[str, Any]:
     if "disks" in checked:
         disks = map(parse_disk, checked["disks"])
         checked["disks"] = tuple(d._replace(path=os.path.join(folder, d.path)) for d in disks)
+    if "network" in checked:
+        checked["network"] = _network(checked["network"]) or "none"
     for line in ("serial", "com2", "com3"):
         if checked.get(line) not in (None, *SERIAL_WORDS):
             checked[line] = os.path.join(folder, checked[line])
