@@ -119,6 +119,15 @@ NEEDS: dict[str, tuple[str, Callable[[], bool]]] = {
         "root, and cgroup version 1",
         lambda: os.geteuid() == 0 and os.path.exists("/sys/fs/cgroup/memory/tasks"),
     ),
+    "needs_tap": (
+        "root, /dev/net/tun and network namespaces",
+        lambda: (
+            os.geteuid() == 0
+            and os.path.exists("/dev/net/tun")
+            and subprocess.run(["unshare", "--net", "true"], check=False).returncode == 0
+        ),
+    ),
+    "needs_passt": ("root and passt", lambda: os.geteuid() == 0 and bool(shutil.which("passt"))),
     "needs_gcc": ("gcc", lambda: shutil.which("gcc") is not None),
     "needs_qemu": ("QEMU", lambda: shutil.which("qemu-system-x86_64") is not None),
     "needs_busybox": (

@@ -12,6 +12,7 @@ import select
 import shutil
 import subprocess
 from contextlib import suppress
+from threading import Lock
 
 from ringlet.closing import Closing
 from ringlet.errors import ConfigError, RingletError
@@ -102,12 +103,15 @@ class Passt(Closing):
             theirs.close()
         os.close(passts_messages)
         self._socket, self._messages = ours, messages
+        self._poll = select.epoll()
+        self._sending = Lock()
         try:
             self._greet(mac)
         except BaseException:
             self.close()
             raise
         self._socket.setblocking(False)
+        self._poll.register(self._socket.fileno(), select.EPOLLIN)
         self._writable = select.poll()
         self._writable.register(self._socket.fileno(), select.POLLOUT)
 
@@ -143,37 +147,47 @@ class Passt(Closing):
         return printable(known[-1]) if known else f"status {self._process.poll()}"
 
     def fileno(self) -> int:
-        """Returns a descriptor that is readable if a frame for the guest waits."""
-        return self._socket.fileno()
+        """Returns a descriptor that is readable if `to_guest` has something to do."""
+        return self._poll.fileno()
 
     def from_guest(self, frames: Sequence[Sequence[bytes | memoryview]]) -> int:
         """Sends the frames to passt; drops them all if passt still has others to take."""
-        if self._unsent and not self._send(b""):
-            return 0
         stream: list[bytes | memoryview] = []
         for parts in frames:
             stream.append(sum(map(len, parts)).to_bytes(4, "big"))
             stream += parts
-        self._send(b"".join(stream))
+        with self._sending:
+            if self._unsent and not self._send(b"", _PATIENCE):
+                return 0
+            self._send(b"".join(stream), _PATIENCE)
         return len(frames)
 
-    def _send(self, data: bytes) -> bool:
-        """Sends what is left and then `data`; returns whether nothing is left."""
+    def _send(self, data: bytes, patience: float) -> bool:
+        """Sends what is left and then `data`; returns whether nothing is left.
+
+        Waits so many seconds for passt. Where something is left, `fileno` tells of the time for it.
+        """
         rest = memoryview(self._unsent + data)
         try:
             while rest:
                 try:
                     rest = rest[self._socket.send(rest, socket.MSG_NOSIGNAL) :]
                 except BlockingIOError:
-                    if not self._writable.poll(_PATIENCE * 1000):
+                    if not self._writable.poll(patience * 1000):
                         break
         except OSError:  # passt is gone; `to_guest` says so
             rest = rest[:0]
+        if bool(rest) != bool(self._unsent):
+            events = select.EPOLLIN | select.EPOLLOUT * bool(rest)
+            self._poll.modify(self._socket.fileno(), events)
         self._unsent = bytes(rest)
         return not rest
 
     def to_guest(self) -> list[bytes]:
         """Returns the frames for the guest that are there."""
+        if self._unsent:
+            with self._sending:
+                self._send(b"", 0)
         try:
             part = self._socket.recv(_RECEIVE_MOST)
         except BlockingIOError:
@@ -206,6 +220,7 @@ class Passt(Closing):
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
+        self._poll.close()
         try:
             self._process.wait(_END)
         except subprocess.TimeoutExpired:
