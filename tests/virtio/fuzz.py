@@ -20,15 +20,19 @@ from pathlib import Path
 
 from ringlet.closing import Closing
 from ringlet.host.disk import open_disk
+from ringlet.host.network_port import NetworkPort
+from ringlet.host.tap import Tap
 from ringlet.kvm.memory import GuestMemory, Region
 from ringlet.virtio.block import F_FLUSH, Block
 from ringlet.virtio.device import KEPT as COMES_LATER
 from ringlet.virtio.device import TRANSPORT_FEATURES, Kept, VirtioDevice
 from ringlet.virtio.entropy import Entropy
 from ringlet.virtio.mmio import VirtioMmio
+from ringlet.virtio.net import ETHERNET, HEADER, MOST, Net
 from ringlet.virtio.queue import Chain, DriverError
 from ringlet.virtio.worker import MAX_THREADS
 
+from ..networks import GUEST, HOST, MAC, arp_request
 from .driver import WRITE, Driver
 from .hostile_driver import DISK_SIZE, HIGH, HIGH_SIZE, RAM_SIZE, SECTOR, SIZES, TABLES_END, Attack
 
@@ -148,6 +152,59 @@ class Source(Target):
         assert not any(found[24:32] + found[40:])
 
 
+class Port(NetworkPort):
+    """A network of a program, whose frames have the device's header."""
+
+    has_header = True
+
+
+class Wire(Target):
+    """One with a network device, whose other end is a program's, or a real interface."""
+
+    def __init__(self, memory: GuestMemory, number: int, end: Port | Tap) -> None:
+        super().__init__(Net(end, MAC), memory, number)
+        self.end = end
+
+    def start(self, features: int, size: int) -> None:
+        self.receiving, self.sending = self.driver.start(features, size)
+
+    def storm(self, random: random.Random) -> None:
+        """Frames of any length, with any header, while the driver does its worst."""
+        if isinstance(self.end, Port):
+            for _ in range(random.randrange(100)):
+                size = random.choice((14, 60, 100, 1514, 9000, 65535, random.randrange(14, 2000)))
+                fields = [random.choice((0, 1, 255)) for _ in range(2)]
+                fields += [random.choice((0, 34, 0xFFFF)) for _ in range(5)]
+                self.end.send(HEADER.pack(*fields) + bytes(size))
+
+    def check(self, random: random.Random) -> None:
+        if isinstance(self.end, Port):
+            while (frame := self.end.receive(0)) is not None:
+                assert ETHERNET <= len(frame) - HEADER.size <= MOST
+            content = random.randbytes(60)
+            self.send(content)
+            while (frame := self.end.receive(HANGS)) != bytes(12) + content:
+                assert frame is not None
+            assert self.end.send(bytes(12) + content)
+            self.receive(lambda frame: frame == content)
+        else:
+            self.send(arp_request(HOST, GUEST))
+            self.receive(lambda frame: frame[20:22] == b"\0\2")
+
+    def send(self, frame: bytes) -> None:
+        place = self.base + 0x7000
+        self.memory.write(place, bytes(12) + frame)
+        assert self.sending.request([(place, 12 + len(frame), 0)]) == 0
+
+    def receive(self, wanted: Callable[[bytes], bool]) -> None:
+        """Waits for such a frame; others may have waited for longer."""
+        place = self.base + 0x6000
+        while True:
+            written = self.receiving.request([(place, 0x800, WRITE)])
+            if wanted(self.memory.read(place, written)[12:]):
+                return
+
+
 class Disk(Target):
     """One with a block device, on the file `path`."""
 
@@ -190,9 +247,12 @@ class Disk(Target):
 
 
 class Arena(Closing):
-    """The devices, their memory, and what must not happen to them. Its files are in `folder`."""
+    """The devices, their memory, and what must not happen to them. Its files are in `folder`.
 
-    def __init__(self, folder: Path) -> None:
+    With `tap`, one is a network device on this interface, which closes it.
+    """
+
+    def __init__(self, folder: Path, tap: Tap | None = None) -> None:
         self.operations = 0
         parts = [Guarded(0, RAM_SIZE), Guarded(HIGH, HIGH_SIZE), Guarded(PRIVATE, PRIVATE_SIZE)]
         self.memory = GuestMemory([part.region for part in parts])
@@ -208,6 +268,9 @@ class Arena(Closing):
         self.bystander.start(TRANSPORT_FEATURES | F_FLUSH, 16)
         self.targets.append(Target(Echo(), self.memory, 3))
         self.targets.append(Source(self.memory, 4))
+        self.targets.append(Wire(self.memory, 5, Port()))
+        if tap is not None:
+            self.targets.append(Wire(self.memory, 6, tap))
         self.interval = sys.getswitchinterval()
         sys.setswitchinterval(0.0001)  # the device's threads come to their turn
 
@@ -228,6 +291,8 @@ class Arena(Closing):
         target = self.targets[int(random.random() * (len(self.targets) + 1)) % len(self.targets)]
         attack = Attack(random, target.transport, self.ram)
         self.scribbles[0] = random.random() < 0.2
+        if isinstance(target, Wire):
+            target.storm(random)
         attack.run(steps)
         self.scribbles[0] = 0
         self.operations += attack.operations
@@ -261,12 +326,18 @@ class Arena(Closing):
         self.memory.close()
 
 
-def fuzz(folder: Path, operations: int, seed: int, report: Callable[[str], None]) -> None:
+def fuzz(
+    folder: Path,
+    operations: int,
+    seed: int,
+    report: Callable[[str], None],
+    tap: Tap | None = None,
+) -> None:
     """At least so many operations. Raises `AssertionError` where something is broken."""
     began = time.monotonic()
     told = 0
     try:
-        with Arena(folder) as arena:
+        with Arena(folder, tap) as arena:
             number = 0
             while arena.operations < operations:
                 mind = random.Random(f"{seed} {number}")

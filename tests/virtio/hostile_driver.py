@@ -10,9 +10,9 @@ from random import Random
 from typing import TypeVar
 
 from ringlet.virtio import mmio
-from ringlet.virtio.block import F_FLUSH
 from ringlet.virtio.device import TRANSPORT_FEATURES
 from ringlet.virtio.mmio import VirtioMmio
+from ringlet.virtio.net import HEADER, RECEIVE, Net
 
 from .driver import INDIRECT, NEXT, WRITE
 
@@ -57,6 +57,7 @@ class Attack:
         self.size = 16
         self.descriptors, self.available, self.used = 0x1000, 0x2000, 0x3000
         self.index = 0  # of the available ring
+        self.queue = 0
         self.steps: list[Callable[[], None]] = []
         for weight, step in (
             (4, self.any_register),
@@ -77,6 +78,8 @@ class Attack:
             (4, self.notify),
         ):
             self.steps += [step] * weight
+        if isinstance(transport.device, Net):
+            self.steps = [self.frame if step == self.request else step for step in self.steps]
 
     def run(self, steps: int) -> None:
         self.poke(0, bytes(HEADERS))
@@ -138,7 +141,7 @@ class Attack:
 
     def rings(self) -> None:
         """A queue as it should be, somewhere."""
-        queue = int(self.random() * len(self.transport.device.queue_sizes))
+        queue = self.queue = int(self.random() * len(self.transport.device.queue_sizes))
         most = self.transport.device.queue_sizes[queue]
         self.size = size = min(self.choose(SIZES), most)
         self.descriptors = self.bits(8) * 16
@@ -172,9 +175,7 @@ class Attack:
     def begin(self) -> None:
         """All the way to DRIVER_OK."""
         self.write(mmio.STATUS, 0)
-        features = TRANSPORT_FEATURES
-        if self.random() < 0.5:
-            features |= self.transport.device.features & F_FLUSH
+        features = TRANSPORT_FEATURES | (self.transport.device.features & self.bits(32))
         if self.random() < 0.3:
             features &= ~(1 << 29)
         for word in (0, 1):
@@ -249,6 +250,27 @@ class Attack:
             self.poke(self.descriptors + 16 * ((head + index) % self.size), part)
         self.offer(head)
 
+    def frame(self) -> None:
+        """A frame that is sent, or a place for one, mostly in good order."""
+        count = self.choose((1, 1, 2, 3))
+        write = WRITE * (self.queue == RECEIVE)
+        header = HEADERS + self.bits(6) * 64
+        buffers = [(header, self.choose((12, 12, 12, 0, 1, 11, 13, 26, 64)), 0)] * (not write)
+        buffers += [
+            (0x9000 + self.bits(6) * 512, self.choose((*LENGTHS[1:17], 60, 1514)), write)
+            for _ in range(count)
+        ]
+        head = int(self.random() * self.size)
+        table = TABLES + self.bits(8) * 16
+        data = self.straight(buffers)
+        if self.random() < 0.05:
+            at = 16 * int(self.random() * len(buffers))
+            data = data[:at] + self.descriptor() + data[at + 16 :]
+        self.poke(table, data)
+        whole = struct.pack("<QIHH", table, len(data), INDIRECT, 0)
+        self.poke(self.descriptors + 16 * head, whole)
+        self.offer(head)
+
     def straight(self, buffers: list[tuple[int, int, int]]) -> bytes:
         last = len(buffers) - 1
         return b"".join(
@@ -278,6 +300,10 @@ class Attack:
             data += struct.pack("<QII", *segment) * self.choose((1, 3))
         if kind == 14:
             data = b"evil"
+        if isinstance(self.transport.device, Net):
+            flags, segments = self.choose((0, 0, 1, 1, 2, 255)), self.choose((0, 0, 1, 3, 4, 0x81))
+            fields = [self.choose((0, 1, 14, 34, 54, 1000, 0xFFFE, 0xFFFF)) for _ in range(5)]
+            data = HEADER.pack(flags, segments, *fields)
         self.poke(at, data)
 
     def change_header(self) -> None:

@@ -8,6 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ringlet.host.tap import Tap
+
+from ..networks import HOST, interfaces, own_network
 from .fuzz import Arena, fuzz
 
 pytestmark = pytest.mark.usefixtures("no_leak")
@@ -24,6 +27,15 @@ def test_a_hostile_driver_hurts_nobody_but_itself(
             print(line, flush=True)
 
     fuzz(tmp_path, OPERATIONS, SEED, report if "FUZZ_OPERATIONS" in os.environ else print)
+
+
+@pytest.mark.needs_tap
+@pytest.mark.needs_busybox
+def test_a_hostile_driver_with_an_interface_of_the_host_hurts_nobody(tmp_path: Path) -> None:
+    with own_network():
+        tap = Tap("vm0", address=(HOST, 24))
+        fuzz(tmp_path, OPERATIONS // 8, SEED, print, tap)
+        assert interfaces() == ["lo"]
 
 
 def test_no_short_burst_hurts_anybody(tmp_path: Path) -> None:
