@@ -75,6 +75,13 @@ void network_send(unsigned slot, size_t size) {
     virtqueue_notify(&network.transmit);
 }
 
+void network_finish(void) {
+    while (network.transmit.taken != network.transmit.available.index) {
+        virtqueue_wait(&network.transmit);
+        take_sent();
+    }
+}
+
 void network_drop(unsigned slot) {
     give(slot);
 }

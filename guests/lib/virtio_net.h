@@ -29,5 +29,7 @@ uint8_t *network_frame(unsigned slot);
 
 // Sends what is in the slot: so many bytes. The slot is the device's until then.
 void network_send(unsigned slot, size_t size);
+// Halts until all that was sent is out: a guest's end is the device's end, too.
+void network_finish(void);
 // Gives the slot of a frame without an answer back.
 void network_drop(unsigned slot);

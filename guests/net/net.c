@@ -160,6 +160,7 @@ int main(const struct hvm_start_info *info) {
         else
             network_wait();
     }
+    network_finish();
     print("%lu ARP requests, %lu pings, %lu others\n", requests, pings, others);
     print("%lu interrupts, %lu notifications\n", network.device.interrupts,
           network.device.notifications);
