@@ -5,8 +5,6 @@
  */
 #include "container.h"
 
-#include <linux/prctl.h>
-
 #define PASSWD_MAX (1 << 20) /* bytes that are looked at */
 
 static char **arguments, **environment;
@@ -153,7 +151,6 @@ void step_command(void)
 void step_exec(void)
 {
 	tell('X', 0);
-	must(sys(prctl, PR_SET_PDEATHSIG, 0), "prctl");
 	what = (char *)command;
 	must(sys(execve, command, arguments, environment), "execve");
 }

@@ -31,7 +31,7 @@
 	STEP(namespace) STEP(try) STEP(join) STEP(pids) STEP(join_pids) STEP(unified) \
 	STEP(clone) STEP(timens) STEP(unshare) STEP(apart) \
 	/* process.c: the new process waits for ringlet, and leaves its maker's session */ \
-	STEP(await) STEP(mounted) STEP(become) STEP(session) STEP(keyring) \
+	STEP(await) STEP(mounted) STEP(become) STEP(outlive) STEP(session) STEP(keyring) \
 	/* settings.c: what the new namespaces are set to */ \
 	STEP(loopback) STEP(hostname) STEP(domainname) STEP(sysctl) \
 	/* mounts.c: trees of mounts that have no place yet */ \

@@ -121,11 +121,6 @@ extern int pid_namespace;
 /* The cgroup of version 2 in which the next child is born; -1: this process's. */
 extern int unified;
 
-/* ---- process.c ---- */
-
-/* The id of this process as ringlet sees it. */
-extern long outer_pid;
-
 /* ---- mounts.c ---- */
 
 /* The tree of mounts whose number in the plan is the next word; its descriptor. */

@@ -9,25 +9,20 @@
 #include <linux/prctl.h>
 #include <signal.h>
 
-long outer_pid;
-
 /*
  * await: waits until ringlet has done its part for this process: has mapped ids, or has run hooks of
- * the host. ringlet then sends the id of this process, as ringlet sees it.
+ * the host.
  */
 void step_await(void)
 {
-	char go[1 + sizeof(int)];
 	long size;
-	int pid;
+	char go;
 
 	do
-		size = sys(read, orders, go, sizeof(go));
+		size = sys(read, orders, &go, sizeof(go));
 	while (size == -EINTR);
 	if (size != sizeof(go))
 		fail("ringlet has ended", size < 0 ? -size : ECANCELED);
-	memcpy(&pid, go + 1, sizeof(pid));
-	outer_pid = pid;
 }
 
 /* mounted: now ringlet may run the host's hooks that come before pivot_root; `await` waits for them. */
@@ -43,6 +38,15 @@ void step_become(void)
 	must(sys(setresuid, 0, 0, 0), "setresuid");
 	/* The change of ids has taken it back. */
 	must(sys(prctl, PR_SET_PDEATHSIG, SIGKILL), "prctl");
+}
+
+/*
+ * outlive: from here on, the process doesn't end with ringlet. If ringlet ends before it hears that the
+ * process is made, the process ends as it reports this: nobody reads the pipe.
+ */
+void step_outlive(void)
+{
+	must(sys(prctl, PR_SET_PDEATHSIG, 0), "prctl");
 }
 
 /* session: a new session, so that a signal of the terminal of ringlet's user doesn't reach the container. */

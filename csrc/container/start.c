@@ -3,7 +3,6 @@
  */
 #include "container.h"
 
-#include <linux/prctl.h>
 #include <time.h>
 
 #define STAGES_MAX 4
@@ -28,7 +27,6 @@ void step_stage(void)
 /* ready: tells ringlet that the container is made. From here on the container lives on its own. */
 void step_ready(void)
 {
-	must(sys(prctl, PR_SET_PDEATHSIG, 0), "prctl");
 	must(sys(write, control, &stages, 1 + stages_count * sizeof(stages.times[0])), "telling ringlet");
 	close_fd(&control);
 	close_fd(&orders);

@@ -6,9 +6,12 @@ process that it sees, and from taking over what this one has. So there must be n
 Source: ptrace(2), "Ptrace access mode checking"; proc(5).
 """
 
+import json
 import os
 import re
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,9 +57,9 @@ def _there_is_time_to_catch_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """What can be done with luck is done surely: each new process waits before it goes on."""
     go = helper._go
 
-    def later(connection: Any, pid: int) -> None:
+    def later(orders: int) -> None:
         time.sleep(0.15)
-        go(connection, pid)
+        go(orders)
 
     monkeypatch.setattr(helper, "_go", later)
 
@@ -210,13 +213,17 @@ def test_who_comes_in_as_a_user_is_that_user_when_it_is_seen(trap: Trap) -> None
     assert users == {"\t".join(["1000"] * 4)}
 
 
+def forbids(*names: str) -> Any:
+    rule = {"names": list(names), "action": "SCMP_ACT_ERRNO"}
+    return {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+
+
 @pytest.mark.parametrize("no_new_privs", [False, True])
 def test_a_filter_that_the_last_steps_would_break_is_refused_where_it_takes_a_right(
     trap: Trap, no_new_privs: bool
 ) -> None:
     """Until it is set, the process has none; and without no_new_privs it has CAP_SYS_ADMIN."""
-    rule = {"names": ["clone"], "action": "SCMP_ACT_ERRNO"}
-    trap.box.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    trap.box.linux["seccomp"] = forbids("clone")
     with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
         trap.execute(noNewPrivileges=no_new_privs)
     with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
@@ -225,8 +232,7 @@ def test_a_filter_that_the_last_steps_would_break_is_refused_where_it_takes_a_ri
 
 def test_nor_may_one_come_in_that_could_take_over_the_next(box: Box) -> None:
     """The container itself has no CAP_SYS_PTRACE; who comes in is given it."""
-    rule = {"names": ["clone"], "action": "SCMP_ACT_ERRNO"}
-    box.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    box.linux["seccomp"] = forbids("clone")
     box.process["noNewPrivileges"] = False
     made = box.create("sleep 1000")
     box.start()
@@ -234,6 +240,120 @@ def test_nor_may_one_come_in_that_could_take_over_the_next(box: Box) -> None:
     process: Any = COMES_IN | {"capabilities": held, "noNewPrivileges": False}
     with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
         launch.execute(Execution(HostProcess(made.pid), check(box.config), process, cgroup=None))
+
+
+class Later:
+    """A container without CAP_SYS_PTRACE, and one that joins its process ids later, with it."""
+
+    def __init__(self, box: Box, catcher: Path, secret: Path, seccomp: Any, **process: Any) -> None:
+        box.process.update(process | {"args": ["sleep", "1000"]})
+        box.linux["seccomp"] = seccomp
+        self.first = box.create()
+        self.config = check(box.config)
+        del box.linux["seccomp"]
+        for one in box.linux["namespaces"]:
+            if one["type"] == "pid":
+                one["path"] = f"/proc/{self.first.pid}/ns/pid"
+        self.first_folder = box.folder
+        box.folder = box.folder.with_name("two")
+        box.folder.mkdir()
+        self.trap = Trap(box, catcher, secret)
+
+    def seen_of_init(self, field: str) -> set[int]:
+        """A field of the first container's process 1, which the later one may trace."""
+        return Caught("caught\n" + Path(f"/proc/{self.first.pid}/status").read_text()).numbers(field)
+
+    def execute(self, **process: Any) -> int:
+        """The status of a process that comes into the first container."""
+        came = launch.execute(
+            Execution(
+                HostProcess(self.first.pid),
+                self.config,
+                COMES_IN | process,  # type: ignore[arg-type]
+                cgroup=None,
+            )
+        )
+        os.close(came.pidfd)
+        return os.waitstatus_to_exitcode(os.waitpid(came.pid, 0)[1])
+
+
+@pytest.mark.parametrize("no_new_privs", [False, True])
+def test_a_later_container_catches_none_without_its_filter(
+    box: Box, catcher: Path, secret: Path, no_new_privs: bool
+) -> None:
+    """Neither the init that waits to be started, nor a process that comes in."""
+    filter = forbids("faccessat", "newfstatat", "getuid", "acct")
+    later = Later(box, catcher, secret, filter, noNewPrivileges=no_new_privs)
+    assert later.seen_of_init("Seccomp:") == {2}
+    assert later.seen_of_init("CapPrm:") == {0}
+    later.execute(noNewPrivileges=no_new_privs)
+    caught = later.trap.spring()
+    assert caught.processes
+    assert caught.numbers("Seccomp:") == {2}
+    for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
+        assert caught.numbers(field) == {0}
+    assert caught.escapes == set()
+
+
+def test_an_init_has_a_filter_without_what_begins_a_process(
+    box: Box, catcher: Path, secret: Path
+) -> None:
+    """Its own steps of this kind are done by then. A process that comes in is refused."""
+    filter = forbids("clone", "setsid", "prctl", "prlimit64")
+    later = Later(box, catcher, secret, filter, noNewPrivileges=True)
+    assert later.seen_of_init("Seccomp:") == {2}
+    with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
+        later.execute()
+    launch.start(str(later.first_folder))
+    assert later.seen_of_init("Seccomp:") == {2}
+
+
+def test_no_process_that_a_later_container_catches_has_a_socket_to_the_agent(
+    box: Box, catcher: Path, secret: Path, tmp_path: Path
+) -> None:
+    """It would be a handle to the agent: SO_PEERPIDFD, pidfd_getfd(2)."""
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(tmp_path / "agent"))
+        agent.listen()
+        rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}
+        filter = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+        filter["listenerPath"] = str(tmp_path / "agent")
+        later = Later(box, catcher, secret, filter, noNewPrivileges=True)
+        later.execute()
+        caught = later.trap.spring()
+        assert caught.numbers("Seccomp:") == {2}
+        assert not any(link.startswith(("socket:", "anon_inode:")) for link in caught.links())
+        said = []
+        for _ in range(2):
+            connection, _ = agent.accept()
+            with connection:
+                data, fds, _, _ = socket.recv_fds(connection, 65536, 4)
+            assert os.readlink(f"/proc/self/fd/{fds[0]}") == "anon_inode:seccomp notify"
+            os.close(fds[0])
+            said.append(json.loads(data)["state"]["status"])
+        assert said == ["creating", "running"]
+
+
+def test_a_thread_alone_that_may_trace_counts(box: Box) -> None:
+    """Each thread has its own capabilities."""
+    code = (
+        "import ctypes, threading, time\n"
+        "libc = ctypes.CDLL(None)\n"
+        "threading.Thread(target=time.sleep, args=[1000], daemon=True).start()\n"
+        "assert libc.prctl(24, 19) == 0\n"  # PR_CAPBSET_DROP, CAP_SYS_PTRACE
+        "libc.syscall(126, ctypes.byref((ctypes.c_uint * 2)(0x20080522)), (ctypes.c_uint * 6)())\n"
+        "print('', flush=True)\n"
+        "time.sleep(1000)\n"
+    )
+    words = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", code]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as unshare:
+        assert unshare.stdout is not None
+        unshare.stdout.readline()
+        child = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().strip()
+        try:
+            assert joined_pids.has_tracer(f"/proc/{child}/ns/pid")
+        finally:
+            os.kill(int(child), 9)
 
 
 def test_a_process_that_kept_its_descriptors_would_be_a_way_out(

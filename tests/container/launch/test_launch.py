@@ -413,6 +413,6 @@ def test_an_order_doesnt_wait_for_who_has_filled_the_pipe(no_leak: None) -> None
         while True:
             os.write(orders, b"G")
     with pytest.raises(LaunchError, match="can't be read"):
-        helper._go(orders, 1)
+        helper._go(orders)
     ours.close()
     theirs.close()

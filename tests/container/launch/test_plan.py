@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from ringlet.container.launch.description import Creation
 from ringlet.container.launch.plan import Descriptors, Plan, plan_creation
+from ringlet.container.spec.config_json import SpecError
 from ringlet.container.spec.default import default
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -85,10 +86,10 @@ ORDER = [
     "user",
     "capabilities",  # before others can be in there with it
     "no_new_privs",
-    "seccomp",
     "hidden",
     "command",  # with the command's rights
-    "ready",
+    "seccomp",  # holds for the steps after it, too
+    "ready",  # and from here on others may look into it
     "wait",
     "rlimit",  # after all that they could hinder
     "exec",
@@ -106,8 +107,21 @@ def test_a_filter_that_forbids_a_step_comes_after_it(config: Any) -> None:
     rule = {"names": ["prlimit64"], "action": "SCMP_ACT_ERRNO"}
     config["linux"]["seccomp"]["syscalls"] = [rule]
     names = [step for step, _ in steps(config)]
-    assert names[-2:] == ["seccomp", "exec"]
-    assert "rlimit" in names
+    assert names[-5:] == ["rlimit", "seccomp", "ready", "wait", "exec"]
+
+
+@pytest.mark.parametrize("name", ["read", "write", "close", "execve"])
+def test_a_filter_under_which_no_command_starts_is_refused(config: Any, name: str) -> None:
+    rule = {"names": [name], "action": "SCMP_ACT_ERRNO"}
+    config["linux"]["seccomp"]["syscalls"] = [rule]
+    with pytest.raises(SpecError, match="forbids read, write, close or execve"):
+        steps(config)
+
+
+def test_an_agent_may_be_asked_about_the_command(config: Any) -> None:
+    rule = {"names": ["execve"], "action": "SCMP_ACT_NOTIFY"}
+    config["linux"]["seccomp"].update(syscalls=[rule], listenerPath="/run/agent")
+    assert ("seccomp", "") in steps(config, listener=12)
 
 
 def test_of_a_user_namespace_the_trees_are_a_copys(config: Any) -> None:
@@ -123,16 +137,8 @@ def test_without_no_new_privs_the_filter_is_set_while_it_may_be(config: Any) -> 
     config["process"]["noNewPrivileges"] = False
     names = [step for step, _ in steps(config)]
     assert "no_new_privs" not in names
-    assert names.index("seccomp") < names.index("capabilities") < names.index("wait")
-
-
-def test_a_filter_that_the_steps_would_break_is_set_after_them(config: Any) -> None:
-    config["process"]["noNewPrivileges"] = False
-    rule = {"names": ["setsid"], "action": "SCMP_ACT_ERRNO"}
-    config["linux"]["seccomp"]["syscalls"] = [rule]
-    names = [step for step, _ in steps(config)]
-    assert names.index("capabilities") < names.index("wait") < names.index("seccomp")
-    assert names[-3:] == ["seccomp", "capabilities", "exec"]
+    end = names.index("seccomp")
+    assert names[end - 1 : end + 3] == ["all_capabilities", "seccomp", "capabilities", "ready"]
 
 
 def test_no_copy_of_the_hosts_mounts_shares_what_is_mounted_in_it(config: Any) -> None:

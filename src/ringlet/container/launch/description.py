@@ -9,6 +9,8 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ringlet.container.cgroups import Cgroup
     from ringlet.container.launch.namespaces import Note
     from ringlet.container.spec.types import Config, Process
@@ -68,6 +70,17 @@ class Creation:
     def id(self) -> str:
         """Returns the container's id."""
         return os.path.basename(self.folder)
+
+
+def state_of(config: Config, bundle: str, id: str, status: str) -> dict[str, Any]:
+    """Returns the state that the specification defines, without the process id."""
+    return {
+        "ociVersion": config["ociVersion"],
+        "id": id,
+        "status": status,
+        "bundle": bundle,
+        "annotations": config.get("annotations", {}),
+    }
 
 
 class Execution:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from collections.abc import Callable, Iterable
 
+    from ringlet.container.launch.agent import Agent
     from ringlet.container.launch.plan import Descriptors, Plan
 
 HELPER = os.path.join(__file__.rpartition("/container/")[0], "_container", "container")
@@ -97,8 +98,9 @@ def carry_out(
     on_child: Callable[[int], None],
     last: bytes,
     on_mounted: Callable[[], None] | None = None,
+    agent: Agent | None = None,
 ) -> Launched:
-    """Runs the helper until it sends the report `last`."""
+    """Runs the helper until it sends the report `last`; passes its filter's listener on."""
     _check_kept((*stdio, *range(3, descriptors.first)))
     ours, theirs = Opened(), Opened()
     child: Launched | None = None
@@ -112,6 +114,8 @@ def carry_out(
             seen = report[:1]
             if seen == b"E":
                 raise error_of(report)
+            if agent is not None and child is not None:
+                agent.pass_on(child.pid)
             if seen == b"P" and child is None:
                 pid = int.from_bytes(report[1:5], "little", signed=True)
                 if pid in helpers or not _is_child(pid):
@@ -120,13 +124,15 @@ def carry_out(
                     helpers.append(pid)
                 else:
                     child = Launched(pid, os.pidfd_open(pid))
+                    if agent is not None:
+                        agent.pass_on(pid)
                 on_child(pid)
-                _go(orders, pid)
+                _go(orders)
             elif seen == b"M":
                 if on_mounted is not None:
                     on_mounted()
                 on_mounted = None  # hooks of the host run once, even if this report is repeated
-                _go(orders, helpers[-1] if child is None else child.pid)
+                _go(orders)
             elif child is not None and seen == last == b"R":
                 if len(report) != 1 + 8 * len(STAGES):
                     raise _unreadable()
@@ -215,10 +221,10 @@ def run_alone(plan: Plan, descriptors: Descriptors, ours: socket, theirs: socket
         raise error_of(report) if report else ended("ringlet's container helper ended too early")
 
 
-def _go(orders: int, pid: int) -> None:
-    """Lets the process go on whose id in our PID namespace is `pid`."""
+def _go(orders: int) -> None:
+    """Lets the process go on that waits."""
     try:
-        os.write(orders, b"G" + pid.to_bytes(4, "little"))
+        os.write(orders, b"G")
     except BrokenPipeError:  # the process has ended; its earlier reports are still to be read
         pass
     except BlockingIOError:  # somebody in the container has filled the pipe
@@ -370,3 +376,8 @@ def _unreadable() -> LaunchError:
 def ended(message: str) -> LaunchError:
     """Returns the error for a process that has ended without a report."""
     return LaunchError(message, "was it killed? `dmesg` may tell of memory that ran out")
+
+
+def nobody_listens(path: str, error: OSError) -> LaunchError:
+    """Returns the error for a socket of an engine to which ringlet can't connect."""
+    return LaunchError(f"nobody listens at the socket {path}: {error.strerror}", "check the path")

@@ -1,4 +1,4 @@
-"""Checks whether a process can safely mount procfs for a PID namespace that it joins.
+"""Looks for processes in a PID namespace that could take over a process which joins it.
 
 Before Linux 6.17 procfs shows the PID namespace of the process that mounts it. So a process with
 all rights is in the joined namespace for a moment. In that moment, a process in that namespace
@@ -29,16 +29,24 @@ def check(config: Config, path: str) -> None:
         return
     if _release() >= _MAKES_IT_FROM_OUTSIDE:
         return
-    try:
-        theirs, ours = os.stat(path), os.stat("/proc/self/ns/pid")
-    except OSError:  # the step that joins the namespace reports this error
-        return
-    if not os.path.samestat(theirs, ours) and any(map(_may_trace, _processes(theirs))):
+    if has_tracer(path):
         raise SpecError(
             "linux.namespaces: pid: a process in there has CAP_SYS_PTRACE, and before Linux 6.17 "
             "could take over the one that makes procfs",
             "take CAP_SYS_PTRACE from the container that is joined, or leave out the proc mount",
         )
+
+
+def has_tracer(path: str) -> bool:
+    """Returns whether a process in the PID namespace at `path` has or may get CAP_SYS_PTRACE.
+
+    Only processes in this process's user namespace count, and no namespace that is ours.
+    """
+    try:
+        theirs, ours = os.stat(path), os.stat("/proc/self/ns/pid")
+    except OSError:  # the step that joins the namespace reports this error
+        return False
+    return not os.path.samestat(theirs, ours) and any(map(_may_trace, _processes(theirs)))
 
 
 def _release() -> tuple[int, ...]:
@@ -65,7 +73,16 @@ def _is_in(pid: str, kind: str, namespace: os.stat_result) -> bool:
 
 def _may_trace(pid: str) -> bool:
     try:
-        with open(f"/proc/{pid}/status") as file:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return False
+    return any(_thread_may_trace(f"/proc/{pid}/task/{thread}/status") for thread in threads)
+
+
+def _thread_may_trace(status: str) -> bool:
+    """Returns whether a thread may trace: the first thread of a process may have given it up."""
+    try:
+        with open(status) as file:
             lines = [line.split() for line in file]
     except OSError:
         return False

@@ -17,6 +17,7 @@ from ringlet.container.launch.helper import (
     carry_out,
     ended,
     error_of,
+    nobody_listens,
     receive,
 )
 
@@ -24,6 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ringlet.container.launch.agent import Agent
     from ringlet.container.launch.description import Creation, Execution
     from ringlet.container.launch.helper import Launched
     from ringlet.container.spec.types import Config
@@ -51,6 +53,7 @@ def create(
     from ringlet.container.launch.plan import Descriptors, plan_creation
 
     config, cgroup = creation.config, creation.cgroup
+    agent = _find_agent(config, creation.bundle, creation.id, "creating")
     opened = Opened()
     try:
         plan = plan_creation(
@@ -58,7 +61,7 @@ def create(
             descriptors := Descriptors(creation.preserve_fds),
             start=creation.start or _make_fifos(creation.folder, opened),
             console=_connect_console(creation.console_socket, opened),
-            listener=_connect_listener(config, opened),
+            listener=None if agent is None else agent.theirs,
         )
 
         mapped = False
@@ -77,7 +80,7 @@ def create(
             mapped = True
             on_runtime(pid)
 
-        launched = carry_out(plan, descriptors, creation.stdio, on_child, b"R", on_mounted)
+        launched = carry_out(plan, descriptors, creation.stdio, on_child, b"R", on_mounted, agent)
         launched.notes = plan.notes
         return launched
     except BaseException:
@@ -86,6 +89,8 @@ def create(
         raise
     finally:
         opened.close()
+        if agent is not None:
+            agent.close()
 
 
 def start(folder: str) -> None:
@@ -146,6 +151,7 @@ def execute(execution: Execution) -> Launched:
             "no process can join a container without a mount namespace: its root is not known",
             'create it with {"type": "mount"} in linux.namespaces',
         )
+    agent = _find_agent(config, execution.bundle, execution.id, "running")
     opened = Opened()
     try:
         console = _connect_console(execution.console_socket, opened)
@@ -159,11 +165,13 @@ def execute(execution: Execution) -> Launched:
             namespaces=joined,
             unified=unified,
             console=console,
-            listener=_connect_listener(config, opened),
+            listener=None if agent is None else agent.theirs,
         )
-        return carry_out(plan, descriptors, execution.stdio, _nothing, b"X")
+        return carry_out(plan, descriptors, execution.stdio, _nothing, b"X", agent=agent)
     finally:
         opened.close()
+        if agent is not None:
+            agent.close()
 
 
 def _make_fifos(folder: str, opened: Opened) -> tuple[int, int]:
@@ -198,9 +206,7 @@ def _connect(path: str) -> int:
         connection.connect(path)
         return connection.detach()
     except OSError as error:
-        raise LaunchError(
-            f"nobody listens at the socket {path}: {error.strerror}", "check the path"
-        ) from None
+        raise nobody_listens(path, error) from None
     finally:
         connection.close()
 
@@ -209,15 +215,13 @@ def _connect_console(path: str | None, opened: Opened) -> int | None:
     return None if path is None else opened.add(_connect(path))
 
 
-def _connect_listener(config: Config, opened: Opened) -> int | None:
-    """Connects to the agent for seccomp's notifications, if the filter can send any."""
-    seccomp = config.get("linux", {}).get("seccomp")
-    if seccomp is None or not any(
-        rule["action"] == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls", ())
-    ):
+def _find_agent(config: Config, bundle: str, id: str, status: str) -> Agent | None:
+    if "listenerPath" not in config.get("linux", {}).get("seccomp", {}):
         return None
-    path = seccomp.get("listenerPath")  # a filter with notifications is refused without a path
-    return opened.add(_connect(path)) if path else None
+    from ringlet.container.launch.agent import find
+    from ringlet.container.launch.description import state_of
+
+    return find(config, state_of(config, bundle, id, status))
 
 
 def _nothing(pid: int) -> None:

@@ -12,9 +12,10 @@ import os
 
 from ringlet.container.fast_json import dumps
 from ringlet.container.launch import files, privileges
+from ringlet.container.launch.description import state_of
 from ringlet.container.launch.helper import STAGES
 from ringlet.container.launch.idmap import is_root_of_host
-from ringlet.container.spec.config_json import process_of
+from ringlet.container.spec.config_json import SpecError, process_of
 from ringlet.container.spec.sysctl import FILES, namespace_of, sysctl_path
 from ringlet.host.plan_word import is_plain, plan_word
 
@@ -94,7 +95,7 @@ def plan_creation(
 
     `start` are the ends of two pipes: the init reads the word to start from the first pipe, and
     writes to the second pipe how the start goes. `console` is the socket that gets its terminal,
-    `listener` that of seccomp's agent.
+    `listener` the socket that gets the listener of its filter.
     """
     plan = Plan()
     config, bundle, cgroup, layer = (
@@ -219,35 +220,45 @@ def plan_creation(
     privileges.set_labels(plan, process)
     kept = [descriptors.give(end) for end in start]
     waits = tuple(kept)
-    says = None
     if listener is not None:
         kept.append(descriptors.give(listener))
-        says = [kept[-1], *_listener_says(config, state("created"))]
     if pid_namespace:  # after hooks: the namespace would see these programs of the host
         plan.add("join_pids", pid_namespace)
     plan.add("close", "", *kept)
-    in_child = pid_namespace is not None and privileges.is_not_inherited(process)
+    filter = privileges.FilterSteps.of(linux, process, None if listener is None else kept[-1])
+    if filter and not filter.lets_a_process_wait:
+        raise SpecError(
+            "linux.seccomp: the filter forbids read, write, close or execve, without which no "
+            "command starts",
+            "allow these system calls",
+        )
     # A process of `exec` may look into this process while this process waits. By then this process
-    # has lost its rights.
-    late = _give_up_rights(plan, config, process, says, schedules=in_child)
-    # Without root, ringlet needs the files of the process in /proc: engines join its network. But a
-    # process of `exec` must not take over one that has no filter yet.
+    # has lost its rights, and has its filter.
+    in_child = pid_namespace is not None and privileges.is_not_inherited(process)
+    late = None if pid_namespace is None else _late(config, process, filter, pid_namespace)
+    _give_up_rights(plan, config, process, filter, schedules=in_child)
+    # Without root, ringlet needs the files of the process in /proc: engines join its network. But
+    # those in a joined PID namespace must not take over a process that has no filter yet.
     if privileged or "user" not in namespaces or late:
         plan.add("hidden")
     if pid_namespace:
-        plan.add("clone", "container", 0)
-        plan.add("await")
-        plan.add("session")
-    if terminal:
-        plan.add("terminal")
-    if in_child:
-        privileges.schedule_late(plan, process, keep_for_filter=late is not None)
-    privileges.find_command(plan, process)
+        _be_seen(plan, process, filter, late, schedules=in_child, terminal=terminal)
+    else:
+        if terminal:
+            plan.add("terminal")
+        privileges.find_command(plan, process)
+        late = filter
+    plan.add("outlive")
+    # Limits come last where possible: they could be too tight for a step.
+    limits_first = late is not None and not late.lets_limits_be_set
+    if limits_first:
+        privileges.set_limits(plan, process)
+    if late:
+        late.add_to(plan)
     plan.add("ready")
     plan.add("wait", "", *waits)
-    privileges.set_limits(plan, process)
-    if late:
-        privileges.filter_late(plan, process, late)
+    if not limits_first:
+        privileges.set_limits(plan, process)
     for hook in hooks.get("startContainer", ()):
         # The hook is a program of the image, and must not learn ringlet's environment.
         _add_hook(plan, "startContainer", hook, state("created"), process.get("env", []))
@@ -302,49 +313,70 @@ def plan_execution(
         assert console is not None
         _add_console(plan, process, descriptors.give(console), mount=False)
     privileges.set_affinity(plan, process, "final")
-    says = None
-    sockets = []
-    if listener is not None:
-        sockets.append(descriptors.give(listener))
-        state = _state(config, execution.bundle, execution.id)
-        says = [sockets[0], *_listener_says(config, state("running"))]
+    sockets = [] if listener is None else [descriptors.give(listener)]
     plan.add("close", "", *sockets)
+    filter = privileges.FilterSteps.of(
+        config.get("linux", {}), process, None if listener is None else sockets[0]
+    )
+    late = _late(config, process, filter, f"/proc/{execution.init.pid}/ns/pid")
     in_child = privileges.is_not_inherited(process)  # its scheduling
-    late = _give_up_rights(plan, config, process, says, schedules=in_child)
+    _give_up_rights(plan, config, process, filter, schedules=in_child)
     plan.add("hidden")  # after the last change of ids
-    plan.add("clone", "container", 0)
-    plan.add("await")
-    plan.add("session")
-    if terminal:
-        plan.add("terminal")
-    if in_child:
-        privileges.schedule_late(plan, process, keep_for_filter=late is not None)
-    privileges.find_command(plan, process)
+    _be_seen(plan, process, filter, late, schedules=in_child, terminal=terminal)
     privileges.set_limits(plan, process)
+    plan.add("outlive")
     if late:
-        privileges.filter_late(plan, process, late)
+        late.add_to(plan)
     plan.add("exec")
     return plan
 
 
 def _give_up_rights(
-    plan: Plan, config: Config, process: Process, says: list[object] | None, *, schedules: bool
-) -> privileges.FilterSteps | None:
-    """Gives up all rights except the command's; returns the filter, if it must be set later.
-
-    `says` is as for `FilterSteps`. With `schedules`, scheduling is set later, too.
-    """
-    linux = config.get("linux", {})
+    plan: Plan,
+    config: Config,
+    process: Process,
+    filter: privileges.FilterSteps | None,
+    *,
+    schedules: bool,
+) -> None:
+    """Gives up all rights except the command's. With `schedules`, scheduling is set later."""
     privileges.become_user(plan, process, schedule=not schedules)
-    filter = privileges.FilterSteps.of(linux, says)
-    early = says is None and privileges.lets_a_process_begin(filter)
-    late = None if early else filter
-    if late:
-        privileges.refuse_late(config, process)
-    privileges.drop_rights(
-        plan, process, linux, filter if early else None, late=late, schedules=schedules
-    )
-    return late
+    privileges.drop_rights(plan, process, config.get("linux", {}), filter, schedules=schedules)
+
+
+def _late(
+    config: Config, process: Process, filter: privileges.FilterSteps | None, pids: str
+) -> privileges.FilterSteps | None:
+    """Returns a filter that forbids what makes a process be seen, and so is set after that.
+
+    `pids` is the path of the PID namespace in which the process is seen.
+    """
+    if filter is None or filter.lets_a_process_begin:
+        return None
+    privileges.refuse_late(config, process, filter, pids)
+    return filter
+
+
+def _be_seen(
+    plan: Plan,
+    process: Process,
+    filter: privileges.FilterSteps | None,
+    late: privileges.FilterSteps | None,
+    *,
+    schedules: bool,
+    terminal: bool,
+) -> None:
+    """Makes the process that others in the PID namespace can see, and that runs the command."""
+    privileges.find_command(plan, process)
+    if filter and not late:
+        filter.add_to(plan, schedules=schedules)
+    plan.add("clone", "container", 0)
+    plan.add("await")
+    plan.add("session")
+    if terminal:
+        plan.add("terminal")
+    if schedules:
+        privileges.schedule_late(plan, process, late)
 
 
 def _keep_null(plan: Plan, config: Config) -> None:
@@ -397,32 +429,7 @@ def _name_things(plan: Plan, config: Config, linux: Linux, new: set[str]) -> Non
 
 def _state(config: Config, bundle: str, id: str) -> Callable[[str], str]:
     """Returns a function that gives the state as JSON, up to the process id, for a status."""
-
-    def state(status: str) -> str:
-        text = dumps(
-            {
-                "ociVersion": config["ociVersion"],
-                "id": id,
-                "status": status,
-                "bundle": bundle,
-                "annotations": config.get("annotations", {}),
-            }
-        )
-        return f'{text[:-1]}, "pid": '
-
-    return state
-
-
-def _listener_says(config: Config, state: str) -> list[str]:
-    """Returns the container process state (config-linux.md), split where the process ids go."""
-    text = dumps(
-        {
-            "ociVersion": config["ociVersion"],
-            "fds": ["seccompFd"],
-            "metadata": config["linux"]["seccomp"].get("listenerMetadata", ""),
-        }
-    )
-    return [f'{text[:-1]}, "pid": ', f', "state": {state}', "}}"]
+    return lambda status: f'{dumps(state_of(config, bundle, id, status))[:-1]}, "pid": '
 
 
 def _add_hook(plan: Plan, point: str, hook: Hook, state: str, environment: list[str]) -> None:

@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 
 _PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
 _IO_CLASS_SHIFT = 13
+_FOR_FILTER = 1 << CAPABILITIES.index("CAP_SYS_ADMIN")
+_FOR_SCHEDULING = 1 << CAPABILITIES.index("CAP_SYS_NICE")
 _SHOWN = 8  # capabilities, in a message
 
-# The system calls that the helper makes after `drop_rights`, by x86-64's numbers, with those
-# arguments that a filter could check: read, write, open, close, fstat, getuid, setsid,
-# ioctl(TIOCSCTTY), prlimit64, stat, faccessat, prctl(PR_SET_PDEATHSIG), clone,
-# execve, exit_group.
-_CLONE_PARENT = 0x8000
-_TO_BEGIN = (
-    (0, ()), (1, ()), (257, ()), (3, ()), (5, ()), (102, ()), (112, ()), (16, (0, 0x540E)),
-    (302, ()), (262, ()), (269, ()), (157, (1,)), (56, (_CLONE_PARENT,)), (59, ()),
-    (231, ()),
+# System calls by x86-64's numbers, with those arguments that a filter could check.
+_READ, _WRITE, _CLOSE, _EXECVE = (0, ()), (1, ()), (3, ()), (59, ())
+_TIOCSCTTY, _SETSID, _CLONE_PARENT, _PDEATHSIG, _EXIT_GROUP = (
+    (16, (0, 0x540E)), (112, ()), (56, (0x8000,)), (157, (1,)), (231, ()),
 )  # fmt: skip
+_SENDMSG, _PRLIMIT64 = (46, ()), (302, ())
+# What an init calls from `ready` on.
+_TO_WAIT = (_READ, _WRITE, _CLOSE, _EXECVE)
+# What the helper and its child call from the last `clone` on, which makes the child be seen.
+_TO_BE_SEEN = (*_TO_WAIT, _CLONE_PARENT, _SETSID, _PDEATHSIG, _EXIT_GROUP)
 
 
 def prepare(plan: Plan, process: Process) -> None:
@@ -77,55 +79,94 @@ def find_command(plan: Plan, process: Process) -> None:
 
 
 class FilterSteps:
-    """The container's seccomp filter. `says` are the step's words for the filter's listener."""
+    """The seccomp filter of `process`, which holds for the rest of the plan, too.
 
-    def __init__(self, seccomp: Seccomp, says: list[object] | None) -> None:
+    So the filter is set as late as possible, but before others can see the process: without its
+    filter the process could be taken over. `listener` is the helper's socket for the listener.
+    """
+
+    def __init__(self, seccomp: Seccomp, process: Process, listener: int | None) -> None:
         from ringlet.container.seccomp.filter import compile
 
         self.compiled = compile(seccomp)
-        self.says = says if says is not None and self.compiled.notify else []
+        self.process = process
+        self.listener = listener if self.compiled.notify else None
 
     @classmethod
-    def of(cls, linux: Linux, says: list[object] | None) -> FilterSteps | None:
+    def of(cls, linux: Linux, process: Process, listener: int | None) -> FilterSteps | None:
         """Returns the configuration's filter; None if it has none."""
-        return cls(linux["seccomp"], says) if "seccomp" in linux else None
+        return cls(linux["seccomp"], process, listener) if "seccomp" in linux else None
 
-    def add_to(self, plan: Plan) -> None:
-        """Adds the step that sets the filter."""
+    def add_to(self, plan: Plan, *, schedules: bool = False) -> None:
+        """Adds the steps that set the filter, and drop the right to do so.
+
+        With `schedules`, the right that `schedule_late` needs stays.
+        """
         plan.notes += self.compiled.notes
         program = self.compiled.program
-        offset = plan.attach(program)
-        plan.add("seccomp", "", self.compiled.flags, len(program) // 8, offset, *self.says)
+        words: list[object] = [self.compiled.flags, len(program) // 8, plan.attach(program)]
+        if self.listener is not None:
+            words += [self.listener, int(self._allows(_SENDMSG))]
+        if self.needs_right:
+            plan.add("all_capabilities")
+        plan.add("seccomp", "", *words)
+        if self.needs_right:
+            _set_capabilities(plan, self.process, _FOR_SCHEDULING if schedules else 0)
+
+    @property
+    def needs_right(self) -> bool:
+        """Returns whether it takes CAP_SYS_ADMIN to set the filter."""
+        return not self.process.get("noNewPrivileges", False)
+
+    @property
+    def lets_limits_be_set(self) -> bool:
+        """Returns whether the filter allows the step `rlimit`."""
+        return self._allows(_PRLIMIT64)
+
+    @property
+    def lets_a_process_wait(self) -> bool:
+        """Returns whether the filter allows everything that an init does from `ready` on."""
+        return all(map(self._allows, _TO_WAIT))
+
+    @property
+    def lets_a_process_begin(self) -> bool:
+        """Returns whether the filter allows everything that is done from the last `clone` on."""
+        calls = list(_TO_BE_SEEN)
+        if self.process.get("terminal"):
+            calls.append(_TIOCSCTTY)
+        if self.process.get("rlimits"):
+            calls.append(_PRLIMIT64)
+        if self.listener is not None:  # a second process, which could send, would be seen
+            calls.append(_SENDMSG)
+        return all(map(self._allows, calls))
+
+    def _allows(self, call: tuple[int, tuple[int, ...]]) -> bool:
+        from ringlet.container.seccomp.filter import allows
+
+        # By `execve` the agent has the listener, and can answer.
+        return allows(self.compiled.program, *call, or_asks=call is _EXECVE)
 
 
-def lets_a_process_begin(filter: FilterSteps | None) -> bool:
-    """Returns whether `filter` allows everything that the helper does from here on.
-
-    If so, the filter can be set before there is a process that others could look into. Otherwise
-    that process itself sets the filter, as the very last step.
-    """
-    from ringlet.container.seccomp.filter import allows
-
-    return filter is not None and all(
-        allows(filter.compiled.program, number, arguments) for number, arguments in _TO_BEGIN
-    )
-
-
-def refuse_late(config: Config, process: Process) -> None:
+def refuse_late(config: Config, process: Process, filter: FilterSteps, pids: str) -> None:
     """Raises SpecError for a filter that is set late by a process which others could take over.
 
     Until then this process has no filter, and without no_new_privs it keeps CAP_SYS_ADMIN. A
     process that may trace it (ptrace(2)) has CAP_SYS_PTRACE, in the container's sets or in the sets
-    of the container whose PID namespace is joined. In a user namespace the helper is `hidden`.
+    of another container in the PID namespace at `pids`. In a user namespace the helper is `hidden`.
     """
     if has_user_namespace(config):
         return
+    from ringlet.container.launch.joined_pids import has_tracer
+
     joins = any(one["type"] == "pid" and "path" in one for one in config["linux"]["namespaces"])
-    if joins or any(_may_get(one, "CAP_SYS_PTRACE") for one in (config.get("process"), process)):
+    takes = joins or filter.needs_right or filter.listener is not None
+    given = (config.get("process"), process)
+    if takes or any(_may_get(one, "CAP_SYS_PTRACE") for one in given) or has_tracer(pids):
         raise SpecError(
             "linux.seccomp: a process with CAP_SYS_PTRACE could take over one that begins, since "
-            "the filter has a listener, or forbids what the helper does, and so is set last",
-            "leave out CAP_SYS_PTRACE and process ids that are joined, or add a user namespace",
+            "the filter forbids what begins a process, such as clone or setsid, and is set last",
+            "allow clone, setsid, prctl, prlimit64, read and write (with a listener: sendmsg), or "
+            "add a user namespace",
         )
 
 
@@ -154,37 +195,18 @@ def drop_rights(
     linux: Linux,
     filter: FilterSteps | None,
     *,
-    late: FilterSteps | None,
     schedules: bool = False,
 ) -> None:
-    """Drops the last rights, except those that a filter set `late`, or `schedules`, still needs."""
+    """Drops the last rights, except those that the `filter`, or `schedules`, still needs."""
     _add_memory_policy(plan, linux)
-    no_new_privs = process.get("noNewPrivileges", False)
     if "personality" in linux:
         plan.add("personality", "", _PERSONALITIES[linux["personality"]["domain"]])
-    if filter and not no_new_privs:  # to set the filter takes a right then
-        plan.add("all_capabilities")
-        filter.add_to(plan)
-    kept = 0
-    if late and not filter and not no_new_privs:
-        kept |= _mask(["CAP_SYS_ADMIN"])
-    if schedules:
-        kept |= _mask(["CAP_SYS_NICE"])
+    kept = _FOR_SCHEDULING if schedules else 0
+    if filter and filter.needs_right:
+        kept |= _FOR_FILTER
     _set_capabilities(plan, process, kept)
-    if no_new_privs:
-        plan.add("no_new_privs")
-        if filter:
-            filter.add_to(plan)
-
-
-def filter_late(plan: Plan, process: Process, filter: FilterSteps) -> None:
-    """Sets the filter as late as possible, since it holds for the rest of the plan, too."""
     if process.get("noNewPrivileges", False):
-        filter.add_to(plan)
-        return
-    plan.add("all_capabilities")
-    filter.add_to(plan)
-    _set_capabilities(plan, process)
+        plan.add("no_new_privs")
 
 
 def _set_capabilities(plan: Plan, process: Process, kept: int = 0) -> None:
@@ -215,10 +237,10 @@ def is_not_inherited(process: Process) -> bool:
     )
 
 
-def schedule_late(plan: Plan, process: Process, *, keep_for_filter: bool) -> None:
+def schedule_late(plan: Plan, process: Process, late: FilterSteps | None) -> None:
     """Sets the scheduling in the process itself, then drops the right that was kept for this."""
     _schedule(plan, process)
-    _set_capabilities(plan, process, _mask(["CAP_SYS_ADMIN"]) if keep_for_filter else 0)
+    _set_capabilities(plan, process, _FOR_FILTER if late and late.needs_right else 0)
 
 
 def _schedule(plan: Plan, process: Process) -> None:

@@ -38,6 +38,7 @@ _LD, _AND, _RET, _JA, _JEQ, _JGT, _JGE = 0x20, 0x54, 0x06, 0x05, 0x15, 0x25, 0x3
 _X86_64 = 0xC000003E  # AUDIT_ARCH_X86_64
 _ACTION = 0xFFFF0000  # SECCOMP_RET_ACTION_FULL: the lower half is the action's value
 _LETS_THROUGH = (0x7FFF0000, 0x7FFC0000)  # SECCOMP_RET_ALLOW and SECCOMP_RET_LOG
+_ASKS = 0x7FC00000  # SECCOMP_RET_USER_NOTIF
 
 _MAKER = os.path.join(os.path.dirname(__file__), "libseccomp.py")
 _KEEP = 64  # how many entries the cache keeps, each of about 20 KiB
@@ -104,11 +105,14 @@ def _compile(seccomp: Seccomp) -> Filter:
     return Filter(program, flags, unknown, _notes(seccomp, flags, unknown))
 
 
-def allows(program: bytes, number: int, arguments: tuple[int, ...] = ()) -> bool:
+def allows(
+    program: bytes, number: int, arguments: tuple[int, ...] = (), *, or_asks: bool = False
+) -> bool:
     """Returns whether the program lets a 64-bit system call through; missing arguments are 0.
 
-    A call that a tracer or a listener answers doesn't count as let through. A call for which the
-    program runs an instruction that libseccomp doesn't use doesn't, either.
+    A call that a tracer or a listener answers doesn't count as let through, except with `or_asks` a
+    listener's. A call for which the program runs an instruction that libseccomp doesn't use
+    doesn't count, either.
 
     Source: Linux, Documentation/networking/filter.rst; seccomp.h (struct seccomp_data).
     """
@@ -135,7 +139,8 @@ def allows(program: bytes, number: int, arguments: tuple[int, ...] = ()) -> bool
         elif code == _JGE:
             at += 8 * jumps[accumulator >= constant]
         elif code == _RET:
-            return constant & _ACTION in _LETS_THROUGH
+            action = constant & _ACTION
+            return action in _LETS_THROUGH or (or_asks and action == _ASKS)
         else:
             break
     return False
