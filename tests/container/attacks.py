@@ -16,6 +16,7 @@ from ringlet.container.describe import describe
 from ringlet.container.launch import launch
 from ringlet.container.launch.description import Creation
 from ringlet.container.spec.names import CAPABILITIES
+from ringlet.container.state import HostProcess
 from ringlet.host.workload import Workload
 
 USER, PID, CGROUP = "user namespace", "pid namespace", "cgroup namespace"
@@ -105,7 +106,7 @@ def run(rootfs: Path, script: str, without: Collection[str] = ()) -> tuple[int, 
             )
             made = launch.create(creation, on_runtime=lambda pid: None)
             try:
-                launch.start(folder)
+                launch.start(folder, HostProcess(made.pid))
                 status = os.waitstatus_to_exitcode(os.waitpid(made.pid, 0)[1])
             finally:
                 os.close(made.pidfd)

@@ -14,6 +14,7 @@ from ringlet.container.launch import launch
 from ringlet.container.launch.description import Creation
 from ringlet.container.launch.helper import Launched, LaunchError
 from ringlet.container.spec.config_json import check
+from ringlet.container.state import HostProcess
 
 from .rootfs import make_rootfs
 
@@ -101,10 +102,11 @@ class Box:
         finally:
             os.close(null)
         self.running.append(made)
+        self.last = HostProcess(made.pid)
         return made
 
     def start(self) -> None:
-        launch.start(str(self.folder))
+        launch.start(str(self.folder), self.last)
 
     def forget(self) -> None:
         """Forgets a container that was never started, so that the next one can be made."""

@@ -176,14 +176,15 @@ class Runtime:
         interrupt.check()
         container.data["started"] = True
         container.save()
-        notify = None
-        if "NOTIFY_SOCKET" in os.environ and container.init is not None:
+        notify, init = None, container.init
+        assert init is not None  # or it would not be `created`
+        if "NOTIFY_SOCKET" in os.environ:
             from ringlet.container.notify import listen
 
-            main_pid = None if foreground else container.init.pid
+            main_pid = None if foreground else init.pid
             notify = listen(container.folder, self.log, main_pid=main_pid)
         try:
-            launch.start(container.folder)
+            launch.start(container.folder, init)
             self.log.debug(f"{container.id}: its process runs its command")
             self._run_hooks(container, "poststart", container.data.get("poststart"), "running")
         except RingletError as error:

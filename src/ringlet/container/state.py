@@ -80,6 +80,14 @@ class HostProcess:
         runs, start = _look(self.pid)
         return start == self.start and runs
 
+    @property
+    def is_stopped(self) -> bool:
+        """Returns whether a signal or a tracer has stopped the process."""
+        try:
+            return read_stat(self.pid)[0] in (b"T", b"t")
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
 
 def send(process: HostProcess, number: int) -> None:
     """Signals this process, and no later one of its id. A process that is gone is no error."""

@@ -261,7 +261,8 @@ class Later:
 
     def seen_of_init(self, field: str) -> set[int]:
         """A field of the first container's process 1, which the later one may trace."""
-        return Caught("caught\n" + Path(f"/proc/{self.first.pid}/status").read_text()).numbers(field)
+        status = Path(f"/proc/{self.first.pid}/status").read_text()
+        return Caught(f"caught\n{status}").numbers(field)
 
     def execute(self, **process: Any) -> int:
         """The status of a process that comes into the first container."""
@@ -304,7 +305,7 @@ def test_an_init_has_a_filter_without_what_begins_a_process(
     assert later.seen_of_init("Seccomp:") == {2}
     with pytest.raises(SpecError, match="CAP_SYS_PTRACE"):
         later.execute()
-    launch.start(str(later.first_folder))
+    launch.start(str(later.first_folder), HostProcess(later.first.pid))
     assert later.seen_of_init("Seccomp:") == {2}
 
 
@@ -562,9 +563,10 @@ def test_an_init_that_waits_to_be_started_has_its_commands_rights_alone(box: Box
         fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
         assert {fields[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
         assert int(fields["CapBnd"], 16) == 1 << 5
-        links = {
-            os.readlink(f"/proc/{made.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{made.pid}/fd")
-        }
+        fds = f"/proc/{made.pid}/fd"
+        # It closes its pipe to ringlet after it has said that it is ready.
+        eventually(lambda fds=fds: len(os.listdir(fds)) == 5)  # type: ignore[misc]
+        links = {os.readlink(f"{fds}/{fd}") for fd in os.listdir(fds)}
         assert {link.partition(":")[0] for link in links if "deleted" not in link} == {
             "/dev/null",
             *(str(box.folder / name) for name in launch.FIFOS),

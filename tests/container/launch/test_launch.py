@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import tempfile
+import threading
 import traceback
 from pathlib import Path
 from typing import Any
@@ -416,3 +418,72 @@ def test_an_order_doesnt_wait_for_who_has_filled_the_pipe(no_leak: None) -> None
         helper._go(orders)
     ours.close()
     theirs.close()
+
+
+def holds(box: Box, made: Launched, flags: int, name: str) -> int:
+    """A descriptor of a FIFO, as a process has it that came in: from the init."""
+    for fd in os.listdir(f"/proc/{made.pid}/fd"):
+        path = f"/proc/{made.pid}/fd/{fd}"
+        if os.readlink(path) == str(box.folder / name):
+            return os.open(path, flags | os.O_NONBLOCK)
+    raise AssertionError(f"the init has no {name}")
+
+
+def test_a_start_doesnt_wait_for_who_holds_its_reports(box: Box) -> None:
+    made = box.create("sleep 1000")
+    held = holds(box, made, os.O_RDWR, "report")
+    box.start()
+    os.close(held)
+    assert box.alive(made)
+
+
+def test_nor_does_one_that_fails(box: Box) -> None:
+    program = box.rootfs / "bin/gone"
+    program.write_bytes((box.rootfs / "bin/busybox").read_bytes())
+    program.chmod(0o755)
+    box.process["args"] = ["gone"]
+    made = box.create()
+    program.unlink()
+    held = holds(box, made, os.O_RDWR, "report")
+    with pytest.raises(LaunchError) as caught:
+        box.start()
+    assert caught.value.status == 127
+    os.close(held)
+
+
+def test_nor_for_who_takes_its_reports(box: Box) -> None:
+    made = box.create("sleep 1000")
+    held = holds(box, made, os.O_RDONLY, "report")
+    taken = threading.Event()
+
+    def take() -> None:
+        select.select([held], [], [])
+        while not taken.is_set():
+            with contextlib.suppress(BlockingIOError):
+                os.read(held, 100)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    box.start()
+    taken.set()
+    thread.join()
+    os.close(held)
+    assert box.alive(made)
+
+
+def test_nor_for_ever_for_an_init_that_others_have_stopped(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "ANSWER_SECONDS", 0.3)
+    made = box.create("sleep 1000")
+    os.kill(made.pid, signal.SIGSTOP)
+    with pytest.raises(LaunchError, match="another process has stopped it"):
+        box.start()
+    assert box.alive(made)
+    assert list(box.folder.iterdir()) == []
+
+
+def test_a_hook_of_the_images_may_take_longer(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "ANSWER_SECONDS", 0.3)
+    box.config["hooks"] = {"startContainer": [{"path": "/bin/sleep", "args": ["sleep", "1"]}]}
+    assert box.run("echo ran") == "ran\n"

@@ -211,7 +211,7 @@ def join(box: Box, made: Launched, script: str) -> int:
 
 @pytest.mark.needs_gcc
 def test_an_init_that_waits_has_its_filter(box: Box) -> None:
-    """A filter that forbids a step of `exec` doesn't keep the init from having it while it waits."""
+    """Also one that forbids a step of `exec`."""
     add_call(box.rootfs)
     box.linux["seccomp"] = FORBIDS_SETSID
     made = box.create("sleep 1000")

@@ -83,9 +83,7 @@ def test_a_container_has_the_times_of_its_deadlines(box: Box) -> None:
     assert scheduling(made.pid) == "SCHED_DEADLINE 10000000/20000000/30000000"
 
 
-@pytest.mark.parametrize(
-    ("filter", "no_new_privs"), [(EARLY, True), (EARLY, False), (LATE, True)]
-)
+@pytest.mark.parametrize(("filter", "no_new_privs"), [(EARLY, True), (EARLY, False), (LATE, True)])
 def test_so_has_one_more_process(box: Box, filter: Any, no_new_privs: bool) -> None:
     box.linux["seccomp"] = filter
     box.process.update(args=SLEEPS, noNewPrivileges=no_new_privs)

@@ -49,7 +49,7 @@ class Agent(Closing):
         return self._theirs.fileno()
 
     def pass_on(self, pid: int) -> None:
-        """Sends the agent the listener, if the helper has sent it: the filter's process is `pid`."""
+        """Sends the agent the listener of the process `pid`, if the helper has sent it by now."""
         try:
             _, fds, _, _ = recv_fds(self._ours, 1, 1)
         except BlockingIOError:

@@ -10,6 +10,8 @@ import os
 # The module `socket` turns its constants into enums: that takes longer than ringlet's own imports.
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
 from fcntl import F_SETFL, fcntl
+from select import POLLIN, poll
+from time import monotonic
 
 from ringlet.container.launch.helper import (
     LaunchError,
@@ -20,6 +22,7 @@ from ringlet.container.launch.helper import (
     nobody_listens,
     receive,
 )
+from ringlet.host import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,9 +32,12 @@ if TYPE_CHECKING:
     from ringlet.container.launch.description import Creation, Execution
     from ringlet.container.launch.helper import Launched
     from ringlet.container.spec.types import Config
+    from ringlet.container.state import HostProcess
 
 # FIFOs in the state folder: the init reads the word to start, and reports how the start goes.
 FIFOS = ("start", "report")
+ANSWER_SECONDS = 30.0  # how long `start` waits for an init that doesn't run, or has said nothing
+_LOOK_MS = 100  # how often `start` looks at an init that says nothing
 
 
 def create(
@@ -93,41 +99,94 @@ def create(
             agent.close()
 
 
-def start(folder: str) -> None:
+def start(folder: str, init: HostProcess) -> None:
     """Lets the init of `create` go on to its command; returns when the command runs.
 
+    A process that has come into the container may have opened the FIFOs, too, and may stop the
+    init: so this neither waits for the end of a FIFO alone, nor for ever for the first answer.
     Raises LaunchError if the command can't run: status 126 or 127, a failed startContainer hook, or
-    an init that has ended.
+    an init that has ended or doesn't answer.
     """
     paths = [os.path.join(folder, name) for name in FIFOS]
     opened = Opened()
     flags = os.O_NONBLOCK | os.O_CLOEXEC  # not to wait for an init that has ended
     try:
+        helper = _program(init)
         try:
             orders = opened.add(os.open(paths[0], os.O_WRONLY | flags))
             reports = opened.add(os.open(paths[1], os.O_RDONLY | flags))
+            os.write(orders, b"S")
         except OSError as error:
             raise _not_waiting(error) from None
-        os.set_blocking(reports, True)
-        start_over(orders, reports)
+        waiting = poll()
+        waiting.register(reports, POLLIN)
+        seen, end = b"", monotonic() + ANSWER_SECONDS
+        while True:
+            with interrupt.waiting:
+                comes = waiting.poll(_LOOK_MS)
+            if comes:
+                try:
+                    report = receive(reports)
+                except BlockingIOError:  # another process has taken the report
+                    continue
+                seen = _judge(report) or seen
+                if not report:
+                    break
+            elif _runs_another(init, helper) and not waiting.poll(0):
+                return
+            elif not init.alive and not waiting.poll(0):
+                raise _ended_early()
+            elif seen and not init.is_stopped:
+                end = monotonic() + ANSWER_SECONDS
+            elif monotonic() > end:
+                raise LaunchError(
+                    "the container's process doesn't answer: another process has stopped it, or "
+                    "has taken the word to start",
+                    f"who came in by `exec`, or shares its process ids? kill -KILL {init.pid}",
+                )
+        if seen != b"X" and not _runs_another(init, helper):
+            raise _ended_early()
     finally:
         _remove_fifos(folder)
         opened.close()
 
 
 def start_over(orders: int, reports: int) -> None:
-    """Does the same as `start`, over our ends of the pipes that the init has."""
+    """Does the same as `start`, over our ends of pipes that only the init has."""
     try:
         os.write(orders, b"S")
     except OSError as error:
         raise _not_waiting(error) from None
     seen = b""
     while report := receive(reports):
-        seen = report[:1]
-        if seen == b"E":
-            raise error_of(report)
+        seen = _judge(report)
     if seen != b"X":
-        raise ended("the container's process ended before it was the command")
+        raise _ended_early()
+
+
+def _judge(report: bytes) -> bytes:
+    """Returns the report's kind. Raises the error that the report tells of."""
+    if report[:1] == b"E":
+        raise error_of(report)
+    return report[:1]
+
+
+def _runs_another(init: HostProcess, helper: tuple[int, int] | None) -> bool:
+    """Returns whether the init runs a program that isn't the helper."""
+    return _program(init) not in (None, helper) and init.alive
+
+
+def _program(init: HostProcess) -> tuple[int, int] | None:
+    """Returns what tells the program of `init` from others; None if we may not know it."""
+    try:
+        status = os.stat(f"/proc/{init.pid}/exe")
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _ended_early() -> LaunchError:
+    return ended("the container's process ended before it was the command")
 
 
 def _not_waiting(error: OSError) -> LaunchError:
