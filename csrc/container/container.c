@@ -47,7 +47,7 @@
 	/* copyup.c: what a mount covers is copied into it */ \
 	STEP(copyup) \
 	/* devices.c: devices and links */ \
-	STEP(device) STEP(symlink) \
+	STEP(node) STEP(device) STEP(symlink) \
 	/* pivot.c: the container's root becomes the root */ \
 	STEP(pivot) STEP(move_root) STEP(chroot) \
 	/* masks.c: what is covered or made read-only */ \

@@ -87,10 +87,55 @@ static long change_mode(int fd, mode_t mode)
 }
 
 /*
- * device PATH TYPE MAJOR MINOR MODE UID GID NEEDED: makes a device in a file system of the container's own.
- * In a file system of the host's nothing is made or changed: a device that is NEEDED has to be there.
+ * node PATH SLOT MAJOR MINOR MODE UID GID: makes a character device that `device` mounts, in a tmpfs of its
+ * own. A user namespace can't make one, and the host's may be the host's root's alone. Where this process
+ * may not make one either, SLOT stays empty.
+ */
+void step_node(void)
+{
+	int *slot = mount_slot(), fs = must(sys(fsopen, "tmpfs", FSOPEN_CLOEXEC), "fsopen tmpfs"), tmpfs;
+	unsigned major = number(), minor = number();
+	mode_t bits = number();
+	unsigned uid = number(), gid = number();
+	long result;
+
+	must_fs(fs, sys(fsconfig, fs, FSCONFIG_SET_STRING, "mode", "755", 0), "mode=", "755");
+	must_fs(fs, sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "making ", "tmpfs");
+	tmpfs = must(sys(fsmount, fs, FSMOUNT_CLOEXEC, 0), "fsmount");
+	close_fd(&fs);
+	result = sys(mknodat, tmpfs, "device", S_IFCHR | bits, make_device(major, minor));
+	if (result == -EPERM) {
+		close_fd(&tmpfs);
+		return;
+	}
+	must(result, "mknod");
+	must(sys(fchownat, tmpfs, "device", uid, gid, AT_SYMLINK_NOFOLLOW), "chown");
+	*slot = tmpfs;
+}
+
+/*
+ * The device that `node` has made, as a tree of its own. A tree is copied only from where it is mounted
+ * before Linux 6.15: it is mounted for that moment, in a mount namespace that nobody else is in.
+ */
+static int take_node(int *slot, int folder)
+{
+	int tree;
+
+	must(sys(move_mount, *slot, "", folder, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+	     "move_mount");
+	tree = must(sys(open_tree, *slot, "device", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC), "open_tree");
+	must(sys(fchdir, *slot), "chdir");
+	must(sys(umount2, ".", MNT_DETACH), "umount");
+	must(sys(chdir, "/"), "chdir");
+	close_fd(slot);
+	return tree;
+}
+
+/*
+ * device PATH TYPE MAJOR MINOR MODE UID GID NEEDED SLOT: makes a device in a file system of the container's
+ * own. In a file system of the host's nothing is made or changed: a device that is NEEDED has to be there.
  * Where this process may not make devices, as in a user namespace, or where a device would be none, the
- * host's device of the same path is mounted, if it is the same one.
+ * device of SLOT is mounted, or else the host's device of the same path, if it is the same one.
  */
 void step_device(void)
 {
@@ -101,19 +146,22 @@ void step_device(void)
 	unsigned major = number(), minor = number();
 	dev_t device = mode == S_IFIFO ? 0 : make_device(major, minor);
 	mode_t bits = number();
-	unsigned uid = number(), gid = number();
+	unsigned uid = number(), gid = number(), needed = number();
+	int *slot = mount_slot();
 	long result;
 
 	if (parent < 0) {
-		if (number() && !has_device(what, mode, device))
+		if (needed && !has_device(what, mode, device))
 			fail("it would be made in a folder that is mounted from the host", EXDEV);
 		return;
 	}
 	result = mode != S_IFIFO && has_no_devices(parent) ? -EPERM :
 							     sys(mknodat, parent, name, mode | bits, device);
 	if (result == -EPERM && mode != S_IFIFO) {
-		fd = must(sys(open_tree, AT_FDCWD, what, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
-			  "no device can be made here, and the host's can't be opened");
+		fd = *slot > 0 ? take_node(slot, parent) :
+				 must(sys(open_tree, AT_FDCWD, what,
+					  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC),
+				      "no device can be made here, and the host's can't be opened");
 		if (!is_device(fd, mode, device))
 			fail("the host's is another device", ENODEV);
 		keep_inode(fd);

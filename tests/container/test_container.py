@@ -408,3 +408,30 @@ def test_a_root_whose_file_system_cant_map_ids_is_seen_and_noted(
     assert "its file system can't map IDs" in container.notes[-1]
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.needs_kvm
+def test_a_device_is_the_containers_own_and_no_id_of_the_host_is_in_there(run: Run) -> None:
+    before = os.stat("/dev/kvm")
+    result, printed = run(
+        "exec 3<>/dev/kvm && stat -c '%u:%g %a %t:%T' /dev/kvm; chmod 777 /dev/kvm;"
+        "chown 1 /dev/kvm; awk '{print $2}' /proc/self/uid_map; ls /dev;"
+        "grep -c /dev/kvm /proc/self/mountinfo",
+        devices=["/dev/kvm"],
+    )
+    assert result.status == 0
+    own, refused, more, host, *rest = printed.splitlines()
+    assert own == "0:0 666 a:e8"
+    assert "Read-only" in refused
+    assert "Read-only" in more
+    assert int(host) > 0
+    assert "device" not in rest  # what it was made in isn't left
+    assert rest[-1] == "1"
+    after = os.stat("/dev/kvm")
+    assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
+
+
+@pytest.mark.needs_kvm
+def test_a_device_is_for_each_user_of_the_container(run: Run) -> None:
+    result, printed = run("exec 3<>/dev/kvm && id -u", devices=["/dev/kvm"], user="1000")
+    assert (result.status, printed) == (0, "1000\n")

@@ -63,27 +63,16 @@ def device(tmp_path: Path, mode: int) -> str:
 
 
 @pytest.mark.needs_root
-def test_a_device_of_all_users_changes_no_user_of_the_container(tmp_path: Path) -> None:
-    path = device(tmp_path, 0o666)
+@pytest.mark.parametrize("mode", [0o666, 0o600])
+def test_a_device_changes_no_user_of_the_container(tmp_path: Path, mode: int) -> None:
+    path = device(tmp_path, mode)
     linux = described(devices=[path])["linux"]
     assert linux["devices"] == [{"path": path, "type": "c", "major": 1, "minor": 3}]
     rule = {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"}
     assert linux["resources"]["devices"] == [rule]
-    assert linux["uidMappings"] == described()["linux"]["uidMappings"]
-
-
-@pytest.mark.needs_root
-def test_a_device_of_root_alone_maps_the_hosts_root_and_protects_what_it_owns(
-    tmp_path: Path,
-) -> None:
-    linux = described(devices=[device(tmp_path, 0o600)])["linux"]
     for key in ("uidMappings", "gidMappings"):
-        first, rest = linux[key]
-        assert first == {"containerID": 0, "hostID": 0, "size": 1}
-        (usual,) = described()["linux"][key]
-        assert rest["containerID"] == 1
-        assert (rest["hostID"], rest["size"]) == (usual["hostID"] + 1, usual["size"] - 1)
-    assert {"/proc/sys", "/proc/kmsg", "/proc/meminfo"} <= set(linux["readonlyPaths"])
+        assert linux[key] == described()["linux"][key]
+        assert all(one["hostID"] > 0 for one in linux[key])
 
 
 @pytest.mark.parametrize("path", ["/no/device", "/etc/passwd", "dev/null", "/dev"])
@@ -114,12 +103,6 @@ def test_a_container_that_makes_containers_gets_no_volume_to_write(tmp_path: Pat
         described(nesting=True, volumes=[f"{tmp_path}:/data"])
 
 
-@pytest.mark.parametrize("values", [{"nesting": True}, {"devices": ["ROOT'S"]}])
-@pytest.mark.needs_root
-def test_the_hosts_network_isnt_for_what_reaches_more(
-    values: dict[str, Any], tmp_path: Path
-) -> None:
-    if "devices" in values:
-        values = {"devices": [device(tmp_path, 0o600)]}
+def test_the_hosts_network_isnt_for_a_container_that_makes_containers() -> None:
     with pytest.raises(ConfigError, match="the host's network"):
-        described(network="host", **values)
+        described(network="host", nesting=True)

@@ -57,30 +57,25 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
     identity = find_user(rootfs, workload.user)
     ranges, notes = id_ranges()
     devices = [_device(path) for path in workload.devices]
-    readonly = list(default.READONLY)
     if devices and os.geteuid() != 0:
         ranges, notes = one_user()  # a range would cost the user's groups, such as kvm
-    elif any(is_roots for _, is_roots in devices):
-        ranges = _with_root(ranges)
-        readonly += default.of_the_host()
     identity = _mapped(identity, ranges)
     namespaces = ["pid", "ipc", "uts", "mount", "cgroup", "user"]
     if workload.network == "none":
         namespaces.append("network")
     linux: dict[str, Any] = {
-        "resources": _resources(workload, [device for device, _ in devices]),
+        "resources": _resources(workload, devices),
         "maskedPaths": [*default.MASKED, *MASKED],
-        "readonlyPaths": readonly,
+        "readonlyPaths": list(default.READONLY),
         "seccomp": DEFAULT,
-        "devices": [device for device, _ in devices],
+        "devices": devices,
         "namespaces": [{"type": name} for name in namespaces],
         "uidMappings": ranges[0],
         "gidMappings": ranges[1],
     }
-    if workload.network != "none" and (workload.nesting or readonly != default.READONLY):
+    if workload.network != "none" and workload.nesting:
         raise ConfigError(
-            "the host's network isn't for a container that makes containers, or that has a device "
-            "of root's",
+            "the host's network isn't for a container that makes containers",
             'leave out one of the two: the network "none" is the default',
         )
     if workload.nesting:
@@ -111,8 +106,8 @@ def describe(workload: Workload) -> tuple[dict[str, Any], list[str]]:
     return described, [*notes, *_open_volumes(workload)]
 
 
-def _device(path: str) -> tuple[dict[str, Any], bool]:
-    """Returns the device at `path` as `linux.devices` has it, and whether only root may open it.
+def _device(path: str) -> dict[str, Any]:
+    """Returns the device at `path` as `linux.devices` has it.
 
     Raises `ConfigError` if `path` isn't an absolute path of a character device.
     """
@@ -122,29 +117,12 @@ def _device(path: str) -> tuple[dict[str, Any], bool]:
         raise ConfigError(f"the device {path}: {error.strerror}", "check the path") from None
     if not stat.S_ISCHR(status.st_mode) or not path.startswith("/"):
         raise ConfigError(f"{path} isn't a character device", "name one, such as /dev/kvm")
-    device = {
+    return {
         "path": path,
         "type": "c",
         "major": os.major(status.st_rdev),
         "minor": os.minor(status.st_rdev),
     }
-    return device, os.geteuid() == 0 and status.st_mode & 0o006 != 0o006
-
-
-def _with_root(ranges: Ranges) -> Ranges:
-    """Returns `ranges` with the host's root in the place of the first ID.
-
-    A container can't make devices, and gets the host's. A device that root alone may open is of use
-    to the host's root only. In a user namespace this root has no capability on the host.
-    """
-    users, groups = (
-        [
-            {"containerID": 0, "hostID": 0, "size": 1},
-            {"containerID": 1, "hostID": part[0]["hostID"] + 1, "size": part[0]["size"] - 1},
-        ]
-        for part in ranges
-    )
-    return users, groups
 
 
 def layer(workload: Workload) -> str | None:

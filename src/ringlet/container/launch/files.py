@@ -173,7 +173,18 @@ def open_sources(
         own = mount.get("uidMappings") or mappings[0], mount.get("gidMappings") or mappings[1]
         if options.idmap is not None or "uidMappings" in mount:
             plan.add("idmap", target, slot, int(bool(options.idmap)), *map(as_text, own))
+    if of_run and is_root_of_host():
+        # In its user namespace the container's root is nobody to a device of the host's root.
+        owner = [mapping[0]["hostID"] for mapping in mappings]
+        for slot, device in enumerate(linux.get("devices", ()), _first_node(config)):
+            numbers = device.get("major", 0), device.get("minor", 0), device.get("fileMode", 0o666)
+            plan.add("node", device["path"], slot, *numbers, *owner)
     return slots
+
+
+def _first_node(config: Config) -> int:
+    """Returns the slot of the first device that the container gets: after those of the mounts."""
+    return len(config.get("mounts", ())) + 1
 
 
 def root_of(config: Config, bundle: str) -> str:
@@ -221,10 +232,12 @@ def build_root(
             _mount_cgroups(plan, mount, options, cgroup, own="cgroup" in new)
         else:
             _add_mount(plan, mount, options, slot, label)
+    slot = _first_node(config)
+    devices = linux.get("devices", [])
     for device in _DEVICES:
-        _add_device(plan, device, needed=False)
-    for device in linux.get("devices", ()):
-        _add_device(plan, device, needed=True)
+        _add_device(plan, device, slot + len(devices), needed=False)
+    for number, device in enumerate(devices):
+        _add_device(plan, device, slot + number, needed=True)
     for path, target in _LINKS.items():
         plan.add("symlink", path, target)
     cwd = process_of(config)["cwd"]
@@ -382,7 +395,7 @@ def _mount_hierarchy(
     plan.add("attach", target, 0, 1, 0)
 
 
-def _add_device(plan: Plan, device: Device, *, needed: bool) -> None:
+def _add_device(plan: Plan, device: Device, slot: int, *, needed: bool) -> None:
     plan.add(
         "device",
         device["path"],
@@ -393,4 +406,5 @@ def _add_device(plan: Plan, device: Device, *, needed: bool) -> None:
         device.get("uid", 0),
         device.get("gid", 0),
         int(needed),
+        slot,
     )

@@ -212,7 +212,7 @@ def plan_creation(
     else:
         plan.add("chroot", files.root_of(config, bundle))
     plan.add("stage", STAGES[2])
-    terminal = process.get("terminal") and console is not None
+    terminal = process.get("terminal", False) and console is not None
     if terminal:
         assert console is not None
         _add_console(plan, process, descriptors.give(console), mount=True)
@@ -308,7 +308,7 @@ def plan_execution(
         plan.add("become")
         plan.add("hidden")  # a change of ids undoes `hidden` where fs.suid_dumpable is 1
     plan.add("keyring")
-    terminal = process.get("terminal") and console is not None
+    terminal = process.get("terminal", False) and console is not None
     if terminal:
         assert console is not None
         _add_console(plan, process, descriptors.give(console), mount=False)
