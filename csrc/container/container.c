@@ -29,7 +29,7 @@
 	STEP(fds) STEP(hidden) STEP(cgroup) STEP(oom_score_adj) STEP(hard) \
 	/* namespaces.c: those of others, and new ones with a new process */ \
 	STEP(namespace) STEP(try) STEP(join) STEP(pids) STEP(join_pids) STEP(unified) \
-	STEP(clone) STEP(timens) STEP(unshare) STEP(apart) \
+	STEP(owner) STEP(clone) STEP(timens) STEP(unshare) STEP(apart) \
 	/* process.c: the new process waits for ringlet, and leaves its maker's session */ \
 	STEP(await) STEP(mounted) STEP(become) STEP(outlive) STEP(session) STEP(keyring) \
 	/* settings.c: what the new namespaces are set to */ \

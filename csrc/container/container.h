@@ -114,6 +114,11 @@ extern int first_own;
 /* The umask of the process that started the helper. */
 extern mode_t starters_umask;
 
+/* ---- rights.c ---- */
+
+/* Makes all permitted capabilities effective, which a change of user has taken. */
+void step_all_capabilities(void);
+
 /* ---- namespaces.c ---- */
 
 /* The namespace of process ids that the container's processes will be in; -1: a new one, or none. */

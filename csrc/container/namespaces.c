@@ -104,6 +104,16 @@ void step_unified(void)
 }
 
 /*
+ * owner UID: the user namespace that `clone` makes belongs to this user of the host. What the kernel counts
+ * for the users in it (inotify instances, pending signals) counts for its owner: not for the host's root.
+ */
+void step_owner(void)
+{
+	must(sys(setresuid, -1, parse(what), -1), "setresuid");
+	step_all_capabilities();
+}
+
+/*
  * clone KIND FLAGS: makes new namespaces, and the child, which goes on with the plan. The child is born
  * in its cgroup of version 2. This process ends. KIND is for readers of the plan: the child of the last
  * `clone` is the `container`'s process, each other one is one more `helper`.

@@ -105,7 +105,7 @@ static void store_capabilities(const struct __user_cap_data_struct data[2])
 	must(sys(capset, &header, data), "capset");
 }
 
-/* all_capabilities: makes all effective again after the change of user, so that a filter can be loaded. */
+/* all_capabilities: makes all effective again after a change of user: for a filter, or a namespace. */
 void step_all_capabilities(void)
 {
 	struct __user_cap_data_struct data[2];

@@ -1,6 +1,7 @@
 """`Container` for programs: what the command sees, how it ends, and that nothing is left."""
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox]
 
 MIB = 1 << 20
 PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+NS_GET_OWNER_UID = 0xB704  # <linux/nsfs.h>
 Run = Callable[..., tuple[ContainerResult, str]]
 
 
@@ -435,3 +437,12 @@ def test_a_device_is_the_containers_own_and_no_id_of_the_host_is_in_there(run: R
 def test_a_device_is_for_each_user_of_the_container(run: Run) -> None:
     result, printed = run("exec 3<>/dev/kvm && id -u", devices=["/dev/kvm"], user="1000")
     assert (result.status, printed) == (0, "1000\n")
+
+
+def test_what_the_kernel_counts_for_its_users_counts_for_no_user_of_the_host(rootfs: Path) -> None:
+    """The owner of the user namespace is whom they count for: namespaces(7), NS_GET_OWNER_UID."""
+    with Container(shell(rootfs, "sleep 1000")) as container:
+        with open(f"/proc/{container.pid}/ns/user") as namespace:
+            owner = fcntl.ioctl(namespace, NS_GET_OWNER_UID, bytes(4))
+        root = Path(f"/proc/{container.pid}/uid_map").read_text().split()[1]
+        assert int.from_bytes(owner, "little") == int(root) > 0

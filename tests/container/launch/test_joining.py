@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ringlet.container.launch import helper, joined_pids, launch
+from ringlet.container.launch import helper, joined_pids, launch, privileges
 from ringlet.container.launch.description import Execution
 from ringlet.container.launch.plan import Plan
 from ringlet.container.spec.config_json import SpecError, check
@@ -294,6 +294,19 @@ def test_a_later_container_catches_none_without_its_filter(
     for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
         assert caught.numbers(field) == {0}
     assert caught.escapes == set()
+
+
+def test_one_that_gets_its_filter_when_it_is_seen_would_be_caught_without(
+    box: Box, catcher: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With CAP_SYS_ADMIN of the host: without no_new_privs, to set a filter takes this right."""
+    later = Later(box, catcher, secret, SECCOMP, noNewPrivileges=False)
+    monkeypatch.setattr(privileges.FilterSteps, "lets_a_process_begin", False)
+    monkeypatch.setattr(privileges, "refuse_late", lambda *_: None)
+    later.execute(noNewPrivileges=False)
+    caught = later.trap.spring()
+    assert 0 in caught.numbers("Seccomp:")
+    assert SYS_ADMIN in caught.numbers("CapPrm:")
 
 
 def test_an_init_has_a_filter_without_what_begins_a_process(

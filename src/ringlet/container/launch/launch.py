@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # FIFOs in the state folder: the init reads the word to start, and reports how the start goes.
 FIFOS = ("start", "report")
-ANSWER_SECONDS = 30.0  # how long `start` waits for an init that doesn't run, or has said nothing
+ANSWER_SECONDS = 20.0  # how long `start` waits for an init that doesn't run, or has said nothing
 _LOOK_MS = 100  # how often `start` looks at an init that says nothing
 
 

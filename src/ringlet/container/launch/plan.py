@@ -157,6 +157,8 @@ def plan_creation(
         plan.add("pids", pid_namespace)
     for path, flag in others:
         plan.add("try", path, flag)
+    if is_root_of_host() and "user" in new and (layer is not None or known is not None):
+        plan.add("owner", linux["uidMappings"][0]["hostID"])  # of `ringlet run`
     if privileged and "user" in namespaces:
         # The user who owns a user namespace has all rights over processes in it, and until `close`
         # this process holds things of the host. Without root, this process can't be hidden yet:
