@@ -273,7 +273,9 @@ def test_no_new_privileges_and_a_filter(box: Box, no_new_privs: bool) -> None:
     assert os.strerror(95).lower() in printed.lower()
 
 
-def test_the_agent_of_a_filter_gets_its_listener(box: Box, tmp_path: Path) -> None:
+@pytest.mark.parametrize("forbidden", ["acct", "sendmsg", "setsid", "wait4"])
+def test_the_agent_of_a_filter_gets_its_listener(box: Box, tmp_path: Path, forbidden: str) -> None:
+    """Also where the filter forbids to send it."""
     with socket.socket(socket.AF_UNIX) as agent:
         agent.bind(str(tmp_path / "agent"))
         agent.listen()
@@ -281,7 +283,10 @@ def test_the_agent_of_a_filter_gets_its_listener(box: Box, tmp_path: Path) -> No
             "defaultAction": "SCMP_ACT_ALLOW",
             "listenerPath": str(tmp_path / "agent"),
             "listenerMetadata": "about it",
-            "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}],
+            "syscalls": [
+                {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"},
+                {"names": [forbidden], "action": "SCMP_ACT_ERRNO"},
+            ],
         }
         made = box.create("sleep 1000")
         box.start()
@@ -295,6 +300,39 @@ def test_the_agent_of_a_filter_gets_its_listener(box: Box, tmp_path: Path) -> No
     assert said["state"]["bundle"] == str(box.bundle)
     assert os.readlink(f"/proc/self/fd/{fds[0]}") == "anon_inode:seccomp notify"
     os.close(fds[0])
+
+
+@pytest.mark.parametrize("forbidden", ["acct", "sendmsg", "setsid"])
+def test_the_agent_hears_of_a_process_that_comes_in(
+    box: Box, tmp_path: Path, forbidden: str
+) -> None:
+    if forbidden != "acct":  # the process is seen before it has the filter
+        box.new("user")
+    box.process["args"] = ["sleep", "1000"]
+    made = box.create()
+    box.start()
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(tmp_path / "agent"))
+        agent.listen()
+        box.linux["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "listenerPath": str(tmp_path / "agent"),
+            "syscalls": [
+                {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"},
+                {"names": [forbidden], "action": "SCMP_ACT_ERRNO"},
+            ],
+        }
+        came = launch.execute(
+            Execution(HostProcess(made.pid), check(box.config), box.process, cgroup=None, id="one")
+        )
+        box.running.append(came)
+        connection, _ = agent.accept()
+        with connection:
+            data, fds, _, _ = socket.recv_fds(connection, 65536, 4)
+    os.close(fds[0])
+    said = json.loads(data)
+    assert said["pid"] == came.pid
+    assert said["state"]["id"] == "one"
 
 
 def test_no_agent_is_looked_for_where_nothing_is_notified(box: Box, tmp_path: Path) -> None:
