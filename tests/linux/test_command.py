@@ -343,7 +343,7 @@ def test_a_status_that_the_guest_reports_is_the_end(system: Path, status: int) -
     kernel = system / "boot" / f"vmlinuz-{RELEASE}"
     kernel.write_bytes(image)
     done = run(kernel, "true", force=True, decompress="guest")
-    assert (done.reason, done.status) == ("exit-port", status)
+    assert (done.reason, done.status) == ("exit", status)
 
 
 @needs_kvm

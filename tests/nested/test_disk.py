@@ -37,7 +37,7 @@ def blank(path: Path, size: int) -> Path:
 
 
 def lines(done: Completed) -> list[str]:
-    assert (done.reason, done.status) == ("exit-port", 0), done
+    assert (done.reason, done.status) == ("exit", 0), done
     return done.stdout.decode().splitlines()
 
 

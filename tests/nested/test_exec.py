@@ -98,7 +98,7 @@ def test_a_reader_that_goes_ends_it_with_141(cloud_kernel: Path) -> None:
 )
 def test_its_status_is_what_a_shell_says(cloud_kernel: Path, command: str, status: int) -> None:
     done = run(cloud_kernel, command, timeout=LONG)
-    assert (done.reason, done.status, done.stdout) == ("exit-port", status, b"")
+    assert (done.reason, done.status, done.stdout) == ("exit", status, b"")
 
 
 def test_a_signal_to_ringlet_ends_it_and_leaves_nothing(
@@ -239,7 +239,7 @@ def test_a_program_talks_with_a_command(cloud_kernel: Path, held: type[Any]) -> 
         file.close()
     with from_guest, errors_of_guest:
         assert (from_guest.read(), errors_of_guest.read()) == (b"", b"err\n")
-    assert (result.reason, result.status) == ("exit-port", 7)
+    assert (result.reason, result.status) == ("exit", 7)
     assert held().descriptors == before.descriptors
 
 

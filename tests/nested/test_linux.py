@@ -78,7 +78,7 @@ def guest(request: pytest.FixtureRequest) -> Guest:
 
 
 def test_a_command_runs_and_its_output_and_status_come_back(guest: Guest) -> None:
-    assert (guest.done.reason, guest.done.status) == ("exit-port", 42), guest.done
+    assert (guest.done.reason, guest.done.status) == ("exit", 42), guest.done
     assert guest["release"] == guest.release
     assert guest.done.stderr == b""
     assert {"console=ttyS0", "panic=-1", "quiet"} <= set(guest["cmdline"].split())
@@ -201,7 +201,7 @@ def test_a_command_that_hangs_ends_at_the_timeout(cloud_kernel: Path, cpus: int)
 
 def test_a_kernel_may_decompress_itself(cloud_kernel: Path) -> None:
     done = run(cloud_kernel, "exit 3", decompress="guest", timeout=LONG)
-    assert end(done) == ("exit-port", 3), done
+    assert end(done) == ("exit", 3), done
 
 
 @pytest.mark.parametrize("protocol", ["linux", "pvh"])
@@ -216,5 +216,5 @@ def test_a_vmlinux_runs_a_command_by_both_its_protocols(
         vmlinux.write_bytes(payload.read(0, payload.size))
     options = {"protocol": protocol, "cpus": 2, "memory": 256 * layout.MIB, "timeout": LONG}
     done = run(vmlinux, "nproc; exit 3", **options)
-    assert end(done) == ("exit-port", 3), done
+    assert end(done) == ("exit", 3), done
     assert done.stdout == b"2\n"

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 # The reasons for an end that the guest's command or the user chose.
-_EXPECTED = ("exit-port", "quit", "signal", "output-closed")
+_EXPECTED = ("exit", "exit-port", "quit", "signal", "output-closed")
 
 
 def boot(

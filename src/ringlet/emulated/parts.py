@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import select
 
-from ringlet.errors import RingletError
 from ringlet.host.console_log import ConsoleLog
+from ringlet.linux.init_lines import InitLines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ringlet.host.polling import Ready
 
-_LINE = 4096  # bytes of the longest line that a machine may send
+_SIZE = 4096  # bytes that are read at once
 
 
 class LogTail:
@@ -68,9 +68,8 @@ class Control:
 
     def __init__(self, port: socket.socket, on_line: Callable[[str, str], None]) -> None:
         self._port = port
-        self._on_line = on_line
         self._outgoing = bytearray()
-        self._incoming = bytearray()
+        self._lines = InitLines(on_line)
         self.open = True
 
     def send(self, line: str) -> None:
@@ -87,21 +86,15 @@ class Control:
     def step(self, ready: Ready) -> None:
         """Sends and receives. `on_line` gets the first word of each received line, and the rest."""
         events = ready.get(self._port.fileno(), 0)
+        data = b""
         try:
             if events & select.POLLOUT:
                 del self._outgoing[: self._port.send(self._outgoing)]
             if events & ~select.POLLOUT:
-                data = self._port.recv(_LINE)
+                data = self._port.recv(_SIZE)
                 self.open = bool(data)
-                self._incoming += data
         except BlockingIOError:
             pass
         except OSError:
             self.open = False
-        while (length := self._incoming.find(b"\n")) >= 0:
-            line = self._incoming[:length].decode("utf-8", "replace")
-            del self._incoming[: length + 1]
-            word, _, rest = line.partition(" ")
-            self._on_line(word, rest)
-        if len(self._incoming) > _LINE:
-            raise RingletError("the machine says a line without end", "say so, with its kernel")
+        self._lines.feed(data)

@@ -31,6 +31,7 @@ from ringlet.host.polling import wait
 from ringlet.host.relay import Relay
 from ringlet.host.signals import Signals
 from ringlet.host.terminal import Terminal
+from ringlet.linux.init_lines import parse_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -226,11 +227,11 @@ class _Session:
         elif word == "failed":
             raise self._failure(f"the machine can't run the command: {rest}", _NOT_SEEN)
         elif word == "status" and self._status is None:
-            numbers = rest.split()
-            if len(numbers) != 3 or not all(n.isascii() and n.isdigit() for n in numbers):
+            found = parse_status(rest)
+            if found is None:
                 raise self._failure(f"the machine reports a status of {rest!r}")
             self._started = True
-            self._status, *self._totals = (int(n) for n in numbers)
+            self._status, *self._totals = found
 
     def _lost(self) -> MachineError:
         """Returns the error that says why QEMU has ended."""

@@ -17,6 +17,7 @@ from ringlet.host.descriptor import own_descriptor
 
 # A blocking pipe that poll() reports as writable takes this many bytes without blocking.
 _PIPE_BUF = select.PIPE_BUF
+_IOV_MAX = 1024  # the most buffers of one writev(2)
 
 
 class OutputClosedError(RingletError):
@@ -62,6 +63,38 @@ class FdOutput:
         """Waits for the descriptor or the end of the run; returns True for the end of the run."""
         ready = [fd for fd, _ in self._poll.poll()]
         return self._fd not in ready and self._stop_fd in ready
+
+
+class PolledOutput:
+    """Writes to the file of `fd` and never waits; the caller polls `fd`, and keeps and closes it.
+
+    Like `FdOutput`, it has a descriptor of its own.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd, self._may_block = own_descriptor(fd, os.O_WRONLY)
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLOUT)
+
+    def write(self, buffers: list[memoryview]) -> int:
+        """Writes what the reader takes now; returns how many bytes that is.
+
+        Raises the same exceptions as `FdOutput.write`.
+        """
+        try:
+            if not self._may_block:
+                return os.writev(self.fd, buffers[:_IOV_MAX])
+            if self._poll.poll(0):
+                return os.write(self.fd, buffers[0][:_PIPE_BUF])
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise _failure(error) from error
+        return 0
+
+    def close(self) -> None:
+        """Closes this object's descriptor. Don't call `write` after that."""
+        os.close(self.fd)
 
 
 def _failure(error: OSError) -> RingletError:

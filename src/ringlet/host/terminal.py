@@ -27,6 +27,7 @@ from ringlet.host.signals import Handlers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Self
 
 # Indices of termios.tcgetattr's list.
@@ -38,16 +39,25 @@ _SHOW_SECONDS = 0.2  # how long a message of ringlet waits for a terminal that i
 class Terminal(Closing):
     """A context manager that keeps the terminal `fd` in raw mode.
 
-    On the main thread, it also handles SIGTSTP (restores the mode, then stops) and SIGCONT (sets
-    raw mode again); at the end, it restores the earlier handlers. The caller must turn signals that
+    On the main thread, it also handles SIGTSTP (restores the mode, then stops), SIGCONT (sets raw
+    mode again) and SIGWINCH (calls `on_resize` with the new rows and columns); at the end, it
+    restores the earlier handlers. The caller must turn signals that
     end the process into an orderly exit. After a fault in C code, the core restores the mode.
     """
 
-    def __init__(self, fd: int, *, raw_output: bool = False) -> None:
+    def __init__(
+        self,
+        fd: int,
+        *,
+        raw_output: bool = False,
+        on_resize: Callable[[int, int], object] | None = None,
+    ) -> None:
         self.raw_output = raw_output
+        self._on_resize = on_resize
         self._fd = fd
         self._saved: list[Any] | None = None  # the mode when this was first in the foreground
         self._handlers: list[Handlers] = []
+        self._job_control = False
         # The main thread's handlers and the input thread both set the mode.
         self._lock = threading.RLock()
 
@@ -57,10 +67,13 @@ class Terminal(Closing):
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGTSTP) != signal.SIG_IGN
         ):
+            self._job_control = True
             self._handlers = [
                 Handlers([signal.SIGTSTP], self._on_stop),
                 Handlers([signal.SIGCONT], self._on_continue),
             ]
+        if self._on_resize is not None and threading.current_thread() is threading.main_thread():
+            self._handlers.append(Handlers([signal.SIGWINCH], self._on_window))
         self.make_raw()
         return self
 
@@ -69,6 +82,7 @@ class Terminal(Closing):
         for handlers in self._handlers:
             handlers.close()
         self._handlers.clear()
+        self._job_control = False
         self.restore()
         if self._saved is not None:
             _core().ringlet_terminal_unguard()
@@ -143,7 +157,7 @@ class Terminal(Closing):
         Stops the whole process group: if ringlet runs under `make`, the shell waits until `make`
         stops, too.
         """
-        if self._handlers:
+        if self._job_control:
             os.kill(0, signal.SIGTSTP)
 
     def _on_stop(self, number: int, frame: object) -> None:
@@ -152,6 +166,12 @@ class Terminal(Closing):
         signal.raise_signal(signal.SIGTSTP)  # returns when the process is continued
         signal.signal(signal.SIGTSTP, self._on_stop)
         self.make_raw()
+
+    def _on_window(self, number: int, frame: object) -> None:
+        if self._on_resize is not None:
+            with suppress(OSError):  # the terminal has hung up
+                size = os.get_terminal_size(self._fd)
+                self._on_resize(size.lines, size.columns)
 
     def _on_continue(self, number: int, frame: object) -> None:
         self.make_raw()  # also after a SIGSTOP, which no handler can catch

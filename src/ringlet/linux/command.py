@@ -6,17 +6,21 @@ From a program:
     print(done.status, done.stdout)
 
 The kernel boots with ringlet's initramfs, whose init (csrc/init/) runs the command. The command's
-streams have their own serial lines beside the console: standard input and output use COM2,
-standard error uses COM3. Init reports the command's status through the exit port.
+streams and its status go over ports of a virtio console. For a kernel that has no driver for
+this console, as far as ringlet can find out, they use serial lines, which are slower: standard
+input and output use COM2, standard error uses COM3, and init reports the status through the exit
+port.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack
 from typing import NamedTuple, TypedDict
 
 from ringlet.devices.uart16550 import MCR_OUT1, MCR_RTS
+from ringlet.linux.command_ports import CommandPorts
 from ringlet.linux.guest import LinuxGuest
 from ringlet.linux.initramfs import plan_line, shell
 from ringlet.machine.config import MachineConfig, SerialEnd
@@ -27,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-    from typing import Unpack
+    from typing import Any, Unpack
 
     from ringlet.kvm.vm import Vm
     from ringlet.machine.config import Disk
@@ -89,12 +93,27 @@ class LinuxCommand(Machine):
         vm: Vm | None = None,
         **options: Unpack[Options],
     ) -> None:
-        plan = [plan_line("stdio", "uart"), plan_line("status", "port")]
-        plan += [plan_line("env", f"{name}={value}") for name, value in _environment().items()]
-        if window is not None:
-            plan.append(plan_line("tty", str(window.lines), str(window.columns)))
         stdin, stdout, stderr = stdio
+        settings: dict[str, Any] = {"serial": (None, stderr) if verbose else "none"}
         with ExitStack() as stack:
+            self._ports: CommandPorts | None = None
+            if guest.has_console_driver():
+                self._ports = CommandPorts(stdio, on_terminal=window is not None)
+                stack.callback(self._ports.close)
+                guest = guest._replace(virtio=(*guest.virtio, self._ports.device))
+                plan = [plan_line("stdio", "ports"), plan_line("status", "control")]
+            else:
+                plan = [plan_line("stdio", "uart"), plan_line("status", "port")]
+                settings["com2"] = SerialEnd(
+                    "stdio" if window is not None else (stdin, stdout),
+                    encode=stuff,
+                    raw_output=True,  # the command's terminal has processed the output
+                    gate=MCR_RTS | MCR_OUT1,  # init would lose input that comes before it listens
+                )
+                settings["com3"] = (None, stderr)
+            plan += [plan_line("env", f"{name}={value}") for name, value in _environment().items()]
+            if window is not None:
+                plan.append(plan_line("tty", str(window.lines), str(window.columns)))
             kernel = stack.enter_context(guest.open_kernel(options.get("protocol")))
             config = MachineConfig(
                 image=os.fspath(guest.kernel),
@@ -103,22 +122,39 @@ class LinuxCommand(Machine):
                 disks=guest.disks,
                 network=guest.network,
                 entropy=guest.entropy,
-                serial=(None, stderr) if verbose else "none",
-                com2=SerialEnd(
-                    "stdio" if window is not None else (stdin, stdout),
-                    encode=stuff,
-                    raw_output=True,  # the command's terminal has processed the output
-                    gate=MCR_RTS | MCR_OUT1,  # init would lose input that comes before it listens
-                ),
-                com3=(None, stderr),
+                **settings,
                 **options,
             )
-            stack.pop_all()  # from here on, the machine closes the kernel
-        super().__init__(config, kernel=kernel, virtio=guest.virtio, output_fd=stdout, vm=vm)
-        self.control.power_button = lambda: False  # our init doesn't listen for the power button
+            super().__init__(config, kernel=kernel, virtio=guest.virtio, output_fd=stdout, vm=vm)
+            stack.pop_all()  # from here on, `close` closes all of it
+        if self._ports is not None:
+            self._ports.machine = self
+        self.control.power_button = self._terminate  # our init doesn't listen for the power button
+
+    def close(self) -> None:
+        """Ends a run that is under way, and closes everything that the machine opened."""
+        super().close()
+        if self._ports is not None:
+            self._ports.close()
+
+    @property
+    def uses_serial_lines(self) -> bool:
+        """Whether the command's streams use serial lines, since no driver of ports was found."""
+        return self._ports is None
+
+    @property
+    def first_output(self) -> int | None:
+        """When the command's first output was there: CLOCK_MONOTONIC in nanoseconds."""
+        return self.lines[1].first_output if self._ports is None else self._ports.first_output
+
+    def _terminate(self) -> bool:
+        """Sends SIGTERM to the command; returns whether that is possible now."""
+        return self._ports is not None and self._ports.signal(signal.SIGTERM)
 
     def _judge(self, end: End) -> End:
-        """Returns NO_STATUS for an end of the guest for which init has reported no status."""
+        """Returns `exit` for a status by init, and NO_STATUS for an end of the guest without it."""
+        if end.reason == "exit-port":
+            return End("exit", end.status)
         return NO_STATUS if end in (HALT, POWER_OFF, RESET) else end
 
 

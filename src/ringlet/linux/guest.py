@@ -13,8 +13,9 @@ from typing import NamedTuple
 from ringlet import boot
 from ringlet.errors import ConfigError
 from ringlet.linux.initramfs import build, find_busybox, plan_line
-from ringlet.linux.kernel_modules import drivers, listed
+from ringlet.linux.kernel_modules import drivers, has_driver, listed
 from ringlet.machine.guests import find_image
+from ringlet.virtio.console import Console
 from ringlet.virtio.entropy import Entropy
 from ringlet.virtio.net import Net
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _MODULES = ("pvpanic-mmio",)
 _VIRTIO_MODULES = ("virtio_mmio",)
 _DISK_MODULES = ("virtio_blk",)
+_CONSOLE_MODULE = "virtio_console"
 _FILE_SYSTEMS = ("ext4", "crc32c_generic", "crc32c-intel")  # ext4, and what it requests
 
 
@@ -99,14 +101,26 @@ class LinuxGuest(NamedTuple):
         )
         return archive.getvalue()
 
+    def has_console_driver(self) -> bool:
+        """Returns whether the kernel is known to drive a virtio console. Raises `ImageError`.
+
+        A kernel without a folder of modules may have the driver built in; nothing says so.
+        """
+        folder = self._modules_folder()
+        return folder is not None and has_driver(folder, _CONSOLE_MODULE)
+
+    def _modules_folder(self) -> Path | None:
+        if self.modules is not None:
+            return self.modules
+        return _beside(os.fspath(self.kernel))
+
     def _find_modules(self) -> tuple[Path | None, list[str], list[str]]:
         """Returns the modules' folder, those to load, and those that the kernel may request."""
         names = list(_MODULES)
-        folder = self.modules
-        if folder is None:
-            folder = _beside(os.fspath(self.kernel))
-            if folder is None:  # the kernel may have all drivers built in
-                return None, [], []
+        folder = self._modules_folder()
+        if folder is None:  # the kernel may have all drivers built in
+            return None, [], []
+        if self.modules is None:
             names = listed(folder, names)
         devices = {device.device_id for device in self.virtio}
         if self.network != "none":
@@ -114,7 +128,11 @@ class LinuxGuest(NamedTuple):
         if self.entropy:
             devices.add(Entropy.device_id)
         if self.disks or devices:
-            names += [*_VIRTIO_MODULES, *drivers(folder, devices)]
+            names += _VIRTIO_MODULES
+        if Console.device_id in devices:  # the usual case, in which no other module is looked at
+            devices.remove(Console.device_id)
+            names.append(_CONSOLE_MODULE)
+        names += drivers(folder, devices)
         if not self.disks:
             return folder, names, []
         return folder, [*names, *_DISK_MODULES], listed(folder, _FILE_SYSTEMS)

@@ -48,6 +48,14 @@ def listed(folder: Path, names: Sequence[str]) -> list[str]:
     return [name for name in names if _canonical(name) in paths]
 
 
+def has_driver(folder: Path, name: str) -> bool:
+    """Returns whether the kernel of `folder` has the module, or has it built in.
+
+    Raises `ImageError`.
+    """
+    return bool(listed(folder, [name])) or name in _index(folder, "modules.builtin")
+
+
 def module_files(folder: Path, names: Sequence[str]) -> list[Module]:
     """Returns the modules `names` and those they depend on, in the order in which they can load.
 

@@ -27,10 +27,11 @@ KEPT: Final = Kept()  # `handle` returns KEPT if the device completes the chain 
 class DeviceQueue(Protocol):
     """A queue as its device uses it."""
 
-    def complete(self, chain: Chain, fill: Callable[[], int]) -> bool:
-        """Calls `fill` to write to a kept chain, and gives the chain back to the driver.
+    def complete(self, chain: Chain, fill: Callable[[], int | Kept]) -> bool:
+        """Calls `fill` to use the buffers of a kept chain, and gives the chain back to the driver.
 
-        Any thread may call `complete`. `fill` returns how many bytes it wrote. `fill` must not wait
+        Any thread may call `complete`. `fill` returns how many bytes it wrote to the chain, or
+        `KEPT` if the chain isn't finished: then the queue keeps the chain. `fill` must not wait
         for an event that may never come, because a reset and a pause wait for `fill`. In a pause,
         `complete` waits for the end of the pause. If a reset or the end of the run has taken the
         chain away, `complete` returns False and doesn't call `fill`.
@@ -53,6 +54,8 @@ class VirtioDevice:
     queue_sizes  the maximum size of each queue, a power of two
     config       the configuration space, as the driver reads it
     batches      whether the device overrides `handle_batch` and not `handle`
+    drains       whether the device handles, at the end of a run, the chains that the driver had
+                 offered before; what a guest wrote just before its end isn't lost then
     state        everything else that changes while the device runs, as board/device.py says; None
                  if nothing changes
     """
@@ -62,6 +65,7 @@ class VirtioDevice:
     queue_sizes: Sequence[int] = (256,)
     config: bytes = b""
     batches: bool = False
+    drains: bool = False
     state: Any = None
 
     driver_features: int = 0  # the negotiated feature bits: the transport sets them

@@ -230,6 +230,8 @@ class VirtioMmio(Closing):
         with self._life:
             if self._alive:
                 self._alive = False
+                if self.device.drains:
+                    self._worker.drain()
                 self.device.stop()
 
     def close(self) -> None:

@@ -170,12 +170,16 @@ class Virtqueue:
     def claim(self, chains: Sequence[Chain]) -> bool:
         """Returns True to the first caller if the queue `has` the chains, False to later callers.
 
-        The first caller must give the chains back.
+        The first caller must give the chains back, or `keep` them.
         """
         found = self._taken.issuperset(chains)
         if found:
             self._taken.difference_update(chains)
         return found
+
+    def keep(self, chains: Sequence[Chain]) -> None:
+        """Keeps claimed chains: the device has not finished them."""
+        self._taken.update(chains)
 
     def push(self, chain: Chain, written: int) -> None:
         """Gives `chain` back; the device wrote the first `written` bytes of its writable buffers.

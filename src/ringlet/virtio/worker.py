@@ -43,9 +43,14 @@ class CompletingQueue:
         self._worker = worker
         self._queue = queue
 
-    def complete(self, chain: Chain, fill: Callable[[], int]) -> bool:
+    def complete(self, chain: Chain, fill: Callable[[], int | Kept]) -> bool:
         """Completes a kept chain, as `DeviceQueue.complete` says."""
-        return self._worker.complete(self._queue, (chain,), lambda: (fill(),))
+
+        def fill_one() -> tuple[int] | Kept:
+            written = fill()
+            return written if isinstance(written, Kept) else (written,)
+
+        return self._worker.complete(self._queue, (chain,), fill_one)
 
     def complete_batch(self, chains: Sequence[Chain], fill: Callable[[], Sequence[int]]) -> bool:
         """Completes kept chains, as `DeviceQueue.complete_batch` says."""
@@ -119,8 +124,18 @@ class Worker:
         for thread in self._threads:
             thread.join()
 
+    def drain(self) -> None:
+        """Handles, after `stop`, what the driver had offered before; what has to wait is lost."""
+        self._pauses = 0
+        for number, queue in enumerate(self._queues):
+            if self.serving and queue.ready:
+                self._guard(self._drain, number, queue)
+
     def complete(
-        self, queue: Virtqueue, chains: Sequence[Chain], fill: Callable[[], Sequence[int]]
+        self,
+        queue: Virtqueue,
+        chains: Sequence[Chain],
+        fill: Callable[[], Sequence[int] | Kept],
     ) -> bool:
         """Completes kept chains of `queue`, as `DeviceQueue.complete_batch` says."""
         with self._open:
@@ -255,9 +270,16 @@ class Worker:
         self._publish(queue)
 
     def _finish_kept(
-        self, queue: Virtqueue, chains: Sequence[Chain], fill: Callable[[], Sequence[int]]
+        self,
+        queue: Virtqueue,
+        chains: Sequence[Chain],
+        fill: Callable[[], Sequence[int] | Kept],
     ) -> None:
-        queue.push_batch(chains, fill())
+        written = fill()
+        if isinstance(written, Kept):
+            queue.keep(chains)
+            return
+        queue.push_batch(chains, written)
         self._publish(queue)
         for chain in chains:
             chain.release()

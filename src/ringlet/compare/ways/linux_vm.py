@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-from functools import partial
 from pathlib import Path
 
 from ringlet.compare.instances import MIB, Request, Unavailable
@@ -79,9 +78,7 @@ class Way(CommandWay):
             return LinuxCommand(guest, _execute(request), stdio=stdio, memory=memory)
 
         streams = Streams(self.command(request), input=request.reads_input)
-        return LaunchedSandbox(
-            make, streams, partial(steps, line=1)
-        )  # COM2 carries the command's output
+        return LaunchedSandbox(make, streams, _steps)
 
     def _memory(self, request: Request) -> int:
         return max(request.memory, self.least_memory)
@@ -89,6 +86,10 @@ class Way(CommandWay):
     def versions(self) -> dict[str, str]:
         """Returns the kernel's file name; a distribution's kernel has its release in the name."""
         return {"guest kernel": os.path.basename(self.kernel).removeprefix("vmlinuz-")}
+
+
+def _steps(machine: LinuxCommand) -> dict[str, int | None]:
+    return steps(machine) | {"first_output": machine.first_output}
 
 
 def _execute(request: Request) -> str:

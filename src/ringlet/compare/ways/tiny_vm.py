@@ -70,13 +70,13 @@ class Way(CommandWay):
         return LaunchedSandbox(make, streams, steps)
 
 
-def steps(machine: Machine, line: int = 0) -> dict[str, int | None]:
-    """Returns when each step of a machine was over; its output is that of the serial `line`."""
+def steps(machine: Machine) -> dict[str, int | None]:
+    """Returns when each step of a machine was over; its output is that of the serial line."""
     timings = machine.timings
     return {
         "vm_created": timings.vm_created,
         "image_loaded": timings.image_loaded,
         "first_exit": timings.first_exit,
-        "first_output": machine.lines[line].first_output,
+        "first_output": machine.lines[0].first_output,
         "end": timings.end,
     }
