@@ -7,6 +7,7 @@
 // Device types (5).
 #define VIRTIO_NETWORK 1
 #define VIRTIO_BLOCK 2
+#define VIRTIO_CONSOLE 3
 #define VIRTIO_ENTROPY 4
 
 // Features of each device (6).

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ringlet.machine.machine import Machine
 
 # The keys of `MachineConfig` that ringlet sets itself when a command runs in the guest (--exec).
-_OF_A_COMMAND = ("initrd", "modules", "serial", "com2", "com3")
+_OF_A_COMMAND = ("initrd", "modules", "serial", "com2", "com3", "hvc0")
 
 EPILOG = """\b
 Examples:
@@ -229,6 +229,7 @@ def _linux_guest(
         disks=values.get("disks", ()),
         network=values.get("network", "none"),
         entropy=values.get("entropy", False),
+        hvc0=values.get("hvc0") is not None,
     )
 
 

@@ -56,7 +56,8 @@ def boot(
     `kernel` is as for `Machine`. `vm` is a VM that was made ahead. `command` is the command
     of ringlet that a hint names. Raises `RingletError`.
     """
-    config = from_mapping({"serial": "stdio"} | values, command)
+    serial = "none" if values.get("hvc0") == "stdio" else "stdio"
+    config = from_mapping({"serial": serial} | values, command)
     if isinstance(config.image, str) and (note := which_image(config.image)):
         print(f"ringlet: {note}", file=sys.stderr)
     if "pipe" in (config.serial, config.com2, config.com3):
@@ -94,6 +95,8 @@ def attend(
             if line.host.path is not None:
                 name = "serial line" if number == 1 else f"COM{number}"
                 print(f"ringlet: {name} at {line.host.path}", file=sys.stderr)
+        if machine.hvc0 is not None and machine.hvc0.path is not None:
+            print(f"ringlet: hvc0 at {machine.hvc0.path}", file=sys.stderr)
         if observer is not None:
             stack.enter_context(observer.watch(machine))
         result = machine.run()

@@ -86,6 +86,13 @@ def machine_options(serial: str = SERIAL) -> Callable[[Any], Any]:
         ),
         click.option("--com3", metavar="WHERE", type=FILE, help="A third one."),
         click.option(
+            "--hvc0",
+            metavar="WHERE",
+            type=FILE,
+            help="A virtio terminal, Linux's /dev/hvc0, the same way. It is faster than a serial "
+            "line. The kernel's log goes there with --cmdline console=hvc0.",
+        ),
+        click.option(
             "--timeout", type=float, metavar="SECONDS", help="End the run, with status 124."
         ),
         click.option("--pit/--no-pit", default=None, help="An i8254 timer, or none."),

@@ -23,7 +23,7 @@ def show(values: dict[str, Any], *, as_json: bool, vm: Vm | None) -> int:
 
     The files of serial lines aren't opened, since to open a file empties it. Raises `RingletError`.
     """
-    lines = {line: "none" for line in ("com2", "com3") if values.get(line) is not None}
+    lines = {line: "none" for line in ("com2", "com3", "hvc0") if values.get(line) is not None}
     config = from_mapping(values | lines | {"serial": "none", "force": True})
     with Machine(config, vm=vm) as machine:
         if as_json:

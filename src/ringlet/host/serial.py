@@ -1,5 +1,7 @@
 """The host's end of the guest's serial line: the targets of `--serial` and the Python interface.
 
+A port of a virtio console has the same targets.
+
 stdio        standard input and output; a terminal is set to raw mode
 pty          a new pseudo-terminal, for `screen` or a similar program
 none         no reader: output is dropped
@@ -17,7 +19,7 @@ from contextlib import ExitStack
 from ringlet.closing import Closing
 from ringlet.errors import RingletError
 from ringlet.host.input import InputPump
-from ringlet.host.output import FdOutput
+from ringlet.host.output import FdOutput, PolledOutput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,15 +49,20 @@ SerialTarget = str | os.PathLike[str] | tuple[int | None, int] | Writer
 class SerialHost(Closing):
     """The open host's end of a serial line. The UART calls `transmit`; `start` begins the input.
 
-    `path` is the path of the pseudo-terminal if there is one, else None.
+    `path` is the path of the pseudo-terminal if there is one, else None. If the end is `polled`,
+    `output` takes the guest's bytes and never waits; it is None where a function takes them.
     """
 
     def __init__(
         self,
         transmit: Callable[[bytes], object],
         encode: Callable[[bytes], bytes] | None = None,
+        *,
+        polled: bool = False,
     ) -> None:
         self.transmit = transmit
+        self.output: PolledOutput | None = None
+        self._polled = polled
         self._encode = encode
         self.path: str | None = None
         self._input_fd: int | None = None
@@ -81,6 +88,11 @@ class SerialHost(Closing):
             )
             self._resources.callback(pump.close)
 
+    @property
+    def terminal(self) -> Terminal | None:
+        """The terminal, if there is one."""
+        return self._terminal
+
     def close(self) -> None:
         """Stops reading, restores the terminal, and closes the files.
 
@@ -89,6 +101,10 @@ class SerialHost(Closing):
         self._resources.close()
 
     def _write_to(self, fd: int, stop_fd: int) -> None:
+        if self._polled:
+            self.output = PolledOutput(fd)
+            self._resources.callback(self.output.close)
+            return
         output = FdOutput(fd, stop_fd)
         self._resources.callback(output.close)
         self.transmit = output.write
@@ -105,18 +121,19 @@ def open_serial(
     output_fd: int = 1,
     encode: Callable[[bytes], bytes] | None = None,
     raw_output: bool = False,
+    polled: bool = False,
 ) -> SerialHost:
     """Opens a target (see the top of this file). Raises `RingletError` if it can't be opened.
 
     Once `stop_fd`, an eventfd, is readable, output that has to wait is dropped. The input thread
     calls `on_quit` when the user at the terminal ends the run. The target stdio writes to
-    `output_fd`.
+    `output_fd`. `polled` is as for `SerialHost`.
     """
     if target == "none":
         return SerialHost(lambda data: None)
     if not isinstance(target, str | os.PathLike | tuple):
         return SerialHost(target.write)
-    host = SerialHost(lambda data: None, encode)
+    host = SerialHost(lambda data: None, encode, polled=polled)
     try:
         if isinstance(target, tuple):
             host._write_to(target[1], stop_fd)

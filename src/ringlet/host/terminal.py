@@ -53,7 +53,7 @@ class Terminal(Closing):
         on_resize: Callable[[int, int], object] | None = None,
     ) -> None:
         self.raw_output = raw_output
-        self._on_resize = on_resize
+        self.on_resize = on_resize
         self._fd = fd
         self._saved: list[Any] | None = None  # the mode when this was first in the foreground
         self._handlers: list[Handlers] = []
@@ -72,7 +72,7 @@ class Terminal(Closing):
                 Handlers([signal.SIGTSTP], self._on_stop),
                 Handlers([signal.SIGCONT], self._on_continue),
             ]
-        if self._on_resize is not None and threading.current_thread() is threading.main_thread():
+        if self.on_resize is not None and threading.current_thread() is threading.main_thread():
             self._handlers.append(Handlers([signal.SIGWINCH], self._on_window))
         self.make_raw()
         return self
@@ -168,10 +168,10 @@ class Terminal(Closing):
         self.make_raw()
 
     def _on_window(self, number: int, frame: object) -> None:
-        if self._on_resize is not None:
+        if self.on_resize is not None:
             with suppress(OSError):  # the terminal has hung up
                 size = os.get_terminal_size(self._fd)
-                self._on_resize(size.lines, size.columns)
+                self.on_resize(size.lines, size.columns)
 
     def _on_continue(self, number: int, frame: object) -> None:
         self.make_raw()  # also after a SIGSTOP, which no handler can catch

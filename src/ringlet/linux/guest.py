@@ -47,6 +47,7 @@ class LinuxGuest(NamedTuple):
     disks    as for `MachineConfig`
     network  as for `MachineConfig`
     entropy  as for `MachineConfig`
+    hvc0     whether the driver of a virtio terminal is loaded
     virtio   a program's own devices; the Linux modules that drive these devices are loaded
     """
 
@@ -59,6 +60,7 @@ class LinuxGuest(NamedTuple):
     virtio: Sequence[VirtioDevice] = ()
     network: Network | NetworkEnd | str = "none"
     entropy: bool = False
+    hvc0: bool = False
 
     def open_kernel(self, protocol: str | None = None) -> boot.Kernel:
         """Opens and parses the kernel, as `boot.open_kernel`.
@@ -127,6 +129,8 @@ class LinuxGuest(NamedTuple):
             devices.add(Net.device_id)
         if self.entropy:
             devices.add(Entropy.device_id)
+        if self.hvc0:
+            devices.add(Console.device_id)
         if self.disks or devices:
             names += _VIRTIO_MODULES
         if Console.device_id in devices:  # the usual case, in which no other module is looked at

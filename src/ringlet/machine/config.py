@@ -88,6 +88,8 @@ class MachineConfig:
                   `user,forward=8080:80`, or an object such as `NetworkPort` that has the methods of
                   `ringlet.virtio.net.NetworkEnd`; the machine closes this object
     entropy       whether there is a virtio entropy device, which gives the guest random bytes
+    hvc0          the host's end of a virtio terminal, with the same values as `serial` but `pipe`;
+                  None for no such terminal
     com2, com3    two more serial lines, with the same values as `serial`; None for no such UART
     timeout       seconds after which the run ends with status 124
     pit           whether there is an i8254 timer; None to do as the boot protocol expects. A
@@ -111,6 +113,7 @@ class MachineConfig:
         serial: SerialTarget | SerialEnd = "pipe",
         com2: SerialTarget | SerialEnd | None = None,
         com3: SerialTarget | SerialEnd | None = None,
+        hvc0: SerialTarget | None = None,
         disks: Sequence[Disk | str] = (),
         network: Network | NetworkEnd | str = "none",
         entropy: bool = False,
@@ -130,6 +133,7 @@ class MachineConfig:
         self.serial = serial
         self.com2 = com2
         self.com3 = com3
+        self.hvc0 = hvc0
         self.disks = tuple(
             parse_disk(disk) if isinstance(disk, str) else disk for disk in _tuple("disks", disks)
         )
@@ -154,13 +158,15 @@ class MachineConfig:
                 "the timeout is out of range",
                 f"give seconds above 0, at most {threading.TIMEOUT_MAX:g}",
             )
-        lines = (self.serial, self.com2, self.com3)
+        lines = (self.serial, self.com2, self.com3, self.hvc0)
         targets = [line.target if isinstance(line, SerialEnd) else line for line in lines]
         if "" in targets:
             raise ConfigError("a serial line's far end is empty", "name stdio, pty or a file")
+        if self.hvc0 == "pipe" or isinstance(self.hvc0, SerialEnd):
+            raise ConfigError("hvc0 can't be a pipe for a program", "give two descriptors")
         if targets.count("stdio") > 1:
             raise ConfigError(
-                "two serial lines can't share the standard streams",
+                "two lines of the guest can't share the standard streams",
                 "give one of them a pty or a file",
             )
 
@@ -195,7 +201,7 @@ def _check_types(config: MachineConfig) -> None:
     for disk in config.disks:
         if not all(map(_is_a, disk, (_PATH, (bool,), (bool,)))):
             raise _wrong_type("disks", tuple(disk))
-    for line in ("serial", "com2", "com3"):
+    for line in ("serial", "com2", "com3", "hvc0"):
         value = getattr(config, line)
         if not (_is_far_end(value) or (value is None and line != "serial")):
             raise _wrong_type(line, value)
@@ -302,6 +308,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "serial": (str,),
     "com2": (str,),
     "com3": (str,),
+    "hvc0": (str,),
     "disks": (list,),
     "network": (str,),
     "entropy": (bool,),
@@ -332,7 +339,7 @@ def read_toml(path: str) -> dict[str, Any]:
         checked["disks"] = tuple(d._replace(path=os.path.join(folder, d.path)) for d in disks)
     if "network" in checked:
         checked["network"] = _network(checked["network"]) or "none"
-    for line in ("serial", "com2", "com3"):
+    for line in ("serial", "com2", "com3", "hvc0"):
         if checked.get(line) not in (None, *SERIAL_WORDS):
             checked[line] = os.path.join(folder, checked[line])
     return checked

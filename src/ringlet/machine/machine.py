@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from ringlet.boot.kernel import Kernel
     from ringlet.boot.symbols import Symbols
     from ringlet.host.console_log import ConsoleLog
+    from ringlet.host.serial import SerialHost
     from ringlet.host.serial_port import SerialPort
     from ringlet.kvm.vcpu import Vcpu
     from ringlet.kvm.vm import Vm
@@ -94,6 +95,7 @@ class Machine(Closing):
         self.timings = Timings()
         self.result: Result | None = None
         self.console_log: ConsoleLog | None = None  # of a Linux kernel
+        self.hvc0: SerialHost | None = None  # the host's end of the virtio terminal
         self._first_unclaimed: UnclaimedAccess | None = None
         self._inquiry: Inquiry | None = None
         self._started = False
@@ -132,6 +134,13 @@ class Machine(Closing):
         self.lines = open_lines(stack, config, self.control, output_fd)
         for line in self.lines:
             line.host.inquire = lambda terminal: self.inquire(lambda at: terminal.show(at.text()))
+        if config.hvc0 is not None:
+            from ringlet.machine.hvc import HvcLine
+
+            hvc = stack.enter_context(HvcLine(config.hvc0, self.control, output_fd=output_fd))
+            hvc.host.inquire = self.lines[0].host.inquire
+            self.hvc0 = hvc.host
+            virtio = (hvc.device, *virtio)
         if kernel.is_linux:
             self.console_log = log_console(self.lines[0])
         self.board, self.virtio = assemble(
