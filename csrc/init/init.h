@@ -136,6 +136,7 @@ struct outcome {
 	uint64_t output_size, errors_size;
 };
 
+void relay_go_first(void);
 void relay_block_signals(void);
 void relay_run(const struct host *host, const struct command *command, struct outcome *outcome);
 

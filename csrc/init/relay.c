@@ -6,11 +6,12 @@
  * A serial line has no end of input. On one, DLE is an escape: DLE DLE is a DLE, DLE EOT is the end,
  * and with anything else behind it both are dropped, as noise.
  *
- * Source: poll(2), signalfd(2), pipe(7), ascii(7).
+ * Source: poll(2), signalfd(2), pipe(7), ascii(7), sched(7).
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -46,6 +47,16 @@ static void our_signals(sigset_t *set)
 	sigaddset(set, SIGCHLD);
 	for (size_t i = 0; i < sizeof(forwarded) / sizeof(forwarded[0]); i++)
 		sigaddset(set, forwarded[i]);
+}
+
+/*
+ * What the command writes goes on at once, also if it brings the kernel down with its next step. The
+ * command itself is scheduled as usual. A kernel that refuses this only makes the relay slower.
+ */
+void relay_go_first(void)
+{
+	sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK,
+			   &(struct sched_param){ .sched_priority = 1 });
 }
 
 void relay_block_signals(void)

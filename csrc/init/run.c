@@ -9,6 +9,7 @@ int run(const struct plan *plan, const struct host *host)
 	struct command command;
 	struct outcome outcome;
 
+	relay_go_first();
 	relay_block_signals();
 	if (host->control >= 0) {
 		die_tells(host->control);
