@@ -16,31 +16,36 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from ringlet.closing import Closing
 from ringlet.host.disk import open_disk
 from ringlet.host.network_port import NetworkPort
+from ringlet.host.output import PolledOutput
 from ringlet.host.tap import Tap
 from ringlet.kvm.memory import GuestMemory, Region
 from ringlet.virtio.block import F_FLUSH, Block
+from ringlet.virtio.console import MESSAGE, PORT_OPEN, VIRTIO_CONSOLE_F_MULTIPORT, Console
 from ringlet.virtio.device import KEPT as COMES_LATER
 from ringlet.virtio.device import TRANSPORT_FEATURES, Kept, VirtioDevice
 from ringlet.virtio.entropy import Entropy
 from ringlet.virtio.mmio import VirtioMmio
 from ringlet.virtio.net import ETHERNET, HEADER, MOST, Net
+from ringlet.virtio.port import Port as ConsolePort
 from ringlet.virtio.queue import Chain, DriverError
 from ringlet.virtio.worker import MAX_THREADS
 
 from ..networks import GUEST, HOST, MAC, arp_request
-from .driver import WRITE, Driver
+from ..until import until
+from .driver import WRITE, Driver, Queue
 from .hostile_driver import DISK_SIZE, HIGH, HIGH_SIZE, RAM_SIZE, SECTOR, SIZES, TABLES_END, Attack
 
 PAGE, GUARD = mmap.PAGESIZE, 2 << 20
 HANGS = 120  # seconds without progress after which something hangs
 
 # Far away, where no address that it makes up points to: the rings of those who keep to the rules.
-PRIVATE, PRIVATE_SIZE = 0x75A_5A5A_0000, 256 << 10
+PRIVATE, PRIVATE_SIZE = 0x75A_5A5A_0000, 512 << 10
 
 # The disk is a file full of holes. What is valid is written to these sectors, which no request of
 # the hostile driver reaches.
@@ -150,6 +155,62 @@ class Source(Target):
         assert any(found[:24])
         assert any(found[32:40])
         assert not any(found[24:32] + found[40:])
+
+
+class Terminals(Target):
+    """One with a console of two ports, of which a pipe that nobody reads takes the output.
+
+    It has more queues than others, and is the last: its rings take more room.
+    """
+
+    def __init__(self, memory: GuestMemory, number: int) -> None:
+        self.reader, self.writer = os.pipe2(os.O_NONBLOCK)
+        self.ports = [
+            ConsolePort("terminal", PolledOutput(self.writer), console=True),
+            ConsolePort("function", lambda data: None),
+        ]
+        super().__init__(Console(self.ports), memory, number)
+
+    def start(self, features: int, size: int) -> None:
+        self.queues = self.driver.start(features | VIRTIO_CONSOLE_F_MULTIPORT, size)
+        for number in range(2):
+            self.send(self.queues[3], MESSAGE.pack(number, PORT_OPEN, 1))
+
+    def send(self, queue: Queue, data: bytes) -> None:
+        place = self.base + 0xE000
+        self.memory.write(place, data)
+        queue.request([(place, len(data), 0)])
+
+    def storm(self, random: random.Random) -> None:
+        """Input, and new sizes, while the driver does its worst."""
+        assert isinstance(self.device, Console)
+        for _ in range(random.randrange(20)):
+            self.device.resize(random.randrange(1 << 16), random.randrange(1 << 16))
+            self.ports[1].receive(random.randbytes(random.randrange(1, 300)))
+
+    def check(self, random: random.Random) -> None:
+        assert isinstance(self.device, Console)
+        assert len(self.device.state["messages"]) <= 4 * len(self.ports)
+        data = random.randbytes(20)
+        with suppress(BlockingIOError):
+            while os.read(self.reader, 1 << 16):
+                pass
+        self.send(self.queues[1], data)
+        assert os.read(self.reader, 1 << 16).endswith(data)
+        queue, place = self.queues[4], self.base + 0xF000
+        queue.offer(queue.chain([(place, 32, WRITE)]))
+        queue.notify()
+        until(lambda: self.ports[1].room)
+        assert self.ports[1].receive(data) == 20
+        assert queue.take() == (0, 20)
+        assert self.memory.read(place, 20) == data
+
+    def close(self) -> None:
+        for port in self.ports:
+            if isinstance(port.sink, PolledOutput):
+                port.sink.close()
+        os.close(self.reader)
+        os.close(self.writer)
 
 
 class Port(NetworkPort):
@@ -269,6 +330,8 @@ class Arena(Closing):
         self.targets.append(Target(Echo(), self.memory, 3))
         self.targets.append(Source(self.memory, 4))
         self.targets.append(Wire(self.memory, 5, Port()))
+        self.terminals = Terminals(self.memory, 8)
+        self.targets.append(self.terminals)
         if tap is not None:
             self.targets.append(Wire(self.memory, 6, tap))
         self.interval = sys.getswitchinterval()
@@ -291,7 +354,7 @@ class Arena(Closing):
         target = self.targets[int(random.random() * (len(self.targets) + 1)) % len(self.targets)]
         attack = Attack(random, target.transport, self.ram)
         self.scribbles[0] = random.random() < 0.2
-        if isinstance(target, Wire):
+        if isinstance(target, Wire | Terminals):
             target.storm(random)
         attack.run(steps)
         self.scribbles[0] = 0
@@ -323,6 +386,7 @@ class Arena(Closing):
             target.transport.close()
         for disk in self.disks:
             os.close(disk.file)
+        self.terminals.close()
         self.memory.close()
 
 
