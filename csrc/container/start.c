@@ -33,9 +33,8 @@ void step_ready(void)
 }
 
 /*
- * wait WHAT ORDERS REPORTS [ANSWER]: waits until `start` writes to the pipe ORDERS. REPORTS then hears how
- * it goes. If ORDERS ends, the process that made this one has ended, and the container ends with it.
- * With ANSWER, `start` hears first that its word is here: others may read from a FIFO, too.
+ * wait WHAT ORDERS REPORTS: waits until `start` writes to the pipe ORDERS. REPORTS then hears how it goes.
+ * If ORDERS ends, the process that made this one has ended, and the container ends with it.
  */
 void step_wait(void)
 {
@@ -50,6 +49,4 @@ void step_wait(void)
 	if (size != sizeof(go))
 		fail("ringlet has ended", ECANCELED);
 	close_fd(&orders);
-	if (line)
-		tell('S', 0);
 }

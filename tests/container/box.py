@@ -106,7 +106,8 @@ class Box:
         return made
 
     def start(self) -> None:
-        launch.start(str(self.folder), self.last)
+        has_hooks = "startContainer" in self.config.get("hooks", {})
+        launch.start(str(self.folder), self.last, has_hooks=has_hooks)
 
     def forget(self) -> None:
         """Forgets a container that was never started, so that the next one can be made."""

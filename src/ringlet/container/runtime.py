@@ -109,6 +109,7 @@ class Runtime:
                 annotations=config.get("annotations", {}),
                 poststart=hooks.get("poststart", []),
                 poststop=hooks.get("poststop", []),
+                start_hooks=bool(hooks.get("startContainer")),
                 own_pids=any(
                     one["type"] == "pid" and "path" not in one
                     for one in linux.get("namespaces", ())
@@ -184,7 +185,8 @@ class Runtime:
             main_pid = None if foreground else init.pid
             notify = listen(container.folder, self.log, main_pid=main_pid)
         try:
-            launch.start(container.folder, init)
+            has_hooks = container.data.get("start_hooks", False)
+            launch.start(container.folder, init, has_hooks=has_hooks)
             self.log.debug(f"{container.id}: its process runs its command")
             self._run_hooks(container, "poststart", container.data.get("poststart"), "running")
         except RingletError as error:

@@ -399,6 +399,7 @@ _HOLDS: dict[str, Callable[[Any], bool]] = {
     "namespaces": _are_namespaces,
     "own_pids": _is_flag,
     "started": _is_flag,
+    "start_hooks": _is_flag,
     "poststart": _are_hooks,
     "poststop": _are_hooks,
 }

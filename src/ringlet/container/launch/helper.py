@@ -15,10 +15,13 @@ from __future__ import annotations
 import errno
 import os
 from fcntl import F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GETFL, fcntl
+from select import POLLIN, poll
 from stat import S_ISDIR
+from time import monotonic
 
 from ringlet.errors import RingletError
 from ringlet.host import interrupt
+from ringlet.host.process_stat import read_stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,9 +29,12 @@ if TYPE_CHECKING:
         socket,
     )
     from collections.abc import Callable, Iterable
+    from typing import TypeAlias
 
     from ringlet.container.launch.agent import Agent
     from ringlet.container.launch.plan import Descriptors, Plan
+
+    Program: TypeAlias = tuple[int, int]  # its file: device and inode
 
 HELPER = os.path.join(__file__.rpartition("/container/")[0], "_container", "container")
 
@@ -36,6 +42,8 @@ _SEALS = 0xF  # F_SEAL_SEAL, SHRINK, GROW, WRITE
 _MFD_EXEC = 0x10  # Linux 6.3: needed for a file that is a program where vm.memfd_noexec is set
 _REPORT = 8192
 _ERRNO_MAX = 4095
+ANSWER_SECONDS = 20.0  # how long a process that others have stopped may take to go on
+_LOOK_MS = 100  # how often it is looked at
 _LEAST = 96  # the least number of descriptors: RLIMIT_NOFILE has to be above all their numbers
 _HIGH = 64  # where descriptors are moved to, so that their numbers in the helper are free
 
@@ -110,7 +118,12 @@ def carry_out(
         helpers.append(_spawn(plan, descriptors, stdio, *theirs.fds))
         theirs.close()
         seen = b""
-        while report := receive(reports):
+        while True:
+            if child is not None and last == b"X" and not _says_more(reports, child.pid):
+                seen = last
+                break
+            if not (report := receive(reports)):
+                break
             seen = report[:1]
             if seen == b"E":
                 raise error_of(report)
@@ -152,6 +165,44 @@ def carry_out(
         theirs.close()
         for helper in helpers:
             os.waitpid(helper, 0)
+
+
+def _says_more(reports: int, pid: int) -> bool:
+    """Waits for a report of a process, or the end of reports; returns False if it runs its command.
+
+    Others in the container see the process before it does. They may hold its pipe open, or write
+    to it without end. Raises LaunchError if they keep the process stopped.
+    """
+    waiting = poll()
+    waiting.register(reports, POLLIN)
+    end = monotonic() + ANSWER_SECONDS
+    while True:
+        if program_of(pid) not in (None, _helpers_program()):
+            return False
+        with interrupt.waiting:
+            if waiting.poll(_LOOK_MS):
+                return True
+        if read_stat(pid)[0] not in (b"T", b"t"):
+            end = monotonic() + ANSWER_SECONDS
+        elif monotonic() > end:
+            raise LaunchError(
+                "the process doesn't go on: another process in the container has stopped it",
+                "try again; kill the container if it happens again",
+            )
+
+
+def program_of(pid: int) -> Program | None:
+    """Returns what tells the program of a process from others; None if we may not know it."""
+    try:
+        status = os.stat(f"/proc/{pid}/exe")
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _helpers_program() -> Program:
+    status = os.fstat(_helper_fd())
+    return status.st_dev, status.st_ino
 
 
 def _check_kept(fds: Iterable[int]) -> None:

@@ -13,6 +13,7 @@ from fcntl import F_SETFL, fcntl
 from select import POLLIN, poll
 from time import monotonic
 
+from ringlet.container.launch import helper
 from ringlet.container.launch.helper import (
     LaunchError,
     Opened,
@@ -20,6 +21,7 @@ from ringlet.container.launch.helper import (
     ended,
     error_of,
     nobody_listens,
+    program_of,
     receive,
 )
 from ringlet.host import interrupt
@@ -30,14 +32,14 @@ if TYPE_CHECKING:
 
     from ringlet.container.launch.agent import Agent
     from ringlet.container.launch.description import Creation, Execution
-    from ringlet.container.launch.helper import Launched
+    from ringlet.container.launch.helper import Launched, Program
     from ringlet.container.spec.types import Config
     from ringlet.container.state import HostProcess
 
 # FIFOs in the state folder: the init reads the word to start, and reports how the start goes.
 FIFOS = ("start", "report")
-ANSWER_SECONDS = 20.0  # how long `start` waits for an init that doesn't run, or has said nothing
-_LOOK_MS = 100  # how often `start` looks at an init that says nothing
+_LOOK_SECONDS = 0.1  # how often `start` looks at an init
+_LAST_REPORTS = 64  # how many reports of an init that has ended are read
 
 
 def create(
@@ -99,19 +101,20 @@ def create(
             agent.close()
 
 
-def start(folder: str, init: HostProcess) -> None:
+def start(folder: str, init: HostProcess, *, has_hooks: bool = False) -> None:
     """Lets the init of `create` go on to its command; returns when the command runs.
 
-    A process that has come into the container may have opened the FIFOs, too, and may stop the
-    init: so this neither waits for the end of a FIFO alone, nor for ever for the first answer.
+    A process that has come into the container may have opened the FIFOs, too: it may hold them
+    open, and take or write words. Others may stop the init. So this looks at the init itself, and
+    doesn't wait for ever, unless the container `has_hooks`: startContainer hooks, which take time.
     Raises LaunchError if the command can't run: status 126 or 127, a failed startContainer hook, or
-    an init that has ended or doesn't answer.
+    an init that has ended or doesn't go on.
     """
     paths = [os.path.join(folder, name) for name in FIFOS]
     opened = Opened()
     flags = os.O_NONBLOCK | os.O_CLOEXEC  # not to wait for an init that has ended
     try:
-        helper = _program(init)
+        ours = program_of(init.pid)
         try:
             orders = opened.add(os.open(paths[0], os.O_WRONLY | flags))
             reports = opened.add(os.open(paths[1], os.O_RDONLY | flags))
@@ -120,35 +123,46 @@ def start(folder: str, init: HostProcess) -> None:
             raise _not_waiting(error) from None
         waiting = poll()
         waiting.register(reports, POLLIN)
-        seen, end = b"", monotonic() + ANSWER_SECONDS
+        end = monotonic() + helper.ANSWER_SECONDS
+        look = monotonic() + _LOOK_SECONDS
+        seen = b""
         while True:
             with interrupt.waiting:
-                comes = waiting.poll(_LOOK_MS)
-            if comes:
-                try:
-                    report = receive(reports)
-                except BlockingIOError:  # another process has taken the report
-                    continue
-                seen = _judge(report) or seen
-                if not report:
-                    break
-            elif _runs_another(init, helper) and not waiting.poll(0):
+                waiting.poll(_LOOK_SECONDS * 1000)
+            report = _next_report(reports)
+            if report == b"":
+                break
+            seen = _judge(report) if report else seen
+            if (now := monotonic()) < look:
+                continue
+            look = now + _LOOK_SECONDS
+            if _runs_another(init, ours):
                 return
-            elif not init.alive and not waiting.poll(0):
+            if not init.alive:
+                for _ in range(_LAST_REPORTS):  # it may have said why
+                    _judge(_next_report(reports) or b"")
                 raise _ended_early()
-            elif seen and not init.is_stopped:
-                end = monotonic() + ANSWER_SECONDS
-            elif monotonic() > end:
+            if has_hooks and not init.is_stopped:
+                end = now + helper.ANSWER_SECONDS
+            elif now > end:
                 raise LaunchError(
-                    "the container's process doesn't answer: another process has stopped it, or "
-                    "has taken the word to start",
+                    "the container's process doesn't go on: another process has stopped it, or has "
+                    "taken the word to start",
                     f"who came in by `exec`, or shares its process ids? kill -KILL {init.pid}",
                 )
-        if seen != b"X" and not _runs_another(init, helper):
+        if seen != b"X" and not _runs_another(init, ours):
             raise _ended_early()
     finally:
         _remove_fifos(folder)
         opened.close()
+
+
+def _next_report(reports: int) -> bytes | None:
+    """Returns the next report; empty at the end of them; None if none has come."""
+    try:
+        return receive(reports)
+    except BlockingIOError:
+        return None
 
 
 def start_over(orders: int, reports: int) -> None:
@@ -171,18 +185,9 @@ def _judge(report: bytes) -> bytes:
     return report[:1]
 
 
-def _runs_another(init: HostProcess, helper: tuple[int, int] | None) -> bool:
+def _runs_another(init: HostProcess, ours: Program | None) -> bool:
     """Returns whether the init runs a program that isn't the helper."""
-    return _program(init) not in (None, helper) and init.alive
-
-
-def _program(init: HostProcess) -> tuple[int, int] | None:
-    """Returns what tells the program of `init` from others; None if we may not know it."""
-    try:
-        status = os.stat(f"/proc/{init.pid}/exe")
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+    return program_of(init.pid) not in (None, ours) and init.alive
 
 
 def _ended_early() -> LaunchError:

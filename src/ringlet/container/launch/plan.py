@@ -221,7 +221,7 @@ def plan_creation(
     files.protect(plan, config)
     privileges.set_labels(plan, process)
     kept = [descriptors.give(end) for end in start]
-    waits = (*kept, *(() if creation.start else ("answer",)))
+    waits = tuple(kept)
     if listener is not None:
         kept.append(descriptors.give(listener))
     if pid_namespace:  # after hooks: the namespace would see these programs of the host
