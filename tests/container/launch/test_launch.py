@@ -578,3 +578,24 @@ def test_nor_for_ever_for_one_that_others_have_stopped(
     monkeypatch.setattr(helper, "ANSWER_SECONDS", 0.3)
     with pytest.raises(LaunchError, match="another process in the container has stopped it"):
         come_in(box, made, monkeypatch, lambda pid: os.kill(pid, signal.SIGSTOP))
+
+
+def test_nor_does_create_in_a_joined_namespace_of_process_ids(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = box.create("sleep 1000")
+    for one in box.linux["namespaces"]:
+        if one["type"] == "pid":
+            one["path"] = f"/proc/{first.pid}/ns/pid"
+    box.folder = box.folder.with_name("two")
+    box.folder.mkdir()
+    monkeypatch.setattr(helper, "ANSWER_SECONDS", 0.3)
+    seen: list[int] = []
+
+    def stop(pid: int) -> None:
+        seen.append(pid)
+        if len(seen) == 2:  # after the helper, the init: others see it from now on
+            os.kill(pid, signal.SIGSTOP)
+
+    with pytest.raises(LaunchError, match="another process in the container has stopped it"):
+        box.create("sleep 1000", on_runtime=stop)

@@ -118,8 +118,12 @@ def carry_out(
         helpers.append(_spawn(plan, descriptors, stdio, *theirs.fds))
         theirs.close()
         seen = b""
+        # Of the processes of these plans, the last one is seen by others before it is made.
+        seen_early = last == b"X" or plan.clones > 1
         while True:
-            if child is not None and last == b"X" and not _says_more(reports, child.pid):
+            if child is not None and seen_early and not _says_more(reports, child.pid):
+                if last != b"X":
+                    raise _unreadable()
                 seen = last
                 break
             if not (report := receive(reports)):
