@@ -57,7 +57,8 @@ test-slow: build $(VENV)/docs-ready
 test-nested: build
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
 	$(BIN)/ringlet nested --setup --package linux-image-cloud-amd64
-	$(BIN)/python -m pytest -m nested_host
+	$(BIN)/python -m pytest -m nested_host --ignore tests/labs/test_nested_solutions.py
+	$(BIN)/python -m pytest -n $(JOBS) -m nested_host tests/labs/test_nested_solutions.py
 	@mkdir -p build/nested
 	@$(COMPILE)
 	$(BIN)/ringlet nested --memory $(NESTED_MEMORY) --timeout 3000 --share build/nested -- \

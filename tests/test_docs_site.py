@@ -12,7 +12,12 @@ from matplotlib.image import imread
 pytestmark = [pytest.mark.needs_chromium, pytest.mark.slow]
 
 TOP = Path(__file__).parents[1]
-PAGES = sorted(path.stem for path in (TOP / "docs").glob("*.md"))
+PAGES = sorted(
+    str(path.relative_to(TOP / "docs").with_suffix(""))
+    for pattern in ("*.md", "labs/*/text.md")
+    for path in (TOP / "docs").glob(pattern)
+)
+SLIDES = "slides/first-lecture.html"
 LOADED = re.compile(r'<(?:link|script|img|iframe|source)\b[^>]*?(?:href|src)="([^"]+)"')
 # Says in the title which pages have an element that reaches beyond the frame, and how far. What
 # scrolls by itself may: code and tables.
@@ -32,10 +37,13 @@ frame.src = pages[0];
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("docs")
-    command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going"]
-    command += ["--doctree-dir", str(folder / "doctrees"), str(TOP / "docs"), str(folder / "site")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    slides = ["-b", "revealjs", "-c", str(TOP / "docs/slides")]
+    for options, place in (([], "site"), (slides, "site/slides")):
+        command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "--keep-going"]
+        command += [*options, "--doctree-dir", str(folder / f"doctrees-{len(options)}")]
+        command += [str(TOP / "docs"), str(folder / place)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
     return folder / "site"
 
 
@@ -71,14 +79,19 @@ def browser(tmp_path: Path) -> Browser:
 
 
 def test_each_page_loads_only_files_of_the_site(site: Path) -> None:
+    styles = set()
     for page in site.rglob("*.html"):
         for address in LOADED.findall(page.read_text()):
             if address == "#" or address.startswith("data:"):  # `#` is the search itself
                 continue
             file = page.parent / address.partition("?")[0].partition("#")[0]
             assert file.is_file(), f"{page}: {address}"
-    for style in site.rglob("*.css"):
-        assert not re.search(r"@import|url\((?!['\"]?data:)", style.read_text()), style
+            styles |= {file.resolve()} if file.suffix == ".css" else set()
+    assert styles
+    for style in styles:
+        for address in re.findall(r"url\(['\"]?((?!data:)[^'\")]+)", style.read_text()):
+            file = style.parent / address.partition("?")[0].partition("#")[0]
+            assert file.is_file(), f"{style}: {address}"
 
 
 def test_each_link_within_the_site_leads_somewhere(site: Path) -> None:
@@ -111,6 +124,19 @@ def test_the_console_is_empty_and_the_page_is_not(
         assert pixels.shape[:2] == (1500, width)
         assert pixels[:1000].std() > 0.05
         assert (pixels.mean() < 0.4) == (scheme == "dark")
+
+
+@pytest.mark.needs_root
+def test_a_slide_has_what_the_page_shows_and_the_paragraphs_are_notes(
+    site: Path, browser: Browser
+) -> None:
+    dump, console = browser.run(f"{(site / SLIDES).as_uri()}#/1", "--dump-dom")
+    assert console == []
+    present = re.findall(r'<section [^>]*class="[^"]*\bpresent\b[^>]*>(.*?)</section>', dump, re.S)
+    assert "A kernel module that crashes" in present[-1]
+    shown = re.sub(r'<aside class="notes">.*?</aside>', "", dump, flags=re.S)
+    assert "All three need a boundary around them" in dump
+    assert "All three need a boundary around them" not in shown
 
 
 @pytest.mark.needs_root

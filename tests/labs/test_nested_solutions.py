@@ -54,6 +54,29 @@ def test_verdicts_are_as_stated_in_an_emulated_machine(
     assert grades.notes == []
 
 
+def test_a_work_that_brings_the_machine_down_fails_that_check_alone(
+    grader: Grader, tmp_path: Path
+) -> None:
+    """The machine is killed as a guest would bring it down: from one check to the next."""
+    lab = LABS[0]
+    killed = []
+
+    def say(what: str) -> None:
+        if what.startswith("3/") and not killed:
+            killed.append(what)
+            assert grader._machine is not None
+            grader._machine._process.kill()
+
+    grader._say = say
+    try:
+        grades = grader.grade(lab, hand_in(lab, "reference", tmp_path))
+    finally:
+        grader._say = lambda what: None
+    assert killed
+    assert [number for number, one in enumerate(grades.verdicts, 1) if not one.passed] == [3]
+    assert grades.verdicts[2].seen.startswith("the emulated machine stopped at this check")
+
+
 def test_verdicts_are_as_stated_where_there_is_no_kvm(tmp_path: Path) -> None:
     """All of it by one command: the reference, the starter and a wrong solution of each lab."""
     works = [(lab, name) for lab in LABS for name in list(stated(lab))[:3]]
