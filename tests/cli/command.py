@@ -36,11 +36,9 @@ def run(
     *arguments: str | Path, before: Sequence[str] = (), **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """`before ringlet ARGUMENTS`, to its end. Options are those of `subprocess.run`."""
-    options = {"stdin": subprocess.DEVNULL, "env": ENVIRONMENT, **options}
+    options = {"stdin": subprocess.DEVNULL, "env": ENVIRONMENT, "timeout": LONG, **options}
     command = [*before, *RINGLET, *arguments]
-    return subprocess.run(
-        command, capture_output=True, check=False, encoding="utf-8", timeout=LONG, **options
-    )
+    return subprocess.run(command, capture_output=True, check=False, encoding="utf-8", **options)
 
 
 # What a mount namespace of its own makes of /dev/kvm: nothing, another file, or root's alone.
@@ -86,10 +84,9 @@ class Running:
         pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [*RINGLET, *arguments],
-            env=ENVIRONMENT,
             bufsize=0,
             preexec_fn=_default_signals,
-            **(pipes | options),
+            **({"env": ENVIRONMENT} | pipes | options),
         )
 
     def read_until(self, end: bytes) -> bytes:

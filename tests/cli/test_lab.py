@@ -113,16 +113,14 @@ def test_without_kvm_it_says_so_and_json_has_the_error(folder: Path) -> None:
 
 @pytest.mark.needs_kvm
 @pytest.mark.needs_root
-def test_an_interrupt_ends_the_check_and_leaves_nothing(folder: Path) -> None:
+def test_an_interrupt_ends_the_check_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     (folder / "vm.py").write_text("while True: pass")
-    folders = set(os.listdir("/tmp"))
-    with Running("lab", "check", cwd=folder) as command:
-        while not (new := set(os.listdir("/tmp")) - folders) & set(lab_folders()):
+    (tmp_path / "tmp").mkdir()
+    environment = ENVIRONMENT | {"TMPDIR": str(tmp_path / "tmp")}
+    with Running("lab", "check", cwd=folder, env=environment) as command:
+        while not os.listdir(tmp_path / "tmp"):
+            assert command.process.poll() is None
             time.sleep(0.01)
         command.process.send_signal(signal.SIGINT)
         assert command.status() == 130
-    assert not new & set(lab_folders())
-
-
-def lab_folders() -> list[str]:
-    return [name for name in os.listdir("/tmp") if name.startswith("ringlet-lab-")]
+    assert os.listdir(tmp_path / "tmp") == []

@@ -4,7 +4,6 @@ One machine serves all tests of a process: `make test-nested` runs two processes
 """
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +15,7 @@ from ringlet.labs.folder import MARK
 from ringlet.labs.grader import IN_MACHINE, Grader
 from ringlet.labs.nested import NESTED
 
-from ..cli.command import ENVIRONMENT, RINGLET, with_mount
-from .no_kvm import NO_KVM_BUT_THE_REST
+from ..cli.command import run, with_mount
 from .test_solutions import LABS, check, hand_in, stated
 
 pytestmark = [
@@ -29,6 +27,14 @@ pytestmark = [
 ]
 
 _LONG = 1800  # seconds for all labs
+# A /dev with the devices that programs expect, and no kvm.
+NO_KVM_BUT_THE_REST = """
+mount -t tmpfs none /mnt
+for name in null zero full random urandom tty; do
+    touch /mnt/$name; mount --bind /dev/$name /mnt/$name
+done
+ln -s /proc/self/fd /mnt/fd; mkdir /mnt/shm /mnt/pts
+mount --rbind /mnt /dev"""
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +91,10 @@ def test_verdicts_are_as_stated_where_there_is_no_kvm(tmp_path: Path) -> None:
         folder = hand_in(lab, name, tmp_path / str(number))
         (folder / MARK).write_text(f"lab = {lab.number}\nversion = {lab.version}\n")
     folders = [f"./{number}/work" for number in range(len(works))]
-    done = subprocess.run(
-        [*with_mount(NO_KVM_BUT_THE_REST), *RINGLET, "lab", "check", "--json", *folders],
+    done = run(
+        *("lab", "check", "--json", *folders),
         cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        encoding="utf-8",
+        before=with_mount(NO_KVM_BUT_THE_REST),
         timeout=_LONG,
     )
     assert done.returncode == 1, done.stderr

@@ -1,7 +1,10 @@
 """`ringlet lab check` as an ordinary user, who may make no cgroup: limits, and what it says."""
 
 import json
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,8 @@ CLI = "from ringlet.cli import main; main()"
 OPEN_KVM = (
     "mount -t tmpfs none /mnt; mknod -m 666 /mnt/kvm c 10 232; mount --bind /mnt/kvm /dev/kvm"
 )
-REFERENCE = Path(__file__).parent / "solutions/lab01_first_vm/reference/vm.py"
+SOLUTIONS = Path(__file__).parent / "solutions"
+REFERENCE = SOLUTIONS / "lab01_first_vm/reference/vm.py"
 
 
 class Student:
@@ -56,6 +60,32 @@ def test_a_user_gets_all_points_and_reads_what_is_not_limited(student: Student) 
     grades = json.loads(done.stdout)
     assert grades["earned"] == 100
     assert [note for note in grades["notes"] if note.startswith("you may make no cgroup here")]
+
+
+def own_python(student: Student) -> str:
+    """A Python in the user's own folder, as pyenv, conda and uv make them."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    command = student.user.words(student.python, "-c", "import os; print(os.__file__)")
+    library = Path(run(*command, cwd=student.user.folder).stdout.strip()).parent
+    place = student.user.folder / "python"
+    for name in ("bin", "lib"):
+        (place / name).mkdir(parents=True)
+    shutil.copy(os.path.realpath(student.python), place / "bin" / version)
+    (place / "lib" / version).symlink_to(library)
+    for path in (place, *place.rglob("*")):
+        os.chown(path, student.user.uid, student.user.gid, follow_symlinks=False)
+    return str(place / "bin" / version)
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/python3"), reason="needs the system's Python")
+def test_a_python_of_the_user_s_own_runs_the_grader_and_not_what_may_mount(
+    student: Student,
+) -> None:
+    student.python = own_python(student)
+    assert student.lab("start", "8").returncode == 0
+    shutil.copy(SOLUTIONS / "lab08_container/reference/box.py", student.user.folder / "lab8")
+    done = student.lab("check", "--json", "--on", "here", folder="lab8")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ class Machine(Closing):
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._left = b""  # of a line that isn't complete
+        self._is_up = False
         self._errors = TemporaryFile()  # noqa: SIM115 (closed by close)
         self._process = subprocess.Popen(
             _RUN,
@@ -84,6 +85,7 @@ class Machine(Closing):
 
         try:
             self._receive(say_how_long)
+            self._is_up = True
         except BaseException:
             self.close()
             raise
@@ -160,9 +162,14 @@ class Machine(Closing):
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").splitlines() or [f"status {status}"]
         ours = [line for line in said if line.startswith("ringlet: ")] or said[-1:]
+        why = why or printable(ours[0].removeprefix("ringlet: "))
+        if not self._is_up:
+            return MachineLostError(
+                f"the checks need an emulated machine: {why}",
+                "once, with a network: ringlet nested --setup; `ringlet doctor` says more",
+            )
         return MachineLostError(
-            f"the emulated machine is lost: {why or printable(ours[0].removeprefix('ringlet: '))}",
-            "try the machine alone: ringlet nested -- ringlet doctor; once: ringlet nested --setup",
+            f"the emulated machine is lost: {why}", "try again: ringlet lab check"
         )
 
     def close(self) -> None:
