@@ -1,9 +1,11 @@
 """The wheel that `make dist` makes, as a user with no compiler meets it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,35 @@ def test_wheel_makes_builds_and_boots_a_guest_of_ones_own(dist: Path, tmp_path: 
     assert run("ringlet", "boot", folder=folder, **here) == "Hello from hello, in ring 0!\n"
     library = {path.name: path.read_bytes() for path in (folder / "lib").iterdir()}
     assert library == {path.name: path.read_bytes() for path in (ROOT / "guests/lib").iterdir()}
+
+
+@pytest.mark.needs_root
+def test_from_the_wheel_to_the_first_check_of_lab_1(dist: Path, tmp_path: Path) -> None:
+    """The steps of docs/getting-started.md, as a new user does them."""
+    programs = install(dist, tmp_path)
+    here = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": ""}
+    run("ringlet", "lab", "start", "1", folder=tmp_path, **here)
+    page = (ROOT / "docs/getting-started.md").read_text()
+    (lines,) = re.findall(r"^```python\n(    vm = .*?)^```$", page, re.DOTALL | re.MULTILINE)
+    program = tmp_path / "lab1/vm.py"
+    text, count = re.subn(r"(    # Step 1: .*\n)", rf"\1{lines}", program.read_text())
+    assert count == 1
+    program.write_text(text.replace("import sys\n", "import sys\nimport time\n"))
+    done = subprocess.run(
+        ["ringlet", "lab", "check"],
+        cwd=tmp_path / "lab1",
+        env=os.environ | here,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "  passed the program makes a VM with one vCPU (15/15)\n" in done.stdout
+    assert done.stdout.endswith("\n15 of 100 points, on this host\n")
+
+
+def test_no_solution_of_a_lab_is_in_the_wheel(dist: Path) -> None:
+    (wheel,) = dist.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "ringlet/labs/lab01_first_vm/starter/vm.py" in names
+    assert not [name for name in names if "solution" in name or "reference" in name]
