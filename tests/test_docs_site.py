@@ -126,6 +126,11 @@ def test_the_console_is_empty_and_the_page_is_not(
         assert (pixels.mean() < 0.4) == (scheme == "dark")
 
 
+def test_the_site_has_no_solution_of_a_lab(site: Path) -> None:
+    assert [*site.rglob("*tests*")]  # there are pages of tests
+    assert not [*site.rglob("*solution*"), *site.rglob("*wrong.toml*")]
+
+
 @pytest.mark.needs_root
 def test_a_slide_has_what_the_page_shows_and_the_paragraphs_are_notes(
     site: Path, browser: Browser

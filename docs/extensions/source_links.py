@@ -20,6 +20,7 @@ from sphinx.transforms import SphinxTransform
 
 TOP = Path(__file__).parents[2]
 FOLDERS = ("benchmarks", "csrc", "docs", "guests", "scripts", "src", "tests")
+KEPT = "solutions"  # of the labs: a teacher gives students the site
 MADE = ("_guests", "_init", "_container", "__pycache__", "build")  # by a build
 TOO_LARGE = (TOP / "src", TOP / "src/ringlet", TOP / "tests")  # for pages of all that is below
 LONGEST = 400_000  # bytes of a file that a page shows
@@ -33,6 +34,7 @@ def _is_source(path: Path) -> bool:
     return (
         parts[:1] != ()
         and parts[0] in FOLDERS
+        and KEPT not in parts
         and not any(part in MADE or part.endswith(".egg-info") for part in parts)
         and path.suffix not in (".so", ".o", ".pyc")
         and (parts[0] != "docs" or "extensions" in parts or path.suffix == ".py")
