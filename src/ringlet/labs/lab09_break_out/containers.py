@@ -65,11 +65,11 @@ main(*sys.argv[1:])
 )
 
 # Runs in a student's container; the first argument is the secret's path on the host. The program
-# calls itself READY and waits for a line. Then it tries all ways out, keeps open what it could,
-# calls itself ATTACKED, waits for another line, and answers with a hash of both lines.
+# calls itself READY and waits for a number. Then it tries all ways out, keeps open what it could,
+# calls itself ATTACKED, waits for another, and answers with the product of both.
 READY, ATTACKED = "ready", "attacked"
 ATTACK = f"""
-import ctypes, hashlib, os, sys
+import ctypes, os, sys
 path, _ = sys.argv[1:]
 libc = ctypes.CDLL(None)
 libc.umount2.argtypes = ctypes.c_char_p, ctypes.c_int
@@ -116,5 +116,5 @@ for step in range(2):
     take(path)
 libc.prctl(15, b"{ATTACKED}")
 second = sys.stdin.readline()
-print(hashlib.sha256((first + second).encode()).hexdigest(), flush=True)
+print(int(first, 16) * int(second, 16), flush=True)
 """

@@ -7,7 +7,6 @@ PROGRAM is a Python program. It runs in the container as /program.py.
 
 import ctypes
 import os
-import shutil
 import sys
 
 # Flags of unshare(2).
@@ -59,7 +58,8 @@ def prctl(option, value):
 
 def fill_root(program):
     """Puts into the folder where we are what a Python program needs: the program, and Python."""
-    shutil.copyfile(program, "program.py")
+    with open(program, "rb") as source, open("program.py", "wb") as copy:
+        copy.write(source.read())
     folders = ["/usr"]
     if not sys.base_prefix.startswith("/usr"):
         folders.append(sys.base_prefix)
