@@ -22,10 +22,9 @@ def seen(number: int, name: str, text: str, check: int, tmp_path: Path) -> str:
     lab = find_lab(number)
     folder = shutil.copytree(SOLUTIONS / lab.place.name / "reference", tmp_path / "work")
     (folder / name).write_text(text)
-    checks = {check: lab.checks()[check]}
-    ((_, verdict),) = judge(
-        checks, read_files(folder, lab.files), Host(), lambda number: None, notes := []
-    )
+    checks, notes = {check: lab.checks()[check]}, list[str]()
+    files = read_files(folder, lab.files)
+    ((_, verdict),) = judge(checks, files, Host(), lambda number: None, notes)
     assert notes == []
     assert not verdict.passed
     return verdict.seen
