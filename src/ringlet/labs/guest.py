@@ -106,12 +106,12 @@ def boot(
     return Run(words(result), status, checkpoints.snapshots, content)
 
 
-def words(result: Result) -> str:
-    """Returns how a run ended, as a clause."""
+def words(result: Result, seconds: float = SECONDS) -> str:
+    """Returns how a run of at most `seconds` ended, as a clause."""
     if result.reason == "exit-port":
         return f"it ended with status {result.status}"
     if result.reason == "timeout":
-        return f"it ran for {SECONDS:g} seconds, and was ended"
+        return f"it ran for {seconds:g} seconds, and was ended"
     if result.crash is not None:
         return f"it crashed: {printable(result.crash.lines()[0])}"
     return f"its run ended: {result.reason}"

@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ringlet.errors import RingletError
 from ringlet.labs.check import Failed
-from ringlet.labs.guest import CHECKPOINT, SECONDS, words
+from ringlet.labs.guest import CHECKPOINT, words
 from ringlet.machine.config import MachineConfig
 from ringlet.machine.machine import Machine
 
@@ -56,14 +56,16 @@ def watch(
     look: Callable[[Machine, int], T],
     *,
     memory: int,
+    seconds: float,
     cmdline: str = "",
     module: bytes | None = None,
     fill: tuple[int, bytes] | None = None,
 ) -> Watched[T]:
     """Boots `image`, and returns what `look` returned for the machine and the checkpoint's number.
 
-    `look` runs on the vCPU's thread. `module` is a file that the loader hands over. `fill` is an
-    address, and what is in the guest's memory there before the run. Raises `Failed` for no image.
+    The guest has `seconds`. `look` runs on the vCPU's thread. `module` is a file that the loader
+    hands over. `fill` is an address, and what is in the guest's memory there before the run. Raises
+    `Failed` for no image.
     """
     visits = _Visits(look)
     try:
@@ -74,7 +76,7 @@ def watch(
             cmdline=cmdline,
             initrd=module,
             serial="none",  # a guest's words don't count
-            timeout=SECONDS,
+            timeout=seconds,
         )
         with Machine(config) as machine:
             visits.machine = machine
@@ -86,7 +88,7 @@ def watch(
     except RingletError as error:
         raise Failed(error.message, error.hint) from None
     status = result.status if result.reason == "exit-port" else None
-    return Watched(words(result), status, visits.seen, content)
+    return Watched(words(result, seconds), status, visits.seen, content)
 
 
 def read_memory(machine: Machine, address: int, size: int) -> bytes:

@@ -115,8 +115,9 @@ def _rubbish(size: int) -> bytes:
     return bytes(data)
 
 
-def _boot(image: bytes, kind: str) -> tuple[int, Program, Watched[Visit]]:
+def _boot(work: Work, kind: str) -> tuple[int, Program, Watched[Visit]]:
     """Runs a program of this kind; returns the page that the guest has to map first, too."""
+    image = work.build(*BUILD, most=MAX_IMAGE, files=FILES)
     first = _address() & -_PAGE
     if kind == "pages":
         addresses = [address for address in _addresses() if address & -_PAGE != first]
@@ -139,6 +140,7 @@ def _boot(image: bytes, kind: str) -> tuple[int, Program, Watched[Visit]]:
         image,
         look,
         memory=MEMORY,
+        seconds=work.patience,
         cmdline=f"map={first:#x}",
         module=program.code,
         fill=(FRAMES, _rubbish(FRAMES_END - FRAMES)),
@@ -147,7 +149,7 @@ def _boot(image: bytes, kind: str) -> tuple[int, Program, Watched[Visit]]:
 
 
 def _run(work: Work, kind: str = "pages") -> tuple[int, Program, Watched[Visit]]:
-    return work.once(_boot, work.build(*BUILD, most=MAX_IMAGE, files=FILES), kind)
+    return work.once(_boot, work, kind)
 
 
 def _at(watched: Watched[Visit], number: int) -> Visit:
