@@ -185,6 +185,12 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
         os.close(fd)
 
 
+def write_memory(pid: int, address: int, data: bytes) -> None:
+    """Writes to memory of the process, if it can be written."""
+    with suppress(OSError), open(f"/proc/{pid}/mem", "r+b", buffering=0) as file:
+        os.pwrite(file.fileno(), data, address)
+
+
 def last_exit(pid: int) -> KvmExit | None:
     """Returns the last exit of the process's first vCPU; None if it has mapped no vCPU's page."""
     for mapping in mappings(pid):
