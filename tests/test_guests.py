@@ -147,8 +147,8 @@ def test_rings_enters_ring_3_and_comes_back_by_system_calls_and_faults() -> None
     lines = output.splitlines()
     assert lines[0] == "ring 0 -> ring 3"
     assert lines[1].startswith("ring 3 -> ring 0: print: may I print?")
-    assert lines[2].startswith("ring 3 -> ring 0: page fault at ")
-    assert lines[3] == "ring 3 -> ring 0: general protection fault, error 0"
+    assert lines[2].startswith("ring 3 -> ring 0: page fault at 0x")
+    assert lines[3] == "ring 3 -> ring 0: general protection fault, error 0x0"
     assert lines[4] == "ring 3 -> ring 0: print: alive after both"
     assert lines[5:] == ["ring 3 -> ring 0: exit"]
     assert (result.reason, result.status) == ("exit-port", 0)

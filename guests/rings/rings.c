@@ -35,14 +35,14 @@ static void forgive(struct interrupt_frame *frame) {
 
 __attribute__((interrupt)) static void page_fault(struct interrupt_frame *frame, uint64_t error) {
     tell("page fault", frame);
-    print(" at %lx, error %lx\n", READ_REGISTER("cr2"), error);
+    print(" at 0x%lx, error 0x%lx\n", READ_REGISTER("cr2"), error);
     forgive(frame);
 }
 
 __attribute__((interrupt)) static void general_protection(struct interrupt_frame *frame,
                                                           uint64_t error) {
     tell("general protection fault", frame);
-    print(", error %lx\n", error);
+    print(", error 0x%lx\n", error);
     forgive(frame);
 }
 

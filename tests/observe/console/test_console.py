@@ -9,7 +9,7 @@ from ringlet.errors import RingletError
 from ringlet.observe.console.console import COMMANDS, find
 
 from ...machine_code import SPIN, UD2, exit_with, protected
-from ..conversation import talk
+from ..conversation import CHECKOUT, talk
 
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
 
@@ -273,6 +273,31 @@ def test_breakpoints_are_numbered_listed_and_deleted() -> None:
         say("delete")
         assert say("break") == ["there is no breakpoint"]
         assert say("continue")[-1] == "the run is over: exit-port, status 0"
+
+
+def test_a_breakpoint_says_which_line_it_has_taken() -> None:
+    source = (CHECKOUT / "guests/rings/rings.c").read_text().splitlines()
+    line = next(at for at, text in enumerate(source, 1) if "void system_call(" in text)
+    with talk("rings") as say:
+        (told,) = say(f"break rings.c:{line}")
+        assert told.startswith("breakpoint 1 at ")
+        assert told.endswith(f" system_call, guests/rings/rings.c:{line}")
+        said, told = say(f"break rings.c:{line - 1}")
+        assert said == f"line {line - 1} has no code; the next line that has code is {line}"
+        assert told.endswith(f" system_call, guests/rings/rings.c:{line}")
+
+
+def test_finish_says_why_the_caller_is_not_known() -> None:
+    with talk("hello") as say:
+        assert say.fails("finish").startswith("no function has called this one")
+    # mov esp, 0x100100; nop; the stack has an address behind a call
+    code = b"\xbc\0\x01\x10\0\x90\x90" + b"\xe8\0\0\0\0" + exit_with(0)
+    stack = b"\0" * 4 + (0x10000C).to_bytes(4, "little")
+    with talk(protected(code.ljust(0x100, b"\0") + stack.ljust(0x80, b"\0"))) as say:
+        say("step 2")
+        told = say.fails("finish")
+        assert told.startswith("the caller of this function isn't known for sure: ")
+        assert "a return address to 0x10000c" in told
 
 
 def test_a_breakpoint_that_is_there_twice_goes_with_the_second() -> None:

@@ -76,6 +76,14 @@ def test_a_line_has_addresses_and_a_line_without_code_is_the_next_one() -> None:
     assert hello16.find_file("hello16/hello16.S") == [path]
 
 
+def test_a_line_begins_where_one_of_the_rows_of_an_address_begins_a_statement() -> None:
+    rows = [[0x10, 0, 20, 1], [0x10, 0, 20, 0], [0x14, 0, 20, 1], [0x18, 0, 22, 1], [0x20, 0, 0, 0]]
+    for order in (rows, [rows[1], rows[0], *rows[2:]]):
+        found = Lines({"files": ["a.c"], "lines": [order], "frames": [], "note": ""})
+        assert found.addresses_of("a.c", 20) == (20, [0x10])
+        assert found.addresses_of("a.c", 21) == (22, [0x18])
+
+
 def test_a_function_says_how_its_frame_lies(rings: Lines) -> None:
     rule = rings.frame_rule(address_of("print"))
     assert rule is not None

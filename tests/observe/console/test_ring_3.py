@@ -57,7 +57,7 @@ def test_a_breakpoint_in_ring_3_is_met_and_left_again() -> None:
         say("break user.S:23")
         lines = say("continue")
         assert "breakpoint 1" in lines
-        assert "guest| ring 3 -> ring 0: general protection fault, error 0" in lines
+        assert "guest| ring 3 -> ring 0: general protection fault, error 0x0" in lines
         assert "user+0x1e, guests/rings/user.S:23" in lines
         assert say("memory user+0x1e 1")[0].startswith("0x40001e  68 ")  # the guest's own byte
         assert place(say("next")) == USER + 0x23

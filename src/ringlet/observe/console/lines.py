@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 from bisect import bisect_right
+from itertools import groupby
 from typing import NamedTuple
 
 from ringlet.boot.elf import MAGIC
@@ -98,11 +99,13 @@ class Lines:
         """
         number = self.files.index(path)
         starts: dict[int, list[int]] = {}
-        previous = 0
-        for address, file, row_line, statement in self._rows:
-            here = row_line if file == number else 0
-            if statement and here >= line and here != previous:
-                starts.setdefault(here, []).append(address)
+        previous = 0  # the line of the address before
+        for address, rows in groupby(self._rows, lambda row: row[0]):
+            here = 0
+            for _, file, row_line, statement in rows:
+                here = row_line if file == number else 0
+                if statement and here >= line and here != previous:
+                    starts.setdefault(here, []).append(address)
             previous = here
         if not starts:
             return line, []

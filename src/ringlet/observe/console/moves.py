@@ -217,8 +217,17 @@ def finish(console: Console, words: list[str]) -> None:
         raise console.usage("finish")
     session = console.session
     found = frames(session)
-    if len(found) < 2 or found[1].how == GUESS:
-        raise RingletError("the caller of this function isn't known", "`backtrace` shows why")
+    if len(found) < 2:
+        raise RingletError(
+            "no function has called this one, as far as the stack tells",
+            "`stack` shows the stack; `break PLACE` and `continue` run to a place",
+        )
+    if found[1].how == GUESS:
+        raise RingletError(
+            "the caller of this function isn't known for sure",
+            f"the stack may have a return address to {_place(session, found[1].address)}: if that "
+            "is right, set a breakpoint there and `continue`",
+        )
     caller = found[1]
     if caller.how == INTERRUPT:  # a handler may choose where to return to
 
@@ -228,6 +237,11 @@ def finish(console: Console, words: list[str]) -> None:
         _steps(console, _next_once, is_back)
         return
     console.show_stop(_until_stack(console, caller.address, caller.stack))
+
+
+def _place(session: Session, address: int) -> str:
+    place = session.describe(address)
+    return f"{address:#x}" + (f" {place}" if place else "")
 
 
 def _top(state: State) -> int:
@@ -286,7 +300,9 @@ def break_(console: Console, words: list[str]) -> None:
     text = words[-1]
     path, colon, line = text.rpartition(":")
     if colon and line.isdecimal():
-        addresses = session.addresses_of_line(path, int(line))
+        taken, addresses = session.addresses_of_line(path, int(line))
+        if taken.number != int(line):
+            console.show(f"line {line} has no code; the next line that has code is {taken.number}")
     else:
         addresses = [session.address_of(text)]
     for address in addresses:
@@ -307,9 +323,8 @@ def _note(console: Console, each: Breakpoint) -> None:
 
 def _words(console: Console, name: int) -> str:
     each = console.breakpoints[name]
-    place = console.session.describe(each.address)
     line = None if each.size else console.session.lines.at(each.address)
-    parts = [f"{each.address:#x}" + (f" {place}" if place else "")]
+    parts = [_place(console.session, each.address)]
     parts += [str(line)] if line is not None else []
     kind = f"watchpoint {name}: {each.size} bytes" if each.size else f"breakpoint {name}"
     return f"{'hardware ' if each.hardware and not each.size else ''}{kind} at {', '.join(parts)}"

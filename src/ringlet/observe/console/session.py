@@ -13,7 +13,7 @@ from ringlet.machine.assembly import (
     disassemble,
 )
 from ringlet.machine.crash import examine
-from ringlet.observe.console.lines import Sources, read_lines
+from ringlet.observe.console.lines import Line, Sources, read_lines
 from ringlet.observe.console.tables import idt
 from ringlet.observe.debug.paging import Processor, walk
 from ringlet.observe.debug.state import State
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ringlet.boot.symbols import Symbols
     from ringlet.machine.assembly import Instruction
     from ringlet.machine.machine import Machine
-    from ringlet.observe.console.lines import Line, Lines
+    from ringlet.observe.console.lines import Lines
     from ringlet.observe.debug.debugger import Debugger
     from ringlet.observe.debug.paging import Walk
     from ringlet.observe.debug.stop import Stop
@@ -153,7 +153,7 @@ class Session:
         """
         path, colon, number = word.rpartition(":")
         if colon and number.isdecimal():
-            return self.addresses_of_line(path, int(number))[0]
+            return self.addresses_of_line(path, int(number))[1][0]
         for sign in "+-":
             base, found, offset = word.rpartition(sign)
             if found and base and (size := _number(offset)) is not None:
@@ -183,8 +183,12 @@ class Session:
             close or "an address is a number, a symbol, a register as $rsp, or FILE:LINE",
         )
 
-    def addresses_of_line(self, name: str, number: int) -> list[int]:
-        """Returns where the code of a source line begins. Raises `RingletError` if it has none."""
+    def addresses_of_line(self, name: str, number: int) -> tuple[Line, list[int]]:
+        """Returns where the code of a source line begins, and that line.
+
+        A line without code stands for the next line that has code. Raises `RingletError` if there
+        is none.
+        """
         lines = self.lines
         files = lines.find_file(name)
         if not files:
@@ -195,10 +199,12 @@ class Session:
             raise RingletError(f"there is no source file {name}", hint)
         if len(files) > 1:
             raise RingletError(f"{name} is {' or '.join(files)}", "name more of the path")
-        _, addresses = lines.addresses_of(files[0], number)
+        taken, addresses = lines.addresses_of(files[0], number)
         if not addresses:
-            raise RingletError(f"{files[0]}:{number} has no code", "name an earlier line")
-        return addresses
+            raise RingletError(
+                f"{files[0]}:{number} has no code, nor has a line behind it", "name an earlier line"
+            )
+        return Line(files[0], taken), addresses
 
 
 def _number(word: str) -> int | None:
