@@ -31,6 +31,10 @@ static void show(const struct plan *plan)
 		put("path", plan->shares[i].path);
 	}
 	put("hostname", plan->hostname);
+	put("network", plan->network.interface);
+	printf("address=%08x/%u %08x%c", plan->network.address, plan->network.prefix,
+	       plan->network.gateway, 0);
+	put("resolver", plan->network.resolver);
 	put("cwd", plan->folder);
 	for (char **variable = plan->environment; *variable; variable++)
 		put("env", *variable);

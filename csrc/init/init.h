@@ -7,7 +7,7 @@
  *   control.c  the lines that go to and fro beside the data
  *   die.c      ends the machine
  *   plan.c     what to do, as the host wrote it
- *   modules.c, system.c, mount.c, root.c
+ *   modules.c, system.c, mount.c, root.c, network.c
  *              the system that the command finds
  *   stdio.c    the host's side of the command's streams
  *   command.c  the command, and init's ends of its streams
@@ -72,6 +72,13 @@ struct share {
 	bool writable;
 };
 
+struct network {
+	char *interface; /* NULL: there is none to set up */
+	char *resolver;	 /* or NULL */
+	uint32_t address, gateway; /* in the network's order of bytes; no gateway is 0 */
+	unsigned int prefix;
+};
+
 struct plan {
 	struct module *modules;
 	size_t module_count;
@@ -79,6 +86,7 @@ struct plan {
 	struct share *shares;
 	size_t share_count;
 	char *hostname;
+	struct network network;
 	char **environment; /* both end with NULL */
 	char **arguments;
 	char *folder;
@@ -107,6 +115,10 @@ void mount_9p(const char *tag, const char *target, bool writable, const char *ca
 void mount_all(const struct plan *plan);
 void mount_settle(void);
 void root_switch(const struct plan *plan);
+
+/* network.c */
+
+void network_set_up(const struct plan *plan);
 
 /* stdio.c */
 

@@ -32,6 +32,7 @@ int main(void)
 	if (plan.hostname)
 		system_name(plan.hostname);
 	system_loopback();
+	network_set_up(&plan);
 	host_open(&host, &plan);
 	run(&plan, &host);
 	power_off();

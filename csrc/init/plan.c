@@ -6,6 +6,8 @@
  *   rootdisk DEVICE            the root: the file system on this block device
  *   share TAG PATH [rw]        mount another one over PATH
  *   hostname NAME
+ *   network INTERFACE ADDRESS PREFIX [GATEWAY [RESOLVER]]
+ *                              an interface with its IPv4 address, the router and the name server
  *   env NAME=VALUE             the command's environment is these, and a PATH
  *   cwd PATH
  *   user UID GID [GID...]      root if not given
@@ -19,6 +21,7 @@
  * has to be written as. Where a key takes one word, it goes to the end of the line. module, share,
  * env and arg may be repeated.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -157,6 +160,29 @@ static void parse_share(struct share *share, char **rest)
 	share->writable = mode;
 }
 
+static in_addr_t parse_address(const char *text)
+{
+	struct in_addr address;
+
+	if (inet_pton(AF_INET, text, &address) != 1)
+		die("plan: not an address: %s", text);
+	return address.s_addr;
+}
+
+static void parse_network(struct network *network, char **rest)
+{
+	char *gateway;
+
+	network->interface = word(rest);
+	network->address = parse_address(word(rest));
+	network->prefix = number(rest, 32);
+	if (network->prefix == 0)
+		die("plan: a network with a prefix of 0");
+	gateway = optional(rest);
+	network->gateway = gateway ? parse_address(gateway) : 0;
+	network->resolver = optional(rest);
+}
+
 static void parse_module(struct module *module, char **rest)
 {
 	char *parameters;
@@ -196,6 +222,8 @@ static void parse_line(struct plan *plan, char *line, size_t *variables, size_t 
 		parse_share(&plan->shares[plan->share_count++], &rest);
 	} else if (!strcmp(key, "hostname")) {
 		plan->hostname = whole(&rest);
+	} else if (!strcmp(key, "network")) {
+		parse_network(&plan->network, &rest);
 	} else if (!strcmp(key, "env")) {
 		plan->environment[(*variables)++] = whole(&rest);
 	} else if (!strcmp(key, "cwd")) {

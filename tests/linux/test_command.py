@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from ringlet import boot
 from ringlet.errors import ConfigError, RingletError
+from ringlet.host.network_port import NetworkPort
 from ringlet.linux.command import LinuxCommand, run, stuff
 from ringlet.linux.guest import LinuxGuest
 from ringlet.machine.config import MachineConfig, SerialEnd
+from ringlet.machine.network import Network
 from ringlet.virtio.device import VirtioDevice
 
 from ..boot.bzimage_builder import OFFSET, VMLINUX, bzimage
@@ -247,6 +249,25 @@ def test_with_devices_of_a_program_there_are_drivers_for_them(system: Path) -> N
     (folder / "kernel/drivers/virtio/virtio_balloon.ko").unlink()  # of a kernel that was fetched
     assert modules(4) == [b"rng_core.ko", b"virtio_rng.ko"]
     assert modules(5) == []
+
+
+@needs_kvm
+@needs_busybox
+def test_a_network_has_its_driver_and_its_address(system: Path) -> None:
+    kernel = system / "boot" / f"vmlinuz-{RELEASE}"
+    net = {"kernel/drivers/net/virtio_net.ko": module(aliases=["virtio:d00000001v*"])}
+    modules_folder(system / "lib" / "modules" / RELEASE, PVPANIC | net, builtin=["virtio_mmio"])
+
+    def lines(network: object) -> list[bytes]:
+        archive = LinuxGuest(kernel, network=network).initramfs([b"arg true"])  # type: ignore[arg-type]
+        plan = read(archive)["plan"].content.splitlines()
+        assert (b"module /modules/virtio_net.ko" in plan) == (network != "none")
+        return [line for line in plan if line.startswith(b"network ")]
+
+    assert lines("none") == lines(NetworkPort()) == lines("tap") == []
+    assert lines("tap,address=10.0.0.1/8") == [b"network eth0 10.0.0.2 8 10.0.0.1"]
+    assert lines("user") == [b"network eth0 10.0.2.15 24 10.0.2.2 10.0.2.3"]
+    assert lines(Network("user")) == lines("user")
 
 
 @needs_kvm

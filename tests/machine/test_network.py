@@ -10,6 +10,7 @@ from ringlet.host.network_port import NetworkPort
 from ringlet.machine.network import (
     Network,
     check_network,
+    guest_address,
     parse_forward,
     parse_mac,
     parse_network,
@@ -134,3 +135,24 @@ def test_a_network_is_closed_though_the_machine_cant_be_made(no_leak: None) -> N
     with pytest.raises(ConfigError):
         Machine(config)
     port.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("user", ("10.0.2.15", 24, "10.0.2.2", "10.0.2.3")),
+        ("tap:vm0,address=192.168.7.1/24", ("192.168.7.2", 24, "192.168.7.1", "")),
+        ("tap,address=10.0.255.255/8", ("10.1.0.0", 8, "10.0.255.255", "")),
+        ("tap", None),
+        ("tap,address=192.168.7.1/32", None),
+        ("tap,address=192.168.7.254/24", None),
+        ("tap,address=192.168.7.255/24", None),
+        ("tap,address=255.255.255.254/1", None),
+    ],
+)
+def test_the_guests_address_suits_the_network(
+    text: str, address: tuple[str, int, str, str] | None
+) -> None:
+    network = parse_network(text)
+    assert network is not None
+    assert guest_address(network) == address

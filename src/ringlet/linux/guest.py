@@ -16,6 +16,7 @@ from ringlet.linux.initramfs import build, find_busybox, plan_line
 from ringlet.linux.kernel_modules import drivers, has_driver, listed
 from ringlet.machine.guests import find_image
 from ringlet.virtio.console import Console
+from ringlet.machine.network import Network, guest_address, parse_network
 from ringlet.virtio.entropy import Entropy
 from ringlet.virtio.net import Net
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ringlet.machine.config import Disk
-    from ringlet.machine.network import Network
     from ringlet.virtio.device import VirtioDevice
     from ringlet.virtio.net import NetworkEnd
 
@@ -33,6 +33,7 @@ _MODULES = ("pvpanic-mmio",)
 _VIRTIO_MODULES = ("virtio_mmio",)
 _DISK_MODULES = ("virtio_blk",)
 _CONSOLE_MODULE = "virtio_console"
+_INTERFACE = "eth0"  # the kernel's name of the first network card
 _FILE_SYSTEMS = ("ext4", "crc32c_generic", "crc32c-intel")  # ext4, and what it requests
 
 
@@ -81,6 +82,8 @@ class LinuxGuest(NamedTuple):
 
         Without a plan, the guest starts /sbin/init of its `root`. Raises `RingletError`.
         """
+        if plan:
+            plan = [*self._network_lines(), *plan]
         if self.root is not None:
             if self.files:
                 raise ConfigError(
@@ -115,6 +118,17 @@ class LinuxGuest(NamedTuple):
         if self.modules is not None:
             return self.modules
         return _beside(os.fspath(self.kernel))
+
+    def _network_lines(self) -> list[bytes]:
+        """Returns the line of a plan that gives the guest its address, if ringlet knows one."""
+        network = self.network
+        if isinstance(network, str):
+            network = parse_network(network) or "none"
+        found = guest_address(network) if isinstance(network, Network) else None
+        if found is None:
+            return []
+        words = [found.address, str(found.prefix), found.gateway, found.resolver]
+        return [plan_line("network", _INTERFACE, *filter(None, words))]
 
     def _find_modules(self) -> tuple[Path | None, list[str], list[str]]:
         """Returns the modules' folder, those to load, and those that the kernel may request."""

@@ -168,6 +168,34 @@ def _is_ipv4(text: str) -> bool:
     )
 
 
+class GuestAddress(NamedTuple):
+    """The IPv4 address of a guest, with its prefix and its router; `resolver` may be empty."""
+
+    address: str
+    prefix: int
+    gateway: str
+    resolver: str
+
+
+def guest_address(network: Network) -> GuestAddress | None:
+    """Returns the address that suits a guest of `network`; None if ringlet doesn't know one.
+
+    On a tap interface with an address, the address of the guest is the next one.
+    """
+    if network.kind == "user":
+        from ringlet.host import passt
+
+        return GuestAddress(passt.ADDRESS, passt.PREFIX, passt.GATEWAY, passt.RESOLVER)
+    if network.address is None:
+        return None
+    host, prefix = parse_prefix(network.address)
+    number = int.from_bytes(map(int, host.split(".")), "big") + 1
+    last = 0xFFFF_FFFF >> prefix
+    if number & last in (0, last):  # it has a meaning of its own in the network
+        return None
+    return GuestAddress(".".join(map(str, number.to_bytes(4, "big"))), prefix, host, "")
+
+
 def open_network(network: Network, mac: bytes) -> NetworkEnd:
     """Opens the host's end for a guest with this MAC address. Raises `RingletError`."""
     if network.kind == "user":
