@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The drivers that the kernel must have, built in or as modules.
-MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "kvm_amd")
+MODULES = ("virtio_pci", "virtio_console", "9p", "9pnet_virtio", "overlay", "tun", "kvm_amd")
 
 SETUP = "`ringlet nested --setup` fetches your distribution's kernel (it installs nothing)"
 
