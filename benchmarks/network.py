@@ -1,7 +1,6 @@
 """A network's packets: pings that guests/net answers over a tap interface, natively."""
 
 import ctypes
-import os
 import select
 import socket
 import struct
@@ -53,11 +52,9 @@ def _guest(command: list[str]) -> Iterator[None]:
     """The guest, once it answers."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
-        for _ in range(500):
-            subprocess.run(["ip", "addr", "add", f"{HOST}/24", "dev", "vm0"], stderr=subprocess.DEVNULL)
-            if not subprocess.run(["ip", "link", "set", "vm0", "up"], stderr=subprocess.DEVNULL).returncode:
-                break
-            time.sleep(0.02)
+        for words in ("addr replace 192.168.7.1/24 dev vm0", "link set vm0 up"):
+            while subprocess.run(["ip", *words.split()], stderr=subprocess.DEVNULL).returncode:
+                time.sleep(0.02)  # the interface comes with the guest
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as host:
             while True:
                 host.sendto(_request(0xFFFF, 8), (GUEST, 0))

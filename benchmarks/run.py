@@ -4,8 +4,8 @@
 
 Run it with the Python into which ringlet is installed. A yardstick is measured in the same
 run, in turns with ringlet: bare C with the same ioctls (baseline.c, compiled here), and QEMU's
-microvm where it is installed. `linux` and `linux_disk` run only if they are named: they take a
-hardware KVM.
+microvm where it is installed. `linux`, `linux_disk` and `network` run only if they are named: the
+first two take a hardware KVM, the third one takes root.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import exits
 import linux_disk
 import many
 import memory
+import network
 import start
 import traces
 from measure import host_facts, table
@@ -30,7 +31,7 @@ DEFAULT = {
     module.__name__: module
     for module in (start, exits, traces, boot, disk, memory, many, container, calls)
 }
-ON_DEMAND = {module.__name__: module for module in (linux, linux_disk)}
+ON_DEMAND = {module.__name__: module for module in (linux, linux_disk, network)}
 BENCHMARKS = DEFAULT | ON_DEMAND
 
 

@@ -97,6 +97,18 @@ def test_disks(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_kvm
+def test_devices(tmp_path: Path) -> None:
+    assert run("devices.md", tmp_path) == 4
+
+
+@pytest.mark.needs_kvm
+@pytest.mark.needs_tap
+@pytest.mark.needs_busybox
+def test_network(tmp_path: Path) -> None:
+    assert run("network.md", tmp_path, ["unshare", "--net"]) == 7
+
+
+@pytest.mark.needs_kvm
 @pytest.mark.needs_busybox
 @pytest.mark.needs_cgroups
 def test_tour(tmp_path: Path) -> None:
