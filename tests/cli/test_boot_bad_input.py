@@ -256,3 +256,22 @@ def test_root_takes_a_kernel_a_disk_and_no_initrd(tmp_path: Path) -> None:
     assert "Linux" in refused(run("boot", "hello", "--root", "/dev/vda"))
     taken = run("boot", "hello", "--root", "/dev/vda", "--initrd", "x", cwd=tmp_path)
     assert "initrd is taken" in refused(taken)
+
+
+NETWORKS = {
+    "tapp": "there is no network 'tapp'",
+    "tap:a/b": "can't be the name of an interface",
+    "tap,mtu=1": "the MTU is out of range",
+    "user,forward=80": "forwards no port",
+    "user,address=10.0.0.1/8": "no option 'address=10.0.0.1/8'",
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_that_is_none_is_refused(network: str) -> None:
+    assert NETWORKS[network] in refused(run("boot", "net", "--network", network))
+
+
+def test_without_passt_the_line_says_how_to_get_it() -> None:
+    shown = refused(run("boot", "net", "--network", "user", env=ENVIRONMENT | {"PATH": "/nowhere"}))
+    assert "there is no passt" in shown
