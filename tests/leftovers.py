@@ -4,6 +4,14 @@ import os
 from pathlib import Path
 
 
+def is_alive(pid: int) -> bool:
+    """Whether this process has not ended; one that nobody has waited for yet has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def cgroups(part: str) -> set[Path]:
     """Those with `part` in their name, of all hierarchies; some may go while it looks."""
     return {

@@ -84,8 +84,8 @@ def protected(code: bytes) -> bytes:
 
 
 def machine(code: bytes, **options: Any) -> Machine:
-    """A machine for `code`, which ends after half a minute at the latest."""
-    options = {"serial": "none", "timeout": 30, "protocol": "flat", **options}
+    """A machine for `code`, which ends after a minute at the latest."""
+    options = {"serial": "none", "timeout": 60, "protocol": "flat", **options}
     return Machine(MachineConfig(image=code, **options))
 
 

@@ -23,7 +23,7 @@ MAIN = "int main(const struct hvm_start_info *info) {\n    (void)info;\n"
 
 def boot(image: Path, **options: object) -> tuple[int, str]:
     """The status that the guest ended with, and what it wrote."""
-    with Machine(MachineConfig(image=image, serial="pipe", timeout=30, **options)) as machine:
+    with Machine(MachineConfig(image=image, serial="pipe", timeout=60, **options)) as machine:
         machine.start()
         output = b"".join(iter(machine.serial.read, b""))
         result = machine.wait()

@@ -23,7 +23,7 @@ CTRL_D = b"\x04"
 def boot(image: str, **options: Any) -> tuple[Result, str]:
     """How a guest ended, and what it wrote."""
     output = io.BytesIO()
-    options = {"serial": output, "timeout": 30, **options}
+    options = {"serial": output, "timeout": 60, **options}
     with Machine(MachineConfig(image=image, **options)) as machine:
         result = machine.run()
     return result, output.getvalue().decode()

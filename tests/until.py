@@ -17,15 +17,16 @@ def until(condition: Callable[[], object]) -> None:
         pause = min(2 * pause, 0.02)
 
 
-def until_asleep(pid: int, thread: int | None = None) -> None:
-    """Waits until a thread waits for something: the main one of the process, if none is named."""
+def is_asleep(pid: int, thread: int | None = None) -> bool:
+    """Whether a thread waits for something: the main one of the process, if none is named."""
     folder = Path(f"/proc/{pid}/task/{thread or pid}")
+    before = (folder / "schedstat").read_text()
+    if (folder / "stat").read_text().rpartition(")")[2].split()[0] != "S":
+        return False
+    time.sleep(0.03)
+    return (folder / "schedstat").read_text() == before  # it has used no nanosecond
 
-    def asleep() -> bool:
-        before = (folder / "schedstat").read_text()
-        if (folder / "stat").read_text().rpartition(")")[2].split()[0] != "S":
-            return False
-        time.sleep(0.03)  # one that does something meanwhile was on a processor
-        return (folder / "schedstat").read_text() == before
 
-    until(asleep)
+def until_asleep(pid: int, thread: int | None = None) -> None:
+    """Waits until it waits."""
+    until(lambda: is_asleep(pid, thread))

@@ -124,7 +124,7 @@ ELF64 = b"\x48\x8b\x47\x18\x50\x59\x8a\x01" + EXIT
 def test_a_kernel_in_the_boot_datas_usual_place_runs_and_reads_its_command_line(
     image: bytearray,
 ) -> None:
-    config = MachineConfig(image=bytes(image), cmdline="*", serial="none", timeout=30)
+    config = MachineConfig(image=bytes(image), cmdline="*", serial="none", timeout=60)
     with Machine(config) as machine:
         result = machine.run()
     assert (result.reason, result.status) == ("exit-port", ord("*"))

@@ -221,7 +221,7 @@ PRINT = b"\x66\xb8\x18\x00\x8e\xd8\x8b\x86\x28\x02\x00\x00\x8a\x40\x17\xe6\xf4"
 @pytest.mark.parametrize("fields", [{"xloadflags": 0}, {"version": 0x202, "jump": 0x2A}])
 def test_a_kernel_for_32_bits_runs_and_finds_its_command_line(fields: dict[str, int]) -> None:
     image = bytes(bzimage(code=PRINT, **fields))
-    config = MachineConfig(image=image, cmdline="*", serial="none", timeout=30, force=True)
+    config = MachineConfig(image=image, cmdline="*", serial="none", timeout=60, force=True)
     with Machine(config) as machine:
         result = machine.run()
     assert (result.reason, result.status) == ("exit-port", ord("*"))

@@ -214,7 +214,7 @@ def test_a_position_independent_kernel_of_a_real_linker_runs(tmp_path: Path) -> 
     flags = ("-m32", "-nostdlib", "-shared", "-fPIC", "-Wl,--build-id=none", "-Wl,-Bsymbolic")
     subprocess.run(["gcc", *flags, "-T", script, "-o", kernel, source], check=True)
     assert header_fields(32)["e_type"].get(kernel.read_bytes()) == 3
-    with Machine(MachineConfig(image=kernel, serial="none", timeout=30)) as machine:
+    with Machine(MachineConfig(image=kernel, serial="none", timeout=60)) as machine:
         result = machine.run()
     assert (result.reason, result.status) == ("exit-port", 42)
 

@@ -125,7 +125,7 @@ def test_a_signal_reaches_the_command(rootfs: Path, number: signal.Signals) -> N
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
-        assert process.wait(30) == 9
+        assert process.wait(60) == 9
 
 
 def ready(rootfs: Path, *options: str, traps: str = ":") -> Running:

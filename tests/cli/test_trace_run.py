@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from ..container.user import User, somebody  # noqa: F401
-from ..leftovers import cgroups
+from ..leftovers import cgroups, is_alive
 from ..nested.needs import lacks
 from ..observe.traced import make_traced_rootfs
-from .command import CODE, LONG, Running, refused, run, wait_until_full
+from ..until import until
+from .command import CODE, Running, refused, run, wait_until_full
 from .console import BOOT, Console, consoles
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_gcc]
@@ -164,12 +165,8 @@ def test_a_killed_ringlet_leaves_nothing(rootfs: Path) -> None:
         children = Path(f"/proc/{one.process.pid}/task/{one.process.pid}/children").read_text()
         one.process.kill()
         one.status()
-    until = time.monotonic() + LONG
-    while cgroups("ringlet-run-") - before or any(
-        Path(f"/proc/{child}").exists() for child in children.split()
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    until(lambda: not any(is_alive(int(child)) for child in children.split()))
+    until(lambda: not cgroups("ringlet-run-") - before)
 
 
 def test_it_takes_no_longer_than_its_timeout(rootfs: Path) -> None:

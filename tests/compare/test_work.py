@@ -18,7 +18,7 @@ SECTOR = 512
 
 def run(*words: str, status: int = 0, **options: bytes) -> list[dict[str, str]]:
     """The words of each line behind the first, by their names."""
-    done = subprocess.run([WORK, *words], capture_output=True, timeout=30, check=False, **options)
+    done = subprocess.run([WORK, *words], capture_output=True, timeout=60, check=False, **options)
     assert (done.stderr, done.returncode) == (b"", status)
     first, *lines = done.stdout.decode().splitlines()
     name, *times = first.split()
@@ -78,7 +78,7 @@ def test_work_has_the_same_outcome_each_time_and_another_for_another_size(
 def test_work_has_the_same_outcome_in_a_guest(words: tuple[str, str]) -> None:
     output = io.BytesIO()
     with Machine(
-        MachineConfig(image="work", cmdline=" ".join(words), serial=output, timeout=30)
+        MachineConfig(image="work", cmdline=" ".join(words), serial=output, timeout=60)
     ) as machine:
         machine.run()
     assert f" check={run(*words)[0]['check']}\n" in output.getvalue().decode()

@@ -43,7 +43,7 @@ class Place:
 
     def close(self) -> None:
         """Gives the place up; nothing may run in it any more."""
-        self._holder.communicate(timeout=10)
+        self._holder.communicate(timeout=60)
 
 
 def relay_terminal(

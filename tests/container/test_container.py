@@ -286,7 +286,7 @@ def test_a_paused_container_can_be_ended(sleeping: Container) -> None:
     sleeping.start()
     sleeping.pause()
     sleeping.kill()
-    result = sleeping.wait(30)
+    result = sleeping.wait(60)
     assert result is not None
     assert result.status == 137
 
@@ -324,7 +324,7 @@ def test_many_at_once_dont_mix(rootfs: Path) -> None:
         for container in containers:
             container.start()
         for container in containers:
-            result = container.wait(30)
+            result = container.wait(60)
             assert result is not None
             assert result.reason == "exit"
     finally:
@@ -348,7 +348,7 @@ def test_signals_reach_the_command(sleeping: Container) -> None:
     sleeping.start()
     until(lambda: has_its_trap(sleeping))
     sleeping.signal(signal.SIGTERM)
-    result = sleeping.wait(30)
+    result = sleeping.wait(60)
     assert result is not None
     assert (result.reason, result.status) == ("exit", 5)
 

@@ -58,7 +58,7 @@ class Containerd:
 
     def close(self) -> None:
         self.daemon.terminate()
-        self.daemon.wait(timeout=30)
+        self.daemon.wait(timeout=60)
         self.place.close()
 
 

@@ -22,7 +22,7 @@ def service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
     """The socket of a service manager, which has started us."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "service"))
-        listener.settimeout(20)
+        listener.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "service"))
         yield listener
 
@@ -102,7 +102,7 @@ def test_one_that_is_gone_is_a_warning(bundle: Bundle, monkeypatch: pytest.Monke
 def test_an_abstract_name_is_one_too(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0ringlet-test-{os.getpid()}")
-        listener.settimeout(20)
+        listener.settimeout(60)
         monkeypatch.setenv("NOTIFY_SOCKET", f"@ringlet-test-{os.getpid()}")
         assert bundle.run(f"{SAY} say READY=1; sleep 1").returncode == 0
         assert listener.recv(4096) == b"READY=1"

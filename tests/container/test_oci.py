@@ -378,7 +378,7 @@ def test_events_tell_of_memory_that_is_out(bundle: Bundle) -> None:
         assert bundle.oci("exec", "one", "sh", "-c", "head -c 64m /dev/zero | tail").returncode != 0
         assert json.loads(process.stdout.readline()) == {"type": "oom", "id": "one"}
         bundle.oci("kill", "one", "KILL")
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 SIZED = "test -t 0 && test -t 1 && stty size && read word && echo got $word; exit 6"
@@ -487,6 +487,6 @@ def test_a_signal_ends_an_exec_whose_last_output_nobody_reads(bundle: Bundle) ->
             os.read(exec.stdout.fileno(), 1)  # it runs
             time.sleep(2)
             exec.send_signal(signal.SIGTERM)
-            assert exec.wait(20) == 7
+            assert exec.wait(60) == 7
         finally:
             exec.kill()

@@ -198,7 +198,7 @@ def loads(kib: int) -> bool:
     words = [sys.executable, "-c", "import ringlet.oci.attached, ringlet.oci.main"]
     limit = partial(_memory, kib)
     try:
-        subprocess.run(words, preexec_fn=limit, capture_output=True, check=True, timeout=10)
+        subprocess.run(words, preexec_fn=limit, capture_output=True, check=True, timeout=60)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
         return False
     return True

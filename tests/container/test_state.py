@@ -108,7 +108,7 @@ def test_who_waits_for_a_container_that_is_removed_finds_none(store: Store) -> N
         first.remove()
         first.close()
         with pytest.raises(StateError, match="does not exist"):
-            waiting.result(timeout=10)
+            waiting.result(timeout=60)
 
 
 def test_a_container_is_one_ringlets_at_a_time(store: Store) -> None:

@@ -93,7 +93,7 @@ class Console:
         """What the terminal showed, up to and with `text`."""
         data = b""
         while text not in data:
-            assert select.select([self.master], [], [], 10)[0], f"the terminal shows {data!r}"
+            assert select.select([self.master], [], [], 60)[0], f"the terminal shows {data!r}"
             data += os.read(self.master, 4096)
         return data
 

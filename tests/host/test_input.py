@@ -8,7 +8,6 @@ import os
 import signal
 import termios
 import threading
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,9 @@ from ringlet.host.input import READ_AHEAD, InputPump
 from ringlet.host.terminal import Terminal
 
 from ..examples import examples
+from ..until import is_asleep, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     Ends = tuple[int, int]
 
 pytestmark = pytest.mark.usefixtures("no_leak")
@@ -48,7 +46,7 @@ class Guest:
     def take(self, count: int) -> bytes:
         data = bytearray()
         while len(data) < count:
-            assert self.data_ready.wait(10), f"received {bytes(data)!r} and no more"
+            assert self.data_ready.wait(60), f"received {bytes(data)!r} and no more"
             while len(data) < count and self.uart.read(LSR, 1) & LSR_DR:
                 data.append(self.uart.read(RBR, 1))
         return bytes(data)
@@ -66,20 +64,7 @@ def unread(fd: int) -> int:
 
 
 def settled(pump: InputPump) -> bool:
-    """Whether the thread sleeps: one that does uses no time at all, to the nanosecond."""
-    with open(f"/proc/self/task/{pump._thread.native_id}/schedstat") as file:
-        before = file.read()
-        time.sleep(0.05)
-        file.seek(0)
-        return file.read() == before
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if condition():
-            return
-        time.sleep(0.01)
-    raise AssertionError(condition)
+    return is_asleep(os.getpid(), pump._thread.native_id)
 
 
 def no_quit() -> None:
@@ -97,11 +82,11 @@ def test_every_byte_arrives_in_order(guest: Guest, pipe: Ends) -> None:
 def test_the_host_is_not_read_while_the_fifo_is_full(guest: Guest, pipe: Ends) -> None:
     os.write(pipe[1], bytes(range(100)))
     pump = InputPump(pipe[0], guest.uart, no_quit)
-    wait_for(lambda: guest.uart.room == 0)
-    wait_for(lambda: settled(pump))
+    until(lambda: guest.uart.room == 0)
+    until(lambda: settled(pump))
     assert unread(pipe[0]) == 100 - 16
     assert guest.take(1) == b"\0"
-    wait_for(lambda: unread(pipe[0]) == 100 - 17)
+    until(lambda: unread(pipe[0]) == 100 - 17)
     assert guest.take(99) == bytes(range(1, 100))
     pump.close()
 
@@ -134,7 +119,7 @@ def test_input_that_has_ended_before_the_start_is_none(guest: Guest) -> None:
 
 def test_an_idle_thread_sleeps(guest: Guest, pipe: Ends) -> None:
     pump = InputPump(pipe[0], guest.uart, no_quit)
-    wait_for(lambda: settled(pump))
+    until(lambda: settled(pump))
     pump.close()
 
 
@@ -196,12 +181,12 @@ def test_a_terminal_is_read_ahead_and_no_further(guest: Guest) -> None:
                 return settled(pump)
             return False
 
-        wait_for(full)
+        until(full)
         assert unread(slave) > 0
         assert len(pump._pending) <= READ_AHEAD
         assert guest.take(sent) == b"k" * sent
         os.write(master, b"\x01x")
-        assert quits.wait(10)
+        assert quits.wait(60)
         pump.close()
     os.close(slave)
     os.close(master)

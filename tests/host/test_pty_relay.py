@@ -9,11 +9,14 @@ import os, pty, sys
 from ringlet.host.polling import End, wait
 from ringlet.host.pty_relay import PtyRelay
 from ringlet.host.signals import Signals
+go, begin = os.pipe()
 pid, master = pty.fork()
 if pid == 0:
+    os.read(go, 1)  # the terminal has its size by then
     os.execvp("sh", ["sh", "-c", sys.argv[1]])
 end = End(os.pidfd_open(pid))
 with PtyRelay(master) as relay, Signals([28], lambda number: relay.resize()) as signals:
+    os.write(begin, b"x")
     while not end.came:
         ready = wait([relay, signals, end])
         for part in (relay, signals, end):
@@ -50,7 +53,7 @@ def test_much_passes_both_ways() -> None:
 
 def test_without_a_terminal_the_end_of_input_is_the_key_for_it() -> None:
     answer = subprocess.run(
-        words("cat; echo end"), input=b"line\n", stdout=subprocess.PIPE, check=True, timeout=20
+        words("cat; echo end"), input=b"line\n", stdout=subprocess.PIPE, check=True, timeout=60
     )
     assert answer.stdout.endswith(b"end\r\n")
 
@@ -61,7 +64,7 @@ def test_all_that_was_written_before_the_end_is_shown() -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         check=True,
-        timeout=20,
+        timeout=60,
     )
     assert answer.stdout.count(b"x") == 100_000
 

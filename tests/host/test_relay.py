@@ -135,7 +135,7 @@ def test_drained_all_that_is_there_has_been_moved_to_a_slow_reader(stack: ExitSt
         got = 0
         while got < sent:
             got += len(os.read(sink.reader, 1 << 16))
-        draining.result(10)
+        draining.result(60)
     assert not relay.at_end
 
 

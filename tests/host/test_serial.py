@@ -46,7 +46,7 @@ class Guest:
     def read(self, count: int) -> bytes:
         data = bytearray()
         for _ in range(count):
-            assert self.ready.wait(10), f"received {bytes(data)!r} and no more"
+            assert self.ready.wait(60), f"received {bytes(data)!r} and no more"
             data.append(self.uart.read(RBR, 1))
         return bytes(data)
 

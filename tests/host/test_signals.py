@@ -39,7 +39,7 @@ def test_a_signal_that_another_handles_is_not_handed_on() -> None:
         with Handlers([signal.SIGCONT], lambda number, frame: None):
             os.kill(os.getpid(), signal.SIGCONT)
         os.kill(os.getpid(), signal.SIGUSR1)
-        signals.step(wait([signals], 10))
+        signals.step(wait([signals], 60))
     assert came == [signal.SIGUSR1]
 
 

@@ -350,7 +350,7 @@ def test_an_end_without_a_status_is_no_good_one(system: Path) -> None:
     with LinuxCommand(LinuxGuest(kernel), "true", force=True) as command:
         result = command.run()
     assert (result.reason, result.status) == ("no-status", 70)
-    done = run(kernel, "true", force=True, memory=64 << 20, timeout=30)
+    done = run(kernel, "true", force=True, memory=64 << 20, timeout=60)
     assert (done.reason, done.status, done.stdout, done.stderr) == ("no-status", 70, b"", b"")
 
 

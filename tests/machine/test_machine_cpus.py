@@ -39,20 +39,20 @@ def starting(first: bytes, second: bytes) -> bytes:
 
 
 def test_the_first_starts_the_second_whose_status_is_the_runs() -> None:
-    with machine(starting(HALT, exit_with(7)), cpus=2, timeout=20) as made:
+    with machine(starting(HALT, exit_with(7)), cpus=2, timeout=60) as made:
         result = made.run()
     assert (result.reason, result.status) == ("exit-port", 7)
 
 
 def test_vcpus_that_nobody_starts_do_not_keep_a_run_alive() -> None:
-    with machine(HALT, cpus=4, timeout=20) as made:
+    with machine(HALT, cpus=4, timeout=60) as made:
         assert made.run().reason == "halt"
 
 
 def test_a_run_goes_on_until_the_last_has_halted() -> None:
     with machine(starting(HALT, SPIN), cpus=2, timeout=0.5) as made:
         assert made.run().reason == "timeout"
-    with machine(starting(HALT, HALT), cpus=2, timeout=20) as made:
+    with machine(starting(HALT, HALT), cpus=2, timeout=60) as made:
         assert made.run().reason == "halt"
 
 
@@ -72,7 +72,7 @@ def test_a_device_that_fails_on_the_second_ends_the_run() -> None:
             raise RuntimeError("out of order")
 
     out_0x50 = b"\xe6\x50"
-    with machine(starting(HALT, out_0x50), cpus=2, timeout=20) as made:
+    with machine(starting(HALT, out_0x50), cpus=2, timeout=60) as made:
         made.add_port_device(0x50, 1, Failing())
         with pytest.raises(DeviceError, match="out of order"):
             made.run()
@@ -80,7 +80,7 @@ def test_a_device_that_fails_on_the_second_ends_the_run() -> None:
 
 def test_exits_of_all_vcpus_are_counted_together() -> None:
     out_0x50 = b"\xe6\x50"
-    with machine(starting(out_0x50 + HALT, out_0x50 + exit_with(0)), cpus=2, timeout=20) as made:
+    with machine(starting(out_0x50 + HALT, out_0x50 + exit_with(0)), cpus=2, timeout=60) as made:
         result = made.run()
     assert result.reason == "exit-port"
     assert 2 <= result.exits["port"] <= 3

@@ -377,7 +377,7 @@ def test_an_access_that_a_device_claims_in_part_is_split_into_bytes() -> None:
 
 def test_a_guest_hears_the_uarts_interrupts_and_a_devices_at_once() -> None:
     device = Recorder()
-    with Machine(MachineConfig(image="echo", timeout=30)) as made:
+    with Machine(MachineConfig(image="echo", timeout=60)) as made:
         made.add_port_device(PORT, 1, device)
         made.start()
         made.serial.read_until(b"ends.\n")
@@ -387,7 +387,7 @@ def test_a_guest_hears_the_uarts_interrupts_and_a_devices_at_once() -> None:
             made.serial.write(b"a")
             assert made.serial.read() == b"a"
         made.serial.write(b"\x04")
-        result = made.wait(30)
+        result = made.wait(60)
     assert result is not None
     assert result.status == 0
 

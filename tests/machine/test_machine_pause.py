@@ -14,6 +14,8 @@ from ringlet.errors import RingletError
 from ringlet.machine.config import MachineConfig
 from ringlet.machine.machine import Machine
 
+from ..until import until
+
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
 
 
@@ -30,21 +32,19 @@ def flood() -> Iterator[Machine]:
     config = MachineConfig(image="flood", serial="none", timeout=60)
     with Machine(config) as machine:
         machine.start()
-        while exits(machine) < 100:
-            time.sleep(0.001)
+        until(lambda: exits(machine) >= 100)
         yield machine
 
 
 def test_a_paused_machine_makes_no_exit(flood: Machine) -> None:
     flood.pause()
     before = flood.usage()
-    time.sleep(0.3)
+    time.sleep(0.1)
     after = flood.usage()
     assert after.exits == before.exits
     assert after.processor - before.processor < 0.05  # type: ignore[operator]
     flood.resume()
-    while exits(flood) < before.exits["port"] + 100:
-        time.sleep(0.001)
+    until(lambda: exits(flood) >= before.exits["port"] + 100)  # type: ignore[index]
 
 
 def test_pauses_dont_add_up(flood: Machine) -> None:
@@ -54,13 +54,12 @@ def test_pauses_dont_add_up(flood: Machine) -> None:
         flood.resume()
         flood.resume()
     before = exits(flood)
-    while exits(flood) < before + 100:
-        time.sleep(0.001)
+    until(lambda: exits(flood) >= before + 100)
 
 
 @pytest.mark.parametrize("end", ["stop", "kill", "close", "timeout"])
 def test_a_paused_machine_can_be_ended(end: str) -> None:
-    config = MachineConfig(image="spin", serial="none", timeout=1 if end == "timeout" else 60)
+    config = MachineConfig(image="spin", serial="none", timeout=0.3 if end == "timeout" else 60)
     with Machine(config) as machine:
         machine.start()
         machine.pause()
@@ -69,11 +68,11 @@ def test_a_paused_machine_can_be_ended(end: str) -> None:
             assert result.reason == "stopped"
         elif end == "kill":
             machine.kill()
-            result = machine.wait(30)
+            result = machine.wait(60)
             assert result is not None
             assert result.reason == "killed"
         elif end == "timeout":
-            result = machine.wait(30)
+            result = machine.wait(60)
             assert result is not None
             assert result.reason == "timeout"
 
@@ -85,7 +84,7 @@ def test_a_machine_paused_before_it_starts_waits(no_leak: None) -> None:
         assert machine.wait(0.3) is None
         assert machine.usage().exits == {}
         machine.resume()
-        result = machine.wait(30)
+        result = machine.wait(60)
         assert result is not None
         assert result.status == 0
 

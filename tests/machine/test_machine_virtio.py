@@ -4,7 +4,6 @@ The guest is `blk`, which looks for a block device on its command line.
 """
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,8 @@ from ringlet.machine.config import MachineConfig
 from ringlet.machine.machine import Machine
 from ringlet.virtio.device import KEPT, Kept, VirtioDevice
 from ringlet.virtio.queue import Chain
+
+from ..until import until
 
 pytestmark = pytest.mark.needs_kvm
 
@@ -139,8 +140,7 @@ def test_a_device_that_keeps_a_chain_for_ever_holds_up_no_pause_and_no_end(
     made = MachineConfig(image="blk", serial="none", timeout=2 if end == "timeout" else 60)
     with Machine(made, virtio=[device]) as machine:
         machine.start()
-        while not device.kept:
-            time.sleep(0.001)
+        until(lambda: device.kept)
         for _ in range(3):
             machine.pause()
             machine.resume()
@@ -149,7 +149,7 @@ def test_a_device_that_keeps_a_chain_for_ever_holds_up_no_pause_and_no_end(
         elif end == "kill":
             machine.kill()
         if end != "close":
-            result = machine.wait(30)
+            result = machine.wait(60)
             assert result is not None
             assert result.reason.startswith(end)
     assert device.closed

@@ -206,7 +206,7 @@ def test_kicks_at_any_moment_lose_no_access_and_end_no_run(counter: Counter) -> 
         made.start()
         while made.control.end is None:
             made.vm.vcpus[0].kick()
-        result = made.wait(30)
+        result = made.wait(60)
     assert result is not None
     assert counter.reads == 3000
     assert result.status == sum(number & 0xFF for number in range(1, 3001)) & 0xFF

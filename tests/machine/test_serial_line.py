@@ -13,6 +13,8 @@ from ringlet.machine.config import SerialEnd
 from ringlet.machine.control import RunControl
 from ringlet.machine.serial_line import SerialLine
 
+from ..until import until
+
 pytestmark = pytest.mark.usefixtures("no_leak")
 
 
@@ -102,9 +104,7 @@ def test_what_comes_before_the_gate_is_open_waits(control: RunControl) -> None:
         time.sleep(0.05)
         assert not uart.read(LSR, 1) & LSR_DR
         uart.write(MCR, 1, MCR_OUT1)
-        until = time.monotonic() + 10
-        while not uart.read(LSR, 1) & LSR_DR:
-            assert time.monotonic() < until
+        until(lambda: uart.read(LSR, 1) & LSR_DR)
         assert uart.read(RBR, 1) == ord("a")
 
 

@@ -111,7 +111,7 @@ def test_a_running_guest_answers_and_goes_on(cpus: int) -> None:
                 answered.set()
 
             made.inquire(show)
-            assert answered.wait(20)
+            assert answered.wait(60)
             assert len(answers) == number + 1
         assert not made.control.has_ended
         made.kill()
@@ -133,7 +133,7 @@ def test_a_vcpu_that_waits_for_the_host_does_not_keep_the_others_from_answering(
 
         def write(self, offset: int, size: int, value: int) -> None:
             self.entered.set()
-            assert self.go.wait(20)
+            assert self.go.wait(60)
 
     device, answered = Stuck(), threading.Event()
     answers: list[Situation] = []
@@ -145,9 +145,9 @@ def test_a_vcpu_that_waits_for_the_host_does_not_keep_the_others_from_answering(
     with machine(MOV_DX_PORT + OUT_DX_AL + SPIN, cpus=2) as made:
         made.add_port_device(0x700, 1, device)
         made.start()
-        assert device.entered.wait(20)
+        assert device.entered.wait(60)
         made.inquire(show)
-        assert answered.wait(20)
+        assert answered.wait(60)
         device.go.set()
         made.kill()
     assert [status.number for status in answers[0].vcpus] == [1]

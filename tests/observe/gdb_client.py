@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ringlet.observe.gdb.packets import PacketReader, Signal
 
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds
 
 
 def packet(data: bytes) -> bytes:

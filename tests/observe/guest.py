@@ -11,7 +11,7 @@ from ringlet.observe.debug.stop import Stop
 
 from ..machine_code import machine
 
-PATIENCE = 20  # seconds
+PATIENCE = 60  # seconds
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def debugged(
     if isinstance(guest, bytes):
         made = machine(guest, **options)
     else:
-        made = Machine(MachineConfig(image=guest, **{"serial": "none", "timeout": 30, **options}))
+        made = Machine(MachineConfig(image=guest, **{"serial": "none", "timeout": 60, **options}))
     with (
         made,
         debug(made) if abilities is None else Debugger(made, abilities=abilities) as debugger,

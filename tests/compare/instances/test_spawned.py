@@ -14,6 +14,8 @@ from ringlet.compare.instances import Unavailable, spawned
 from ringlet.compare.instances.processes import tree
 from ringlet.compare.instances.spawned import Spawned
 
+from ..until import until
+
 pytestmark = pytest.mark.usefixtures("no_leak")
 
 
@@ -31,7 +33,7 @@ def lines(run: Spawned) -> Iterator[str]:
 
 
 def test_a_line_has_the_time_of_its_last_byte() -> None:
-    with shell("printf a; sleep 0.05; echo b; echo c; sleep 0.05; echo d") as run:
+    with shell("printf a; sleep 0.05; echo b; echo c; sleep 0.5; echo d") as run:
         times, texts = zip(*(run.read_line() for _ in range(3)), strict=True)
         assert texts == ("ab", "c", "d")
         assert run.began + 50_000_000 < times[0] <= times[1]
@@ -137,11 +139,7 @@ def test_a_failure_has_its_own_words(said: str, message: str) -> None:
 
 def _until_it_has(run: Spawned, count: int) -> None:
     """So many processes; what a shell runs comes a moment later than what it says before."""
-    for _ in range(500):
-        if len(run.processes()) == count:
-            return
-        time.sleep(0.01)
-    pytest.fail(f"its processes are {run.processes()}, and not {count}")
+    until(lambda: len(run.processes()) == count)
 
 
 def test_its_processes_are_a_tree_that_ends_with_it() -> None:
@@ -157,8 +155,7 @@ def test_what_it_leaves_behind_ends_when_its_end_is_seen() -> None:
     with shell("sleep 1000 & echo $!") as run:
         left = int(run.read_line()[1])
         assert run.wait() == 0
-        while tree([left]):  # it was killed, which takes its time
-            time.sleep(0.001)
+        until(lambda: not tree([left]))  # it was killed, which takes its time
 
 
 def test_one_that_won_t_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:

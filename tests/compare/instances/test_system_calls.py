@@ -10,6 +10,8 @@ import pytest
 from ringlet.compare.instances import Unavailable
 from ringlet.compare.instances.system_calls import count
 
+from ..until import LONG
+
 # Waits for a byte, then makes 100 calls that Python itself doesn't make, and ends at once.
 PROGRAM = """
 import os
@@ -43,7 +45,7 @@ def test_each_call_until_the_end_is_counted_once(calls: int) -> None:
     with _begin(calls) as program:
         # With the read that it sleeps in and its end.
         assert count(program.pid, lambda: _let_go(program)) == calls + 2
-        assert program.wait(10) == 3  # which is left for its parent
+        assert program.wait(LONG) == 3  # which is left for its parent
 
 
 def test_the_process_of_another_parent_ends_for_it() -> None:
@@ -64,7 +66,7 @@ def test_the_process_of_another_parent_ends_for_it() -> None:
 def test_a_signal_reaches_the_process() -> None:
     with _begin(0) as program:
         count(program.pid, lambda: os.kill(program.pid, signal.SIGTERM))
-        assert program.wait(10) == -signal.SIGTERM
+        assert program.wait(LONG) == -signal.SIGTERM
 
 
 def test_one_that_does_not_end_is_let_go() -> None:
@@ -72,7 +74,7 @@ def test_one_that_does_not_end_is_let_go() -> None:
         with pytest.raises(Unavailable, match="doesn't end"):
             count(program.pid, lambda: None, timeout=0.1)
         _let_go(program)
-        assert program.wait(10) == 3
+        assert program.wait(LONG) == 3
 
 
 BUSY = """
@@ -85,7 +87,7 @@ def call():
 for _ in range(3):
     threading.Thread(target=call, daemon=True).start()
 os.read(0, 1)
-for _ in range(50):
+for _ in range(5):
     if os.fork() == 0:
         os._exit(0)
     os.wait()
@@ -93,7 +95,7 @@ os._exit(3)
 """
 
 
-@pytest.mark.parametrize("round", range(3))
+@pytest.mark.parametrize("round", range(2))
 def test_one_that_is_let_go_in_the_middle_of_calls_and_its_threads_go_on(round: int) -> None:
     with subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", BUSY],
@@ -108,7 +110,7 @@ def test_one_that_is_let_go_in_the_middle_of_calls_and_its_threads_go_on(round: 
             count(program.pid, lambda: _let_go(program), timeout=0.1 + round / 50)
         assert "TracerPid:\t0\n" in Path(f"/proc/{program.pid}/status").read_text()
         program.stdin.write(b"x")
-        assert program.wait(10) == 3
+        assert program.wait(LONG) == 3
 
 
 def test_no_thread_is_left_and_a_process_that_is_gone_is_said(no_leak: None) -> None:
@@ -126,7 +128,7 @@ def test_what_begin_raises_comes_through_and_the_process_goes_on() -> None:
         with pytest.raises(OSError, match="no more"):
             count(program.pid, begin)
         _let_go(program)
-        assert program.wait(10) == 3
+        assert program.wait(LONG) == 3
 
 
 def test_a_process_that_may_not_be_traced_is_unavailable() -> None:

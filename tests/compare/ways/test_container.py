@@ -1,6 +1,5 @@
 """The workload in a container of ringlet's."""
 
-import time
 from collections.abc import Callable
 from contextlib import closing
 
@@ -14,6 +13,7 @@ from ringlet.compare.ways import Way
 from ringlet.container.container import Container
 from ringlet.host.workload import Workload
 
+from ...until import until
 from .conftest import Check
 
 CALL = len(ringlet_command())
@@ -52,12 +52,7 @@ def test_launched_it_is_created_and_then_started(container: Way) -> None:
 def test_spawned_its_processes_are_ringlet_the_guard_and_the_workload(container: Way) -> None:
     with closing(container.spawn(Request(["wait"]))) as run:
         run.read_line()
-        for _ in range(500):  # the guard may come a moment later
-            if len(run.processes()) == 3:
-                break
-            time.sleep(0.01)
-        else:
-            pytest.fail(f"it has {run.processes()}")
+        until(lambda: len(run.processes()) == 3)  # the guard may come a moment later
 
 
 def test_one_that_cannot_be_started_leaves_nothing(

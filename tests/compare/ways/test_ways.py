@@ -12,6 +12,7 @@ from ringlet.compare.instances.processes import tree
 from ringlet.compare.lab import Lab
 from ringlet.compare.ways import DEFAULT, OPTIONAL, Way, find, load
 
+from ...until import until
 from .conftest import Check
 
 LAUNCHED = ("process", "container", "tiny-vm")
@@ -117,8 +118,7 @@ def test_one_that_waits_is_seen_and_ends_with_close(
         assert os.getpid() not in processes
         assert sorted(tree(processes)) == sorted(processes)
         assert (run.exits() is not None) is inside
-    while tree(processes):  # the guard of a container ends by itself, after it
-        time.sleep(0.001)
+    until(lambda: not tree(processes))  # the guard of a container ends by itself, after it
     check()
 
 

@@ -16,7 +16,7 @@ from ringlet.container.launch import guard
 from ringlet.container.launch.helper import LaunchError
 from ringlet.container.launch.plan import Plan
 
-from ...leftovers import cgroups
+from ...leftovers import cgroups, is_alive
 from ...until import until
 from ..rootfs import make_rootfs
 
@@ -79,13 +79,6 @@ class Maker:
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 def wait_until_none_is_alive(pids: list[int]) -> None:

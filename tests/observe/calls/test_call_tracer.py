@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,8 @@ from ringlet.observe.trace.filters import Filter
 from ringlet.observe.trace.formats import make
 
 from ...cli.command import ENVIRONMENT, run
+from ...leftovers import is_alive
+from ...until import LONG, until
 from ..traced import make_traced_rootfs, trace
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_busybox, pytest.mark.needs_gcc]
@@ -87,7 +88,7 @@ def test_all_threads_are_followed(rootfs: Path) -> None:
 
 
 def test_a_thread_that_calls_little_has_its_turn_beside_busy_ones(rootfs: Path) -> None:
-    traced = trace(rootfs, "caller", "starving", timeout=20)
+    traced = trace(rootfs, "caller", "starving", timeout=60)
     assert traced.result.reason == "exit"
 
 
@@ -319,7 +320,7 @@ from ringlet.errors import RingletError
 from ringlet.host.workload import Workload
 from ringlet.observe.calls.call_tracer import CallTracer
 
-command = ["sh", "-c", "caller busy & caller busy"]
+command = ["sh", "-c", "caller busy & caller busy & wait"]
 with Container(Workload(rootfs=sys.argv[1], command=command)) as container:
     with CallTracer(container):
         print(container.pid, flush=True)
@@ -333,12 +334,9 @@ def test_a_killed_ringlet_leaves_no_process(rootfs: Path, number: int) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as ringlet:
         assert ringlet.stdout is not None
         init = int(ringlet.stdout.readline())
-        time.sleep(0.2)
-        children = Path(f"/proc/{init}/task/{init}/children").read_text().split()
-        assert children
+        path = Path(f"/proc/{init}/task/{init}/children")
+        until(lambda: len(path.read_text().split()) == 2)
+        children = path.read_text().split()
         ringlet.send_signal(number)
-        ringlet.wait(10)
-        until = time.monotonic() + 10
-        while any(Path(f"/proc/{pid}").exists() for pid in (init, *children)):
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        ringlet.wait(LONG)
+        until(lambda: not any(is_alive(int(pid)) for pid in (init, *children)))

@@ -309,7 +309,7 @@ def test_the_timeout_counts_the_time_that_the_guest_runs() -> None:
         start = time.monotonic()
         stop = go(debugger)
         assert (stop.reason, stop.detail) == ("end", "timeout")
-        assert 0.5 < time.monotonic() - start < 5
+        assert time.monotonic() - start > 0.5
 
 
 def test_a_machine_pauses_while_its_guest_stands_still() -> None:

@@ -10,9 +10,9 @@ pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
 
 
 def test_the_cost_is_that_of_an_exit_and_is_measured_fast() -> None:
-    begin = time.monotonic()
+    begin = time.process_time()
     cost = measure()
-    assert time.monotonic() - begin < 1
+    assert time.process_time() - begin < 1
     assert 100 < cost.nanoseconds < 1_000_000
 
 

@@ -4,7 +4,6 @@ import gc
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ from ringlet.machine.device_error import DeviceError
 from ringlet.observe.exits.exit_event import Exit
 from ringlet.observe.trace.filters import Filter
 
+from ...until import until
+
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
 
 PAGE = Path(__file__).parents[3] / "docs/trace.md"
@@ -22,7 +23,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def machine(image: str) -> Machine:
-    return Machine(MachineConfig(image=image, serial="none", timeout=30.0))
+    return Machine(MachineConfig(image=image, serial="none", timeout=60))
 
 
 def test_the_programs_of_the_page_do_what_it_says() -> None:
@@ -56,10 +57,8 @@ def test_to_leave_the_loop_ends_the_trace_and_not_the_run() -> None:
         for _ in ringlet.trace(made):
             break
         gc.collect()
-        time.sleep(0.2)
         usage = made.usage().exits
-        time.sleep(0.2)
-        assert usage != made.usage().exits
+        until(lambda: usage != made.usage().exits)
         assert made.stop().reason == "stopped"
 
 
@@ -75,7 +74,7 @@ def test_a_trace_is_closed_by_a_with_statement_and_twice() -> None:
 def test_a_program_that_is_too_slow_loses_exits_and_knows_how_many() -> None:
     with machine("flood") as made:
         trace = ringlet.trace(made, buffer=100)
-        time.sleep(0.5)
+        until(lambda: (made.usage().exits or {}).get("port", 0) > 2000)
         made.stop()
         exits = list(trace)
         assert 100 <= len(exits) < 1000  # with those that had room once the program began to read

@@ -18,6 +18,7 @@ from ringlet.observe.trace.filters import Filter
 from ringlet.observe.trace.summary import Summary
 
 from ... import machine_code as code
+from ...until import until
 
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.usefixtures("no_leak")]
 
@@ -26,7 +27,7 @@ HELLO = b"Hello, ring 0!\n"
 
 @contextmanager
 def machine(image: str | bytes, **options: object) -> Iterator[Machine]:
-    options = {"serial": "none", "timeout": 30.0, **options}
+    options = {"serial": "none", "timeout": 60.0, **options}
     if isinstance(image, bytes):
         options["protocol"] = "flat"
     with Machine(MachineConfig(image=image, **options)) as made:  # type: ignore[arg-type]
@@ -200,9 +201,11 @@ def test_an_idle_guest_is_traced_ten_times_a_second() -> None:
         made.serial.read_until(b"\n")
         made.serial.write(b"x\n")
         made.serial.read_until(b"\n")
-        time.sleep(0.3)
-        shown = [each.value for batch in batches for each in batch if each.register == "RBR"]
-        assert shown == [ord("x"), ord("\n")]
+
+        def shown() -> list[int | None]:
+            return [each.value for batch in batches for each in batch if each.register == "RBR"]
+
+        until(lambda: shown() == [ord("x"), ord("\n")])
         made.stop()
         tracer.finish()
 
@@ -212,7 +215,7 @@ def test_a_flood_is_handed_over_in_batches_of_a_few_hundred() -> None:
     with machine("flood") as made:
         tracer = ExitTracer(made, None, lambda exits: sizes.append(len(exits)))
         made.start()
-        time.sleep(0.5)
+        until(lambda: len(sizes) > 2)
         made.stop()
         tracer.finish()
     assert len(sizes) > 2
@@ -230,7 +233,7 @@ def test_after_the_close_the_guest_runs_on_untraced() -> None:
         seen, count = len(exits), tracer.summary.count
         before = made.usage().exits["port"]  # type: ignore[index]
         time.sleep(0.2)
-        assert made.usage().exits["port"] > before  # type: ignore[index]
+        until(lambda: made.usage().exits["port"] > before)  # type: ignore[index]
         assert (len(exits), tracer.summary.count) == (seen, count)
         assert made.stop().reason == "stopped"
 

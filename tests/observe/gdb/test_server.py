@@ -17,6 +17,7 @@ from ringlet.observe.gdb.server import GdbServer
 from ringlet.observe.gdb.target import REGISTERS
 
 from ...machine_code import SPIN, exit_with, machine
+from ...until import until
 from ..gdb_client import Client, packet
 
 pytestmark = pytest.mark.needs_kvm
@@ -172,7 +173,7 @@ def test_without_descriptors_a_client_waits_and_the_server_doesnt_spin() -> None
             waiting.connect(("127.0.0.1", int(server.place[1:])))
             time.sleep(0.5)
             assert time.process_time() - began < 0.25
-        waiting.settimeout(10)
+        waiting.settimeout(60)
         waiting.sendall(packet(b"qC"))
         assert waiting.recv(1) == b"+"
 
@@ -200,10 +201,7 @@ def test_a_client_that_goes_leaves_the_guest_running_and_the_next_finds_it(last:
         with Client(server.place) as client:
             assert client.ask(b"?")[:3] in (b"T02", b"T05")
             assert client.ask(b"m7c00,2") == b"89c0"
-        for _ in range(1000):
-            if debugger.wait(0) is None:
-                break
-            time.sleep(0.01)
+        until(lambda: debugger.wait(0) is None)
         assert debugger.wait(0.05) is None, "the guest runs"
 
 
@@ -232,7 +230,7 @@ def test_the_end_of_the_run_is_told() -> None:
         assert client.reply() == b"O657869742d706f72740a"  # exit-port
         assert client.reply() == b"W07"
         assert client.has_ended
-        assert debugger.machine.wait(20).status == 7  # type: ignore[union-attr]
+        assert debugger.machine.wait(60).status == 7  # type: ignore[union-attr]
 
 
 def test_devices_are_shown_at_a_stop_alone(client: Client) -> None:
@@ -255,7 +253,7 @@ def test_an_address_beyond_64_bits_is_refused(client: Client) -> None:
 def test_kill_ends_the_run() -> None:
     with served() as (debugger, server), Client(server.place) as client:
         client.send(packet(b"k"))
-        result = debugger.machine.wait(20)
+        result = debugger.machine.wait(60)
         assert result is not None
         assert result.reason == "killed"
         assert client.has_ended
@@ -278,7 +276,7 @@ def test_a_client_that_reads_nothing_delays_the_close_by_little(tmp_path: Path) 
             client.send(packet(b"qXfer:features:read:target.xml:0,3f00") * 100_000)
         began = time.monotonic()
         server.close()
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 9  # of ten that it waits for a client that is served
 
 
 def test_it_listens_on_this_machine_alone() -> None:

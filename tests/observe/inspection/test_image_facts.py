@@ -260,10 +260,10 @@ def test_a_segment_of_gigabytes_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(image)
     with path.open("r+b") as file:
         file.truncate(3 << 30)  # sparse
-    before = time.monotonic()
+    before = time.process_time()
     found, _ = examine(path)
     assert found.error is None
-    assert time.monotonic() - before < 10
+    assert time.process_time() - before < 10
 
 
 def test_what_can_not_be_opened_and_an_unknown_protocol_raise(tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ runs = st.lists(
 
 def check(image: bytes, protocol: str | None) -> None:
     """The facts are found in time, and no control character reaches the output."""
-    before = time.monotonic()
+    before = time.process_time()
     try:
         found, _ = examine(image, protocol)
     except RingletError:
@@ -312,7 +312,7 @@ def check(image: bytes, protocol: str | None) -> None:
     assert all(c.isprintable() or c == "\n" for c in json.dumps(data, indent=2))
     assert len(json.dumps(data)) < 50_000
     assert found.error is not None or found.entry is not None
-    assert time.monotonic() - before < 10
+    assert time.process_time() - before < 10
 
 
 @settings(max_examples=examples(1000), deadline=None)
