@@ -4,11 +4,12 @@ import json
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from ..until import until
 from .command import ENVIRONMENT, Running, refused, run, with_mount
 
 SOLUTIONS = Path(__file__).parents[1] / "labs/solutions"
@@ -113,14 +114,15 @@ def test_without_kvm_it_says_so_and_json_has_the_error(folder: Path) -> None:
 
 @pytest.mark.needs_kvm
 @pytest.mark.needs_root
-def test_an_interrupt_ends_the_check_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_check_and_leaves_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "vm.py").write_text("while True: pass")
-    (tmp_path / "tmp").mkdir()
-    environment = ENVIRONMENT | {"TMPDIR": str(tmp_path / "tmp")}
-    with Running("lab", "check", cwd=folder, env=environment) as command:
-        while not os.listdir(tmp_path / "tmp"):
-            assert command.process.poll() is None
-            time.sleep(0.01)
-        command.process.send_signal(signal.SIGINT)
-        assert command.status() == 130
-    assert os.listdir(tmp_path / "tmp") == []
+    with TemporaryDirectory(prefix="ringlet-test-") as temporary:
+        os.chmod(temporary, 0o755)
+        monkeypatch.setitem(ENVIRONMENT, "TMPDIR", temporary)
+        with Running("lab", "check", cwd=folder) as command:
+            until(lambda: os.listdir(temporary))
+            command.process.send_signal(signal.SIGINT)
+            assert command.status() == 130
+        assert os.listdir(temporary) == []

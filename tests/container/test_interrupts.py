@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ringlet.compare.instances import tree
+
+from ..until import until
 from .bundle import Bundle
 from .test_oci import start
 
@@ -151,6 +154,13 @@ def test_a_signal_at_many_times_leaves_nothing(bundle: Bundle, command: str) -> 
     signal_at_times(bundle, command, 100)
 
 
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text()
+    except OSError:  # it has ended
+        return ""
+
+
 @pytest.mark.parametrize("point", ["createRuntime", "createContainer", "startContainer"])
 def test_who_waits_for_a_hook_is_interrupted_at_once(bundle: Bundle, point: str) -> None:
     path = "/bin/sleep" if point == "startContainer" else "/usr/bin/sleep"
@@ -158,7 +168,7 @@ def test_who_waits_for_a_hook_is_interrupted_at_once(bundle: Bundle, point: str)
     bundle.write("true")
     words = ["--root", str(bundle.root), "run", "--bundle", str(bundle.path), "one"]
     with subprocess.Popen([sys.executable, SCRIPT, *words], stderr=subprocess.PIPE) as process:
-        time.sleep(1)
+        until(lambda: "sleep\n" in map(_name, tree([process.pid])))
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 128 + signal.SIGTERM
         assert process.stderr is not None

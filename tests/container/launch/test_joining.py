@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +50,6 @@ def catcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["gcc", "-O1", "-static", "-Wall", "-Wextra", "-Werror", source, "-o", program]
     subprocess.run(words, check=True)
     return program
-
-
-@pytest.fixture(autouse=True)
-def _there_is_time_to_catch_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What can be done with luck is done surely: each new process waits before it goes on."""
-    go = helper._go
-
-    def later(orders: int) -> None:
-        time.sleep(0.15)
-        go(orders)
-
-    monkeypatch.setattr(helper, "_go", later)
 
 
 @pytest.fixture
@@ -106,8 +94,27 @@ class Caught:
 
 
 @pytest.fixture
-def trap(box: Box, catcher: Path, secret: Path) -> Iterator["Trap"]:
-    trap = Trap(box, catcher, secret)
+def make_trap(
+    box: Box, catcher: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], "Trap"]:
+    def make() -> Trap:
+        trap = Trap(box, catcher, secret)
+        go = helper._go
+
+        def later(orders: int) -> None:
+            """What can be done with luck is done surely: each new process waits to be caught."""
+            trap.await_a_catch()
+            go(orders)
+
+        monkeypatch.setattr(helper, "_go", later)
+        return trap
+
+    return make
+
+
+@pytest.fixture
+def trap(make_trap: Callable[[], "Trap"]) -> Iterator["Trap"]:
+    trap = make_trap()
     yield trap
     trap.spring()
 
@@ -123,10 +130,16 @@ class Trap:
         box.process["args"] = ["catcher", str(secret), "/tmp/until"]
         self.made = box.create()
         box.start()
-        self._await("ready\n")
+        until(lambda: self._count("ready\n"))
 
-    def _await(self, word: str) -> None:
-        until(lambda: word in os.pread(self.box.output.fileno(), 1 << 20, 0).decode())
+    def _count(self, word: str) -> int:
+        return os.pread(self.box.output.fileno(), 1 << 24, 0).decode().count(word)
+
+    def await_a_catch(self) -> None:
+        """Waits for one more to be caught; for one that can't be, half a second."""
+        before, end = self._count("looked\n"), time.monotonic() + 0.5
+        while self._count("looked\n") == before and time.monotonic() < end:
+            time.sleep(0.005)
 
     def execute(self, **more: Any) -> None:
         """A process comes in, as `exec` sends one."""
@@ -396,7 +409,7 @@ def test_a_process_without_its_filter_would_be_taken_over_to_call_anything(
 
 
 def test_in_a_user_namespace_a_process_is_hidden_while_it_has_a_right(
-    box: Box, catcher: Path, secret: Path
+    box: Box, make_trap: Callable[[], "Trap"]
 ) -> None:
     """Its filter is set last, and until then it has CAP_SYS_ADMIN.
 
@@ -405,7 +418,7 @@ def test_in_a_user_namespace_a_process_is_hidden_while_it_has_a_right(
     """
     box.new("user")
     box.linux["seccomp"] = LATE
-    trap = Trap(box, catcher, secret)
+    trap = make_trap()
     trap.execute(noNewPrivileges=False)
     assert SYS_ADMIN not in trap.spring().numbers("CapPrm")
 
