@@ -32,7 +32,7 @@ class Bundle:
         assert busybox is not None
         shutil.copy(busybox, self.rootfs / "bin" / "busybox")
         for name in APPLETS:
-            (self.rootfs / "bin" / name).symlink_to("busybox")
+            (self.rootfs / "bin" / name).hardlink_to(self.rootfs / "bin" / "busybox")
 
         self.config: Any = json.loads(json.dumps(default()))
         self.config["process"].update(terminal=False, rlimits=[])
