@@ -71,6 +71,15 @@ _ONE_AFTER_ANOTHER = (
     "test_readme.py",
 )
 
+# Few tests that take long each: begun last, they would leave the other processor with nothing.
+_LONG = (
+    "test_core_sanitized.py",
+    "container/test_fuzz_config.py",
+    "container/test_interrupts.py",
+    "container/test_odd_input.py",
+    "virtio/test_hostile.py",
+)
+
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """The tests of root have mounts, a /dev, an /etc and cgroups of their own, not the host's."""
@@ -164,6 +173,7 @@ def pytest_configure(config: pytest.Config) -> None:
     most = examples(settings.default.max_examples)
     settings.register_profile("some", max_examples=most, deadline=None)  # hosts are noisy
     settings.load_profile("some")
+    config.option.loadscopereorder = False  # as collected, and not by the number of tests
     for marker, (what, _) in NEEDS.items():
         config.addinivalue_line("markers", f"{marker}: the test needs {what}")
     config.addinivalue_line("markers", "slow: the test takes long, and `make test-slow` runs it")
@@ -177,6 +187,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("CI") == "true":
                 pytest.fail(f"needs {what}, and CI has to have it", pytrace=False)
             pytest.skip(f"needs {what}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(_LONG))
 
 
 class _Scheduler(LoadScopeScheduling):
