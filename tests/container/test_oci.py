@@ -217,7 +217,7 @@ def test_a_created_container_is_deleted_only_by_force(bundle: Bundle) -> None:
     assert bundle.left() == []
 
 
-def start(bundle: Bundle, script: str = "while :; do sleep 0.01; done") -> None:
+def start(bundle: Bundle, script: str = "while :; do sleep 1; done") -> None:
     bundle.write(script)
     with open(os.devnull, "w") as null:
         answer = bundle.oci(

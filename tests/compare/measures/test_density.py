@@ -1,6 +1,7 @@
 """Density: how many start in a second, and how many there are at once within bounds."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ringlet.compare.instances import MIB, Request, Unavailable
 from ringlet.compare.instances.footprint import available
 from ringlet.compare.instances.spawned import Spawned
 from ringlet.compare.lab import Lab, Settings
+from ringlet.compare.measures import density
 from ringlet.compare.measures.density import Measure
 from ringlet.compare.ways.process import Way
 
@@ -26,6 +28,13 @@ class Limited(Way):
         if self.waiting > 3:
             raise Unavailable("the table of processes is full", "ask for fewer")
         return super().spawn(request)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _the_time_is_short() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(density, "_SECONDS", 0.2)
+        yield
 
 
 @pytest.fixture(scope="module")

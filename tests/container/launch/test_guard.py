@@ -175,10 +175,13 @@ def test_the_guard_is_no_child_that_a_program_would_have_to_wait_for() -> None:
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_killed_at_any_moment_a_run_leaves_neither_process_nor_cgroup(rootfs: Path) -> None:
+@pytest.mark.parametrize("times", [8, pytest.param(60, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_a_run_leaves_neither_process_nor_cgroup(
+    rootfs: Path, times: int
+) -> None:
     words = [sys.executable, "-c", "from ringlet.cli import main; main()"]
     words += ["run", str(rootfs), "--", "sleep", "600.125"]
-    for _ in range(30):
+    for _ in range(times):
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL)
         time.sleep(random.random() * 0.5)
         process.kill()
