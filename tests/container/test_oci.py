@@ -12,6 +12,7 @@ import pytest
 from ringlet.container.spec.names import OCI_VERSION
 from ringlet.oci.commands import COMMANDS
 
+from ..leftovers import is_alive
 from ..until import until
 from .bundle import OCI, Bundle
 from .engine import relay_terminal
@@ -478,14 +479,16 @@ def test_a_signal_ends_an_exec_whose_last_output_nobody_reads(bundle: Bundle) ->
     bundle.write(FLOODS)
     words = ["run", "--detach", "--bundle", str(bundle.path), "one"]
     assert bundle.oci(*words).returncode == 0
-    words = [*OCI, "--root", str(bundle.root), "exec", "--tty", "one", "sh", "-c"]
+    pid = bundle.path / "pid"
+    words = [*OCI, "--root", str(bundle.root), "exec", "--tty", "--pid-file", str(pid), "one"]
     with subprocess.Popen(
-        [*words, "sleep 0.5; exit 7"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        [*words, "sh", "-c", "sleep 0.5; exit 7"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     ) as exec:
         try:
             assert exec.stdout is not None
             os.read(exec.stdout.fileno(), 1)  # it runs
-            time.sleep(2)
+            until(lambda: pid.exists() and not is_alive(int(pid.read_text())))
+            time.sleep(0.2)
             exec.send_signal(signal.SIGTERM)
             assert exec.wait(60) == 7
         finally:

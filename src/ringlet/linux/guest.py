@@ -15,8 +15,8 @@ from ringlet.errors import ConfigError
 from ringlet.linux.initramfs import build, find_busybox, plan_line
 from ringlet.linux.kernel_modules import drivers, has_driver, listed
 from ringlet.machine.guests import find_image
-from ringlet.virtio.console import Console
 from ringlet.machine.network import Network, guest_address, parse_network
+from ringlet.virtio.console import Console
 from ringlet.virtio.entropy import Entropy
 from ringlet.virtio.net import Net
 
