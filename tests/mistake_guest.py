@@ -30,7 +30,7 @@ def build(folder: Path) -> Path:
 
 
 def run(
-    image: Path, mistake: str, *, bare: bool = False, timeout: float = 0.5
+    image: Path, mistake: str, *, bare: bool = False, timeout: float = 60
 ) -> tuple[Result, str]:
     """How the guest ends that makes this mistake, and what it says.
 

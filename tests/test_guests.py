@@ -241,7 +241,10 @@ def test_work_waits_without_an_exit_until_it_is_killed() -> None:
 
 
 def test_work_takes_as_much_memory_as_the_machine_has() -> None:
-    assert work("touch 16", memory=32 << 20, timeout=1)[1] == "mapped\ntouched\n"
+    config = MachineConfig(image="work", cmdline="touch 16", memory=32 << 20, serial="pipe")
+    with Machine(config) as machine:
+        machine.start()
+        assert machine.serial.read_until(b"touched\n").endswith(b"\nmapped\ntouched\n")
     result, output = work("touch 32", memory=32 << 20)
     assert (result.status, output) == (1, "error=12\n")
     assert work("start", memory=6 << 20)[0].status == 0

@@ -16,6 +16,8 @@ from . import mistake_guest
 from .mistake_guest import STATUS, Run, cause, doing
 from .observe.conversation import talk
 
+HANGS = 1.0  # seconds in which a guest has come to its mistake
+
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.needs_gcc]
 
 
@@ -30,7 +32,7 @@ def run(image: Path) -> Run:
 
 
 def test_an_endless_loop(run: Run) -> None:
-    result, _ = run("loops_for_ever")
+    result, _ = run("loops_for_ever", timeout=HANGS)
     assert result.reason == "timeout"
     assert re.search(
         r"vCPU 0: running, interrupts off, long mode, 64-bit code, ring 0\n"
@@ -41,7 +43,7 @@ def test_an_endless_loop(run: Run) -> None:
 
 
 def test_the_wrong_interrupt_line(run: Run) -> None:
-    result, _ = run("waits_on_the_wrong_line")
+    result, _ = run("waits_on_the_wrong_line", timeout=HANGS)
     assert result.reason == "timeout"
     said = doing(result)
     assert "vCPU 0: halted, interrupts on" in said
@@ -67,7 +69,7 @@ def test_a_vector_without_a_handler_in_a_bare_guest(run: Run) -> None:
 
 
 def test_a_jump_into_zeros(run: Run) -> None:
-    result, _ = run("jumps_into_zeros")
+    result, _ = run("jumps_into_zeros", timeout=HANGS)
     assert result.reason == "timeout"
     said = doing(result)
     assert "add byte ptr [rax], al" in said

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-LONG = 60  # seconds: what hasn't come by then never comes
+LONG = 120  # seconds: what hasn't come by then never comes
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -13,8 +13,8 @@ from ringlet.machine.fault import LOST
 from .. import mistake_guest
 from ..mistake_guest import STATUS, Run, doing
 
-LONG = 5.0  # seconds for a guest that ends, on a host that is emulated itself
-SHORT = 1.5
+LONG = 60.0  # seconds for a guest that ends, on a host that is emulated itself
+SHORT = 4.0  # seconds in which a guest has come to its mistake
 
 pytestmark = [pytest.mark.needs_kvm, pytest.mark.needs_gcc]
 
