@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,34 +93,31 @@ class Caught:
         return set.intersection(*found)
 
 
-@pytest.fixture
-def make_trap(
-    box: Box, catcher: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[], "Trap"]:
-    def make() -> Trap:
-        trap = Trap(box, catcher, secret)
-        go = helper._go
+@pytest.fixture(autouse=True)
+def _there_is_time_to_catch_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be done with luck is done surely: each new process waits until it is caught."""
+    go = helper._go
 
-        def later(orders: int) -> None:
-            """What can be done with luck is done surely: each new process waits to be caught."""
-            trap.await_a_catch()
-            go(orders)
+    def later(orders: int) -> None:
+        if Trap.laid is not None:
+            Trap.laid.await_a_catch()
+        go(orders)
 
-        monkeypatch.setattr(helper, "_go", later)
-        return trap
-
-    return make
+    monkeypatch.setattr(Trap, "laid", None)
+    monkeypatch.setattr(helper, "_go", later)
 
 
 @pytest.fixture
-def trap(make_trap: Callable[[], "Trap"]) -> Iterator["Trap"]:
-    trap = make_trap()
+def trap(box: Box, catcher: Path, secret: Path) -> Iterator["Trap"]:
+    trap = Trap(box, catcher, secret)
     yield trap
     trap.spring()
 
 
 class Trap:
     """A container whose process 1 catches those that come in."""
+
+    laid: "Trap | None" = None
 
     def __init__(self, box: Box, catcher: Path, secret: Path) -> None:
         self.box = box
@@ -131,6 +128,7 @@ class Trap:
         self.made = box.create()
         box.start()
         until(lambda: self._count("ready\n"))
+        Trap.laid = self
 
     def _count(self, word: str) -> int:
         return os.pread(self.box.output.fileno(), 1 << 24, 0).decode().count(word)
@@ -409,7 +407,7 @@ def test_a_process_without_its_filter_would_be_taken_over_to_call_anything(
 
 
 def test_in_a_user_namespace_a_process_is_hidden_while_it_has_a_right(
-    box: Box, make_trap: Callable[[], "Trap"]
+    box: Box, catcher: Path, secret: Path
 ) -> None:
     """Its filter is set last, and until then it has CAP_SYS_ADMIN.
 
@@ -418,7 +416,7 @@ def test_in_a_user_namespace_a_process_is_hidden_while_it_has_a_right(
     """
     box.new("user")
     box.linux["seccomp"] = LATE
-    trap = make_trap()
+    trap = Trap(box, catcher, secret)
     trap.execute(noNewPrivileges=False)
     assert SYS_ADMIN not in trap.spring().numbers("CapPrm")
 
