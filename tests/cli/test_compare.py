@@ -16,6 +16,7 @@ import pytest
 from ringlet.compare.report import read, to_json
 
 from ..compare.reports import sample
+from ..until import until
 from .command import ENVIRONMENT, LONG, Running, refused, run
 from .test_startup import HEAVY, imported
 
@@ -30,7 +31,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setitem(ENVIRONMENT, "TMPDIR", folder)
         yield Path(folder)
         assert os.listdir(folder) == []
-        assert not [line for line in _command_lines() if folder in line]
+        until(lambda: not [line for line in _command_lines() if folder in line])
 
 
 def _command_lines() -> Iterator[str]:

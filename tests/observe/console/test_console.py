@@ -1,11 +1,13 @@
 """The debugger of the terminal: each command, on real guests."""
 
 import re
+import signal
 from threading import Timer
 
 import pytest
 
 from ringlet.errors import RingletError
+from ringlet.host.interrupt import Interrupted
 from ringlet.observe.console.console import COMMANDS, find
 
 from ...machine_code import SPIN, UD2, exit_with, protected
@@ -377,6 +379,15 @@ def test_an_endless_loop_is_interrupted() -> None:
         timer.start()
         say("step 10000000")
         timer.join()
+
+
+def test_a_signal_that_ends_it_is_kept_until_a_command_that_waits_for_nothing_is_done() -> None:
+    with talk(protected(SPIN)) as say:
+        say.console.end(signal.SIGTERM)
+        with pytest.raises(Interrupted) as ended:
+            say.console.answer("registers")
+        assert ended.value.number == signal.SIGTERM
+        assert any(line.startswith("rip ") for line in say.new())
 
 
 def test_a_timeout_ends_the_run_and_is_said() -> None:
