@@ -124,6 +124,8 @@ def carry_out(
             if child is not None and seen_early and not _says_more(reports, child.pid):
                 if last != b"X":
                     raise _unreadable()
+                if agent is not None:
+                    agent.pass_on(child.pid)
                 seen = last
                 break
             if not (report := receive(reports)):
