@@ -16,6 +16,7 @@ extensions = [
     "extensions.navigation",
     "extensions.command_line",
     "extensions.excerpts",
+    "extensions.labs",
     "extensions.python_interface",
     "extensions.source_links",
 ]

@@ -15,6 +15,7 @@ import pytest
 import ringlet
 from ringlet.cli.group import COMMANDS, cli
 from ringlet.container.container import ContainerResult
+from ringlet.labs.catalog import labs
 from ringlet.machine.config import Disk
 from ringlet.oci import commands as oci
 
@@ -165,3 +166,11 @@ def test_a_text_of_a_lab_is_a_page_and_its_links_are_those_of_its_folder(tmp_pat
     for target in ("guests.html", "code/src/ringlet/labs/lab99_last/vm.c.html"):
         assert f'href="../../{target}"' in page
     assert 'href="../lab98/text.html">z' in re.sub(r"<span[^>]*>", "", page)
+
+
+@of("labs")
+def test_the_table_of_labs_has_a_line_for_each(extension: ModuleType) -> None:
+    lines = extension.table().splitlines()
+    assert len(lines) == 2 + len(labs())
+    assert lines[2].startswith("| 1. A VM in forty lines of Python")
+    assert lines[2].endswith(" | 2 h | `vm.py` |  | any |")

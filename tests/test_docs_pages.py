@@ -122,10 +122,6 @@ def test_first_lecture(tmp_path: Path) -> None:
     assert run("first-lecture.md", tmp_path) == 7
 
 
-def test_teaching(tmp_path: Path) -> None:
-    assert run("teaching.md", tmp_path) == 1
-
-
 @pytest.mark.needs_kvm
 def test_python(tmp_path: Path) -> None:
     assert run("python.md", tmp_path) == 1
