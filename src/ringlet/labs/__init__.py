@@ -28,8 +28,8 @@ A student's code is hostile until checked, so the grader holds to four rules.
 4. What a program prints counts only as a result of that unknown work. Text that is known
    beforehand earns nothing.
 
-Each check says which KVM it needs, and runs where there is one: on this host (grade.py, host.py), or
-in an emulated machine, in which the same grader runs (nested.py). grader.py decides.
+Each check says which KVM it needs, and runs where there is one: on this host (grade.py, host.py),
+or in an emulated machine, in which the same grader runs (nested.py). grader.py decides.
 
 What this can't tell: a program that interprets the guest's instructions by itself, and writes to a
 VM's shared page what KVM would have written there. Whoever writes that has done more than the lab
