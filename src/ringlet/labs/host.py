@@ -8,7 +8,7 @@ from functools import cached_property
 
 from ringlet.errors import ConfigError, RingletError
 from ringlet.kvm.system import System
-from ringlet.labs.check import ANY_KVM, HARDWARE_KVM, NO_KVM
+from ringlet.labs.check import ANY_KVM, HARDWARE_KVM, NO_KVM, Failed
 from ringlet.labs.program import PYTHON, Program, require_python
 from ringlet.machine.probe import unsupported_instruction
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # A program has `_PATIENCE` seconds for one check, or `_STARTS` times what Python takes to start: on
 # this host a check takes a tenth of a second, in an emulated machine much longer.
 _PATIENCE, _STARTS = 3.0, 10
-_FIRST_START = 60.0  # seconds: Python may come from a slow disk
+_FIRST_START = 120.0  # seconds: Python may come from a slow disk
 
 
 def require_programs(lab: Lab) -> None:
@@ -71,4 +71,8 @@ class Host:
                 program.finish()
         except RingletError as error:
             return error
+        except Failed as failed:
+            return RingletError(
+                f"Python doesn't start in a container: {failed.seen}", "try again: the host is busy"
+            )
         return max(_PATIENCE, _STARTS * (time.monotonic() - begun))
