@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ringlet.labs.work import Work
 
 _SECRET = f"{WORK}/secret"
-_MORE = 1.5  # times the usual patience: Python starts twice or more
+_FOR_ESCAPE, _FOR_ATTACK = 1.5, 2  # times the usual patience: Python starts twice, or more
 _MOST = 100  # bytes of a file that are compared with the secret
 _MEMORY = 0x80000  # of the guest
 _BUILD = (
@@ -61,7 +61,7 @@ def escapes(hole: str, work: Work) -> str:
     secret = secrets.token_hex(16)
     files = {"open.py": OPEN.encode(), "secret": secret.encode()}
     command = (PYTHON, "-I", "open.py", hole, "escape.py", _SECRET)
-    seconds = _MORE * work.patience
+    seconds = _FOR_ESCAPE * work.patience
     with work.program(*command, files=files, nesting=True, seconds=seconds) as program:
         program.end_input()
         end = program.finish()
@@ -92,7 +92,7 @@ def _attacked(work: Work) -> Seen:
     mark, numbers = secrets.token_hex(8), [secrets.randbits(64) for _ in range(2)]
     files = {"attack.py": ATTACK.encode(), "secret": secret.encode()}
     command = (PYTHON, "box.py", "attack.py", _SECRET, mark)
-    seconds = _MORE * work.patience
+    seconds = _FOR_ATTACK * work.patience
     with work.program(*command, files=files, nesting=True, seconds=seconds) as program:
         pid = _find(program, mark)
         try:
