@@ -43,6 +43,7 @@ class Disk:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.needs_kvm
 @pytest.mark.needs_root
 @pytest.mark.parametrize(
@@ -68,6 +69,7 @@ def test_a_hostile_device_gets_a_clear_result(
     assert expected in seen(7, "device.py", code, 0, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.needs_kvm
 @pytest.mark.needs_root
 @pytest.mark.parametrize(
