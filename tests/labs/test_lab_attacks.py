@@ -97,7 +97,7 @@ def test_page_tables_that_lead_in_circles_are_walked_once() -> None:
 @pytest.mark.needs_root
 @pytest.mark.needs_gcc
 def test_no_two_gradings_have_the_same_programs_and_no_program_puts_a_byte_twice() -> None:
-    first, second = make_jobs(), make_jobs()
+    first, second = make_jobs(60), make_jobs(60)
     jobs = [first.ring, first.calls, *first.faults, first.write, first.threads, first.registers]
     for job in jobs:
         assert len(set(job.output)) == len(job.output)

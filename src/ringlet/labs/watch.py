@@ -57,6 +57,7 @@ def watch(
     *,
     memory: int,
     seconds: float,
+    protocol: str = "pvh",
     cmdline: str = "",
     module: bytes | None = None,
     fill: tuple[int, bytes] | None = None,
@@ -72,7 +73,7 @@ def watch(
         config = MachineConfig(
             image=image,
             memory=memory,
-            protocol="pvh",
+            protocol=protocol,
             cmdline=cmdline,
             initrd=module,
             serial="none",  # a guest's words don't count

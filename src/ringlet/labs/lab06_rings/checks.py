@@ -1,7 +1,7 @@
 """The checks of lab 6: the student's kernel runs the grader's programs.
 
-The image is built once, with a mark in place of the program. The grader puts each of its programs
-(programs.py) in place of the mark, and boots the image. The kernel's console is the grader's port
+The image is built once. For each of its programs (programs.py), the grader boots the image with the
+program in guest memory, in place of the student's. The kernel's console is the grader's port
 CHECKPOINT: what a program puts there, in which order, and the status of the run are the results of
 work that nobody has seen before.
 
@@ -11,24 +11,23 @@ and interrupt handling), 11.8.5 (end of interrupt).
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
+from typing import NamedTuple
 
 from ringlet.labs.check import HARDWARE_KVM, Check, Failed
-from ringlet.labs.guest import boot
 from ringlet.labs.lab06_rings.programs import PROGRAM, PROGRAM_END, WRONG, make_jobs
-from ringlet.labs.work import BUILD_SECONDS
+from ringlet.labs.watch import read_memory, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ringlet.labs.guest import Run
     from ringlet.labs.lab06_rings.programs import Job, Jobs
     from ringlet.labs.work import Work
+    from ringlet.machine.machine import Machine
 
 MEMORY = 16 << 20
 MAX_IMAGE = 256 << 10
-GIVEN = ("kernel.h", "entry.S", "machine.c")
 _STARTER = Path(__file__).parent / "starter"
+GIVEN = tuple(_STARTER / name for name in ("kernel.h", "entry.S", "machine.c", "program.S"))
 _FLAGS = (
     "-s -O1 -Wall -Wextra -std=gnu11 -ffreestanding -mno-red-zone -mgeneral-regs-only "
     "-fno-stack-protector -fno-pic -fcf-protection=none -fno-asynchronous-unwind-tables "
@@ -37,46 +36,65 @@ _FLAGS = (
     "-Wl,-Ttext-segment=0x100000,--section-start=.program=0x400000,-e,start"
 )
 _BUILD = f"gcc {_FLAGS} entry.S machine.c kernel.c program.S -o /tmp/kernel >&2 && cat /tmp/kernel"
-_WORD = 4
+_FOR_JOBS = 6  # times the usual patience, to assemble the programs
 _BREAKPOINT = 3
 _PRESENT, _USER, _IS_PAGE = 1, 4, 1 << 7
 _ADDRESS = 0x000F_FFFF_FFFF_F000
 _LARGE = 2 << 20
 
 
-def _build(work: Work) -> tuple[bytes, bytes]:
-    """Returns the image, and the mark where a program belongs."""
-    word = secrets.token_bytes(_WORD)
-    fill = f".fill {(PROGRAM_END - PROGRAM) // _WORD}, {_WORD}, {int.from_bytes(word, 'little')}\n"
-    files = {name: (_STARTER / name).read_bytes() for name in GIVEN}
-    files["program.S"] = f'.section .program, "aw"\n{fill}'.encode()
-    with work.program("sh", "-c", _BUILD, files=files, seconds=BUILD_SECONDS) as program:
-        program.end_input()
-        end = program.finish(most=MAX_IMAGE)
-    if end.status != 0:
-        raise Failed(f"the build fails: {end.complaint}")
-    if not end.output:
-        raise Failed("the build makes an empty image")
-    return end.output, word * ((PROGRAM_END - PROGRAM) // _WORD)
+class Put(NamedTuple):
+    """A byte on the console, and the processor at that time.
+
+    gate  the ring that may use the gate of int3 in the IDT; -1 if there is no such gate
+    """
+
+    byte: int
+    cr3: int
+    gate: int
+
+
+class Run(NamedTuple):
+    """One run of the kernel with a program, and its console.
+
+    output  each byte once, in the order of the first times
+    """
+
+    output: bytes
+    cr3: int
+    end: str
+    status: int | None
+    memory: bytes
+
+
+def _look(machine: Machine, byte: int) -> Put:
+    special = machine.vm.vcpus[0].special_registers
+    gate = read_memory(machine, special.idt[0] + _BREAKPOINT * 16, 16)
+    return Put(byte & 0xFF, special.cr3, gate[5] >> 5 & 3 if len(gate) == 16 else -1)
 
 
 def _jobs(work: Work) -> Jobs:
-    return work.once(make_jobs)
+    return work.once(_make_jobs, work)
+
+
+def _make_jobs(work: Work) -> Jobs:
+    return make_jobs(_FOR_JOBS * work.patience)
 
 
 def _run(work: Work, job: Job) -> Run:
-    image, mark = work.once(_build, work)
-    if image.count(mark) != 1:
-        raise Failed("there is no room for a program in the image: see the section .program")
-    program = job.code.ljust(len(mark), b"\0")
-    run = work.once(boot, image.replace(mark, program), MEMORY, "elf64")
-    for snapshot in run.snapshots.values():
-        # A KVM that emulates ring 0 lets ring 3 through any gate.
-        base, _ = snapshot.special.idt
-        attributes = run.memory[base + _BREAKPOINT * 16 :][5:6]
-        if attributes and attributes[0] >> 5 & 3 != 3:
-            raise Failed("int3 came to the kernel by a gate that isn't for ring 3")
-    return run
+    return work.once(_boot, work, job)
+
+
+def _boot(work: Work, job: Job) -> Run:
+    image = work.build("sh", "-c", _BUILD, most=MAX_IMAGE, files=GIVEN)
+    program = PROGRAM, job.code.ljust(PROGRAM_END - PROGRAM, b"\0")
+    seen = watch(image, _look, memory=MEMORY, seconds=work.patience, protocol="elf64", fill=program)
+    # A KVM that emulates ring 0 lets ring 3 through any gate.
+    if any(put.gate != 3 for put in seen.visits):
+        raise Failed("int3 came to the kernel by a gate that isn't for ring 3")
+    output = bytes(dict.fromkeys(put.byte for put in seen.visits))
+    cr3 = seen.visits[0].cr3 if seen.visits else 0
+    return Run(output, cr3, seen.end, seen.status, seen.memory)
 
 
 def _shown(data: bytes) -> str:
@@ -86,12 +104,11 @@ def _shown(data: bytes) -> str:
 def _expect(work: Work, job: Job) -> Run:
     """Runs a program. Raises `Failed` if it doesn't lead to what it has to."""
     run = _run(work, job)
-    output = bytes(run.snapshots)
     if run.status in WRONG:
         raise Failed(WRONG[run.status])
-    if output != job.output:
+    if run.output != job.output:
         expected = _shown(job.output)
-        raise Failed(f"the console got {_shown(output)} in place of {expected}; {run.end}")
+        raise Failed(f"the console got {_shown(run.output)} in place of {expected}; {run.end}")
     if run.status != job.status:
         raise Failed(f"{run.end}, in place of status {job.status}")
     return run
@@ -100,7 +117,7 @@ def _expect(work: Work, job: Job) -> Run:
 def runs_in_ring_3(work: Work) -> str:
     """A program that puts its ring, plus a number, puts 3 plus the number."""
     job = _jobs(work).ring
-    output = bytes(_run(work, job).snapshots)
+    output = _run(work, job).output
     if len(output) == 1 and output != job.output and job.output[0] - output[0] in (1, 2, 3):
         raise Failed(f"the program runs in ring {3 - job.output[0] + output[0]}")
     _expect(work, job)
@@ -118,12 +135,11 @@ def closes_the_kernel(work: Work) -> str:
     """While the program runs, ring 3 may use the program's large page and no other page."""
     job = _jobs(work).ring
     run = _expect(work, job)
-    cr3 = run.at(job.output[0]).special.cr3
-    pages = _user_pages(run.memory, cr3 & _ADDRESS, 39, 0, set())
+    pages = _user_pages(run.memory, run.cr3 & _ADDRESS, 39, 0, set())
     others = [at for at in pages if not PROGRAM <= at < PROGRAM + _LARGE]
     if others:
         raise Failed(f"ring 3 may use {len(others)} other pages; the first is at {others[0]:#x}")
-    return f"of the tables at {cr3:#x}, {len(pages)} pages are for ring 3, from {PROGRAM:#x} on"
+    return f"of the tables at {run.cr3:#x}, {len(pages)} pages are for ring 3, from {PROGRAM:#x} on"
 
 
 def _user_pages(
@@ -154,7 +170,7 @@ def ends_at_faults(work: Work) -> str:
     jobs = _jobs(work).faults
     for job in jobs:
         run = _run(work, job)
-        if run.status != job.status and bytes(run.snapshots) == job.output:
+        if run.status != job.status and run.output == job.output:
             seen = WRONG.get(run.status or 0, run.end)
             raise Failed(f"after an exception with vector {job.status - 128}: {seen}")
         _expect(work, job)
@@ -172,7 +188,7 @@ def switches_threads(work: Work) -> str:
     """Two threads take turns without a system call."""
     job = _jobs(work).threads
     run = _run(work, job)
-    if not run.snapshots and run.status is None:
+    if not run.output and run.status is None:
         raise Failed(f"thread 1 never saw thread 0 run several times; {run.end}")
     _expect(work, job)
     return "thread 1 saw the counter of thread 0 change several times, and ended the run"
@@ -182,7 +198,7 @@ def keeps_registers(work: Work) -> str:
     """Each thread finds its own registers after a turn of the other."""
     job = _jobs(work).registers
     run = _run(work, job)
-    if not run.snapshots and run.status is None:
+    if not run.output and run.status is None:
         raise Failed(f"thread 1 never saw thread 0 run several times; {run.end}")
     _expect(work, job)
     return "both threads found their registers as before"

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 
 from ringlet.errors import RingletError
 from ringlet.labs.check import NO_KVM, Check, Failed
-from ringlet.labs.guest import SECONDS
 from ringlet.labs.lab07_virtio.driver import (
     IO_ERROR,
     NEXT,
@@ -231,7 +230,7 @@ def works_in_a_machine(work: Work) -> str:
     """The guest `blk` uses the disk, and leaves on it what the grader then reads."""
     content = _new_disk()
     line = f"virtio_mmio.device=4K@{_ADDRESS:#x}:{_IRQ} keep"
-    config = MachineConfig(image="blk", cmdline=line, serial="none", timeout=SECONDS)
+    config = MachineConfig(image="blk", cmdline=line, serial="none", timeout=work.patience)
     with connected(work, content) as device:
         with Machine(config) as machine:
             wire = machine.irq_line(_IRQ)

@@ -21,7 +21,7 @@ from ringlet.errors import RingletError
 from ringlet.host.printable import printable
 from ringlet.labs import process
 from ringlet.labs.check import ANY_KVM, NO_KVM, Check, Failed
-from ringlet.labs.guest import CHECKPOINT, SECONDS, words
+from ringlet.labs.guest import CHECKPOINT, words
 from ringlet.labs.lab09_break_out.containers import ATTACK, ATTACKED, HOLES, OPEN, READY
 from ringlet.labs.program import PYTHON, WORK
 from ringlet.machine.config import MachineConfig
@@ -310,7 +310,7 @@ def _guest(work: Work) -> Tried:
     behind, console = _Behind(answer), _Console()
     try:
         config = MachineConfig(
-            image=image, memory=_MEMORY, protocol="flat", serial="none", timeout=SECONDS
+            image=image, memory=_MEMORY, protocol="flat", serial="none", timeout=work.patience
         )
         with Machine(config) as machine:
             machine.add_port_device(CHECKPOINT, 1, console)
@@ -319,7 +319,7 @@ def _guest(work: Work) -> Tried:
             result = machine.run()
     except RingletError as error:
         raise Failed(error.message, error.hint) from None
-    return Tried(bytes(console.output), behind.reads, answer, secret, words(result))
+    return Tried(bytes(console.output), behind.reads, answer, secret, words(result, work.patience))
 
 
 def finds_nothing_behind_its_memory(work: Work) -> str:
