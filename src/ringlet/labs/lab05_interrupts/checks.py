@@ -10,6 +10,7 @@ APIC registers), 11.5.4 (APIC timer), 11.8.5 (EOI); Linux, struct kvm_lapic_stat
 from __future__ import annotations
 
 import secrets
+import time
 from pathlib import Path
 from struct import unpack, unpack_from
 from typing import NamedTuple
@@ -47,6 +48,7 @@ _ENABLED, _MASKED, _MODE, _PERIODIC, _BY_1 = 1 << 8, 1 << 16, 3 << 17, 1 << 17, 
 _IF = 1 << 9  # in RFLAGS
 _INTERRUPT_GATE = 0x8E
 _HLT = b"\xf4"
+_INT = b"\xcd"  # and a byte with the vector
 _STACK = 1024  # bytes above RSP in which the frame has to be
 _LATE = 2  # interrupts that may come after the last one that the guest waits for
 
@@ -65,10 +67,11 @@ class Numbers(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What the processor has pushed at an interrupt, and the byte before the address there."""
+    """What the processor has pushed at an interrupt, and which instruction is before RIP."""
 
     rip: int
     after_halt: bool
+    after_int: bool
 
 
 class Visit(NamedTuple):
@@ -84,7 +87,8 @@ class Visit(NamedTuple):
     initial: int  # the count that the timer begins with
     divide: int
     in_service: bool  # the timer's vector
-    frame: Frame | None
+    frame: Frame | None  # at checkpoint 2
+    at: float  # CLOCK_MONOTONIC in seconds
 
 
 def _look(machine: Machine, number: int) -> Visit:
@@ -110,6 +114,7 @@ def _look(machine: Machine, number: int) -> Visit:
         divide,
         bool(in_service >> VECTOR % 32 & 1),
         _frame(machine, registers.rsp, special.cs.selector) if number == TICK else None,
+        time.monotonic(),
     )
 
 
@@ -120,7 +125,8 @@ def _frame(machine: Machine, rsp: int, code: int) -> Frame | None:
         rip, cs, rflags, old_rsp, _ = unpack_from("<5Q", stack, at)
         # The processor aligns RSP to 16 bytes before it pushes.
         if cs == code and rflags & _IF and 0 <= old_rsp - (rsp + at + 40) < 16:
-            return Frame(rip, read_memory(machine, rip - 1, 1) == _HLT)
+            before = read_memory(machine, rip - 2, 2)
+            return Frame(rip, before[1:] == _HLT, before[:1] == _INT)
     return None
 
 
@@ -163,8 +169,19 @@ def _require_interrupts(visits: list[Visit]) -> list[Frame]:
                 "at a checkpoint 2 there is no frame on the stack that the processor has pushed "
                 "at an interrupt: the code came there by a call"
             )
+        if visit.frame.after_int:
+            raise Failed(f"the instruction before {visit.frame.rip:#x} is INT: no timer did that")
         frames.append(visit.frame)
     return frames
+
+
+def _require_time(first: Visit, last: Visit, count: int, length: int) -> None:
+    """Raises `Failed` if `count` interrupts, `length` ns apart, can't have come between the two."""
+    passed = int((last.at - first.at) * 1e9)
+    if passed < count * length:
+        raise Failed(
+            f"{count} interrupts of the timer take {count * length} ns; {passed} ns passed"
+        )
 
 
 def has_gate(work: Work) -> str:
@@ -219,6 +236,7 @@ def handles_first_tick(work: Work) -> str:
     (frame,) = _require_interrupts([visit])
     if visit.initial != numbers.period:
         raise Failed(f"the timer counts {visit.initial}, and the period is {numbers.period}")
+    _require_time(_at(watched, READY), visit, 1, numbers.period)
     return f"the timer counts {visit.initial}, and interrupted the code at {frame.rip:#x}"
 
 
@@ -243,6 +261,7 @@ def ticks_go_on(work: Work) -> str:
         _require_interrupts(ticks)
         if not numbers.ticks <= len(ticks) <= numbers.ticks + _LATE:
             raise Failed(f"{len(ticks)} interrupts came; ticks={numbers.ticks}")
+        _require_time(_at(watched, READY), after[0], numbers.ticks, numbers.period)
         if after[0].in_service:
             raise Failed(f"at checkpoint 3, vector {VECTOR:#x} is still in service")
         if after[0].initial and not after[0].timer & _MASKED:
@@ -271,6 +290,7 @@ def sleeps(work: Work) -> str:
                     f"at checkpoint 4, the timer's register is {visit.timer:#x}, its initial count "
                     f"{visit.initial}; length={numbers.length}"
                 )
+        _require_time(starts[0], ticks[-1], numbers.sleeps - 1, numbers.length)
         if watched.status != 0:
             raise Failed(watched.end)
         seen.append(str(numbers.sleeps))
