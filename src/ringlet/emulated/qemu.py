@@ -32,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 
 # The command line of the machine's kernel: a short log, a reset after a panic, and no mitigations
 # of the processor's leaks, since the emulated processor has no other guests.
-_CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check"
+CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check"
 
 
 def find_qemu(named: str | None = None) -> str:
@@ -67,7 +67,7 @@ def arguments(
         *("-display", "none"),
         *("-kernel", os.fspath(kernel.vmlinuz)),
         *("-initrd", f"/proc/self/fd/{initramfs}"),
-        *("-append", _CMDLINE),
+        *("-append", CMDLINE),
         *("-chardev", f"socket,id=console,fd={console}", "-serial", "chardev:console"),
         *("-virtfs", _folder("/", ROOT_TAG, "readonly=on")),
         *("-device", "virtio-serial-pci"),
