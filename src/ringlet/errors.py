@@ -7,6 +7,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_SIMILAR = 0.65  # of 1, by difflib's measure: run and rnu are similar, verbose and errors are not
+_BEGINNING = 3  # characters of a word's beginning that name the word
+_MOST = 100  # characters of a word that are looked at
+
+
 class RingletError(Exception):
     """A failure of ringlet.
 
@@ -32,9 +37,20 @@ class ImageError(RingletError):
     """An image that can't be opened, or that no boot protocol accepts."""
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """Returns the beginning of a hint that names the word of `known` similar to `word`, or ""."""
+def near(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Returns a hint that names the word of `known` similar to `word`, and then says `otherwise`.
+
+    The dashes of options don't count, or all options would be similar. A long enough beginning of
+    one word is similar to that word.
+    """
     from difflib import get_close_matches  # imported only for an error
 
-    close = get_close_matches(word, known, 1)
-    return f"did you mean `{close[0]}`? " if close else ""
+    bare = {each.lstrip("-"): each for each in known}
+    given = word.lstrip("-")[:_MOST]
+    close = get_close_matches(given, bare, 1, _SIMILAR)
+    if not close and len(given) >= _BEGINNING:
+        begun = [each for each in bare if each.startswith(given)]
+        close = begun if len(begun) == 1 else []
+    return " ".join(
+        [*(f"did you mean `{bare[each]}`?" for each in close), *filter(None, [otherwise])]
+    )

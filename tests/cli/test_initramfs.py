@@ -98,8 +98,8 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
         (["--modules", "/etc", "--module", "x", "x"], "/etc isn't a kernel's modules:"),
         (["--modules", "/etc", "x"], "--modules without --module"),
         (["--folder", ".:/data", "x"], "x lies in ., which is copied"),
-        (["--compress", "lzma", "x"], "Invalid value for '--compress'"),
-        ([], "Missing argument 'OUT'."),
+        (["--compress", "lzma", "x"], "--compress takes "),
+        ([], "OUT is missing"),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -147,7 +147,9 @@ def command(
     asks for. It says so if other work keeps this host busy.
     """
     if files and not load:
-        raise ConfigError(f"{files[0]!r} isn't an option", "reports are shown with --load")
+        known = [name for each in click.get_current_context().command.params for name in each.opts]
+        hint = near(files[0], known, "reports are shown with --load")
+        raise ConfigError(f"{files[0]!r} isn't an option", hint)
     plan = None if load else _Plan(**options)
     reports = []
     if plan is None:
@@ -283,7 +285,8 @@ class _Outputs:
         known = list(dict.fromkeys(map(slug, groups)))
         for name, _ in self.charts:
             if not any(name == slug or name.startswith(f"{slug}-") for slug in known):
-                raise ConfigError(f"there is no chart {name!r}", f"there are {', '.join(known)}")
+                hint = near(name, known, f"there are {', '.join(known)}")
+                raise ConfigError(f"there is no chart {name!r}", hint)
 
     def write(self, report: Report) -> str | None:
         """Writes the files, and returns the text for standard output, if there is any.
@@ -341,7 +344,7 @@ def _choose(what: str, asked: Iterable[str], known: Sequence[str]) -> list[str]:
     """Returns the names of `asked` in the order of `known`. Raises `ConfigError`."""
     asked = set(asked)
     for name in sorted(asked.difference(known)):
-        hint = f"{near(name, known)}there are {', '.join(known)}"
+        hint = near(name, known, f"there are {', '.join(known)}")
         raise ConfigError(f"there is no {what} {name!r}", hint)
     return [name for name in known if name in asked]
 

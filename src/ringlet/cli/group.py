@@ -36,7 +36,22 @@ COMMANDS = {
 COMPLETE = "_RINGLET_COMPLETE"  # the variable by which shells ask for completion
 
 
-class LateGroup(click.Group):
+class NearGroup(click.Group):
+    """A group that answers an unknown command with a similar one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command. For an unknown word, the error's hint names a similar command."""
+        word = args[0]
+        known = self.list_commands(ctx)
+        if word not in known and not word.startswith("-") and not ctx.resilient_parsing:
+            others = f"`{ctx.command_path} --help` shows the commands: {', '.join(known)}"
+            raise RingletError(f"there is no command {word!r}", near(word, known, others))
+        return super().resolve_command(ctx, args)
+
+
+class LateGroup(NearGroup):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -50,16 +65,6 @@ class LateGroup(click.Group):
         command = import_module(f"ringlet.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds the command. For an unknown word, the error's hint names a similar command."""
-        word = args[0]
-        if word not in COMMANDS and not word.startswith("-") and not ctx.resilient_parsing:
-            others = f"`ringlet --help` shows the commands: {', '.join(COMMANDS)}"
-            raise RingletError(f"there is no command {word!r}", near(word, COMMANDS) + others)
-        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command. Handles a broken pipe, for which click would return status 1."""
@@ -88,18 +93,6 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def _near_choice(error: click.UsageError) -> str:
-    """Returns a hint that names the similar value, for an option with a fixed set of values.
-
-    Click itself names similar options.
-    """
-    kind = error.param.type if isinstance(error, click.BadParameter) and error.param else None
-    if not isinstance(kind, click.Choice):
-        return ""
-    word = error.message.split("'")[1:2]  # the first quoted word is the wrong value
-    return near(word[0], kind.choices) if word else ""
-
-
 def run_group(arguments: list[str], vm: Vm | None = None) -> int:
     """Parses `arguments` by click, runs the command, and returns its exit status.
 
@@ -111,9 +104,10 @@ def run_group(arguments: list[str], vm: Vm | None = None) -> int:
         result = cli.main(arguments, prog_name="ringlet", standalone_mode=False, obj=vm)
         return result if isinstance(result, int) else 0
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "ringlet"
-        meant = _near_choice(error)
-        report(error.format_message(), f"{meant}`{path} --help` shows what there is")
+        from ringlet.cli.usage_errors import explain
+
+        words = [word for word in arguments[:1] if word in COMMANDS]
+        report(*explain(error, " ".join(["ringlet", *words])))
     except click.ClickException as error:
         report(error.format_message(), "`ringlet --help` shows what there is")
     except click.Abort:

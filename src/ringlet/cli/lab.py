@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from ringlet.cli.answer import print_json, report
+from ringlet.cli.group import NearGroup
 from ringlet.errors import ConfigError, RingletError
 from ringlet.host import interrupt
 from ringlet.host.printable import printable
@@ -65,7 +66,7 @@ Status: 0 if all checks passed; 1 if not; 125 if a work could not be graded.
 """
 
 
-@click.group("lab", epilog=EPILOG, invoke_without_command=True)
+@click.group("lab", cls=NearGroup, invoke_without_command=True, epilog=EPILOG)
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Learn how VMs and containers work: exercises, and a grader that looks at the machine."""

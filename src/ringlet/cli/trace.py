@@ -9,7 +9,7 @@ import click
 
 from ringlet.cli import boot
 from ringlet.cli.trace_options import OUTPUT_OPTIONS, chosen_format
-from ringlet.errors import ConfigError
+from ringlet.errors import ConfigError, near
 from ringlet.kvm.vcpu import KIND_NAMES
 from ringlet.observe.trace.filters import Filter, parse_period, parse_range
 
@@ -119,11 +119,30 @@ class _Trace(click.Command):
         try:
             return super().make_context(info_name, args, parent, **extra)
         except click.UsageError as error:
-            if "run" not in words or "--" in words:
-                raise
-            words.insert(words.index("run"), "--")
-            hint = f"`ringlet trace {shlex.join(words)}` traces the system calls of a container"
-            raise ConfigError(error.format_message(), hint) from error
+            _raise_if_of_calls(error, words)
+            raise
+
+
+def _raise_if_of_calls(error: click.UsageError, words: list[str]) -> None:
+    """Raises `ConfigError` if `words` are meant to trace the system calls of a container."""
+    from ringlet.cli.trace_run import command as of_calls
+
+    behind = words[words.index("--") + 1 :] if "--" in words else []
+    if behind and (hint := near(behind[0], ["run"])):
+        raise ConfigError(f"{behind[0]} is no image, and no command behind --", hint) from error
+    if "run" in words and not behind:
+        words.insert(words.index("run"), "--")
+        hint = f"`ringlet trace {shlex.join(words)}` traces the system calls of a container"
+        raise ConfigError("a container is traced behind --", hint) from error
+    if isinstance(error, click.NoSuchOption):
+        name = error.option_name
+        for each in of_calls.params:
+            if isinstance(each, click.Option) and name in each.opts:
+                option = name if each.is_flag else f"{name} {each.metavar or '...'}"
+                raise ConfigError(
+                    f"{name} is for the system calls of a container, and not for an image",
+                    f"to trace a container: `ringlet trace {option} -- run ROOTFS COMMAND`",
+                ) from error
 
 
 command = _Trace(

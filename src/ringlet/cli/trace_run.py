@@ -104,7 +104,7 @@ def _checked(names: tuple[str, ...]) -> frozenset[str]:
             if not known.has(name):
                 raise ConfigError(
                     f"there is no system call {name!r}",
-                    near(name, SIGNATURES) + "`man 2 syscalls` lists those of Linux",
+                    near(name, SIGNATURES, "`man 2 syscalls` lists those of Linux"),
                 )
     return frozenset(names)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringlet.errors import ConfigError
+from ringlet.errors import ConfigError, near
 from ringlet.host.named_file import read_named
 
 TYPE_CHECKING = False
@@ -40,7 +40,8 @@ def load_toml(path: str, types: Mapping[str, tuple[type, ...]]) -> dict[str, Any
         raise ConfigError(f"{path}: not TOML: {error}", "see https://toml.io") from None
     for key, value in values.items():
         if key not in types:
-            raise ConfigError(f"{path}: unknown key {key!r}", f"the keys are {', '.join(types)}")
+            hint = near(key, types, f"the keys are {', '.join(types)}")
+            raise ConfigError(f"{path}: unknown key {key!r}", hint)
         if type(value) not in types[key]:  # the exact type, because a bool is an int, too
             raise ConfigError(
                 f"{path}: {key} is of the wrong type",

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Mapping
 
 from ringlet.board.layout import GIB, MIB
-from ringlet.errors import ConfigError
+from ringlet.errors import ConfigError, near
 from ringlet.host.serial import SERIAL_WORDS
 from ringlet.host.settings import load_toml, parse_size
 from ringlet.machine.guests import built_image, guest_of_folder
@@ -276,7 +276,11 @@ def parse_disk(text: str) -> Disk:
         if option not in ("readonly", "snapshot"):
             raise ConfigError(
                 f"a disk has no option {option!r}",
-                "there are readonly and snapshot; a comma of the path is written twice",
+                near(
+                    option,
+                    ("readonly", "snapshot"),
+                    "there are readonly and snapshot; a comma of the path is written twice",
+                ),
             )
     if not path:
         raise ConfigError("a disk's path is empty", "name a raw image: disk.raw")

@@ -62,7 +62,7 @@ def find_image(name: str) -> str:
     own = guest_of_folder()
     known = [*([own] if own else []), *(each.name for each in guests())]
     if not os.path.lexists(name) and (meant := near(name, known)):
-        raise ImageError(f"there is no image {name}", f"{meant}`ringlet guests` lists them all")
+        raise ImageError(f"there is no image {name}", f"{meant} `ringlet guests` lists them all")
     return name
 
 

@@ -158,7 +158,7 @@ def _command(name: str) -> Command:
     try:
         return COMMANDS[name]
     except KeyError:
-        hint = f"{near(name, COMMANDS)}one of: {' '.join(COMMANDS)}"
+        hint = near(name, COMMANDS, f"one of: {' '.join(COMMANDS)}")
         raise OptionError(f"unknown command {name}", hint) from None
 
 

@@ -55,8 +55,9 @@ def parse(
         name, given, value = word.lstrip("-").partition("=")
         option = known.get(name)
         if option is None:
-            meant = near(f"--{name}", [f"--{each}" for each in known if len(each) > 1])
-            raise OptionError(f"unknown option {word}", f"{meant}--help lists them")
+            long = [f"--{each}" for each in known if len(each) > 1]
+            hint = near(word, long, "--help lists them")
+            raise OptionError(f"unknown option {word}", hint)
         key = option.names[0]
         if option.value is None:
             values[key] = _switch(word, value) if given else True

@@ -383,5 +383,5 @@ def find(word: str) -> Command:
         return COMMANDS[fitting[0]]
     if fitting:
         raise RingletError(f"{word} may be {' or '.join(fitting)}", "write more of the name")
-    close = near(word, COMMANDS)
-    raise RingletError(f"there is no command {word}", f"{close}help shows the commands")
+    hint = near(word, COMMANDS, "`help` shows the commands")
+    raise RingletError(f"there is no command {word}", hint)

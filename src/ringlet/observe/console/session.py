@@ -176,7 +176,8 @@ class Session:
         if name in registers._fields:
             raise RingletError(f"there is no symbol {word}", f"the register is ${name}")
         if word.startswith("$"):
-            raise RingletError(f"there is no register {word}", "`registers` shows the registers")
+            hint = near(name, registers._fields, "`registers` shows the registers")
+            raise RingletError(f"there is no register {word}", hint)
         close = near(word, self.symbols.names()) if len(self.symbols) else ""
         raise RingletError(
             f"there is no symbol {word}",

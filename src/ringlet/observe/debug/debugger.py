@@ -210,8 +210,8 @@ class Debugger(Closing):
         address = self.symbols.address_of(place)
         if address is None:
             known = self.symbols.names()
-            hint = near(place, known) if known else "the image has no symbols; "
-            raise RingletError(f"there is no symbol {place!r}", f"{hint}give an address")
+            hint = "give an address" if known else "the image has no symbols; give an address"
+            raise RingletError(f"there is no symbol {place!r}", near(place, known, hint))
         return address
 
     @property

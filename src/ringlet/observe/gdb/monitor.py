@@ -26,8 +26,8 @@ def monitor(debugger: Debugger, vcpu: int, command: str) -> str:
     name = words[0] if words else "help"
     try:
         if name not in _COMMANDS:
-            known = near(name, _COMMANDS)
-            raise RingletError(f"there is no command {name!r}", f"{known}`monitor help` shows all")
+            hint = near(name, _COMMANDS, "`monitor help` shows all")
+            raise RingletError(f"there is no command {name!r}", hint)
         lines = _COMMANDS[name][0](debugger, vcpu, words[1:])
     except RingletError as error:
         lines = [error.message, f"hint: {error.hint}"]

@@ -103,5 +103,5 @@ def check_names(names: Iterable[str], known: Iterable[str], what: str) -> frozen
     for name in names:
         if name not in words:
             others = f"there are {', '.join(words)}" if words else "there is none"
-            raise ConfigError(f"there is no {what} {name!r}", near(name, words) + others)
+            raise ConfigError(f"there is no {what} {name!r}", near(name, words, others))
     return frozenset(names)
