@@ -40,20 +40,22 @@ Examples:
   ringlet boot vmlinuz --disk root.raw,snapshot --root /dev/vda --exec 'cat /etc/os-release'
 
 \b
-A Linux kernel: /boot/vmlinuz-RELEASE of this host, or one that `ringlet nested --setup` fetches
-and names. `apt install linux-image-amd64` installs one.
+Where to get a Linux kernel: this host's /boot/vmlinuz-RELEASE; or `ringlet nested --setup`, which
+fetches one and says where it is; or `apt install linux-image-amd64`.
 
 \b
-SIGTERM asks a guest to power off that listens for the ACPI power button, as Linux with an init
-does; 10 seconds later, or at a second signal, the run ends. Any other guest ends at once.
+SIGTERM presses the ACPI power button, if the guest listens for it, as Linux with an init does. The
+run ends when the guest powers off, after 10 seconds, or at a second signal. Without a guest that
+listens, the run ends at once.
 
 \b
 SIGUSR1, and Ctrl-A i on the terminal, show what each of the guest's vCPUs does at that moment.
 
 \b
-Status: what the guest wrote to port 0xf4, with --exec the command's; 0 if it halted for good,
-powered off or reset; 70 if it crashed, or with --exec ended before its command; 124 at the
-timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody reads on.
+Status: what the guest wrote to port 0xf4; with --exec, the command's status. 0 if the guest halted
+for good, powered off or reset; 70 if it crashed, or with --exec ended before its command; 124 at
+the timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if the reader of the
+output has gone.
 """
 
 
@@ -71,25 +73,34 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     metavar="FILE[:AT]",
     type=FILE,
     multiple=True,
-    help="With --exec: COMMAND finds FILE at the path AT, in / if not given. May be given again.",
+    help="With --exec: COMMAND finds FILE at the path AT; in / if AT isn't given. May be given "
+    "again.",
 )
 @click.option(
     "--root",
     metavar="DEVICE",
-    help="Linux's root is on this disk, such as /dev/vda: COMMAND runs there, or else /sbin/init.",
+    help="The disk that is Linux's root, such as /dev/vda. COMMAND runs there; without --exec, the "
+    "disk's /sbin/init does.",
 )
 @click.option(
     "--kernel-modules",
     metavar="FOLDER",
     type=click.Path(),
-    help="For --exec and --root: the kernel's /lib/modules/RELEASE, if it isn't found beside it.",
+    help="With --exec or --root: the kernel's folder /lib/modules/RELEASE, if ringlet doesn't find "
+    "the folder beside the kernel.",
 )
 @click.option("--verbose", is_flag=True, help="With --exec: the kernel's log on standard error.")
-@click.option("--json", "as_json", is_flag=True, help="Report on the run, on standard output.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Write a report on the run to standard output, as JSON. The guest's output goes to "
+    "standard error.",
+)
 @click.option(
     "--show",
     is_flag=True,
-    help="List the machine's devices, and run nothing. `ringlet inspect` tells of the image.",
+    help="List the machine's devices, and run nothing. `ringlet inspect` does so for the image.",
 )
 @click.option(
     "--gdb",
@@ -98,16 +109,19 @@ timeout; 125 if ringlet could not do it; 128 + n after signal n; 141 if nobody r
     "waits at its first instruction.",
 )
 @click.option("--no-wait", is_flag=True, help="With --gdb: the guest runs until GDB attaches.")
-@click.option("--log-unclaimed", is_flag=True, help="Log accesses that no device claims.")
+@click.option(
+    "--log-unclaimed", is_flag=True, help="Log each access of the guest that no device claims."
+)
 @click.option("--trace", is_flag=True, help="Trace the exits, as `ringlet trace` does.")
 @click.pass_obj
 def command(vm: Vm | None, /, trace: bool, **options: Any) -> int:
     """Boot IMAGE: a file, or the name of a guest that comes with ringlet.
 
-    In a folder that `ringlet new` has made, IMAGE may be missing: it is what the folder builds.
+    In a folder that `ringlet new` has made, IMAGE may be left out: ringlet boots what the folder
+    builds.
 
-    What the guest writes to its serial port is shown, and the status that it chooses is the
-    command's. An image is a Linux kernel (bzImage or vmlinux), a Multiboot kernel, an ELF with
+    ringlet shows what the guest writes to its serial port, and ends with the status that the
+    guest chooses. An image is a Linux kernel (bzImage or vmlinux), a Multiboot kernel, an ELF with
     a PVH note, another 64-bit ELF, or flat 16-bit code.
     """
     observer: Observer | None = None

@@ -37,9 +37,9 @@ Examples:
 
 \b
 Ways: process, container, tiny-vm and linux-vm; with --with: qemu, runc, crun, bwrap, podman, or
-all that are installed. What can't be run here is a column that says why.
+all that are installed. A way that can't run here is a column that says why.
 Measures: startup, memory, processor, exits, disk, isolation, neighbour, density.
-Ctrl-C ends it, after the sample that is under way, and shows what was found by then.
+Ctrl-C ends the comparison after the sample that is under way, and shows the results so far.
 
 \b
 Status: 0; 125 if ringlet could not do it; 128 + n after signal n, with what was found.
@@ -70,7 +70,7 @@ FULL = Preset(10, 100, 900, 100)
     "more",
     metavar="NAME",
     multiple=True,
-    help="Run the work this way, too; `all`: every way that is installed.",
+    help="Run the work this way, too. `all` stands for every way that is installed.",
 )
 @click.option(
     "--ways", "--only", metavar="NAMES", multiple=True, help="Run the work only these ways."
@@ -80,25 +80,26 @@ FULL = Preset(10, 100, 900, 100)
     "measures",
     metavar="NAME",
     multiple=True,
-    help="Measure only this. May be given again.",
+    help="Measure only this. May be given again. The names are below.",
 )
 @click.option("--quick", is_flag=True, help="Few rounds: some 20 seconds.")
 @click.option("--full", is_flag=True, help="All ways, 100 instances, more rounds: 15 minutes.")
 @click.option(
-    "--runs", type=int, metavar="N", help="Measure N rounds; a single round has no warm-up."
+    "--runs", type=int, metavar="N", help="Measure N rounds. A single round has no warm-up."
 )
 @click.option("--seconds", type=float, metavar="S", help="Be done in about S seconds.")
 @click.option(
     "--kernel",
     metavar="FILE",
     type=click.Path(),
-    help="The kernel of the Linux VM; if not given, the newest in /boot, or a fetched one.",
+    help="The kernel of the Linux VM. If not given: the newest one in /boot, or one that `ringlet "
+    "nested --setup` has fetched.",
 )
 @click.option(
     "--instances",
     type=int,
     metavar="N",
-    help=f"The most that run at once, if there is room; {DEFAULT.instances} if not given.",
+    help=f"How many instances run at once, if memory is enough; {DEFAULT.instances} if not given.",
 )
 @click.option(
     "--keep",
@@ -142,9 +143,10 @@ def command(
 ) -> int:
     """Run the same work as a process, in a container and in VMs, and show how they differ.
 
-    It measures how long each way takes to start and to run, how much memory each way takes, what
-    the work sees of the host, and what happens to its neighbours: in turns, as often as the noise
-    asks for. It says so if other work keeps this host busy.
+    ringlet measures how long each way takes to start and to run, how much memory each way takes,
+    what the work sees of the host, and how it disturbs other work. The ways take turns, and the
+    more the numbers vary, the more rounds there are. If other work keeps this host busy, the
+    report says so.
     """
     if files and not load:
         known = [name for each in click.get_current_context().command.params for name in each.opts]

@@ -36,11 +36,11 @@ Examples:
   ringlet debug kernel.elf --gdb 1234       then: gdb kernel.elf -ex 'target remote :1234'
 
 \b
-`help` shows the commands. Ctrl-C stops the guest. docs/debug.md is a lesson.
+The debugger's `help` shows its commands. Ctrl-C stops the guest. docs/debug.md is a lesson.
 
 \b
-Status: 0; with --script or -x 1 if a command failed, and then the script ends there; 125 if
-ringlet could not do it.
+Status: 0; 1 if a command of --script or -x failed, which ends the script; 125 if ringlet could not
+do it.
 """
 
 
@@ -51,17 +51,20 @@ ringlet could not do it.
     "commands",
     metavar="COMMAND",
     multiple=True,
-    help="Do this command, and end. May be given again.",
+    help="Run this command of the debugger, then end. May be given again.",
 )
 @click.option(
-    "--script", metavar="FILE", type=click.Path(), help="Do the commands of FILE, and end."
+    "--script",
+    metavar="FILE",
+    type=click.Path(),
+    help="Run the debugger's commands in FILE, then end.",
 )
 @click.option(
     "--source",
     metavar="FOLDER",
     type=click.Path(exists=True, file_okay=False),
     default=".",
-    help="Where the guest's source files are: this folder if not given.",
+    help="The folder with the guest's source files; the current folder if not given.",
 )
 @click.option(
     "--gdb",

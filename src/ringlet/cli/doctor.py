@@ -50,7 +50,7 @@ class Finding(NamedTuple):
 @click.command("doctor", epilog=EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="Write the same as JSON, for programs.")
 def command(as_json: bool) -> int:
-    """Look at this host: can it boot guests, run containers, and what else is there to use.
+    """Say whether this host can boot guests and run containers, and what else ringlet finds here.
 
     Each thing that is missing has the command that gets it.
     """

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 COMMANDS = {
     "boot": "Boot a guest kernel.",
     "trace": "Show each exit of a VM, or each system call of a container, as it happens.",
-    "debug": "Debug a guest kernel: step, break, and look inside.",
+    "debug": "Debug a guest kernel: step through it, stop it, and look inside.",
     "doctor": "Say what this host can do, and how to get what is missing.",
     "inspect": "Say what an image is, and how ringlet would boot it.",
     "guests": "List the guest kernels that come with ringlet.",
     "new": "Make a folder for a guest kernel of your own.",
     "lab": "Learn by exercises, which a grader checks.",
-    "initramfs": "Make the small system that a Linux kernel starts with.",
+    "initramfs": "Make an initramfs: the small system that a Linux kernel starts with.",
     "run": "Run a command in a container.",
     "compare": "Show, on this machine, how a process, a container and a VM differ.",
     "nested": "Run a command in an emulated machine that has a hardware KVM.",
@@ -88,7 +88,7 @@ class LateGroup(NearGroup):
 @click.version_option(package_name="ringlet", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
-    """A KVM micro-hypervisor in Python: boots tiny guests and Linux."""
+    """Run code in a virtual machine or in a container, and look inside."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

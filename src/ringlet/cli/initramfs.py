@@ -28,7 +28,7 @@ Examples:
   ringlet boot /boot/vmlinuz-6.1.0-56-amd64 --initrd guest.img
 
 \b
-The command's status becomes the machine's. The same content gives the same image, to the byte.
+The machine ends with the command's status. The same content always gives the same bytes.
 """
 
 # The size of a terminal on a serial line, which doesn't report its size.
@@ -42,7 +42,7 @@ ROWS, COLUMNS = 24, 80
     metavar="DIR[:AT]",
     type=FOLDER,
     multiple=True,
-    help="Copy what is in it to the path AT, / if not given. May be given again.",
+    help="Copy the files in DIR to the path AT; to / if AT isn't given. May be given again.",
 )
 @click.option(
     "--file",
@@ -50,23 +50,32 @@ ROWS, COLUMNS = 24, 80
     metavar="FILE[:AT]",
     type=FILE,
     multiple=True,
-    help="Copy it to the path AT, into / if not given. May be given again.",
+    help="Copy FILE to the path AT; into / if AT isn't given. May be given again.",
 )
-@click.option("--exec", "command_line", metavar="CMD", help="What to run; a shell if not given.")
+@click.option(
+    "--exec", "command_line", metavar="CMD", help="The command to run; a shell if not given."
+)
 @click.option(
     "--busybox/--no-busybox",
     default=None,
-    help="Put in this host's busybox; if not given, unless a folder is copied to /.",
+    help="Whether this host's busybox is put in. If not given: unless a folder is copied to /.",
 )
-@click.option("--modules", metavar="DIR", type=FOLDER, help="The kernel's /lib/modules/RELEASE.")
+@click.option(
+    "--modules", metavar="DIR", type=FOLDER, help="The folder /lib/modules/RELEASE of the kernel."
+)
 @click.option(
     "--module",
     "module_names",
     metavar="NAME",
     multiple=True,
-    help="Load this one, and what it depends on. May be given again.",
+    help="Load the module NAME, and the modules that NAME depends on. May be given again.",
 )
-@click.option("--compress", type=click.Choice(("none", "gzip")), default="none", show_default=True)
+@click.option(
+    "--compress",
+    type=click.Choice(("none", "gzip")),
+    default="none",
+    help="How to compress the initramfs; none if not given.",
+)
 @click.argument("out", type=click.Path())
 def command(
     folders: tuple[str, ...],
@@ -78,7 +87,10 @@ def command(
     compress: str,
     out: str,
 ) -> None:
-    """Make an initramfs, OUT, for a Linux kernel, which runs one command."""
+    """Make an initramfs for a Linux kernel, and write it to the file OUT.
+
+    The kernel runs one command in the initramfs, and then ends.
+    """
     from ringlet.linux.initramfs import build, find_busybox, plan_line, shell
 
     copies = [_split(folder, "/") for folder in folders]

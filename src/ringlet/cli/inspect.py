@@ -32,7 +32,11 @@ Status: 0; 125 if ringlet can't boot the image, whose facts are shown as far as 
 
 @click.command("inspect", epilog=EPILOG)
 @click.argument("image", shell_complete=complete_image)
-@click.option("--protocol", type=click.Choice(PROTOCOLS), help="Look at the image by this alone.")
+@click.option(
+    "--protocol",
+    type=click.Choice(PROTOCOLS),
+    help="Take the image as one of this protocol, whatever it looks like.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write the same as JSON, for programs.")
 @click.option(
     "--kernel-config",

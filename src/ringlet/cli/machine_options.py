@@ -26,18 +26,26 @@ def machine_options(serial: str = SERIAL) -> Callable[[Any], Any]:
     decorators = (
         click.argument("image", required=False, shell_complete=complete_image),
         click.option(
-            "--memory", metavar="SIZE", help="RAM of the guest: 64M if not given, for Linux 256M."
+            "--memory",
+            metavar="SIZE",
+            help="RAM of the guest. If not given: 64M, and for Linux 256M.",
         ),
-        click.option("--cpus", type=int, metavar="N", help="How many vCPUs; 1 if not given."),
-        click.option("--cmdline", metavar="TEXT", help="Command line for the guest."),
-        click.option("--initrd", metavar="FILE", type=click.Path(), help="The first module."),
+        click.option("--cpus", type=int, metavar="N", help="The number of vCPUs; 1 if not given."),
+        click.option("--cmdline", metavar="TEXT", help="The command line that the guest gets."),
+        click.option(
+            "--initrd",
+            metavar="FILE",
+            type=click.Path(),
+            help="A file that the guest gets: the initrd of Linux, the first module of others.",
+        ),
         click.option(
             "--module",
             "modules",
             metavar="FILE[,TEXT]",
             type=FILE,
             multiple=True,
-            help="A module, and its command line. May be given again.",
+            help="A file that the guest gets as a module, and the module's command line. May be "
+            "given again.",
         ),
         click.option(
             "--disk",
@@ -61,19 +69,26 @@ def machine_options(serial: str = SERIAL) -> Callable[[Any], Any]:
             help="A device that gives the guest random bytes.",
         ),
         click.option(
-            "--protocol", type=click.Choice(PROTOCOLS), help="Don't look at the image, use this."
+            "--protocol",
+            type=click.Choice(PROTOCOLS),
+            help="The boot protocol; if not given, ringlet finds it out from the image.",
         ),
         click.option(
             "--decompress",
             type=click.Choice(DECOMPRESSORS),
-            help="Who decompresses a bzImage: the host, which remembers it (the default), or the "
-            "guest, which lies at a random address then (KASLR).",
+            help="Who decompresses a bzImage: the host (the default), which keeps the result for "
+            "the next time; or the guest, whose kernel then runs at a random address (KASLR).",
         ),
         click.option(
-            "--force", is_flag=True, default=None, help="Try Linux on a KVM that can't run it."
+            "--force",
+            is_flag=True,
+            default=None,
+            help="Boot Linux although this host's KVM can't run it.",
         ),
         click.option(
-            "--load-address", metavar="ADDRESS", help="Of a flat image; 0x7c00 if not given."
+            "--load-address",
+            metavar="ADDRESS",
+            help="Where a flat image is loaded; 0x7c00 if not given.",
         ),
         click.option(
             "--serial",
@@ -82,22 +97,35 @@ def machine_options(serial: str = SERIAL) -> Callable[[Any], Any]:
             help=f"The guest's serial line: {serial}.",
         ),
         click.option(
-            "--com2", metavar="WHERE", type=FILE, help="A second serial line, the same way."
+            "--com2", metavar="WHERE", type=FILE, help="The second serial line, as --serial."
         ),
-        click.option("--com3", metavar="WHERE", type=FILE, help="A third one."),
+        click.option(
+            "--com3", metavar="WHERE", type=FILE, help="The third serial line, as --serial."
+        ),
         click.option(
             "--hvc0",
             metavar="WHERE",
             type=FILE,
-            help="A virtio terminal, Linux's /dev/hvc0, the same way. It is faster than a serial "
-            "line. The kernel's log goes there with --cmdline console=hvc0.",
+            help="A virtio terminal, Linux's /dev/hvc0, as --serial. It is faster than a serial "
+            "line. With --cmdline console=hvc0, the kernel's log goes there.",
         ),
         click.option(
-            "--timeout", type=float, metavar="SECONDS", help="End the run, with status 124."
+            "--timeout",
+            type=float,
+            metavar="SECONDS",
+            help="End the run after so many seconds, with status 124.",
         ),
-        click.option("--pit/--no-pit", default=None, help="An i8254 timer, or none."),
         click.option(
-            "--config", metavar="FILE", type=click.Path(), help="TOML for what isn't given here."
+            "--pit/--no-pit",
+            default=None,
+            help="Whether the guest has an i8254 timer. If not given: Linux and Multiboot kernels "
+            "have one.",
+        ),
+        click.option(
+            "--config",
+            metavar="FILE",
+            type=click.Path(),
+            help="A TOML file with the options that aren't given here.",
         ),
     )
 

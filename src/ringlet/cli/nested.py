@@ -40,20 +40,25 @@ timeout; 125 if ringlet could not do it; 126 or 127 if the command can't be run 
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
 @click.argument("command_", metavar="[--] COMMAND...", nargs=-1, type=click.UNPROCESSED)
-@click.option("--cpus", type=int, metavar="N", help="How many CPUs; 1 if not given.")
+@click.option("--cpus", type=int, metavar="N", help="The number of CPUs; 1 if not given.")
 @click.option("--memory", metavar="SIZE", help="Memory of the machine; 2G if not given.")
 @click.option(
     "--share",
     metavar="DIR",
     type=click.Path(file_okay=False),
-    help="A folder whose writes reach this host.",
+    help="A folder in which the command's changes stay. All other changes are lost at the end.",
 )
-@click.option("--timeout", type=float, metavar="SECONDS", help="End the run, with status 124.")
+@click.option(
+    "--timeout",
+    type=float,
+    metavar="SECONDS",
+    help="End the run after so many seconds, with status 124.",
+)
 @click.option(
     "--kernel",
     metavar="FILE",
     type=click.Path(),
-    help="The kernel of the machine; the newest that is found if not given.",
+    help="The kernel of the machine; if not given, the newest one that ringlet finds.",
 )
 @click.option(
     "--modules",
@@ -67,21 +72,24 @@ timeout; 125 if ringlet could not do it; 126 or 127 if the command can't be run 
     type=click.Path(),
     help="The QEMU to run; the qemu-system-x86_64 on PATH if not given.",
 )
-@click.option("--setup", is_flag=True, help="Fetch what is missing: a kernel, and QEMU if root.")
+@click.option(
+    "--setup", is_flag=True, help="Fetch what is missing: a kernel, and as root QEMU, too."
+)
 @click.option(
     "--package",
     "packages",
     metavar="NAME",
     multiple=True,
-    help="With --setup: also the kernel of this package. May be given again.",
+    help="With --setup: fetch the kernel of this package, too. May be given again.",
 )
 def command(
     command_: tuple[str, ...], setup: bool, packages: tuple[str, ...], **options: Any
 ) -> int:
     """Run COMMAND in a machine that QEMU emulates, with a real /dev/kvm and this host's files.
 
-    For hosts without a KVM, or whose KVM can't run stock kernels. It is slow: some 6 seconds to
-    come up, and programs start about twenty times slower than outside.
+    This is for hosts without a KVM, and for hosts whose KVM can't run stock kernels. The machine is
+    slow: it starts in some 6 seconds, and a program takes about twenty times as long to start as
+    on the host.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if setup or packages:

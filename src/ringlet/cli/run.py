@@ -82,13 +82,13 @@ class _Run(click.Command):
     "--cpus",
     type=float,
     metavar="N",
-    help="How many processors' time the container gets; 0.5 is half of one.",
+    help="How much processor time the container gets; 0.5 is half of one processor.",
 )
 @click.option(
     "--pids",
     type=int,
     metavar="N",
-    help=f"The most processes in the container: {PIDS} if not given, 0 or -1 for no limit.",
+    help=f"The most processes in the container; {PIDS} if not given, 0 or -1 for no limit.",
 )
 @click.option(
     "--volume",
@@ -103,7 +103,8 @@ class _Run(click.Command):
     "variables",
     metavar="NAME[=VALUE]",
     multiple=True,
-    help="A variable of the environment; without VALUE, as it is here. May be given again.",
+    help="A variable of the environment. Without VALUE, it has the value that it has here. May be "
+    "given again.",
 )
 @click.option(
     "--workdir", metavar="PATH", help="The folder in which the command starts; / if not given."
@@ -126,24 +127,24 @@ class _Run(click.Command):
     "--write",
     is_flag=True,
     default=None,
-    help="Keep in ROOTFS what the container writes; else it is lost.",
+    help="Keep in ROOTFS what the container writes. Without --write, that is lost at the end.",
 )
 @click.option(
     "--tty/--no-tty",
     default=None,
-    help="Give the command a terminal, or none; the default is one if ringlet has one.",
+    help="Whether the command has a terminal. If not given: if ringlet has one.",
 )
 @click.option(
     "--timeout",
     type=float,
     metavar="SECONDS",
-    help="Kill the container after so long, with status 124.",
+    help="Kill the container after so many seconds, with status 124.",
 )
 @click.option(
     "--stop-timeout",
     type=float,
     metavar="SECONDS",
-    help="How long it may take to end after a SIGTERM before it is killed; 10 if not given.",
+    help="How long the container has after SIGTERM before it is killed; 10 if not given.",
 )
 @click.option(
     "--config",
@@ -152,7 +153,7 @@ class _Run(click.Command):
     help="A TOML file with the options that aren't given here.",
 )
 @click.option(
-    "--json", "as_json", is_flag=True, help="Write a report on the run to standard output."
+    "--json", "as_json", is_flag=True, help="Write a report on the run to standard output, as JSON."
 )
 @click.pass_obj
 def command(

@@ -9,9 +9,13 @@ from ringlet.observe.trace.formats import NAMES
 from ringlet.observe.trace.recorder import BUFFER
 
 OUTPUT_OPTIONS: list[click.Parameter] = [
-    click.Option(["--count"], type=click.IntRange(1), metavar="N", help="Show no more than N."),
     click.Option(
-        ["--time"], metavar="FROM-UNTIL", help="Only these seconds, such as 0.5-2, 0.5- or -2."
+        ["--count"], type=click.IntRange(1), metavar="N", help="Show no more than N events."
+    ),
+    click.Option(
+        ["--time"],
+        metavar="FROM-UNTIL",
+        help="Only these seconds of the run, such as 0.5-2, 0.5- or -2.",
     ),
     click.Option(["--summary", "only_summary"], is_flag=True, help="Show nothing but the summary."),
     click.Option(["--json", "as_json"], is_flag=True, help="The same as --format json."),
@@ -30,7 +34,7 @@ OUTPUT_OPTIONS: list[click.Parameter] = [
         default=BUFFER,
         show_default=True,
         metavar="N",
-        help="How many wait in memory for a slow reader; those that don't fit are counted.",
+        help="How many events wait in memory for a slow reader. More are lost, and counted.",
     ),
 ]
 
