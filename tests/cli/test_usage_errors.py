@@ -1,6 +1,7 @@
 """Words that no command knows are answered with the near one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -143,6 +144,32 @@ def test_a_near_word_stands_alone_without_a_space_behind_it() -> None:
         near("--mem", ["--memory", "--module"], "it is so") == "did you mean `--memory`? it is so"
     )
     assert near("-", ["--memory"]) == near("", ["--memory"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["boot", "hello", "--disk", "disk.raw,snapshto"], "snapshot"),
+        (["boot", "hello", "--network", "usr"], "user"),
+        (["boot", "hello", "--network", "tap:vm0,addres=10.0.0.1/24"], "address"),
+        (["compare", "--chart", "strtup=x.svg"], "startup"),
+        (["compare", "quick"], "--quick"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_a_mistyped_part_of_a_value_is_answered_with_the_near_one(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], meant: str
+) -> None:
+    _, hint = refused(capsys, *arguments)
+    assert hint.startswith(f"did you mean `{meant}`? ")
+
+
+def test_a_mistyped_key_of_a_file_is_answered_with_the_near_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "vm.toml").write_text('imagee = "hello"\n')
+    _, hint = refused(capsys, "boot", "--config", str(tmp_path / "vm.toml"))
+    assert hint.startswith("did you mean `image`? ")
 
 
 @pytest.mark.parametrize("group", ["", "lab"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from ringlet.errors import ConfigError
+from ringlet.errors import ConfigError, near
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def parse_network(text: str) -> Network | None:
     first, *words = text.split(",")
     kind, colon, name = first.partition(":")
     if kind not in KINDS or (colon and (kind != "tap" or not name)):
-        raise ConfigError(f"there is no network {first!r}", _HINT)
+        hint = _HINT if kind in KINDS else near(kind, ("none", *KINDS), _HINT)
+        raise ConfigError(f"there is no network {first!r}", hint)
     values: dict[str, str] = {}
     forwards = []
     for word in words:
@@ -64,7 +65,11 @@ def parse_network(text: str) -> Network | None:
         if option not in _OPTIONS[kind] or not value:
             raise ConfigError(
                 f"a network of the kind {kind} has no option {word!r}",
-                f"it has {', '.join(f'{known}=' for known in _OPTIONS[kind])}",
+                near(
+                    option,
+                    _OPTIONS[kind],
+                    f"it has {', '.join(f'{known}=' for known in _OPTIONS[kind])}",
+                ),
             )
         if option == "forward":
             forwards.append(value)
