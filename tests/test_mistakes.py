@@ -232,12 +232,8 @@ def test_the_backtrace_of_an_exception_names_the_function_that_raised_it(
         say("break unhandled_exception")
         say("continue")
         frames = [re.sub(r"^#\d+  0x\w+ ", "", line) for line in say("backtrace")]
-    assert [re.split(r"\W", frame)[0] for frame in frames[:5]] == [
-        "unhandled_exception",
-        "exception",
-        mistake,
-        "main",
-        "start",
-    ]
+    functions = [re.split(r"\W", frame)[0] for frame in frames]
+    assert functions[:3] == ["unhandled_exception", "exception", mistake]
+    assert "start" in functions  # main may have jumped to the mistake, as its last call
     assert "mistakes.c:" in frames[2]
     assert frames[2].endswith("(interrupt)")
