@@ -15,8 +15,9 @@ from ringlet.virtio import mmio, net
 from ringlet.virtio.device import TRANSPORT_FEATURES
 from ringlet.virtio.net import HEADER, QUEUE_SIZE, RECEIVE, Net
 
+from ..until import until
 from .driver import SECONDS, WRITE
-from .rig import Rig, rig, until
+from .rig import Rig, rig
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 
