@@ -210,6 +210,15 @@ def test_with_passt_it_is_there_and_a_port_leads_in() -> None:
         assert interfaces() == ["lo"]
 
 
+def test_an_end_that_fails_ends_the_run() -> None:
+    class Broken(NetworkPort):
+        def to_guest(self) -> list[bytes]:
+            raise ZeroDivisionError("as it was told to")
+
+    with running(Broken()) as (machine, _), pytest.raises(ZeroDivisionError):
+        machine.wait(SECONDS)
+
+
 @pytest.mark.needs_tap
 def test_a_tap_that_cant_be_made_leaves_nothing() -> None:
     with own_network():

@@ -381,6 +381,31 @@ def test_a_link_whose_other_end_is_gone_is_down(end: NetRig) -> None:
         other.port.close()
 
 
+def test_a_frame_of_an_end_with_headers_that_has_none_is_dropped() -> None:
+    port = HeaderPort()
+    with rig(Net(port, MAC)) as made:
+        end = NetRig(made, port)
+        end.place(200)
+        for size in range(12):
+            port.send(bytes(size))
+        port.send(bytes(12) + FRAME)
+        assert end.frame()[1] == FRAME
+        assert end.device.state["dropped_received"] == 12
+
+
+def test_what_an_end_of_a_program_raises_is_reported() -> None:
+    class Broken(NetworkPort):
+        def to_guest(self) -> list[bytes]:
+            raise ZeroDivisionError("as it was told to")
+
+    with Broken() as port, rig(Net(port, MAC)) as made:
+        NetRig(made, port).place(200)
+        until(lambda: made.errors)
+        (error,) = made.errors
+        assert isinstance(error, ZeroDivisionError)
+        made.errors.clear()
+
+
 # Its life.
 
 

@@ -70,6 +70,8 @@ class VirtioDevice:
 
     driver_features: int = 0  # the negotiated feature bits: the transport sets them
     on_config_change: Callable[[], None] | None = None  # the transport sets this, too
+    # And this one, which a device's own thread calls with an exception that ends the run.
+    on_error: Callable[[BaseException], None] | None = None
     queues: Sequence[DeviceQueue] = ()
 
     # The life of a device. The transport calls these methods once each and in this order, but

@@ -155,6 +155,7 @@ class VirtioMmio(Closing):
         self._space = (0, device.config)  # generation and contents, which are replaced together
         self._space_lock = Lock()
         device.on_config_change = self._change_config
+        device.on_error = on_error
         self._lock = Lock()  # guards the registers; the device's threads don't take this lock
         # The device's threads set each of these flags, and a vCPU clears it.
         self._used_buffer = False

@@ -112,6 +112,7 @@ class Net(VirtioDevice):
     device_id = 1
     queue_sizes = (QUEUE_SIZE, QUEUE_SIZE)
     batches = True
+    drains = True
 
     def __init__(self, end: NetworkEnd, mac: bytes) -> None:
         self._end = end
@@ -246,6 +247,10 @@ class Net(VirtioDevice):
             except EOFError:
                 self.change_config(_CONFIG.pack(self._mac, 0, 1, self._end.mtu))
                 return
+            except Exception as error:  # of an end that a program has made
+                if self.on_error is not None:
+                    self.on_error(error)
+                return
             self._deliver(deque(frames))
 
     def _deliver(self, frames: deque[bytes]) -> None:
@@ -300,6 +305,8 @@ class Net(VirtioDevice):
 
         The end may have made the header before it was told the offloads.
         """
+        if len(frame) < HEADER.size:
+            return False
         if self.driver_features & F_GUEST_CSUM:
             return not frame[1] or bool(self.driver_features & (F_GUEST_TSO4 | F_GUEST_TSO6))
         return not (frame[0] & NEEDS_CSUM or frame[1])
