@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -50,8 +51,10 @@ static bool set_up(int fd, const struct network *network)
 /* The root of a disk has a file of its own, which stays as it is. */
 static void write_resolver(const char *resolver)
 {
-	int fd = open(RESOLVERS, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	int fd;
 
+	mkdir("/etc", 0755);
+	fd = open(RESOLVERS, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 	if (fd < 0 || dprintf(fd, "nameserver %s\n", resolver) < 0)
 		say("%s: %s", RESOLVERS, strerror(errno));
 	if (fd >= 0)

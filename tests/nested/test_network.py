@@ -50,7 +50,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def lines(done: Completed) -> list[str]:
-    assert (done.reason, done.status) == ("exit-port", 0), done
+    assert (done.reason, done.status) == ("exit", 0), done
     return done.stdout.decode().splitlines()
 
 

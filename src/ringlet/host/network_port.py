@@ -18,17 +18,11 @@ _BATCH = 64
 
 
 class NetworkPort(Closing):
-    """The program's end of a guest's network. Any thread may use it.
+    """The program's end of a guest's network: `MachineConfig(network=NetworkPort())`.
 
-        port = NetworkPort()
-        with Machine(MachineConfig(image="net", network=port)) as machine:
-            machine.start()
-            port.send(frame)
-            answer = port.receive(timeout=5)
-
-    A frame is bytes, from its Ethernet header on, without a checksum at its end. In each direction,
-    at most `MOST` frames wait; further frames are dropped, as a switch does. `mtu` is the most
-    bytes of a packet. The machine closes its port.
+    Any thread may use the port. A frame is bytes, from its Ethernet header on, without a checksum
+    at its end. In each direction, at most `MOST` frames wait; further frames are dropped, as a
+    switch does. `mtu` is the most bytes of a packet. The machine closes its port.
     """
 
     has_header = False
