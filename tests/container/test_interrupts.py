@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.compare.instances import tree
+from ringlet.compare.instances.processes import tree
 
 from ..until import until
 from .bundle import Bundle

@@ -12,6 +12,7 @@ from ringlet.virtio.device import TRANSPORT_FEATURES, VirtioDevice
 from ringlet.virtio.mmio import VirtioMmio
 from ringlet.virtio.queue import Chain, DriverError
 
+from ..until import until as until
 from .driver import SECONDS, WRITE, Driver, Queue
 
 MEMORY = 1 << 20

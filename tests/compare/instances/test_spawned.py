@@ -14,7 +14,7 @@ from ringlet.compare.instances import Unavailable, spawned
 from ringlet.compare.instances.processes import tree
 from ringlet.compare.instances.spawned import Spawned
 
-from ..until import until
+from ...until import until
 
 pytestmark = pytest.mark.usefixtures("no_leak")
 

@@ -10,7 +10,7 @@ import pytest
 from ringlet.compare.instances import Unavailable
 from ringlet.compare.instances.system_calls import count
 
-from ..until import LONG
+from ...until import LONG
 
 # Waits for a byte, then makes 100 calls that Python itself doesn't make, and ends at once.
 PROGRAM = """
