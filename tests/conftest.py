@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from ringlet.emulated.installed_kernel import find_kernel
@@ -171,7 +171,12 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     most = examples(settings.default.max_examples)
-    settings.register_profile("some", max_examples=most, deadline=None)  # hosts are noisy
+    settings.register_profile(
+        "some",
+        max_examples=most,
+        deadline=None,  # hosts are busy
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
     settings.load_profile("some")
     config.option.loadscopereorder = False  # as collected, and not by the number of tests
     for marker, (what, _) in NEEDS.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.compare.report import MAX_BYTES, Report, read, to_json
@@ -23,7 +23,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture
@@ -107,7 +106,6 @@ def test_a_number_that_is_too_large_is_refused(load: Callable[[bytes], Report]) 
     refusal(load, data)
 
 
-@in_one_folder
 @given(
     value=JSON, path=st.sampled_from(["host", "ways.1", "measures.2.ways.process", "measures.0"])
 )
@@ -118,7 +116,6 @@ def test_anything_in_its_place_is_read_or_refused(
         load(_change(path, value))
 
 
-@in_one_folder
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_refused(load: Callable[[bytes], Report], data: bytes) -> None:
     refusal(load, data)

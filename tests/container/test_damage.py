@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.container.state import DamageError, Store
@@ -196,7 +196,6 @@ VALUES = st.recursive(
 KEYS = ["bundle", "init", "maker", "cgroup", "planned", "started", "poststop", "created", "owner"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.dictionaries(st.sampled_from(KEYS), VALUES))
 def test_of_any_state_what_is_read_can_be_used(tmp_path: Path, data: dict[str, object]) -> None:
     store = Store(str(tmp_path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.devices.uart16550 import (
@@ -99,7 +99,6 @@ ACCESSES = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(accesses=ACCESSES)
 def test_any_accesses_keep_the_uart_consistent(
     new_bench: Callable[[], Bench], accesses: list[tuple[Any, ...]]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringlet.devices.uart16550 import FCR, FCR_ENABLE, IER, IER_RX, LSR, LSR_DR, RBR, Uart16550
@@ -234,7 +234,7 @@ def test_a_terminal_that_hangs_up_ends_the_input(guest: Guest) -> None:
     os.close(slave)
 
 
-@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30))
 @given(writes=st.lists(st.binary(min_size=1, max_size=40), max_size=8))
 def test_however_it_is_written_it_arrives(writes: list[bytes]) -> None:
     read_fd, write_fd = os.pipe()

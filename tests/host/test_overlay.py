@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.errors import ConfigError
@@ -48,7 +48,6 @@ def content(disk: Overlay, offset: int = 0, size: int = SECTORS * SECTOR) -> byt
     return bytes(into)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations)
 def test_a_snapshot_is_a_disk_and_changes_none(
     tmp_path: Path, steps: list[tuple[str, int, int, list[int]]]

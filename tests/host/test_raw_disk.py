@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.host.raw_disk import take
@@ -41,7 +41,6 @@ def allocated(path: Path) -> int:
     return path.stat().st_blocks * SECTOR
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations)
 def test_a_disk_holds_what_was_written(
     tmp_path: Path, steps: list[tuple[str, int, int, list[int]]]

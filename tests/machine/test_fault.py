@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ringlet.boot.symbols import Symbol, Symbols
@@ -209,7 +209,7 @@ def test_the_fault_is_in_the_report_for_programs() -> None:
     size=st.sampled_from([1, 2, 4, 8]),
     is_signed=st.booleans(),
 )
-@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(300))
 def test_a_division_that_fits_is_no_culprit(
     rax: int, rdx: int, divisor: int, size: int, is_signed: bool
 ) -> None:
@@ -228,7 +228,7 @@ def test_a_division_that_fits_is_no_culprit(
 NUMBERS = st.integers(0, (1 << 64) - 1) | st.sampled_from([0, FAR, 1 << 63, MEMORY - 1, 1 << 47])
 
 
-@settings(max_examples=examples(40), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(40))
 @given(
     bits=st.sampled_from([16, 32, 64]),
     guesses=st.lists(

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ringlet.host.disk import open_disk
@@ -169,7 +169,6 @@ def pieces(total: int, cuts: list[int]) -> list[int]:
     return [end - start for start, end in pairwise(places)]
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([IN, OUT]), st.integers(1, 3), CUTS, CUTS, st.booleans())
 def test_header_data_and_status_may_be_divided_in_any_way(
     image: Path, kind: int, count: int, cuts: list[int], more_cuts: list[int], empty: bool
@@ -337,7 +336,6 @@ REQUESTS = st.lists(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(REQUESTS, st.booleans(), st.booleans())
 def test_a_disk_is_what_was_written_to_it(
     image: Path, requests: list[tuple[int, int, int, int]], snapshot: bool, flush: bool
