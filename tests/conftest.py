@@ -195,7 +195,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.removeprefix("tests/").startswith(_LONG))
+    def turn(item: pytest.Item) -> int:
+        file = item.nodeid.removeprefix("tests/")
+        return 0 if file.startswith(_ONE_AFTER_ANOTHER) else 1 if file.startswith(_LONG) else 2
+
+    items.sort(key=turn)
 
 
 class _Scheduler(LoadScopeScheduling):
