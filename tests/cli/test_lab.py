@@ -42,7 +42,7 @@ def test_show_renders_the_text() -> None:
     assert "##" not in shown
 
 
-@pytest.mark.parametrize("words", [["check"], ["check", "1"], ["reset"], ["start", "2"]])
+@pytest.mark.parametrize("words", [["check"], ["check", "1"], ["reset"], ["start", "99"]])
 def test_where_no_lab_is_the_answer_is_two_lines(words: list[str], tmp_path: Path) -> None:
     refused(run("lab", *words, cwd=tmp_path))
 
