@@ -153,11 +153,14 @@ def write_image(folder: Path, code: bytes | Sequence[int]) -> Path:
     return path
 
 
-def wait_until_full(pipe: Any) -> None:
-    """Waits until a pipe that nobody reads holds all that it can hold, but for a page."""
+def wait_until_full(pipe: Any, size: int = PIPE_SIZE - 4096) -> None:
+    """Waits until a pipe that nobody reads holds `size` bytes: all that it can, but for a page.
+
+    Where what is written fits into no page beside other, it can hold less.
+    """
 
     def full() -> bool:
         waiting = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
-        return int.from_bytes(waiting, sys.byteorder) > PIPE_SIZE - 4096
+        return int.from_bytes(waiting, sys.byteorder) > size
 
     until(full)

@@ -176,7 +176,7 @@ def test_a_reader_that_goes_away_ends_the_run() -> None:
 
 def test_a_reader_that_is_too_slow_is_told_what_it_has_missed() -> None:
     with Running("trace", "flood", "--json", "--buffer", "300", "--timeout", "1", stdout=-3) as it:
-        wait_until_full(it.process.stderr)
+        wait_until_full(it.process.stderr, 20_000)
         time.sleep(0.5)
         assert it.process.stderr is not None
         lines = [

@@ -148,7 +148,7 @@ def test_a_signal_reaches_the_command(rootfs: Path, number: signal.Signals) -> N
 
 def test_a_second_signal_ends_a_command_and_a_reader_that_doesnt_read(rootfs: Path) -> None:
     with Running("trace", "--", "run", rootfs, "caller", "busy", stdout=subprocess.DEVNULL) as one:
-        wait_until_full(one.process.stderr)
+        wait_until_full(one.process.stderr, 20_000)
         while one.process.poll() is None:
             one.process.terminate()  # the second kills the container; then there is but the trace
             time.sleep(0.2)
