@@ -134,13 +134,16 @@ def test_it_sees_nothing_of_the_hosts_but_usr_and_python(tmp_path: Path) -> None
     secret = Path(__file__).parent / "solutions/lab01_first_vm/reference/vm.py"
     assert secret.exists()
     said = seen(
-        "import os\n"
+        "import os, sys\n"
         f"print(os.path.exists({str(secret)!r}), sorted(os.listdir('/work')))\n"
         "print(sorted(n for n in os.listdir('/proc') if n.isdigit()))\n"
         "print(sorted(os.listdir('/proc/self/fd')))\n"
+        "print([os.listdir(place) for place in sys.path if place.endswith('-packages')])\n"
     )
     # 3 is the folder that listdir has open.
-    assert said.startswith("0 False ['main.py']\n['1']\n['0', '1', '2', '3']\n")
+    said, _, packages = said.partition("['0', '1', '2', '3']\n")
+    assert said == "0 False ['main.py']\n['1']\n"
+    assert packages.startswith(("[]", "[[]"))
 
 
 def test_files_that_it_deletes_or_changes_are_there_for_the_next_check() -> None:

@@ -1,9 +1,9 @@
 """One run of a student's program in a container, with limits, seen from outside.
 
-The container's root has the host's /usr and Python's own folder, read-only, and in /work a copy of
-the student's files. What the program writes goes to memory, counts as the container's memory, and
-is gone afterwards. There is no network but a loopback device. The standard streams are pipes; what
-comes through them is kept up to a limit.
+The container's root has the host's /usr and Python's own folder, read-only and without the packages
+that are installed there, and in /work a copy of the student's files. What the program writes goes
+to memory, counts as the container's memory, and is gone afterwards. There is no network but a
+loopback device. The standard streams are pipes; what comes through them is kept up to a limit.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import select
 import sys
 import time
 from contextlib import ExitStack, suppress
+from glob import escape, glob
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
@@ -42,7 +43,8 @@ OUTPUT = 64 << 10  # bytes of each stream
 _ADDRESS_SPACE = 1 << 30  # bytes of one process, mapped but not used memory included
 _CHUNK = 1 << 16
 _GRACE = 5.0  # seconds after which the container ends by itself, if the grader is stopped
-_FOLDERS = ("proc", "dev", "sys", "tmp", "usr", "work")
+_EMPTY = "empty"
+_FOLDERS = ("proc", "dev", "sys", "tmp", "usr", "work", _EMPTY)
 _LINKS = ("bin", "lib", "lib32", "lib64", "sbin")
 
 
@@ -110,6 +112,9 @@ class Program(Closing):
             command = [_SYSTEM_PYTHON if word == PYTHON else word for word in command]
         elif not sys.base_prefix.startswith("/usr"):
             volumes.append(Volume(sys.base_prefix, sys.base_prefix, readonly=True))
+        if os.geteuid() == 0 or not nesting:
+            empty = os.path.join(rootfs, _EMPTY)
+            volumes += [Volume(empty, place, readonly=True) for place in _installed_packages()]
         values = {
             "rootfs": rootfs,
             "command": command,
@@ -242,6 +247,22 @@ def _container(values: dict[str, Any], stdio: tuple[int, int, int]) -> Container
         if os.geteuid() == 0:
             raise
         return Container(Workload(**values), stdio=stdio)
+
+
+def _installed_packages() -> list[str]:
+    """Returns the folders of packages that are installed beside Python's library.
+
+    They would make a verdict depend on the host, and some run code at each start of Python: what
+    takes 50 ms without them took 250 ms with one of them.
+    """
+    prefixes = dict.fromkeys((sys.base_prefix, "/usr", "/usr/local"))
+    places = {
+        os.path.realpath(place)
+        for prefix in prefixes
+        for kind in ("site", "dist")
+        for place in glob(f"{escape(prefix)}/lib/python3*/{kind}-packages")
+    }
+    return sorted(places)
 
 
 def _is_own_python() -> bool:
