@@ -381,6 +381,12 @@ def test_a_link_whose_other_end_is_gone_is_down(end: NetRig) -> None:
         other.port.close()
 
 
+def test_a_port_that_is_closed_takes_the_link_down(end: NetRig) -> None:
+    end.place(200)
+    end.port.close()
+    until(lambda: not end.made.transport.read(mmio.CONFIG + 6, 2))
+
+
 def test_a_frame_of_an_end_with_headers_that_has_none_is_dropped() -> None:
     port = HeaderPort()
     with rig(Net(port, MAC)) as made:

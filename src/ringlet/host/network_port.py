@@ -70,10 +70,12 @@ class NetworkPort(Closing):
         return min(room, len(frames))
 
     def to_guest(self) -> list[bytes]:
-        """Returns the next frames for the guest."""
+        """Returns the next frames for the guest. Raises `EOFError` if the port is closed."""
         with self._changed:
+            if self._closed:
+                raise EOFError
             frames = [self._to_guest.popleft() for _ in range(min(_BATCH, len(self._to_guest)))]
-            if not self._to_guest and self._fd >= 0:
+            if not self._to_guest:
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._fd)
             return frames
@@ -86,6 +88,7 @@ class NetworkPort(Closing):
         with self._changed:
             if not self._closed:
                 self._closed = True
+                os.eventfd_write(self._fd, 1)  # who waits for a frame sees the end
                 os.close(self._fd)
                 self._fd = -1
                 self._changed.notify_all()
