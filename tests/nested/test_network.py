@@ -6,7 +6,7 @@ import random
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from ..networks import busybox, interfaces, own_network
 
 pytestmark = [pytest.mark.needs_busybox, pytest.mark.needs_tap]
 
-LONG = 180  # seconds, on a machine that is emulated and busy
+LONG = 600  # seconds, on a machine that is emulated and busy
 PORT = 8000
 SIZE = 1 << 20
 HOST, GUEST = "192.168.7.1", "192.168.7.2"
@@ -119,25 +119,26 @@ def test_it_fetches_through_passt_and_a_port_leads_in(cloud_kernel: Path, tmp_pa
     with own_network(), Tap("world", address=(WORLD, 24)), serving(tmp_path) as digest:
         busybox("route", "add", "default", "gw", "192.0.2.254")
         network = f"user,forward={PORT + 1}:80"
-        asked = threading.Thread(target=ask, args=[answers := []])  # type: ignore[var-annotated]
-        asked.start()
-        done = run(cloud_kernel, command, network=network, timeout=LONG)
-        asked.join()
+        answers: list[bytes] = []
+        over = threading.Event()
+        asking = threading.Thread(target=ask, args=[answers, over])
+        asking.start()
+        try:
+            done = run(cloud_kernel, command, network=network, timeout=LONG)
+        finally:
+            over.set()
+            asking.join()
         resolver, fetched = lines(done)
         assert resolver == "nameserver 10.0.2.3"
         assert fetched.split()[0] == digest
         assert answers == [b"from the guest\n"]
 
 
-def ask(answers: list[bytes]) -> None:
-    """Asks at the forwarded port until the guest answers."""
-    for _ in range(LONG * 2):
-        try:
-            with socket.create_connection(("127.0.0.1", PORT + 1), LONG) as connection:
-                connection.settimeout(LONG)
-                if answer := connection.recv(100):
-                    answers.append(answer)
-                    return
-        except OSError:
-            pass
-        threading.Event().wait(0.5)
+def ask(answers: list[bytes], over: threading.Event) -> None:
+    """Asks at the forwarded port until the guest answers, or is gone."""
+    while not (answers or over.wait(0.5)):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", PORT + 1), LONG) as asked:
+            asked.settimeout(5)
+            answer = asked.recv(100)
+            if answer:
+                answers.append(answer)
