@@ -138,7 +138,7 @@ def ask(answers: list[bytes], over: threading.Event) -> None:
     """Asks at the forwarded port until the guest answers, or is gone."""
     while not (answers or over.wait(0.5)):
         with suppress(OSError), socket.create_connection(("127.0.0.1", PORT + 1), LONG) as asked:
-            asked.settimeout(5)
+            asked.settimeout(60)
             answer = asked.recv(100)
             if answer:
                 answers.append(answer)
