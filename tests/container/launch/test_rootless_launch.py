@@ -42,8 +42,6 @@ del test_a_writable_cgroup_belongs_to_the_containers_root  # noqa: F821
 del test_a_device_of_the_image_is_none_where_no_rules_say_which_are  # noqa: F821
 del test_device_rules_say_which_devices_of_the_image_are_some  # noqa: F821
 del test_its_option_would_become_the_hosts  # noqa: F821
-del test_exec_doesnt_wait_for_who_holds_the_reports_of_its_process  # noqa: F821
-del test_nor_does_create_in_a_joined_namespace_of_process_ids  # noqa: F821
 
 SETSID, PTRACE, SEIZE = 112, 101, 0x4206
 FORBIDS_SETSID = {
