@@ -113,7 +113,9 @@ def test_a_driver_is_seen_to_set_up_its_disk(tmp_path: Path) -> None:
     assert status == [0, 1, 3, 0xB, 0xF]
     assert {"QueueDescLow", "QueueReady", "ConfigGeneration", "Config+0x0"} <= set(names)
     assert all(each.instruction for each in mmio)  # none is left unknown
-    assert {"virtio_find", "virtqueue_open"} <= {(each.function or "").split("+")[0] for each in mmio}
+    assert {"virtio_find", "virtqueue_open"} <= {
+        (each.function or "").split("+")[0] for each in mmio
+    }
     assert summary.by_group()["virtio-block"].count == len(mmio)
 
 
