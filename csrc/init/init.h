@@ -69,7 +69,7 @@ struct module {
 
 struct share {
 	char *tag, *path;
-	bool writable;
+	bool writable, by_9p; /* else by virtio-fs */
 };
 
 struct network {
@@ -83,6 +83,7 @@ struct plan {
 	struct module *modules;
 	size_t module_count;
 	char *root_tag, *root_disk; /* one or none; none: the initramfs stays the root */
+	bool root_by_9p;	    /* else by virtio-fs */
 	struct share *shares;
 	size_t share_count;
 	char *hostname;
@@ -112,6 +113,7 @@ void mount_make_folders(const char *path);
 void mount_or_die(const char *source, const char *target, const char *type, unsigned long flags,
 		  const char *options);
 void mount_9p(const char *tag, const char *target, bool writable, const char *cache);
+void mount_virtiofs(const char *tag, const char *target, bool writable);
 void mount_all(const struct plan *plan);
 void mount_settle(void);
 void root_switch(const struct plan *plan);

@@ -27,7 +27,8 @@ int main(void)
 	mount_all(&plan);
 	if (!plan.arguments[0]) {
 		execl("/sbin/init", "/sbin/init", NULL);
-		die("/sbin/init of %s: %s", plan.root_disk, strerror(errno));
+		die("/sbin/init of %s: %s", plan.root_disk ? plan.root_disk : plan.root_tag,
+		    strerror(errno));
 	}
 	if (plan.hostname)
 		system_name(plan.hostname);

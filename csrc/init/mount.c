@@ -70,6 +70,11 @@ void mount_9p(const char *tag, const char *target, bool writable, const char *ca
 	mount_or_die(tag, target, "9p", writable ? 0 : MS_RDONLY, options);
 }
 
+void mount_virtiofs(const char *tag, const char *target, bool writable)
+{
+	mount_or_die(tag, target, "virtiofs", writable ? 0 : MS_RDONLY, NULL);
+}
+
 void mount_all(const struct plan *plan)
 {
 	for (size_t i = 0; i < sizeof(kernels_own) / sizeof(kernels_own[0]); i++) {
@@ -86,7 +91,10 @@ void mount_all(const struct plan *plan)
 		const struct share *share = &plan->shares[i];
 
 		/* What the host writes is seen at once, and the other way round. */
-		mount_9p(share->tag, share->path, share->writable, "mmap");
+		if (share->by_9p)
+			mount_9p(share->tag, share->path, share->writable, "mmap");
+		else
+			mount_virtiofs(share->tag, share->path, share->writable);
 	}
 }
 

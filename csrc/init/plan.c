@@ -3,8 +3,10 @@
  *
  *   module PATH [PARAMETERS]   load it; `module!` if there's no going on without it
  *   root9p TAG                 the root: this 9p file system, below an overlay that takes writes
+ *   rootfs TAG                 the same, by virtio-fs
  *   rootdisk DEVICE            the root: the file system on this block device
- *   share TAG PATH [rw]        mount another one over PATH
+ *   share TAG PATH [rw]        mount another 9p file system over PATH
+ *   volume TAG PATH [rw]       the same, by virtio-fs
  *   hostname NAME
  *   network INTERFACE ADDRESS PREFIX [GATEWAY [RESOLVER]]
  *                              an interface with its IPv4 address, the router and the name server
@@ -19,7 +21,7 @@
  *
  * In a word, %XX is the byte of that hexadecimal number: what a newline, a space or a percent sign
  * has to be written as. Where a key takes one word, it goes to the end of the line. module, share,
- * env and arg may be repeated.
+ * volume, env and arg may be repeated.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -214,12 +216,16 @@ static void parse_line(struct plan *plan, char *line, size_t *variables, size_t 
 
 		module->required = key[strlen("module")];
 		parse_module(module, &rest);
-	} else if (!strcmp(key, "root9p")) {
+	} else if (!strcmp(key, "root9p") || !strcmp(key, "rootfs")) {
+		plan->root_by_9p = !strcmp(key, "root9p");
 		plan->root_tag = word(&rest);
 	} else if (!strcmp(key, "rootdisk")) {
 		plan->root_disk = word(&rest);
-	} else if (!strcmp(key, "share")) {
-		parse_share(&plan->shares[plan->share_count++], &rest);
+	} else if (!strcmp(key, "share") || !strcmp(key, "volume")) {
+		struct share *share = &plan->shares[plan->share_count++];
+
+		share->by_9p = !strcmp(key, "share");
+		parse_share(share, &rest);
 	} else if (!strcmp(key, "hostname")) {
 		plan->hostname = whole(&rest);
 	} else if (!strcmp(key, "network")) {
@@ -264,7 +270,7 @@ void plan_read(struct plan *plan, const char *path)
 			parse_line(plan, line, &variables, &arguments);
 	if (plan->root_tag && plan->root_disk)
 		die("plan: two roots");
-	if (!arguments && !plan->root_disk)
+	if (!arguments && !plan->root_disk && !plan->root_tag)
 		die("plan: it has no command");
 	if (plan->status == STATUS_CONTROL && plan->stdio != STDIO_PORTS)
 		die("plan: `status control` needs `stdio ports`");

@@ -1,7 +1,7 @@
 /*
  * root.c: the root that the command finds.
  *
- * Either the initramfs stays the root; or it is a tree of the host's, by 9p. That one is mounted
+ * Either the initramfs stays the root; or it is a tree of the host's, by 9p or virtio-fs. That one is mounted
  * read-only, below an overlay whose upper layer is in the guest's memory: the guest may write where
  * it likes, and the host never sees it. Or it is what there is on a disk.
  *
@@ -18,10 +18,13 @@
 
 #define NEW "/new"
 
-static void mount_tree(const char *tag)
+static void mount_tree(const char *tag, bool by_9p)
 {
 	/* Nobody writes to this tree while the guest runs, or it doesn't matter. */
-	mount_9p(tag, "/lower", false, "loose");
+	if (by_9p)
+		mount_9p(tag, "/lower", false, "loose");
+	else
+		mount_virtiofs(tag, "/lower", false);
 	mount_or_die("tmpfs", "/layers", "tmpfs", 0, NULL);
 	mount_make_folders("/layers/upper");
 	mount_make_folders("/layers/work");
@@ -73,7 +76,7 @@ static void mount_disk(const char *device)
 void root_switch(const struct plan *plan)
 {
 	if (plan->root_tag)
-		mount_tree(plan->root_tag);
+		mount_tree(plan->root_tag, plan->root_by_9p);
 	else if (plan->root_disk)
 		mount_disk(plan->root_disk);
 	else

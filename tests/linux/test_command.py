@@ -295,7 +295,7 @@ def test_files_are_where_they_are_wanted(system: Path, tmp_path: Path) -> None:
     assert read(config.initrd)["opt/it"].content == b"echo it"
     with pytest.raises(ConfigError, match=r"can't copy .*absent"):
         made(kernel, files=[(str(tmp_path / "absent"), "/it")])
-    with pytest.raises(ConfigError, match="a command on a disk doesn't see"):
+    with pytest.raises(ConfigError, match="a command on a disk or in a folder doesn't see"):
         made(kernel, files=[("x", "/x")], root="/dev/vda", disks=["a.raw"])
 
 

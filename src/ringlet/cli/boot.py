@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ringlet.machine.machine import Machine
 
 # The keys of `MachineConfig` that ringlet sets itself when a command runs in the guest (--exec).
-_OF_A_COMMAND = ("initrd", "modules", "serial", "com2", "com3", "hvc0")
+_OF_A_COMMAND = ("initrd", "modules", "serial", "com2", "com3", "hvc0", "folders")
 
 EPILOG = """\b
 Examples:
@@ -37,6 +37,7 @@ Examples:
   ringlet boot kernel.elf --gdb 1234       then: gdb kernel.elf -ex 'target remote :1234'
   ringlet boot /boot/vmlinuz --exec 'uname -a; nproc' --cpus 2
   ringlet boot /boot/vmlinuz --file test.sh --exec 'sh test.sh'
+  ringlet boot vmlinuz --root rootfs --volume ./data:/data --exec 'ls /data'
   ringlet boot vmlinuz --disk root.raw,snapshot --root /dev/vda --exec 'cat /etc/os-release'
 
 \b
@@ -77,10 +78,18 @@ output has gone.
     "again.",
 )
 @click.option(
+    "--volume",
+    "volumes",
+    metavar="HOST:GUEST[:ro]",
+    type=FILE,
+    multiple=True,
+    help="With --exec: COMMAND sees the folder HOST at the path GUEST. May be given again.",
+)
+@click.option(
     "--root",
-    metavar="DEVICE",
-    help="The disk that is Linux's root, such as /dev/vda. COMMAND runs there; without --exec, the "
-    "disk's /sbin/init does.",
+    metavar="DEVICE|FOLDER",
+    help="Linux's root: a disk, such as /dev/vda, or a folder of the host, which stays as it is. "
+    "COMMAND runs there; without --exec, the root's /sbin/init does.",
 )
 @click.option(
     "--kernel-modules",
@@ -143,6 +152,7 @@ def start(
     no_wait: bool = False,
     execute: str | None,
     files: tuple[str, ...],
+    volumes: tuple[str, ...],
     root: str | None,
     kernel_modules: str | None,
     verbose: bool,
@@ -159,7 +169,9 @@ def start(
         if gdb is not None or no_wait:
             observer = _debug(observer, gdb, no_wait=no_wait)
         if execute is not None:
-            guest = _linux_guest(values, "--exec", root=root, modules=kernel_modules, files=files)
+            guest = _linux_guest(
+                values, "--exec", root=root, modules=kernel_modules, files=files, volumes=volumes
+            )
             make = _command(guest, execute, values, as_json=as_json, verbose=verbose, vm=vm)
             return attend(
                 make,
@@ -168,13 +180,14 @@ def start(
                 last_words=not verbose,
                 observer=observer,
             )
-        if verbose or files:
-            option = "--verbose" if verbose else "--file"
+        if verbose or files or volumes:
+            option = "--verbose" if verbose else "--file" if files else "--volume"
             raise ConfigError(f"{option} goes with --exec", "leave it out")
         if root is not None:
             guest = _linux_guest(values, "--root", root=root, modules=kernel_modules)
             with guest.open_kernel(values.get("protocol")) as kernel:
                 values["initrd"] = guest.initramfs()
+                values["folders"] = (*values.get("folders", ()), *guest.folders())
                 return boot(
                     values,
                     as_json=as_json,
@@ -216,6 +229,7 @@ def _linux_guest(
     root: str | None,
     modules: str | None,
     files: Sequence[str] = (),
+    volumes: Sequence[str] = (),
 ) -> LinuxGuest:
     """Returns the Linux guest of `values`, in which `option` runs a command or starts a disk."""
     from pathlib import Path
@@ -240,6 +254,7 @@ def _linux_guest(
         files=[split_file(file) for file in files],
         modules=None if modules is None else Path(modules),
         root=root,
+        volumes=volumes,
         disks=values.get("disks", ()),
         network=values.get("network", "none"),
         entropy=values.get("entropy", False),

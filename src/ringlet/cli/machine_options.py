@@ -63,6 +63,15 @@ def machine_options(serial: str = SERIAL) -> Callable[[Any], Any]:
             "follow), or passt, without root (forward=HOST:GUEST may); mac= and mtu= for both.",
         ),
         click.option(
+            "--folder",
+            "folders",
+            metavar="PATH:TAG[:ro]",
+            type=FILE,
+            multiple=True,
+            help="A folder of the host: Linux mounts it with `mount -t virtiofs TAG /mnt`. May be "
+            "given again.",
+        ),
+        click.option(
             "--entropy",
             is_flag=True,
             default=None,

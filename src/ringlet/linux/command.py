@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any, Unpack
 
+    from ringlet.host.workload import Volume
     from ringlet.kvm.vm import Vm
     from ringlet.machine.config import Disk
     from ringlet.machine.network import Network
@@ -122,6 +123,7 @@ class LinuxCommand(Machine):
                 disks=guest.disks,
                 network=guest.network,
                 entropy=guest.entropy,
+                folders=guest.folders(),
                 **settings,
                 **options,
             )
@@ -166,6 +168,7 @@ def run(
     cmdline: str = "",
     modules: Path | None = None,
     root: str | None = None,
+    volumes: Sequence[Volume | str] = (),
     disks: Sequence[Disk | str] = (),
     virtio: Sequence[VirtioDevice] = (),
     network: Network | NetworkEnd | str = "none",
@@ -186,7 +189,17 @@ def run(
         stdin, stdout, stderr = streams
         stdin.write(input)
         stdin.seek(0)
-        guest = LinuxGuest(kernel, cmdline, (), modules, root, disks, virtio, network, entropy)
+        guest = LinuxGuest(
+            kernel,
+            cmdline,
+            modules=modules,
+            root=root,
+            volumes=volumes,
+            disks=disks,
+            virtio=virtio,
+            network=network,
+            entropy=entropy,
+        )
         stdio = stdin.fileno(), stdout.fileno(), stderr.fileno()
         machine = stack.enter_context(LinuxCommand(guest, command, stdio=stdio, **options))
         result = machine.run()

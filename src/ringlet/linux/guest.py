@@ -12,18 +12,22 @@ from typing import NamedTuple
 
 from ringlet import boot
 from ringlet.errors import ConfigError
+from ringlet.host.workload import parse_volume
 from ringlet.linux.initramfs import build, find_busybox, plan_line
 from ringlet.linux.kernel_modules import drivers, has_driver, listed
+from ringlet.machine.config import Folder
 from ringlet.machine.guests import find_image
 from ringlet.machine.network import Network, guest_address, parse_network
 from ringlet.virtio.console import Console
 from ringlet.virtio.entropy import Entropy
+from ringlet.virtio.fs.device import FileSystem
 from ringlet.virtio.net import Net
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ringlet.host.workload import Volume
     from ringlet.machine.config import Disk
     from ringlet.virtio.device import VirtioDevice
     from ringlet.virtio.net import NetworkEnd
@@ -34,6 +38,8 @@ _VIRTIO_MODULES = ("virtio_mmio",)
 _DISK_MODULES = ("virtio_blk",)
 _CONSOLE_MODULE = "virtio_console"
 _INTERFACE = "eth0"  # the kernel's name of the first network card
+_ROOT_TAG = "root"
+_ROOT_LIFETIME = 3600  # seconds: nobody changes the root while a guest runs on it
 _FILE_SYSTEMS = ("ext4", "crc32c_generic", "crc32c-intel")  # ext4, and what it requests
 
 
@@ -44,7 +50,9 @@ class LinuxGuest(NamedTuple):
     cmdline  more of the kernel's command line
     files    files of the host, each with its path in the initramfs
     modules  the kernel's /lib/modules/RELEASE; None to look beside the kernel
-    root     the disk, such as /dev/vda, that is the root; it excludes `files`
+    root     the disk, such as /dev/vda, that is the root, or a folder of the host, whose changes
+             stay in the guest's memory; it excludes `files`
+    volumes  folders of the host that a command sees, each a `Volume` or `HOST:GUEST[:ro|:rw]`
     disks    as for `MachineConfig`
     network  as for `MachineConfig`
     entropy  as for `MachineConfig`
@@ -57,6 +65,7 @@ class LinuxGuest(NamedTuple):
     files: Sequence[tuple[str, str]] = ()
     modules: Path | None = None
     root: str | None = None
+    volumes: Sequence[Volume | str] = ()
     disks: Sequence[Disk | str] = ()
     virtio: Sequence[VirtioDevice] = ()
     network: Network | NetworkEnd | str = "none"
@@ -84,12 +93,16 @@ class LinuxGuest(NamedTuple):
         """
         if plan:
             plan = [*self._network_lines(), *plan]
-        if self.root is not None:
-            if self.files:
-                raise ConfigError(
-                    "files are for the initramfs, which a command on a disk doesn't see",
-                    "leave them out, or the root",
-                )
+        if self.root is not None and self.files:
+            raise ConfigError(
+                "files are for the initramfs, which a command on a disk or in a folder doesn't see",
+                "leave them out, or the root",
+            )
+        if plan:
+            plan = [*self._volume_lines(), *plan]
+        if self._root_is_folder:
+            plan = [plan_line("rootfs", _ROOT_TAG), *plan]
+        elif self.root is not None:
             if not self.disks:
                 raise ConfigError(f"there is no disk for the root {self.root}", "name one")
             plan = [plan_line("rootdisk", self.root), *plan]
@@ -105,6 +118,37 @@ class LinuxGuest(NamedTuple):
             busybox=find_busybox(),
         )
         return archive.getvalue()
+
+    @property
+    def _root_is_folder(self) -> bool:
+        return self.root is not None and os.path.isdir(self.root)
+
+    def _parsed_volumes(self) -> list[Volume]:
+        return [parse_volume(v) if isinstance(v, str) else v for v in self.volumes]
+
+    def _volume_lines(self) -> list[bytes]:
+        lines = []
+        for number, volume in enumerate(self._parsed_volumes()):
+            mode = () if volume.readonly else ("rw",)
+            lines.append(plan_line("volume", f"volume{number}", volume.path, *mode))
+        return lines
+
+    def folders(self) -> list[Folder]:
+        """Returns the folders of the host that the guest's machine shares.
+
+        Raises `ConfigError` for a volume that isn't a folder.
+        """
+        found = []
+        if self._root_is_folder and self.root is not None:
+            found.append(Folder(self.root, _ROOT_TAG, readonly=True, lifetime=_ROOT_LIFETIME))
+        for number, volume in enumerate(self._parsed_volumes()):
+            if not os.path.isdir(volume.source):
+                raise ConfigError(
+                    f"the volume {os.fspath(volume.source)} is no folder",
+                    "name a folder: a guest is given folders, not single files",
+                )
+            found.append(Folder(volume.source, f"volume{number}", volume.readonly))
+        return found
 
     def has_console_driver(self) -> bool:
         """Returns whether the kernel is known to drive a virtio console. Raises `ImageError`.
@@ -143,6 +187,10 @@ class LinuxGuest(NamedTuple):
             devices.add(Net.device_id)
         if self.entropy:
             devices.add(Entropy.device_id)
+        if self._root_is_folder or self.volumes:
+            devices.add(FileSystem.device_id)
+        if self._root_is_folder:
+            names.append("overlay")
         if self.hvc0:
             devices.add(Console.device_id)
         if self.disks or devices:

@@ -137,7 +137,8 @@ def assemble(
     _add_pc(board, control, end)
     _add_uarts(board, lines, coalesce=coalesce)
     transports: list[VirtioMmio] = []
-    if config.disks or config.network is not None or config.entropy or virtio:
+    devices = config.disks or config.network is not None or config.folders or config.entropy
+    if devices or virtio:
         from ringlet.machine.virtio_slots import add_virtio
 
         transports = add_virtio(board, stack, config, virtio, control.fail)

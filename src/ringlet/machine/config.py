@@ -41,6 +41,19 @@ class Disk(NamedTuple):
     snapshot: bool = False
 
 
+class Folder(NamedTuple):
+    """A folder of the host, which the guest mounts by its `tag` (virtio-fs).
+
+    `lifetime` is how many seconds the guest may believe what it was told of a name: 0 if the host
+    changes the folder, too.
+    """
+
+    path: str | os.PathLike[str]
+    tag: str
+    readonly: bool = False
+    lifetime: int = 0
+
+
 class SerialEnd:
     """The host's end of a serial line: its target and the settings of the line.
 
@@ -87,6 +100,7 @@ class MachineConfig:
     network       the guest's network: `none`, a `Network`, the text of one such as `tap:vm0` or
                   `user,forward=8080:80`, or an object such as `NetworkPort` that has the methods of
                   `ringlet.virtio.net.NetworkEnd`; the machine closes this object
+    folders       folders of the host, each a `Folder` or `PATH:TAG[:ro]`
     entropy       whether there is a virtio entropy device, which gives the guest random bytes
     hvc0          the host's end of a virtio terminal, with the same values as `serial` but `pipe`;
                   None for no such terminal
@@ -116,6 +130,7 @@ class MachineConfig:
         hvc0: SerialTarget | None = None,
         disks: Sequence[Disk | str] = (),
         network: Network | NetworkEnd | str = "none",
+        folders: Sequence[Folder | str] = (),
         entropy: bool = False,
         timeout: float | None = None,
         pit: bool | None = None,
@@ -138,6 +153,10 @@ class MachineConfig:
             parse_disk(disk) if isinstance(disk, str) else disk for disk in _tuple("disks", disks)
         )
         self.network = None if network == "none" else _network(network)
+        self.folders = tuple(
+            parse_folder(folder) if isinstance(folder, str) else folder
+            for folder in _tuple("folders", folders)
+        )
         self.entropy = entropy
         self.timeout = timeout
         self.pit = pit
@@ -186,6 +205,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "force": ((bool,), "True or False"),
     "load_address": ((int, _NONE), "an address, such as 0x7c00"),
     "disks": ((Disk,), 'a list of "PATH,readonly" or Disk(PATH, readonly=True)'),  # each
+    "folders": ((Folder,), 'a list of "PATH:TAG" or Folder(PATH, TAG)'),  # each
     "entropy": ((bool,), "True or False"),
     "timeout": ((int, float, _NONE), "seconds"),
     "pit": ((bool, _NONE), "True or False"),
@@ -201,6 +221,9 @@ def _check_types(config: MachineConfig) -> None:
     for disk in config.disks:
         if not all(map(_is_a, disk, (_PATH, (bool,), (bool,)))):
             raise _wrong_type("disks", tuple(disk))
+    for folder in config.folders:
+        if not all(map(_is_a, folder, (_PATH, (str,), (bool,), (int,)))):
+            raise _wrong_type("folders", tuple(folder))
     for line in ("serial", "com2", "com3", "hvc0"):
         value = getattr(config, line)
         if not (_is_far_end(value) or (value is None and line != "serial")):
@@ -287,6 +310,14 @@ def parse_disk(text: str) -> Disk:
     return Disk(path, "readonly" in options, "snapshot" in options)
 
 
+def parse_folder(text: str) -> Folder:
+    """Parses `PATH:TAG[:ro]`. Raises `ConfigError` for other text."""
+    path, _, tag = text.removesuffix(":ro").rpartition(":")
+    if not path or not tag or "/" in tag:
+        raise ConfigError(f"{text!r} is no folder with a tag", "write PATH:TAG or PATH:TAG:ro")
+    return Folder(path, tag, readonly=text.endswith(":ro"))
+
+
 def parse_address(text: str) -> int:
     """Parses an address such as `0x7c00` or `31744`. Raises `ConfigError` for other text."""
     try:
@@ -315,13 +346,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "hvc0": (str,),
     "disks": (list,),
     "network": (str,),
+    "folders": (list,),
     "entropy": (bool,),
     "timeout": (int, float),
     "pit": (bool,),
 }
 
 
-_LISTS = {"modules": '"FILE,COMMAND LINE"', "disks": '"FILE,readonly"'}
+_LISTS = {
+    "modules": '"FILE,COMMAND LINE"',
+    "disks": '"FILE,readonly"',
+    "folders": '"PATH:TAG"',
+}
 
 
 def read_toml(path: str) -> dict[str, Any]:
@@ -343,6 +379,9 @@ def read_toml(path: str) -> dict[str, Any]:
         checked["disks"] = tuple(d._replace(path=os.path.join(folder, d.path)) for d in disks)
     if "network" in checked:
         checked["network"] = _network(checked["network"]) or "none"
+    if "folders" in checked:
+        found = map(parse_folder, checked["folders"])
+        checked["folders"] = tuple(f._replace(path=os.path.join(folder, f.path)) for f in found)
     for line in ("serial", "com2", "com3", "hvc0"):
         if checked.get(line) not in (None, *SERIAL_WORDS):
             checked[line] = os.path.join(folder, checked[line])

@@ -35,7 +35,8 @@ def add_virtio(
     `stack` closes the devices and the transports. Raises `ConfigError` for too many devices.
     """
     network = config.network
-    count = len(config.disks) + (network is not None) + config.entropy + len(devices)
+    count = len(config.disks) + len(config.folders) + len(devices)
+    count += (network is not None) + config.entropy
     if count > len(layout.VIRTIO_IRQS):
         raise ConfigError(
             f"{count} disks and other virtio devices are too many",
@@ -48,6 +49,14 @@ def add_virtio(
         opened.append(Block(disk))
     if network is not None:
         opened.append(_open_network(stack, network))
+    for folder in config.folders:
+        from ringlet.virtio.fs.device import FileSystem
+
+        shared = FileSystem(
+            folder.path, folder.tag, readonly=folder.readonly, lifetime=folder.lifetime
+        )
+        stack.callback(shared.close)
+        opened.append(shared)
     if config.entropy:
         opened.append(Entropy())
     transports = []
