@@ -98,7 +98,7 @@ def test_disks(tmp_path: Path) -> None:
 
 @pytest.mark.needs_kvm
 def test_devices(tmp_path: Path) -> None:
-    assert run("devices.md", tmp_path) == 4
+    assert run("devices.md", tmp_path) == 5
 
 
 @pytest.mark.needs_kvm

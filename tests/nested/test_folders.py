@@ -55,6 +55,6 @@ def test_a_volume_for_reading_is_not_changed_and_no_guest_leaves_it(
 def test_a_folder_is_the_root_and_stays_as_it_is(cloud_kernel: Path) -> None:
     command = "grep -c . /etc/os-release; echo changed > /made-by-the-guest; cat /made-by-the-guest"
     count, changed = lines(run(cloud_kernel, command, root="/", timeout=LONG))
-    assert int(count) == sum(1 for line in Path("/etc/os-release").open() if line.strip())
+    assert int(count) == len(Path("/etc/os-release").read_text().split("\n")) - 1
     assert changed == "changed"
     assert not Path("/made-by-the-guest").exists()
