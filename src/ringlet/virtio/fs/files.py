@@ -13,7 +13,7 @@ import os
 import stat
 from functools import partial
 
-from ringlet.virtio.fs.names import made, only_name
+from ringlet.virtio.fs.names import only_name, owned
 from ringlet.virtio.fs.protocol import (
     CREATE_IN,
     FALLOCATE_IN,
@@ -74,7 +74,8 @@ def create(nodes: Nodes, handles: Handles, request: Request) -> bytes:
             nodes.forget(number, 1)
             raise
     try:
-        entry = made(nodes, request, name)
+        inode = os.open(f"/proc/self/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
+        entry = owned(nodes, request, name, inode)
     except OSError:
         os.close(fd)
         raise

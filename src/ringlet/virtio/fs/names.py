@@ -62,10 +62,23 @@ def make_link(nodes: Nodes, request: Request) -> bytes:
 
 
 def made(nodes: Nodes, request: Request, name: bytes) -> bytes:
-    """Returns the entry of what the request has made, which becomes the guest's user's."""
+    """Returns the entry of what the request has made, which becomes the guest's user's.
+
+    Another user of the folder may have put another inode's name in its place meanwhile.
+    """
     parent = nodes.get(request.node)
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
+    status = os.fstat(fd)
+    if status.st_nlink != 1 and not stat.S_ISDIR(status.st_mode):
+        os.close(fd)
+        raise OSError(errno.EAGAIN, "another inode has the name")
+    return owned(nodes, request, name, fd)
+
+
+def owned(nodes: Nodes, request: Request, name: bytes, fd: int) -> bytes:
+    """Gives the inode of `fd`, by O_PATH, to the guest's user, and returns its entry."""
     try:
+        parent = nodes.get(request.node)
         nodes.own(f"/proc/self/fd/{fd}", request.uid, request.gid, parent=parent)
     except OSError:
         os.close(fd)
