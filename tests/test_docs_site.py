@@ -128,7 +128,7 @@ def test_the_console_is_empty_and_the_page_is_not(
 
 def test_the_site_has_no_solution_of_a_lab(site: Path) -> None:
     assert [*site.rglob("*tests*")]  # there are pages of tests
-    assert not [*site.rglob("*solution*"), *site.rglob("*wrong.toml*")]
+    assert not [*site.rglob("solutions*"), *site.rglob("reference*"), *site.rglob("wrong.toml*")]
 
 
 @pytest.mark.needs_root
