@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ringlet.emulated.init_plan import _plan
+from ringlet.emulated.init_plan import _plan, initramfs
+from ringlet.emulated.installed_kernel import find_kernel
 from ringlet.emulated.nested_config import NestedConfig
 from ringlet.errors import ConfigError
 
@@ -27,3 +28,12 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     folder.rmdir()
     with pytest.raises(ConfigError, match="current folder is gone"):
         list(_plan(NestedConfig(["true"]), None))
+
+
+@pytest.mark.needs_nested_kernel
+@pytest.mark.parametrize("shadow", [False, True])
+def test_with_shadow_paging_kvm_does_without_nested_paging(shadow: bool) -> None:
+    config = NestedConfig(["true"], shadow_paging=shadow)
+    with initramfs(config, find_kernel()) as file:
+        file.seek(0)
+        assert (b"module /modules/kvm_amd.ko npt=0\n" in file.read()) == shadow
