@@ -1,11 +1,16 @@
 """passt as a network of the guest, in a network of the test's own."""
 
+import functools
 import os
+import random
 import select
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -170,3 +175,35 @@ def test_what_passt_says_in_pieces_is_put_together() -> None:
     ours.close()
     theirs.close()
     assert GATEWAY != ADDRESS
+
+
+def relay(guest: Tap, end: Passt, stop: threading.Event) -> None:
+    """Plays the device: moves frames between the kernel that stands for a guest, and passt."""
+    header = bytes(12)
+    while not stop.is_set():
+        ready, _, _ = select.select([guest, end], [], [], 0.1)
+        if guest in ready:
+            end.from_guest([[frame[12:]] for frame in guest.to_guest()])
+        if end in ready:
+            guest.from_guest([[header, frame] for frame in end.to_guest()])
+
+
+def test_a_real_kernel_fetches_through_it(tmp_path: Path) -> None:
+    content = random.Random(1).randbytes(200_000)
+    (tmp_path / "page").write_bytes(content)
+    page = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    stop = threading.Event()
+    with ThreadingHTTPServer((HOST, 8000), page) as server, Passt(MAC) as end:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with own_network(), Tap("eth0", mtu=end.mtu, address=(ADDRESS, passt.PREFIX)) as guest:
+            busybox("route", "add", "default", "gw", GATEWAY)
+            guest.set_offloads(checksum=False, tso4=False, tso6=False, ecn=False)
+            moving = threading.Thread(target=relay, args=[guest, end, stop])
+            moving.start()
+            try:
+                busybox("wget", "-q", "-O", str(tmp_path / "got"), f"http://{HOST}:8000/page")
+                assert (tmp_path / "got").read_bytes() == content
+            finally:
+                stop.set()
+                moving.join()
+                server.shutdown()
