@@ -251,7 +251,7 @@ def test_a_hostile_vmm_earns_nothing_and_spoils_nothing(
         (".code16\n1: mov $0x3f8, %dx\nout %al, %dx\njmp 1b", "it ran for 3 seconds"),
         ("", "the build makes an empty image"),
         (".space 1 << 17", "more than 65536 bytes"),
-        ("nonsense", "the build fails: "),
+        ("nonsense", "the build fails: guest.S:1: Error: "),
         ('.incbin "/dev/zero"', ""),
         ('.incbin "/etc/shadow"', "the build fails: "),
         ('#include "/proc/self/mem"', ""),

@@ -7,6 +7,7 @@ import stat
 
 from ringlet.closing import Closing
 from ringlet.errors import RingletError
+from ringlet.host.printable import printable
 from ringlet.labs.check import Failed
 from ringlet.labs.program import Program
 
@@ -138,9 +139,18 @@ class Work(Closing):
             program.end_input()
             end = program.finish(most=most)
         if end.status != 0:
-            raise Failed(f"the build fails: {end.complaint}")
+            raise Failed(f"the build fails: {_first_error(end.errors) or end.complaint}")
         return end.output
 
     def close(self) -> None:
         """Forgets what was built."""
         self._kept.clear()
+
+
+def _first_error(errors: bytes) -> str:
+    """Returns the first error that a compiler or a linker tells, safe to show; "" if none does.
+
+    The last line of a compiler's complaint only points at a place in the source.
+    """
+    lines = (line for line in errors.splitlines() if b"rror: " in line or b"undefined" in line)
+    return printable(next(lines, b""))
