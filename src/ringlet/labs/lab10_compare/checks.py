@@ -1,22 +1,24 @@
 """The checks of lab 10: the report, the student's rules on reports that nobody has seen, answers.
 
-No number is expected of a report. It has to be whole, its numbers have to fit together, and what
-doesn't change from run to run has to be as the grader finds it on this machine.
+No number is expected of a report. It has to be whole, its numbers have to fit together, and it has
+to be of this machine. In an emulated machine, a report of the host can't be compared with the
+machine; there, the versions alone have to be the same.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import secrets
 import statistics
+import subprocess
 import tempfile
 import tomllib
 from math import isclose
 
 import msgspec
 
-from ringlet.compare.comparison import Limits, compare
-from ringlet.compare.lab import Settings
+from ringlet.compare import host
 from ringlet.compare.report import (
     Cell,
     Host,
@@ -33,6 +35,7 @@ from ringlet.labs.check import NO_KVM, Check, Failed
 from ringlet.labs.lab10_compare import claims
 from ringlet.labs.lab10_compare.claims import CLAIMS, ENOUGH, FAILS, HOLDS, UNCLEAR
 from ringlet.labs.program import PYTHON
+from ringlet.machine.guests import FOLDER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,9 +47,10 @@ if TYPE_CHECKING:
 REPORT, ANSWERS = "report.json", "answers.toml"
 WAYS = ("process", "container", "tiny-vm")
 _STEPS_OF_A_START = ("first-instruction", "first-output", "end")
-# What is the same in each run on one machine: rows of the group isolation.
-_FACTS = ("kernel", "hardware", "host-name")
-_OWN_FACTS = ("calls",)  # and on each machine
+_FACTS = ("machine", "processor", "processors", "memory", "kernel")
+# The loop that is measured again, and within which factors the report's has to be.
+_STEPS, _TIMES, _STEPS_OF_THE_REPORT = 200_000, 20, 20_000_000
+_LEAST, _MOST = 0.4, 50
 _UNSEEN = 4  # reports
 _TOO_FEW = 3  # the kind of a claim with too few samples
 _UNITS = ("ns", "us", "ms")
@@ -120,22 +124,46 @@ def fits_together(work: Work) -> str:
 
 
 def is_of_this_machine(work: Work) -> str:
-    """What doesn't change from run to run is as the grader measures it now."""
+    """The host is this one, and its processor computes as fast as the report says."""
     report = _report(work)
-    now = compare(Settings(), WAYS[:2], ["isolation"], Limits(1, 1))
-    facts = _OWN_FACTS if _is_emulated() else (*_OWN_FACTS, *_FACTS)
-    seen, found = ({row.name: row.ways for row in one.measures} for one in (report, now))
-    for name in facts:
-        for way in WAYS[:2]:
-            there, here = seen.get(name, {}).get(way), found[name][way]
-            if there is None:
-                raise Failed(f"the report has no row {name} of {way}, so nothing can be compared")
-            if (there.text, there.median) != (here.text, here.median):
-                raise Failed(
-                    f"row {name}, way {way}: the report has {there.text or there.median}, this "
-                    f"machine {here.text or here.median}"
-                )
-    return f"{', '.join(facts)}: as the grader finds them here"
+    now = host.look({})
+    names = () if _is_emulated() else _FACTS
+    for name in names:
+        seen, here = getattr(report.host, name), getattr(now, name)
+        if seen != here:
+            raise Failed(f"{name}: the report has {seen}, this machine {here}")
+    for program, version in now.versions.items():
+        seen = report.host.versions.get(program)
+        if seen != version:
+            raise Failed(f"the report is by {program} {seen}, and here is {version}")
+    if names:
+        _measure_again(report)
+    return f"{report.host.processor}, {report.host.kernel}, ringlet {now.versions['ringlet']}"
+
+
+def _measure_again(report: Report) -> None:
+    """Raises `Failed` if the loop can't have taken as long as the report says.
+
+    A short loop, the best of many, is what the processor can do. The report's was longer, and may
+    have had other work beside it.
+    """
+    program = os.path.join(FOLDER, "work")
+    rate = _numbers([program, "hz"], "hz")[0]
+    cycles = _numbers([program, *["loop", str(_STEPS)] * _TIMES], "cycles")
+    best = min(cycles) / rate / _STEPS * _STEPS_OF_THE_REPORT * 1e3
+    (row,) = (row for row in report.measures if row.name == "loop")
+    seen = min(row.ways["process"].samples)
+    if not best * _LEAST <= seen <= best * _MOST:
+        raise Failed(
+            f"the loop took {seen:.3g} ms in the report; {best:.3g} ms is what it takes here"
+        )
+
+
+def _numbers(command: list[str], name: str) -> list[float]:
+    """Returns the numbers after `name=` in what the workload prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    words = (word.partition("=") for word in done.stdout.split())
+    return [float(number) for key, _, number in words if key == name]
 
 
 def _is_emulated() -> bool:
@@ -218,7 +246,7 @@ def _make_up(number: int) -> bytes:
                 name=row, group="", title=row, unit=unit, better="", how="", meaning="", ways=found
             )
         )
-    host = Host(
+    nowhere = Host(
         machine="",
         processor="",
         processors=1,
@@ -235,7 +263,7 @@ def _make_up(number: int) -> bytes:
             seconds=1.0,
             complete=True,
             command="",
-            host=host,
+            host=nowhere,
             ways=ways,
             measures=measures,
         )
@@ -318,7 +346,8 @@ CHECKS = (
         "the report is of this machine",
         1,
         10,
-        "kernel, hardware, host name and number of system calls as the grader finds them now",
+        "processor, memory, kernel and versions as the grader finds them, and a loop that takes "
+        "about as long as the grader's",
         "`make report` on the machine where you grade",
         is_of_this_machine,
     ),

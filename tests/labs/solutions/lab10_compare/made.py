@@ -47,7 +47,5 @@ def add(folder: Path, name: str) -> None:
     elif name == "hands_in_a_report_that_was_stopped":
         report.complete = False
     elif name == "hands_in_a_report_of_another_ringlet":
-        (row,) = (row for row in report.measures if row.name == "calls")
-        for cell in row.ways.values():
-            cell.samples, cell.median = [7.0], 7.0
+        report.host.versions["ringlet"] = "0.0.1"
     path.write_bytes(to_json(report))
