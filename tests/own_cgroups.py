@@ -33,7 +33,9 @@ def enter() -> None:
     hierarchies = _hierarchies()
     if not hierarchies:
         return
-    folders = {name: f"{own}/ringlet-tests-{os.getpid()}" for name, own in hierarchies.items()}
+    # Folders of earlier tests may be there for a while, and a process id comes again.
+    tests = f"ringlet-tests-{os.urandom(6).hex()}"
+    folders = {name: f"{own}/{tests}" for name, own in hierarchies.items()}
     for folder in folders.values():
         os.mkdir(folder)
         for name in ("cpuset.cpus", "cpuset.mems"):

@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -169,22 +170,67 @@ def test_a_rootfs_behind_a_link_of_others_is_refused(tmp_path: Path) -> None:
         Container(Workload(rootfs=tmp_path / "rootfs", command=["true"]))
 
 
-@pytest.mark.needs_root
-@pytest.mark.needs_busybox
-def test_who_may_mount_writes_to_no_read_only_volume(tmp_path: Path) -> None:
-    (tmp_path / "volume").mkdir()
-    secret = tmp_path / "volume/file"
-    secret.write_text("as before")
-    script = "mount -o remount,bind,rw /volume && echo mounted; echo other > /volume/file"
+def nest(tmp_path: Path, script: str) -> str:
+    """What a container that may mount says; its volume is read-only, with a file of everybody's."""
+    volume = tmp_path / "volume"
+    volume.mkdir(mode=0o755)
+    (volume / "file").write_text("as before")
+    (volume / "file").chmod(0o666)
     workload = Workload(
         rootfs=make_rootfs(tmp_path / "rootfs"),
         command=["sh", "-c", script],
-        volumes=[f"{tmp_path}/volume:/volume:ro"],
+        volumes=[f"{volume}:/volume:ro"],
         nesting=True,
     )
     with open(tmp_path / "said", "wb") as said, open(os.devnull, "rb") as null:
         stdio = (null.fileno(), said.fileno(), null.fileno())
         with Container(workload, stdio=stdio) as container:
             container.run()
-    assert secret.read_text() == "as before"
-    assert (tmp_path / "said").read_text() == "mounted\n"  # else this test shows nothing
+    return (tmp_path / "said").read_text()
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_busybox
+@pytest.mark.parametrize(
+    "makes_it_writable",
+    [
+        "mount -o remount,bind,rw /volume",
+        "mount -o remount,rw /volume",
+        "mount -o bind /volume /tmp && mount -o remount,bind,rw /tmp && cd /tmp",
+        "mount -t tmpfs none /tmp && mkdir /tmp/work && mount -t overlay none /home"
+        " -o lowerdir=/tmp,upperdir=/volume,workdir=/volume && cd /home",
+    ],
+)
+def test_who_may_mount_makes_no_read_only_volume_writable(
+    tmp_path: Path, makes_it_writable: str
+) -> None:
+    said = nest(
+        tmp_path,
+        f"cd /volume; {{ {makes_it_writable}; }} && echo mounted; echo other > file"
+        " || echo other > /volume/file || echo refused",
+    )
+    assert said == "refused\n"
+    assert (tmp_path / "volume/file").read_text() == "as before"
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_busybox
+def test_who_may_mount_makes_mounts_read_only(tmp_path: Path) -> None:
+    script = (
+        "mount -t tmpfs none /tmp && echo a > /tmp/file && mount -o remount,bind,ro /tmp"
+        " && { echo b > /tmp/file || cat /tmp/file; }"
+    )
+    assert nest(tmp_path, script) == "a\n"
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_busybox
+def test_with_another_filter_the_volume_could_be_made_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It's the filter that keeps it: the mount is in a mount namespace of the container's own."""
+    anything: Any = {"defaultAction": "SCMP_ACT_ALLOW"}
+    monkeypatch.setattr(describe, "NESTING", anything)
+    said = nest(tmp_path, "mount -o remount,bind,rw /volume && echo other > /volume/file; echo end")
+    assert said == "end\n"
+    assert (tmp_path / "volume/file").read_text() == "other\n"

@@ -173,12 +173,14 @@ def _allow(names: list[str]) -> SeccompSyscall:
     return {"names": names, "action": "SCMP_ACT_ALLOW"}
 
 
-def _allow_if(name: str, operator: str, value: int, value_two: int = 0) -> SeccompSyscall:
-    """Allows a call if the comparison holds for its first argument."""
+def _allow_if(
+    name: str, operator: str, value: int, value_two: int = 0, *, index: int = 0
+) -> SeccompSyscall:
+    """Allows a call if the comparison holds for the argument at `index`."""
     return {
         "names": [name],
         "action": "SCMP_ACT_ALLOW",
-        "args": [{"index": 0, "value": value, "valueTwo": value_two, "op": operator}],
+        "args": [{"index": index, "value": value, "valueTwo": value_two, "op": operator}],
     }
 
 
@@ -186,10 +188,16 @@ def _allow_if(name: str, operator: str, value: int, value_two: int = 0) -> Secco
 DEFAULT = for_capabilities(("CAP_SYS_CHROOT",))
 
 # The profile for a container that makes containers in its user namespace: what that takes, and not
-# all that CAP_SYS_ADMIN allows. A user namespace more would be of no use.
+# all that CAP_SYS_ADMIN allows. A user namespace more would be of no use. A remount may make a mount
+# read-only and never writable: its volumes are read-only mounts in a mount namespace of its own.
 _CLONE_NEWUSER = 0x10000000
+_MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
+_TO_READ_ONLY = _MS_REMOUNT | _MS_RDONLY
+_MOUNT_FLAGS = 3  # the index of the argument
 NESTING = for_capabilities(("CAP_SYS_CHROOT",))
 NESTING["syscalls"] += [
-    _allow(["mount", "umount2", "pivot_root", "setns", "sethostname"]),
+    _allow(["umount2", "pivot_root", "setns", "sethostname"]),
+    _allow_if("mount", "SCMP_CMP_MASKED_EQ", _MS_REMOUNT, 0, index=_MOUNT_FLAGS),
+    _allow_if("mount", "SCMP_CMP_MASKED_EQ", _TO_READ_ONLY, _TO_READ_ONLY, index=_MOUNT_FLAGS),
     _allow_if("unshare", "SCMP_CMP_MASKED_EQ", _CLONE_NEWUSER, 0),
 ]
