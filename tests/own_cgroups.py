@@ -14,9 +14,13 @@ _TOP = "/sys/fs/cgroup"
 # removes the tests' when they have ended, however that comes.
 _REMOVES = """
 read end
-for try in $(seq 100); do
-    for folder in "$@"; do find "$folder" -depth -type d -exec rmdir {} + 2> /dev/null; done
-    ls -d "$@" > /dev/null 2>&1 || exit
+for try in $(seq 300); do
+    left=
+    for folder in "$@"; do
+        find "$folder" -depth -type d -exec rmdir {} + 2> /dev/null
+        [ -d "$folder" ] && left=yes
+    done
+    [ "$left" ] || exit
     sleep 0.1
 done
 """
