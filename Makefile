@@ -5,6 +5,7 @@
 #   make test     run the tests, two beside each other, or JOBS=N
 #   make test-slow     run those that take long: a browser, other tools' figures, more examples
 #   make test-nested   run those that need a hardware KVM, in a machine that QEMU emulates
+#   make test-labs     grade all solutions of the labs, on this host and in such machines
 #   make fuzz     drive virtio devices with a million hostile operations, or FUZZ_OPERATIONS=N
 #   make fuzz-config   run 2,000 containers of any configuration, or CONFIG_COUNT=N
 #   make lint     check style, types and layers
@@ -64,6 +65,13 @@ test-nested: build
 	$(BIN)/ringlet nested --memory $(NESTED_MEMORY) --timeout 3000 --share build/nested -- \
 	    $(BIN)/python -m pytest -m nested --junitxml build/nested/results.xml \
 	    -o cache_dir=build/nested/pytest tests/nested
+
+# Every solution of every lab in the emulated machine, of which test-nested takes a part: an hour.
+test-labs: build
+	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
+	$(BIN)/ringlet nested --setup --package linux-image-cloud-amd64
+	EXAMPLES=all $(BIN)/python -m pytest -n $(JOBS) tests/labs/test_solutions.py \
+	    tests/labs/test_nested_solutions.py
 
 # What fails names its seed: FUZZ_SEED=N does the same again.
 fuzz: build
@@ -127,4 +135,4 @@ $(VENV)/docs-ready: $(READY)
 	$(BIN)/pip install --quiet --editable '.[docs]'
 	@touch $@
 
-.PHONY: build demo test test-slow test-nested fuzz fuzz-config lint docs bench bench-linux build/bench dist clean
+.PHONY: build demo test test-slow test-nested test-labs fuzz fuzz-config lint docs bench bench-linux build/bench dist clean

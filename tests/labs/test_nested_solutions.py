@@ -1,16 +1,20 @@
-"""All solutions again, in an emulated machine; and once without /dev/kvm. The verdicts agree.
+"""Solutions again, in an emulated machine; and once without /dev/kvm. The verdicts agree.
 
-One machine serves all tests of a process: `make test-nested` runs two processes, by lab.
+One machine serves all tests of a process: `make test-nested` runs two processes, by lab. A check
+takes the machine many times as long as this host. So that takes each lab's reference and starter,
+the wrong solutions that only a hardware KVM tells from right ones, and `_OTHERS` more of each lab;
+`make test-labs` takes all.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ringlet.labs.catalog import Lab
-from ringlet.labs.check import NO_KVM, Verdict
+from ringlet.labs.check import HARDWARE_KVM, NO_KVM, Verdict
 from ringlet.labs.folder import MARK
 from ringlet.labs.grader import IN_MACHINE, Grader
 from ringlet.labs.nested import NESTED
@@ -37,6 +41,19 @@ ln -s /proc/self/fd /mnt/fd; mkdir /mnt/shm /mnt/pts
 mount --rbind /mnt /dev"""
 
 
+_OTHERS = 3
+
+
+def chosen(lab: Lab) -> list[str]:
+    """The solutions of a lab that are graded in the machine."""
+    works = stated(lab)
+    if os.environ.get("EXAMPLES") == "all":
+        return list(works)
+    hardware = {n for n, one in enumerate(lab.checks(), 1) if one.kvm == HARDWARE_KVM}
+    needs = [name for name, work in works.items() if hardware.intersection(work["fails"])]
+    return list(dict.fromkeys([*list(works)[: 2 + _OTHERS], *needs]))
+
+
 @pytest.fixture(scope="module")
 def grader() -> Iterator[Grader]:
     with Grader(IN_MACHINE, lambda text: None, lambda text: None) as grader:
@@ -48,7 +65,7 @@ def grader() -> Iterator[Grader]:
     [
         pytest.param(lab, name, id=f"{lab.place.name}-{name}")
         for lab in LABS
-        for name in stated(lab)
+        for name in chosen(lab)
     ],
 )
 def test_verdicts_are_as_stated_in_an_emulated_machine(

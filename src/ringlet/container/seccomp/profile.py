@@ -188,8 +188,9 @@ def _allow_if(
 DEFAULT = for_capabilities(("CAP_SYS_CHROOT",))
 
 # The profile for a container that makes containers in its user namespace: what that takes, and not
-# all that CAP_SYS_ADMIN allows. A user namespace more would be of no use. A remount may make a mount
-# read-only and never writable: its volumes are read-only mounts in a mount namespace of its own.
+# all that CAP_SYS_ADMIN allows. A user namespace more would be of no use. A remount may make a
+# mount read-only and never writable: its volumes are read-only mounts in a mount namespace of its
+# own.
 _CLONE_NEWUSER = 0x10000000
 _MS_RDONLY, _MS_REMOUNT = 0x1, 0x20
 _TO_READ_ONLY = _MS_REMOUNT | _MS_RDONLY
