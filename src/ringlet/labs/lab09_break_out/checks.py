@@ -66,6 +66,9 @@ def escapes(hole: str, work: Work) -> str:
         program.end_input()
         end = program.finish()
     if end.output.strip() != secret.encode():
+        if secret.encode() in end.output:
+            hint = "the secret alone belongs on standard output: print the rest to sys.stderr"
+            raise Failed("the program printed the secret, and something else, too", hint)
         said = printable(end.output.strip()[:40]) if end.output.strip() else "nothing"
         raise Failed(f"the program printed {said}: {end.complaint}")
     return f"the program printed the secret, {secret}"
@@ -345,8 +348,10 @@ _EXPECTED = "the program, in a container with this hole alone, prints the secret
 _HINTS = {
     "descriptor": "which descriptors has your process? A folder's descriptor is a beginning of "
     "paths: os.open has dir_fd",
-    "process": "/proc/PID/root is the root of a process, and you may look at your own user's",
-    "mount": "/proc/self/mountinfo lists what is mounted; who may unmount, uncovers",
+    "process": "/proc/PID/root is the root of a process, and you may look at your own user's; if "
+    "one process refuses, try the next",
+    "mount": "/proc/self/mountinfo lists what is mounted; who may unmount, uncovers; if one "
+    "unmount fails, try the next",
     "chroot": "a process whose working directory is outside of its root can climb: chroot to "
     "a folder below without chdir, then climb",
 }
@@ -395,7 +400,8 @@ CHECKS = (
         2,
         10,
         "CapEff, CapPrm and CapBnd of a program in your container are 0",
-        "PR_CAPBSET_DROP for each capability, before the exec",
+        "PR_CAPBSET_DROP for each capability from 0 to /proc/sys/kernel/cap_last_cap, directly "
+        "before the exec",
         gives_up_rights,
         NO_KVM,
     ),
