@@ -41,6 +41,13 @@ BUILD = (
     "-o /tmp/guest.elf >&2 && cat /tmp/guest.elf",
 )
 READY, TICK, STOPPED, SLEEP = 1, 2, 3, 4  # the checkpoints
+# The hint if a guest never comes to a checkpoint. If it is empty, the check has a hint of its own.
+_ON_THE_WAY = {
+    READY: "call checkpoint(1) when all of step 1 is done; if the guest ends before that, "
+    "see `make run`",
+    TICK: "",
+    STOPPED: "make step 2 work first; the end of `make trace` shows how far the guest came",
+}
 VECTOR = 0x40
 # Registers of the local APIC; the in-service bits of VECTOR are in the third of eight.
 _SPURIOUS, _IN_SERVICE, _TIMER, _COUNT, _DIVIDE = 0x0F0, 0x120, 0x320, 0x380, 0x3E0
@@ -155,7 +162,7 @@ def _at(watched: Watched[Visit], number: int) -> Visit:
     for visit in watched.visits:
         if visit.number == number:
             return visit
-    raise Failed(f"the guest never came to checkpoint {number}; {watched.end}")
+    raise Failed(f"the guest never came to checkpoint {number}; {watched.end}", _ON_THE_WAY[number])
 
 
 def _split(watched: Watched[Visit]) -> tuple[list[Visit], list[Visit]]:
