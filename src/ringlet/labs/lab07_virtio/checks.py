@@ -125,17 +125,17 @@ def reads_a_sector(work: Work) -> str:
     with _driven(work) as (driver, content):
         count = _random.randrange(2, 4)
         sector = _random.randrange(1, len(content) // SECTOR - count)
-        request = driver.add(READ, sector, bytes(count * SECTOR), to_guest=True)
+        request = driver.add(READ, sector, bytes(count * SECTOR), to_guest=True, first=SECTOR)
         used = driver.notify()
         driver.require_used(used, [request])
         if driver.data_of(request) != _sectors(content, sector, count):
-            raise Failed(f"the buffer hasn't the content of sectors {sector} and on")
+            raise Failed(f"the two buffers haven't the content of sectors {sector} and on")
         if driver.status_of(request) != OK:
             raise Failed(f"the status byte is {driver.status_of(request):#x}")
         if used[0][1] != count * SECTOR + 1:
             raise Failed(f"the used length is {used[0][1]}, and {count * SECTOR + 1} were written")
         _require_order(driver.device, driver.used)
-        return f"sectors {sector} and on are in the buffer, and the index came last"
+        return f"sectors {sector} and on are in the buffers, and the index came last"
 
 
 def _require_order(device: Remote, used: int) -> None:
@@ -167,7 +167,7 @@ def writes_sectors(work: Work) -> str:
         count = _random.randrange(2, 4)
         sector = _random.randrange(1, len(content) // SECTOR - count - 1)
         data = _random.randbytes(count * SECTOR)
-        request = driver.add(WRITE, sector, data, to_guest=False)
+        request = driver.add(WRITE, sector, data, to_guest=False, first=SECTOR)
         used = driver.notify()
         driver.require_used(used, [request])
         if driver.status_of(request) != OK:
@@ -308,6 +308,9 @@ def survives_a_bad_queue(work: Work) -> str:
             driver.notify()
             if not driver.is_broken:
                 raise Failed(f"after {what}, DEVICE_NEEDS_RESET isn't set in the status")
+            driver.add(READ, 0, bytes(SECTOR), to_guest=True)
+            if driver.notify():
+                raise Failed(f"after {what}, the device takes a request before it is reset")
             driver = _again(driver, content)
         return "circle, address and number: it stopped, and worked again after a reset"
 
@@ -349,9 +352,10 @@ CHECKS = (
         "a read request",
         2,
         15,
-        "the sectors in the driver's buffer, status 0, and then the chain in the used ring with "
-        "the number of bytes that were written, and last of all the ring's index",
-        "the addresses of the queue have two halves; a chain is header, data, status",
+        "the sectors in the driver's two buffers, status 0, and then the chain in the used ring "
+        "with the number of bytes that were written, and last of all the ring's index",
+        "the addresses of the queue have two halves; a chain is header, one or more descriptors of "
+        "data, status; the status byte counts as written, too",
         reads_a_sector,
         NO_KVM,
     ),
@@ -369,8 +373,10 @@ CHECKS = (
         "a write request",
         2,
         10,
-        "the driver's sectors on the disk, all others as before, and a used length of 1",
-        "the used length counts what the device wrote to the guest: here the status byte alone",
+        "the driver's sectors, from two buffers, on the disk, all others as before, and a used "
+        "length of 1",
+        "take the data of each descriptor; the used length counts what the device wrote to the "
+        "guest: here the status byte alone",
         writes_sectors,
         NO_KVM,
     ),
@@ -397,7 +403,7 @@ CHECKS = (
         10,
         "status 1 for sectors that aren't on the disk, status 2 for an unknown type, no change of "
         "the disk, and the next request works",
-        "check the last sector, and not only the first one",
+        "check the last sector, and not only the first one, before you change anything",
         refuses_bad_requests,
         NO_KVM,
     ),
@@ -407,7 +413,8 @@ CHECKS = (
         10,
         "DEVICE_NEEDS_RESET after a circle, after an address without memory, and after a number "
         "that is too high; after a reset the device works again",
-        "a chain has at most as many descriptors as the queue; catch IndexError of the memory",
+        "a chain has at most as many descriptors as the queue; catch IndexError of the memory; as "
+        "long as DEVICE_NEEDS_RESET is set, a write to QueueNotify does nothing",
         survives_a_bad_queue,
         NO_KVM,
     ),

@@ -64,10 +64,13 @@ class Ram:
 
 
 class Request:
-    """A request in the queue: the number of its first descriptor, and where its parts are."""
+    """A request in the queue: the number of its first descriptor, and where its parts are.
 
-    def __init__(self, head: int, status: int, data: int, size: int) -> None:
-        self.head, self.status, self.data, self.size = head, status, data, size
+    buffers  the address and the size of each buffer for data
+    """
+
+    def __init__(self, head: int, status: int, buffers: Sequence[tuple[int, int]]) -> None:
+        self.head, self.status, self.buffers = head, status, buffers
 
 
 class Driver:
@@ -131,18 +134,26 @@ class Driver:
         entry = _DESCRIPTOR.pack(address, size, flags, following)
         self.ram.write(self.descriptors + 16 * number, entry)
 
-    def add(self, kind: int, sector: int, data: bytes, *, to_guest: bool) -> Request:
-        """Puts a request into the queue: a chain of three descriptors in any order."""
-        status, place = self.ram.put(b"\xff"), self.ram.put(data)
+    def add(
+        self, kind: int, sector: int, data: bytes, *, to_guest: bool, first: int = 0
+    ) -> Request:
+        """Puts a request into the queue: a chain of descriptors in any order.
+
+        If `first` isn't 0, the first `first` bytes of the data have a buffer of their own.
+        """
+        pieces = [piece for piece in (data[:first], data[first:]) if piece]
+        status = self.ram.put(b"\xff")
+        buffers = [(self.ram.put(piece), len(piece)) for piece in pieces]
         header = self.ram.put(_HEADER.pack(kind, 0, sector))
-        numbers = [self.free.pop() for _ in range(3)]
-        first, second, third = numbers
-        self.describe(first, header, _HEADER.size, NEXT, second)
-        self.describe(second, place, len(data), NEXT | (TO_GUEST if to_guest else 0), third)
-        self.describe(third, status, 1, TO_GUEST, _random.randrange(self.size))
+        head, *others, last = numbers = [self.free.pop() for _ in range(2 + len(buffers))]
+        self.describe(head, header, _HEADER.size, NEXT, numbers[1])
+        flags = NEXT | (TO_GUEST if to_guest else 0)
+        for (place, size), number, following in zip(buffers, others, numbers[2:], strict=True):
+            self.describe(number, place, size, flags, following)
+        self.describe(last, status, 1, TO_GUEST, _random.randrange(self.size))
         self.free = numbers + self.free
-        self.make_available(first)
-        return Request(first, status, place, len(data))
+        self.make_available(head)
+        return Request(head, status, buffers)
 
     def make_available(self, head: int) -> None:
         """Puts a chain into the available ring."""
@@ -184,4 +195,4 @@ class Driver:
 
     def data_of(self, request: Request) -> bytes:
         """Returns the data of a request."""
-        return self.ram.read(request.data, request.size)
+        return b"".join(self.ram.read(place, size) for place, size in request.buffers)

@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 _MOST = 20 << 10  # bytes of guest memory that the device gets at once
 # The other end, in the container. What the device prints goes to standard error.
 _OTHER_END = """
-import os, sys
+import os, sys, traceback
+def complain(kind, error, trace):
+    traceback.print_exception(kind, error, trace)
+    places = [one for one in traceback.extract_tb(trace) if one.filename.endswith("device.py")]
+    if places:
+        print(f"{kind.__name__}: {error} (device.py, line {places[-1].lineno})", file=sys.stderr)
+sys.excepthook = complain
 calls = open(0, "rb", buffering=0, closefd=False)
 answers = os.dup(1)
 os.dup2(2, 1)
