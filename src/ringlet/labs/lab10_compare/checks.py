@@ -92,7 +92,10 @@ def is_whole(work: Work) -> str:
         for way in sorted(ways):
             cell = rows[row].ways.get(way)
             if cell is None or (cell.text is None and len(cell.samples) < ENOUGH):
-                raise Failed(f"row {row}, way {way}: fewer than {ENOUGH} samples")
+                raise Failed(
+                    f"row {row}, way {way}: fewer than {ENOUGH} samples",
+                    "close other programs, and measure for longer: `make report SECONDS=600`",
+                )
     return f"{len(report.measures)} rows of {len(report.ways)} ways, made at {report.created}"
 
 
@@ -206,9 +209,32 @@ def judges_other_reports(work: Work) -> str:
     """The student's program judges reports of machines that don't exist."""
     for number in range(_UNSEEN):
         data = _make_up(number)
-        expected = claims.verdicts(msgspec.json.decode(data, type=Report))
-        _require(_run_judge(work, data), expected)
+        report = msgspec.json.decode(data, type=Report)
+        expected = claims.verdicts(report)
+        seen = _run_judge(work, data)
+        for name, verdict in expected.items():
+            if seen.get(name) != verdict:
+                cells = " and ".join(_describe(place, report) for place in CLAIMS[name][:2])
+                raise Failed(
+                    f"it says of {name} {seen.get(name) or 'nothing'}, by the rule {verdict}: the "
+                    f"cells are {cells}"
+                )
     return f"{_UNSEEN} reports, each claim with each verdict"
+
+
+def _describe(place: claims.Cell, report: Report) -> str:
+    """Returns the cell's content in a few words."""
+    (measure,) = (measure for measure in report.measures if measure.name == place.row)
+    cell = measure.ways[place.way]
+    if not cell.samples:
+        return (
+            f"`{place.row}`, {place.way}: {f'the text {cell.text!r}' if cell.text else 'an error'}"
+        )
+    low, high = claims.middle(cell.samples, 1)
+    return (
+        f"`{place.row}`, {place.way}: {len(cell.samples)} samples, low {low:.4g} {measure.unit}, "
+        f"high {high:.4g} {measure.unit}"
+    )
 
 
 def _make_up(number: int) -> bytes:
@@ -331,7 +357,7 @@ CHECKS = (
         15,
         "a report of `ringlet compare`, complete, with the ways process, container and tiny-vm, "
         "and at least 3 samples in each cell that a rule needs",
-        "`make report`, and let it come to its end",
+        "`make report`, with all ways and measures of the Makefile, and let it come to its end",
         is_whole,
     ),
     _check(
@@ -356,7 +382,8 @@ CHECKS = (
         2,
         15,
         "a line for each claim, `NAME: VERDICT`, as the rules say",
-        "begin with the claim kernel, which needs no numbers",
+        "begin with the claim kernel, which needs no numbers; for another claim, print low and "
+        "high of both cells to sys.stderr, and judge them by hand",
         judges_the_report,
     ),
     _check(
@@ -372,7 +399,7 @@ CHECKS = (
         3,
         5,
         "holds, fails or unclear; a prediction may be wrong",
-        "write what you expect, before you measure",
+        'write what you expect, before you measure: predicted = "holds"',
         has_predictions,
     ),
     _check(
@@ -380,7 +407,7 @@ CHECKS = (
         3,
         10,
         "the verdict on each claim that the rule gives for your report",
-        "judge.py says them; a new report may have other ones",
+        "`make judge` says them; after each new `make report`, write them anew",
         answers_by_the_data,
     ),
     _check(
