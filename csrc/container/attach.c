@@ -29,12 +29,15 @@ static int is_the_hosts_root(int fd)
 /*
  * root PATH SLOT: the tree becomes the root to be. It is mounted at its path: hooks look for it there, and
  * what a hook mounts there is mounted in it. Where the container's root user can't reach the path, the
- * tree is mounted over `/`, which doesn't change what paths mean until pivot_root.
+ * tree is mounted over `/`, which doesn't change what paths mean until pivot_root. A path that is a link
+ * by now is refused: the tree would be over /usr, say, and hooks of the host would be the image's programs.
  */
 void step_root(void)
 {
-	long place = sys(openat, AT_FDCWD, what, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	long place = lookup_in(AT_FDCWD, what, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS);
 
+	if (place == -ELOOP)
+		must(place, "open");
 	root = *mount_slot();
 	if (!is_the_hosts_root(root))
 		is_made_here(root);

@@ -103,7 +103,7 @@ void step_same(void)
 void step_park(void)
 {
 	struct mount_attr slave = { .propagation = MS_SLAVE };
-	int fs, place;
+	int fs, place, root_folder;
 
 	must(sys(unshare, CLONE_NEWNS), "unshare");
 	must(sys(mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &slave, sizeof(slave)), "mount_setattr");
@@ -111,7 +111,10 @@ void step_park(void)
 	must_fs(fs, sys(fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0), "making ", "tmpfs");
 	place = must(sys(fsmount, fs, FSMOUNT_CLOEXEC, 0), "fsmount");
 	close_fd(&fs);
-	must(sys(move_mount, place, "", AT_FDCWD, what, MOVE_MOUNT_F_EMPTY_PATH), "move_mount");
+	root_folder = must(lookup_in(AT_FDCWD, what, O_PATH | O_DIRECTORY, RESOLVE_NO_SYMLINKS), "open");
+	must(sys(move_mount, place, "", root_folder, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH),
+	     "move_mount");
+	close_fd(&root_folder);
 	must(sys(fchdir, place), "chdir");
 	while (line) {
 		int *slot = mount_slot();

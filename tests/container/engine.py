@@ -2,7 +2,9 @@
 
 import os
 import pty
+import select
 import shlex
+import signal
 import subprocess
 import termios
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import ringlet
 
+from ..until import LONG
 from .bundle import OCI
 
 
@@ -54,7 +57,7 @@ def relay_terminal(
     """Runs `words` on a terminal, and for each of `answer` waits for the first, types the second.
 
     Where the second is a size, the terminal has it from then on. The status, and all that was
-    shown.
+    shown. It fails, with what was shown, if nothing more is shown for long.
     """
     pid, master = pty.fork()
     if pid == 0:
@@ -66,6 +69,9 @@ def relay_terminal(
     seen = b""
     answers = list(answer)
     while True:
+        if not select.select([master], [], [], LONG)[0]:
+            os.kill(pid, signal.SIGKILL)
+            raise AssertionError(f"{shlex.join(words)} waits, after {seen!r}")
         try:
             data = os.read(master, 4096)
         except OSError:  # the last one on the terminal has ended

@@ -490,6 +490,23 @@ def test_without_a_mount_namespace_a_root_that_is_a_link_is_refused_too(box: Box
     assert "Too many levels of symbolic links" in str(error)
 
 
+@pytest.mark.parametrize("kinds", [(), ("user",)], ids=str)
+def test_a_root_that_becomes_a_link_covers_nothing_of_the_host(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...]
+) -> None:
+    """Mounted over /usr in there, it would be whose programs the createContainer hooks run."""
+    add = Plan.add
+    (tmp_path / "link").symlink_to(tmp_path)
+
+    def add_after_the_swap(plan: Plan, step: str, what: object = "", *words: object) -> None:
+        add(plan, step, tmp_path / "link" if step in ("park", "root") else what, *words)
+
+    monkeypatch.setattr(Plan, "add", add_after_the_swap)
+    box.new(*kinds)
+    error = box.fails("park" if kinds else "root")
+    assert "Too many levels of symbolic links" in str(error)
+
+
 def test_the_way_to_a_root_may_have_links(box: Box) -> None:
     os.symlink(box.bundle, box.folder.parent / "way")
     box.config["root"]["path"] = str(box.folder.parent / "way/rootfs")

@@ -224,7 +224,7 @@ def build_root(
     label = label_of(linux, "mountLabel")
     plan.add("propagation", "/", _MS_REC | _PROPAGATION["slave"])
     plan.add("null")  # after `propagation`: otherwise a mount over it in here covers the host's
-    plan.add("root", os.path.join(bundle, config["root"]["path"]), 0)
+    plan.add("root", root_of(config, bundle), 0)
     for slot, mount in enumerate(config.get("mounts", ()), 1):
         options = _Options(mount.get("options", []))
         kind = mount.get("type")

@@ -138,7 +138,7 @@ def plan_creation(
         # Its root could get CAP_SYS_ADMIN, even later by `exec`; that of `ringlet run` never does.
         if "user" in namespaces and "mount" in new and layer is None and known is None:
             parked = opened
-            plan.add("park", os.path.join(bundle, config["root"]["path"]), *parked)
+            plan.add("park", files.root_of(config, bundle), *parked)
     # Joined with the host's rights where possible: a user namespace gives other rights for these.
     others = [one for one in joined if one[1] != NAMESPACES["user"]]
     # A process that is already in the PID namespace could look into a process that comes in, and
