@@ -132,6 +132,19 @@ def test_the_site_has_no_solution_of_a_lab(site: Path) -> None:
 
 
 @pytest.mark.needs_root
+def test_a_slide_has_what_the_page_shows_and_the_paragraphs_are_notes(
+    site: Path, browser: Browser
+) -> None:
+    dump, console = browser.run(f"{(site / SLIDES).as_uri()}#/1", "--dump-dom")
+    assert console == []
+    present = re.findall(r'<section [^>]*class="[^"]*\bpresent\b[^>]*>(.*?)</section>', dump, re.S)
+    assert "A kernel module that crashes" in present[-1]
+    shown = re.sub(r'<aside class="notes">.*?</aside>', "", dump, flags=re.S)
+    assert "All three need a boundary around them" in dump
+    assert "All three need a boundary around them" not in shown
+
+
+@pytest.mark.needs_root
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_page_is_wider_than_the_window(site: Path, browser: Browser, width: int) -> None:
     pages = [f"{page}.html" for page in PAGES] + ["code/src/ringlet/machine/runloop.py.html"]
