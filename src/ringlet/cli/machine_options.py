@@ -115,8 +115,8 @@ def machine_options(serial: str = SERIAL) -> Callable[[Any], Any]:
             "--hvc0",
             metavar="WHERE",
             type=FILE,
-            help="A virtio terminal, Linux's /dev/hvc0, as --serial. It is faster than a serial "
-            "line. With --cmdline console=hvc0, the kernel's log goes there.",
+            help="A virtio terminal, Linux's /dev/hvc0, as --serial. With --cmdline console=hvc0, "
+            "the kernel's log goes there.",
         ),
         click.option(
             "--timeout",
