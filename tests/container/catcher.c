@@ -4,7 +4,8 @@
  * `catcher FILE UNTIL`: stops each process that appears, and prints what it is worth: `caught`, its
  * capabilities, its user, its filter; the links of /proc/PID and of its threads; `read NAME` for each of
  * its files that could be read; and `escaped WAY` for each way through it by which FILE, a file of the
- * host's, can be read, or the name of FILE's folder. It ends when UNTIL is there.
+ * host's, can be read, or the name of FILE's folder. `tried PID` tells that all this is over, or that
+ * the process couldn't be stopped. It ends when UNTIL is there.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -188,14 +189,23 @@ static void look(int pid, const char *file)
 	if (threads)
 		closedir(threads);
 	search_memory(pid, word);
-	printf("looked\n");
-	fflush(stdout);
+}
+
+static void catch(int pid, const char *file)
+{
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, pid, 0, 0) || ptrace(PTRACE_INTERRUPT, pid, 0, 0))
+		return;
+	if (waitpid(pid, &status, __WALL) != pid || !WIFSTOPPED(status)) /* or it has just ended */
+		return;
+	look(pid, file);
+	ptrace(PTRACE_DETACH, pid, 0, 0);
 }
 
 int main(int count, char **words)
 {
 	static char seen[1 << 22];
-	int status;
 
 	if (count != 3)
 		return 2;
@@ -212,12 +222,9 @@ int main(int count, char **words)
 			if (pid <= 0 || seen[pid])
 				continue;
 			seen[pid] = 1;
-			if (ptrace(PTRACE_SEIZE, pid, 0, 0) || ptrace(PTRACE_INTERRUPT, pid, 0, 0))
-				continue;
-			if (waitpid(pid, &status, __WALL) != pid)
-				continue;
-			look(pid, words[1]);
-			ptrace(PTRACE_DETACH, pid, 0, 0);
+			catch(pid, words[1]);
+			printf("tried %d\n", pid);
+			fflush(stdout);
 		}
 		closedir(folder);
 	}

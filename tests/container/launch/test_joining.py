@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def _there_is_time_to_catch_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def later(orders: int) -> None:
         if Trap.laid is not None:
-            Trap.laid.await_a_catch()
+            Trap.laid.await_catches()
         go(orders)
 
     monkeypatch.setattr(Trap, "laid", None)
@@ -133,11 +134,20 @@ class Trap:
     def _count(self, word: str) -> int:
         return os.pread(self.box.output.fileno(), 1 << 24, 0).decode().count(word)
 
-    def await_a_catch(self) -> None:
-        """Waits for one more to be caught; for one that can't be, half a second."""
-        before, end = self._count("looked\n"), time.monotonic() + 0.5
-        while self._count("looked\n") == before and time.monotonic() < end:
-            time.sleep(0.005)
+    def await_catches(self) -> None:
+        """Waits until each process of ours that is seen in there by now was tried."""
+        for pid in Path("/proc/thread-self/children").read_text().split():
+            if int(pid) != self.made.pid and (number := self._number_of(pid)):
+                until(lambda number=number: self._count(f"tried {number}\n"))  # type: ignore[misc]
+
+    def _number_of(self, pid: str) -> int:
+        """The process id that a child of ours has in there; 0 for process 1, and outside."""
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        ids = next(line for line in lines if line.startswith("NSpid:")).split()[1:]
+        with suppress(PermissionError):  # of a process that is hidden from a user
+            if namespace(int(pid), "pid") != namespace(self.made.pid, "pid"):
+                return 0
+        return int(ids[-1]) if len(ids) > 1 and ids[-1] != "1" else 0
 
     def execute(self, **more: Any) -> None:
         """A process comes in, as `exec` sends one."""
@@ -160,6 +170,7 @@ class Trap:
 
     def spring(self) -> Caught:
         """What was caught; the container ends."""
+        Trap.laid = None
         if self.made in self.box.running:
             (self.box.rootfs / "tmp/until").touch()
             self.box.wait(self.made)
@@ -275,12 +286,9 @@ class Later:
         status = Path(f"/proc/{self.first.pid}/status").read_text()
         return Caught(f"caught\n{status}").numbers(field)
 
-    def execute_until_caught(self, **process: Any) -> Caught:
-        """What is caught of the processes that come in, until one is: it may be too fast."""
-        for _ in range(20):
-            self.execute(**process)
-            if "caught\n" in os.pread(self.trap.box.output.fileno(), 1 << 20, 0).decode():
-                break
+    def catch_one(self, **process: Any) -> Caught:
+        """What is caught of a process that comes in."""
+        self.execute(**process)
         return self.trap.spring()
 
     def execute(self, **process: Any) -> int:
@@ -306,7 +314,7 @@ def test_a_later_container_catches_none_without_its_filter(
     later = Later(box, catcher, secret, filter, noNewPrivileges=no_new_privs)
     assert later.seen_of_init("Seccomp:") == {2}
     assert later.seen_of_init("CapPrm:") == {0}
-    caught = later.execute_until_caught(noNewPrivileges=no_new_privs)
+    caught = later.catch_one(noNewPrivileges=no_new_privs)
     assert caught.processes
     assert caught.numbers("Seccomp:") == {2}
     for field in ("CapPrm", "CapEff", "CapInh", "CapAmb"):
@@ -321,7 +329,7 @@ def test_one_that_gets_its_filter_when_it_is_seen_would_be_caught_without(
     later = Later(box, catcher, secret, SECCOMP, noNewPrivileges=False)
     monkeypatch.setattr(privileges.FilterSteps, "lets_a_process_begin", False)
     monkeypatch.setattr(privileges, "refuse_late", lambda *_: None)
-    caught = later.execute_until_caught(noNewPrivileges=False)
+    caught = later.catch_one(noNewPrivileges=False)
     assert 0 in caught.numbers("Seccomp:")
     assert SYS_ADMIN in caught.numbers("CapPrm:")
 
@@ -350,7 +358,7 @@ def test_no_process_that_a_later_container_catches_has_a_socket_to_the_agent(
         filter = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
         filter["listenerPath"] = str(tmp_path / "agent")
         later = Later(box, catcher, secret, filter, noNewPrivileges=True)
-        caught = later.execute_until_caught()
+        caught = later.catch_one()
         assert caught.numbers("Seccomp:") == {2}
         assert not any(link.startswith(("socket:", "anon_inode:")) for link in caught.links())
         said = []
