@@ -503,7 +503,7 @@ def test_a_root_that_becomes_a_link_covers_nothing_of_the_host(
 
     monkeypatch.setattr(Plan, "add", add_after_the_swap)
     box.new(*kinds)
-    error = box.fails("park" if kinds else "root")
+    error = box.fails("park" if kinds and os.geteuid() == 0 else "root")
     assert "Too many levels of symbolic links" in str(error)
 
 
