@@ -389,9 +389,9 @@ CHECKS = (
         10,
         "at each checkpoint 4 the timer counts once, from the length of the command line; each "
         "sleep has one interrupt; then the run ends with status 0",
-        "write LAPIC_TIMER without TIMER_PERIODIC; the write to LAPIC_TIMER_COUNT starts the timer; "
-        "a handler without __attribute__((interrupt)) ends with RET in place of IRETQ, and the guest "
-        "crashes later",
+        "write LAPIC_TIMER without TIMER_PERIODIC; the write to LAPIC_TIMER_COUNT starts the "
+        "timer; a handler without __attribute__((interrupt)) ends with RET in place of IRETQ, and "
+        "the guest crashes later",
         sleeps,
         HARDWARE_KVM,
     ),
