@@ -101,8 +101,11 @@ def test_a_work_that_brings_the_machine_down_fails_that_check_alone(
 
 
 def test_verdicts_are_as_stated_where_there_is_no_kvm(tmp_path: Path) -> None:
-    """All of it by one command: the reference, the starter and a wrong solution of each lab."""
-    works = [(lab, name) for lab in LABS for name in list(stated(lab))[:3]]
+    """By one command: each lab's reference; of some labs a starter and a wrong solution, too."""
+    more = [1, 3, 5, 8] if os.environ.get("EXAMPLES") != "all" else [lab.number for lab in LABS]
+    works = [
+        (lab, name) for lab in LABS for name in list(stated(lab))[: 3 if lab.number in more else 1]
+    ]
     for number, (lab, name) in enumerate(works):
         (tmp_path / str(number)).mkdir()
         folder = hand_in(lab, name, tmp_path / str(number))
