@@ -194,7 +194,8 @@ def test_a_real_kernel_fetches_through_it(tmp_path: Path) -> None:
     page = functools.partial(SimpleHTTPRequestHandler, directory=tmp_path)
     stop = threading.Event()
     with ThreadingHTTPServer((HOST, 8000), page) as server, Passt(MAC) as end:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
         with own_network(), Tap("eth0", mtu=end.mtu, address=(ADDRESS, passt.PREFIX)) as guest:
             busybox("route", "add", "default", "gw", GATEWAY)
             guest.set_offloads(checksum=False, tso4=False, tso6=False, ecn=False)
@@ -207,3 +208,4 @@ def test_a_real_kernel_fetches_through_it(tmp_path: Path) -> None:
                 stop.set()
                 moving.join()
                 server.shutdown()
+                serving.join()
