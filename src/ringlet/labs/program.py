@@ -58,8 +58,7 @@ class End(NamedTuple):
     @property
     def complaint(self) -> str:
         """The last line on standard error, safe to show, or how the program ended without one."""
-        lines = [line for line in self.errors.splitlines() if line.strip()]
-        return printable(lines[-1]) if lines else f"it ended with status {self.status}"
+        return _last_line(self.errors) or f"it ended with status {self.status}"
 
 
 class Program(Closing):
@@ -169,6 +168,11 @@ class Program(Closing):
         """Whether the program has ended."""
         return self._container.wait(0) is not None
 
+    @property
+    def last_error(self) -> str:
+        """The last line on standard error so far, safe to show; empty if there is none."""
+        return _last_line(self._errors)
+
     def send(self, data: bytes) -> None:
         """Writes to the program's standard input; `data` is short. A closed input is no error."""
         with suppress(BrokenPipeError):
@@ -237,6 +241,11 @@ class Program(Closing):
     def close(self) -> None:
         """Kills the program, and removes its container and its files."""
         self._stack.close()
+
+
+def _last_line(errors: bytes | bytearray) -> str:
+    lines = [line for line in errors.splitlines() if line.strip()]
+    return printable(bytes(lines[-1])) if lines else ""
 
 
 def _container(values: dict[str, Any], stdio: tuple[int, int, int]) -> Container:

@@ -60,9 +60,9 @@ def _expect(program: Program, expected: bytes, what: str = "") -> None:
     program.wait_until(lambda: program.has_ended, 0.05)
     output = bytes(program.output)
     if output != expected:
-        why = ""
-        if program.has_ended and program.finish().errors:
-            why = f": {program.finish().complaint}"
+        if program.has_ended:
+            program.finish()  # raises `Failed` if it took too much memory
+        why = f": {program.last_error}" if program.last_error else ""
         raise Failed(
             f"{what}standard output got {_show(output)} in place of {_show(expected)}{why}"
         )
@@ -71,7 +71,7 @@ def _expect(program: Program, expected: bytes, what: str = "") -> None:
 def _show(data: bytes) -> str:
     most = 12
     shown = data[:most].hex(" ") + (" ..." if len(data) > most else "")
-    return f"{len(data)} bytes ({shown})" if data else "nothing"
+    return f"{len(data)} byte{'s' if len(data) > 1 else ''} ({shown})" if data else "nothing"
 
 
 def _stored(work: Work, code: Code, outputs: int = 0) -> tuple[bytes, bytes]:
@@ -189,7 +189,7 @@ def receives(work: Work) -> str:
             byte = _random()
             expected += bytes([(byte + add) % 256, _READY])
             program.send(bytes([byte]))
-            _expect(program, expected, f"after {number + 1} bytes of input, ")
+            _expect(program, expected, f"after byte {number + 1} of the input, ")
     return f"{count} bytes went in; each came to the guest, and LSR was {_READY:#x} afterwards"
 
 
@@ -235,7 +235,7 @@ def tells_reason(work: Work) -> str:
     expected = bytes(0x40 + reason for reason in (_NONE, _NONE, _RECEIVED, _NONE))
     with _vmm(work, code.image()) as program:
         program.send(bytes([_random()]))
-        _expect(program, expected, "IIR + 0x40 after each step: ")
+        _expect(program, expected, "the guest writes 0x40 plus IIR, four times: ")
     return "IIR is 4 while a byte waits and IER wants it, and 1 otherwise"
 
 
@@ -257,7 +257,7 @@ def wakes(work: Work) -> str:
             byte = _random()
             expected += bytes([(byte + add) % 256])
             program.send(bytes([byte]))
-            _expect(program, expected, f"after {number + 1} bytes of input, ")
+            _expect(program, expected, f"after byte {number + 1} of the input, ")
     return f"the guest slept, and an interrupt woke it for each of {count} bytes"
 
 
@@ -286,12 +286,14 @@ def asks_first(work: Work) -> str:
     handler = b"\xba\xf8\x03\xec"  # in al, RBR
     first, second = (bytes((count + add) % 256 for count in counts) for counts in ((0, 1), (1, 2)))
     with _vmm(work, code.image(handler)) as program:
-        what = f"the number of interrupts, + {add:#x}, before and after each bit is set: "
+        what = (
+            f"the guest writes {add:#x} plus the number of its interrupts, four times; up to the "
+        )
         program.send(bytes([_random()]))
         program.wait_until(lambda: len(program.output) >= 2)
-        _expect(program, first, what)
+        _expect(program, first, what + "second, ")
         program.send(bytes([_random()]))
-        _expect(program, first + second, what)
+        _expect(program, first + second, what + "fourth, ")
     return "no interrupt came while IER or OUT2 was 0, and each came when the bit was set"
 
 
@@ -325,15 +327,16 @@ CHECKS = (
         1,
         5,
         "LCR, MCR, IER and SCR read as the guest wrote them",
-        "an attribute for each; read returns it",
+        "an attribute of self for each of the four registers: write sets it, read returns it",
         keeps_registers,
     ),
     Check(
         "a received byte is in RBR",
         2,
         15,
-        "LSR.DR is 1 when a byte has come; RBR has the byte; then LSR is 0x60 again",
-        "receive() keeps the byte; read(RBR) takes it away",
+        "LSR.DR is 1 when a byte has come; RBR has the byte; then LSR is 0x60 again (the guest "
+        "writes two bytes: RBR plus a number, and LSR)",
+        "receive() keeps the byte; LSR has LSR_DR while a byte waits; read(RBR) takes the byte",
         receives,
     ),
     Check(
@@ -348,7 +351,8 @@ CHECKS = (
         "IIR tells the reason",
         3,
         10,
-        "IIR is 4 while a byte waits and IER_RECEIVED is 1 in IER; otherwise 1",
+        "IIR is 4 while a byte waits and IER_RECEIVED is 1 in IER; otherwise 1. The guest reads "
+        "IIR at first, when a byte has come, when IER_RECEIVED is set, when the byte was read",
         "compute IIR when it is read: it depends on the queue and on IER alone",
         tells_reason,
     ),
@@ -365,9 +369,11 @@ CHECKS = (
         "no interrupt comes that nobody asked for",
         3,
         10,
-        "no interrupt while IER or MCR.OUT2 is 0; if a byte waits when the bit is set, one at once",
-        "the line is a function of three things: the queue, IER, MCR; compute it whenever one of "
-        "them changes",
+        "no interrupt while IER or MCR.OUT2 is 0; if a byte waits when the bit is set, one at "
+        "once. The guest writes the number while IER is 0, and after it sets IER_RECEIVED; while "
+        "OUT2 is 0, and after it sets OUT2",
+        "the level depends on three things: the queue, IER, MCR; compute the level whenever one of "
+        "the three changes, and call set_irq if the level has changed",
         asks_first,
     ),
 )
