@@ -111,7 +111,7 @@ def words(result: Result, seconds: float = SECONDS) -> str:
     if result.reason == "exit-port":
         return f"it ended with status {result.status}"
     if result.reason == "timeout":
-        return f"it ran for {seconds:g} seconds, and was ended"
+        return f"it ran for {seconds:.3g} seconds, and was ended"
     if result.crash is not None:
         return f"it crashed: {printable(result.crash.lines()[0])}"
     return f"its run ended: {result.reason}"
