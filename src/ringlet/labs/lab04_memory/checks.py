@@ -158,7 +158,9 @@ def _at(watched: Watched[Visit], number: int) -> Visit:
             return visit
     if number == REPORT:
         faults = sum(visit.number == FAULT for visit in watched.visits)
-        raise Failed(f"the program didn't come to its end; {faults} page faults; {watched.end}")
+        raise Failed(
+            f"the program didn't come to its end; {faults} visits to checkpoint 2; {watched.end}"
+        )
     raise Failed(f"the guest never came to checkpoint {number}; {watched.end}")
 
 
@@ -246,7 +248,10 @@ def gives_on_demand(work: Work) -> str:
     faults = [visit.cr2 & -_PAGE for visit in watched.visits if visit.number == FAULT]
     wanted = [address & -_PAGE for address in program.accesses]
     if faults != wanted:
-        raise Failed(f"{len(faults)} page faults, and the program used {len(wanted)} pages")
+        raise Failed(
+            f"{len(faults)} visits to checkpoint 2 in page faults, and the program used "
+            f"{len(wanted)} pages"
+        )
     pages, tables = walk(report.memory, report.cr3, heap=True)
     if set(pages) != {first, *wanted}:
         raise Failed(f"the tables map {len(pages)} pages of the heap in place of {len(wanted) + 1}")
@@ -298,9 +303,14 @@ def runs_out_of_frames(work: Work) -> str:
     faults = sum(visit.number == FAULT for visit in watched.visits)
     if watched.status != NO_MEMORY:
         raise Failed(f"after {faults} pages of the program, {watched.end}")
-    # Two pages in the command line's and in the program's part of the heap need four tables.
-    if faults < (FRAMES_END - FRAMES) // _PAGE - 8:
-        raise Failed(f"the run ended with status {NO_MEMORY} after {faults} pages already")
+    # The command line's page takes a frame, and three tables: for its GiB, for its 2 MiB, and for
+    # the 2 MiB of the program's pages.
+    room = (FRAMES_END - FRAMES) // _PAGE - 4
+    if faults < room:
+        raise Failed(
+            f"the run ended with status {NO_MEMORY} after {faults} visits to checkpoint 2, and "
+            f"there are frames for {room} pages"
+        )
     return f"after {faults} pages of the program, the run ended with status {NO_MEMORY}"
 
 
@@ -362,7 +372,7 @@ CHECKS = (
         2,
         5,
         "status 12 when a program wants more pages than there are frames, and not before",
-        "FRAMES_END is the end: finish(STATUS_NO_MEMORY)",
+        "the last frame is at FRAMES_END - PAGE_SIZE; without a frame: finish(STATUS_NO_MEMORY)",
         runs_out_of_frames,
     ),
     Check(
@@ -381,7 +391,7 @@ CHECKS = (
         "the guest's pages that this run has written, by the number of the physical page; page "
         "tables and the guest's code may be among them, and no other page",
         "the slot needs the flag KVM_MEM_LOG_DIRTY_PAGES; KVM_GET_DIRTY_LOG fills a bitmap of "
-        "MEMORY // PAGE bits, and begins again",
+        "MEMORY // PAGE bits, and forgets what it has told",
         finds_dirty,
     ),
     Check(

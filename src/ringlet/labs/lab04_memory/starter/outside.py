@@ -47,7 +47,7 @@ ADDRESS = 0x000FFFFFFFFFF000  # the bits that hold a physical address
 
 
 def address_of(mapping):
-    """The address of an mmap object in this process."""
+    """The address of an mmap object, or of a bytearray, in this process."""
     return ctypes.addressof(ctypes.c_char.from_buffer(mapping))
 
 
