@@ -515,7 +515,7 @@ def test_a_namespace_is_found_on_the_host_whatever_the_joined_ones_files_are(
     first = box.create("sleep 1000")
     (tmp_path / "two").mkdir()
     box.folder = tmp_path / "two"
-    path = f"/tmp/{tmp_path.name}-network"
+    path = f"/tmp/{tmp_path.name}-{os.getpid()}"
     theirs = Path(f"/proc/{first.pid}/root{path}")
     os.mkfifo(theirs)
     Path(path).touch()
