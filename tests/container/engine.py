@@ -71,6 +71,8 @@ def relay_terminal(
     while True:
         if not select.select([master], [], [], LONG)[0]:
             os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(master)
             raise AssertionError(f"{shlex.join(words)} waits, after {seen!r}")
         try:
             data = os.read(master, 4096)
