@@ -73,6 +73,11 @@ def test_a_rootfs_without_names_has_numbers(tmp_path: Path) -> None:
         find_user(str(tmp_path), "www")
 
 
+def test_a_record_with_a_zero_byte_is_none(rootfs: Path) -> None:
+    (rootfs / "etc/passwd").write_text("root:x:0:0::/ro\0ot:/bin/sh\n")
+    assert find_user(str(rootfs), "0") == Identity(0, 0, [], "/")
+
+
 def test_a_rootfs_that_isnt_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         find_user(str(tmp_path / "absent"), "0")

@@ -104,7 +104,8 @@ def _records(rootfs: str, name: str, fields: int) -> list[list[str]]:
         os.close(folder)
         if file >= 0:
             os.close(file)
-    lines = (line.split(":") for line in text.split("\n"))
+    # A zero byte ends a text of the kernel's: no name and no home has one.
+    lines = (line.split(":") for line in text.split("\n") if "\0" not in line)
     return [line for line in lines if len(line) == fields]
 
 
