@@ -54,22 +54,30 @@ test-slow: build $(VENV)/docs-ready
 	@$(COMPILE)
 	EXAMPLES=all $(BIN)/python -m pytest -m "(slow or hypothesis) and not nested and not nested_host"
 
-# Those of the machine itself, from outside; then, in one machine, all that take a hardware KVM.
-test-nested: build
+# What takes an emulated machine: tests of the machine itself, from outside; labs, graded in one
+# machine for each process; then, in one machine, all that take a hardware KVM.
+test-nested: test-nested-host test-nested-labs test-nested-inside
+
+nested-kernel: build
 	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
 	$(BIN)/ringlet nested --setup --package linux-image-cloud-amd64
+
+test-nested-host: nested-kernel
 	$(BIN)/python -m pytest -m nested_host --ignore tests/labs/test_nested_solutions.py
+
+test-nested-labs: nested-kernel
 	$(BIN)/python -m pytest -n $(JOBS) -m nested_host tests/labs/test_nested_solutions.py
+
+# What is compiled beforehand starts faster in there.
+test-nested-inside: nested-kernel
 	@mkdir -p build/nested
 	@$(COMPILE)
 	$(BIN)/ringlet nested --memory $(NESTED_MEMORY) --timeout 3000 --share build/nested -- \
 	    $(BIN)/python -m pytest -m nested --junitxml build/nested/results.xml \
 	    -o cache_dir=build/nested/pytest tests/nested
 
-# Every solution of every lab in the emulated machine, of which test-nested takes a part: an hour.
-test-labs: build
-	@PYTHON=$(PYTHON) sh .ci/prerequisites tests
-	$(BIN)/ringlet nested --setup --package linux-image-cloud-amd64
+# Every solution of every lab, of which test-nested takes a part.
+test-labs: nested-kernel
 	EXAMPLES=all $(BIN)/python -m pytest -n $(JOBS) tests/labs/test_solutions.py \
 	    tests/labs/test_nested_solutions.py
 
@@ -135,4 +143,4 @@ $(VENV)/docs-ready: $(READY)
 	$(BIN)/pip install --quiet --editable '.[docs]'
 	@touch $@
 
-.PHONY: build demo test test-slow test-nested test-labs fuzz fuzz-config lint docs bench bench-linux build/bench dist clean
+.PHONY: build demo test test-slow test-nested test-nested-host test-nested-labs test-nested-inside nested-kernel test-labs fuzz fuzz-config lint docs bench bench-linux build/bench dist clean
