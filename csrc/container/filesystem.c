@@ -29,7 +29,7 @@ static int bind_instead(unsigned long attributes)
 {
 	struct mount_attr attr = {
 		.attr_set = (attributes & ~MOUNT_ATTR__ATIME) | MOUNT_ATTR_RDONLY,
-		.propagation = MS_SLAVE,
+		.propagation = MS_PRIVATE, /* what the host mounts there later would not be read-only */
 	};
 	int tree = must_on(sys(open_tree, AT_FDCWD, instead,
 			       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE),

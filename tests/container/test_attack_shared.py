@@ -300,6 +300,28 @@ def test_what_the_host_mounts_later_below_a_volume_is_not_the_containers(
         os.close(fd)
 
 
+@pytest.mark.needs_root
+@pytest.mark.needs_cgroups
+def test_nor_is_what_the_host_mounts_later_below_sys(tmp_path: Path) -> None:
+    """With the host's network, a container sees the host's /sys."""
+    config = Workload(
+        rootfs=make_rootfs(tmp_path / "rootfs"),
+        command=["sh", "-c", "echo up; read go; echo written > /sys/kernel/file"],
+        network="host",
+    )
+    (reads, ours), (output, writes) = os.pipe(), os.pipe()
+    with Container(config, stdio=(reads, writes, writes)) as container:
+        container.start()
+        assert os.read(output, 100) == b"up\n"
+        mount("tmpfs", "/sys/kernel", "tmpfs")
+        os.chmod("/sys/kernel", 0o777)
+        os.write(ours, b"go\n")
+        container.wait()
+    assert os.listdir("/sys/kernel") == []
+    for fd in (reads, ours, output, writes):
+        os.close(fd)
+
+
 def test_below_a_slave_it_would_be(box: Box, volume: Path) -> None:
     """A configuration may want it: this is the default of its volumes."""
     box.mount("/data", type="bind", source=str(volume), options=["rbind", "ro"])
