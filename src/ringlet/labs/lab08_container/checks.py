@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ringlet.labs.work import Work
 
 HOSTNAME = "box"
+NEVER_RAN = "run box.py with /bin/sh as in the text: it shows the line where your program ends"
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def _boxed(work: Work) -> Iterator[tuple[Program, int]]:
 
         if not program.wait_until(lambda: is_running() or program.has_ended) or not found:
             program.end_input()
-            raise Failed(f"the command never ran: {program.finish().complaint}")
+            raise Failed(f"the command never ran: {program.finish().complaint}", NEVER_RAN)
         try:
             yield program, found[0]
         except (OSError, LookupError):
@@ -219,7 +220,7 @@ CHECKS = (
         3,
         10,
         "CapEff, CapPrm and CapBnd of the command are 0",
-        "PR_CAPBSET_DROP for each capability; exec then takes the rest away",
+        "PR_CAPBSET_DROP for each number from 0 to cap_last_cap; exec then takes the rest away",
         has_no_capability,
         NO_KVM,
     ),

@@ -1,6 +1,6 @@
 """My container: runs a command in namespaces and a root of its own.
 
-    unshare --user --map-root-user python3 box.py sh
+    unshare --user --map-root-user python3 box.py /bin/sh
 """
 
 import ctypes
@@ -70,7 +70,7 @@ def main(command):
 
     # Step 3: give up what the command doesn't need.
 
-    os.execvp(command[0], command)
+    os.execv(command[0], command)  # command[0] is a whole path
 
 
 main(sys.argv[1:])

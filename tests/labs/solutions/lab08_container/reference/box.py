@@ -1,6 +1,6 @@
 """The reference container: runs a command in namespaces and a root of its own.
 
-    unshare --user --map-root-user python3 box.py sh
+    unshare --user --map-root-user python3 box.py /bin/sh
 """
 
 import ctypes
@@ -91,7 +91,7 @@ def main(command):
     for capability in range(last + 1):
         prctl(PR_CAPBSET_DROP, capability)
 
-    os.execvp(command[0], command)
+    os.execv(command[0], command)  # command[0] is a whole path
 
 
 main(sys.argv[1:])
