@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ringlet.labs.work import Work
 
 MEMORY = 128 << 20
+SEE_ITS_END = "make tiny shows why your program ends"
 LINUX_LINE = "console=ttyS0 quiet reboot=t panic=-1"
 # Linux has the larger of 60 seconds and 12 patiences; but the grader waits no longer than 180
 # seconds for a word from its emulated machine.
@@ -122,7 +123,8 @@ def _find_counter(program: Program, tag: bytes) -> int:
 
     if not program.wait_until(is_counting):
         if program.has_ended:
-            raise Failed(f"the program ended before its guest: {program.finish().complaint}")
+            seen = f"the program ended before its guest: {program.finish().complaint}"
+            raise Failed(seen, SEE_ITS_END)
         raise Failed(
             "the counter in the guest's memory stands still"
             if places
@@ -355,7 +357,8 @@ def ends_with_linux(work: Work) -> str:
     if linux.init:
         raise Failed(linux.init)
     if linux.status != 0:
-        raise Failed(f"after the reset by init: {linux.complaint}")
+        status = "" if linux.status is None else f", the status is {linux.status}"
+        raise Failed(f"after the reset by init{status}: {linux.complaint}")
     return "the program ended with status 0"
 
 
@@ -391,7 +394,8 @@ CHECKS = (
         1,
         5,
         "ranges of type 1 for the first 640 KiB, and for 1 MiB to 128 MiB",
-        "e820_entries is at 0x1e8 (one byte), the entries of 20 bytes are at 0x2d0",
+        "e820_entries is at 0x1e8 (one byte), the entries of 20 bytes are at 0x2d0; an entry has "
+        "the range's address and its size, not its end",
         tells_the_memory,
     ),
     Check(
@@ -408,7 +412,7 @@ CHECKS = (
         10,
         "the bytes that a kernel of random numbers computes, also from reads of empty ports",
         "LSR (0x3fd) reads as 0x60; a port without a device reads as 0xff in each of `size` "
-        "bytes; 0x71 reads as 0",
+        "bytes; 0x71 reads as 0; write the bytes by os.write, not as text",
         prints_and_reads_ports,
     ),
     Check(
@@ -433,7 +437,7 @@ CHECKS = (
         3,
         20,
         "a counter in the memory of Linux's first program that goes up",
-        "see how far Linux comes: leave `quiet` out of the command line",
+        "make linux, or make linux-nested: the last line says how far Linux comes",
         runs_init,
         HARDWARE_KVM,
     ),
@@ -451,7 +455,7 @@ CHECKS = (
         3,
         5,
         "status 0, after init has run",
-        "with reboot=t, Linux resets by a triple fault: KVM_EXIT_SHUTDOWN",
+        "with reboot=t, Linux resets by a triple fault: KVM_EXIT_SHUTDOWN; end with status 0",
         ends_with_linux,
         HARDWARE_KVM,
     ),
