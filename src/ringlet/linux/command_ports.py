@@ -5,7 +5,6 @@ Source: csrc/init/control.c, which lists the lines, and csrc/init/stdio.c, which
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
 
 from ringlet.closing import Closing
@@ -32,7 +31,6 @@ class CommandPorts(Closing):
     on_terminal  whether the command has a terminal, and `stdio` too, which is raw in the run
     machine      the machine that has the device; it must be set before the run
     started      whether init has started the command
-    first_output  when the command's first output was there: CLOCK_MONOTONIC in nanoseconds
     """
 
     machine: Machine
@@ -45,7 +43,6 @@ class CommandPorts(Closing):
         self._read = 0  # bytes of input
         self._ended: tuple[int, int, int] | None = None
         self.started = False
-        self.first_output: int | None = None
         with ExitStack() as stack:
             sinks = []
             for fd in (stdout, stderr):
@@ -65,6 +62,11 @@ class CommandPorts(Closing):
         """Closes the device and the descriptors."""
         self.device.close()
         self._stack.close()
+
+    @property
+    def first_output(self) -> int | None:
+        """When the command's first output went out: CLOCK_MONOTONIC in nanoseconds."""
+        return self._output.first
 
     def _resize(self, rows: int, columns: int) -> None:
         self._say(f"winsize {rows} {columns}")
@@ -126,8 +128,6 @@ class CommandPorts(Closing):
 
         Each port is a stream of its own, so the status may arrive before the output.
         """
-        if self.first_output is None and self._output.sent:
-            self.first_output = time.monotonic_ns()
         if self._ended is not None:
             status, output, errors = self._ended
             if self._output.sent >= output and self._errors.sent >= errors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from contextlib import nullcontext
 from threading import Lock
@@ -34,6 +35,7 @@ class Port:
     on_closed  is called when the reader of `sink` has gone
     on_sent    is called after bytes went to `sink`
     sent       how many bytes went to `sink`
+    first      when the first of them went there: CLOCK_MONOTONIC in nanoseconds; None before that
 
     A port is the `Receiver` of host/input.py, too: it takes input while the guest has buffers.
     """
@@ -55,6 +57,7 @@ class Port:
         self.on_closed = on_closed
         self.on_sent = on_sent
         self.sent = 0
+        self.first: int | None = None
         self.on_room: Callable[[], None] = lambda: None
         self._wake: Callable[[], None] = lambda: None
         self._lock = Lock()  # one thread at a time gives input to the guest
@@ -176,6 +179,8 @@ class Port:
         buffers = _from(chain.readable, after[0])
         try:
             while buffers:
+                if self.first is None:  # before a reader of the host can have the bytes
+                    self.first = time.monotonic_ns()
                 written = self._write(buffers)
                 if not written:
                     return KEPT
