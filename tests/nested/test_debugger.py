@@ -87,7 +87,7 @@ def test_linux_with_two_vcpus_is_stopped_and_stepped_and_ends_as_it_should(
         result = machine.wait(LONG)
     os.close(writer)
     assert result is not None
-    assert (result.reason, result.status) == ("exit-port", 3)
+    assert (result.reason, result.status) == ("exit", 3)
     with open(reader, "rb") as output:
         assert output.read() == b"2\n"
 
