@@ -12,13 +12,13 @@ import select
 import struct
 from collections import deque
 from contextlib import ExitStack
+from functools import partial
 from threading import Thread
 
 from ringlet.host.descriptor import eventfds
 from ringlet.host.thread import start_without_signals
 from ringlet.virtio.device import KEPT, VirtioDevice
-from ringlet.virtio.port import scatter
-from ringlet.virtio.queue import DriverError
+from ringlet.virtio.queue import DriverError, scatter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class Console(VirtioDevice):
                 message = self._messages.pop(key)
             except (IndexError, StopIteration, KeyError, RuntimeError):
                 return  # a reset came between
-            self.queues[_CONTROL_IN].complete(chain, lambda c=chain, m=message: scatter(m, c))  # type: ignore[misc]
+            self.queues[_CONTROL_IN].complete(chain, partial(scatter, message, chain.writable))
 
 
 def _resized(config: bytes) -> bytes:

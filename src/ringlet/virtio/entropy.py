@@ -10,7 +10,7 @@ from time import monotonic
 
 from ringlet.host.thread import start_without_signals
 from ringlet.virtio.device import KEPT, VirtioDevice
-from ringlet.virtio.queue import DriverError
+from ringlet.virtio.queue import DriverError, scatter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,9 +99,4 @@ class Entropy(VirtioDevice):
 
 
 def _fill(chain: Chain, size: int) -> int:
-    data = memoryview(os.urandom(size))
-    for buffer in chain.writable:
-        part = data[: len(buffer)]
-        buffer[: len(part)] = part
-        data = data[len(part) :]
-    return size
+    return scatter(os.urandom(size), chain.writable)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ringlet.host.thread import start_without_signals
 from ringlet.virtio.device import KEPT, VirtioDevice
-from ringlet.virtio.queue import DriverError, split
+from ringlet.virtio.queue import DriverError, scatter, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -324,12 +324,8 @@ class Net(VirtioDevice):
                 data[10:12] = count.to_bytes(2, "little")  # the number of buffers (5.1.6.4)
                 rest = memoryview(data)
                 for chain in chains[first : first + count]:
-                    before = len(rest)
-                    for buffer in chain.writable:
-                        part = rest[: len(buffer)]
-                        buffer[: len(part)] = part
-                        rest = rest[len(part) :]
-                    written.append(before - len(rest))
+                    written.append(scatter(rest, chain.writable))
+                    rest = rest[written[-1] :]
                 first += count
             return written
 

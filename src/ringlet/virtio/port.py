@@ -9,7 +9,7 @@ from threading import Lock
 
 from ringlet.host.output import OutputClosedError
 from ringlet.virtio.device import KEPT
-from ringlet.virtio.queue import DriverError
+from ringlet.virtio.queue import DriverError, scatter, skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Port:
                 except IndexError:
                     break
                 piece = data[taken : taken + size]
-                if self._queues[0].complete(chain, lambda c=chain, p=piece: scatter(p, c)):  # type: ignore[misc]
+                if self._queues[0].complete(chain, lambda c=chain, p=piece: scatter(p, c.writable)):  # type: ignore[misc]
                     taken += len(piece)
         return taken
 
@@ -176,7 +176,7 @@ class Port:
         Returns 0 and sets `after[0]` to -1 at the end of the chain; or returns `KEPT`, and
         `after[0]` is the next byte.
         """
-        buffers = _from(chain.readable, after[0])
+        buffers = skip(chain.readable, after[0])
         try:
             while buffers:
                 if self.first is None:  # before a reader of the host can have the bytes
@@ -186,7 +186,7 @@ class Port:
                     return KEPT
                 self.sent += written
                 after[0] += written
-                buffers = _from(buffers, written)
+                buffers = skip(buffers, written)
         except OutputClosedError:
             self.on_closed()
         after[0] = -1
@@ -199,24 +199,3 @@ class Port:
         data = bytes(buffers[0][:_PIECE])
         self.sink(data)
         return len(data)
-
-
-def scatter(data: bytes, chain: Chain) -> int:
-    """Writes `data` to the chain's writable buffers; returns how many bytes that was."""
-    done = 0
-    for buffer in chain.writable:
-        piece = data[done : done + len(buffer)]
-        buffer[: len(piece)] = piece
-        done += len(piece)
-        if done == len(data):
-            break
-    return done
-
-
-def _from(buffers: list[memoryview], start: int) -> list[memoryview]:
-    """Returns the buffers without their first `start` bytes."""
-    for number, buffer in enumerate(buffers):
-        if start < len(buffer):
-            return [buffer[start:], *buffers[number + 1 :]]
-        start -= len(buffer)
-    return []

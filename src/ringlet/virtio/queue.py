@@ -223,3 +223,24 @@ def split(buffers: list[memoryview], size: int) -> tuple[bytes, list[memoryview]
         if len(buffer) == missing:
             return head, buffers[index + 1 :]
     raise DriverError("a request is shorter than its header")
+
+
+def skip(buffers: list[memoryview], start: int) -> list[memoryview]:
+    """Returns the buffers without their first `start` bytes."""
+    for index, buffer in enumerate(buffers):
+        if start < len(buffer):
+            return [buffer[start:], *buffers[index + 1 :]]
+        start -= len(buffer)
+    return []
+
+
+def scatter(data: bytes | memoryview, buffers: list[memoryview]) -> int:
+    """Writes `data` to the buffers, as far as they have room; returns how many bytes that was."""
+    rest = memoryview(data)
+    for buffer in buffers:
+        if not rest:
+            break
+        part = rest[: len(buffer)]
+        buffer[: len(part)] = part
+        rest = rest[len(part) :]
+    return len(data) - len(rest)

@@ -12,7 +12,7 @@ from ringlet.virtio.device import VirtioDevice
 from ringlet.virtio.fs import protocol
 from ringlet.virtio.fs.protocol import ANSWER, REQUEST, Request
 from ringlet.virtio.fs.server import Server
-from ringlet.virtio.queue import DriverError
+from ringlet.virtio.queue import DriverError, scatter, skip, split
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,12 +70,11 @@ class FileSystem(VirtioDevice):
 
     def handle(self, queue: int, chain: Chain) -> int | Callable[[], int]:
         """Does one request."""
-        header, readable = _split(chain.readable, REQUEST.size)
-        if len(header) < REQUEST.size:
-            raise DriverError("a request without a header")
+        header, readable = split(chain.readable, REQUEST.size)
         _, operation, number, node, uid, gid, _, _ = REQUEST.unpack(header)
         size = protocol.WRITE_IN.size if operation == protocol.WRITE else _BODY
-        body, data = _split(readable, size)
+        size = min(size, sum(map(len, readable)))
+        body, data = split(readable, size) if size else (b"", readable)
         request = Request(operation, number, node, uid, gid, body)
         if operation in (protocol.FORGET, protocol.BATCH_FORGET):
             self._server.forget(request)
@@ -84,7 +83,7 @@ class FileSystem(VirtioDevice):
             return 0  # no request waits for what may not come
         if sum(map(len, chain.writable)) < ANSWER.size:
             raise DriverError("a request without a place for its answer")
-        place = _after(chain.writable, ANSWER.size)
+        place = skip(chain.writable, ANSWER.size)
         result = self._try(request, lambda: self._server.answer(request, data, place))
         if isinstance(result, bytes | int):
             return _reply(chain, number, result)
@@ -124,28 +123,5 @@ def _reply(chain: Chain, number: int, result: Answer) -> int:
     if len(rest) > sum(map(len, chain.writable)):
         rest = memoryview(ANSWER.pack(ANSWER.size, -errno.ERANGE, number))
         size = ANSWER.size
-    for buffer in chain.writable:
-        if not rest:
-            break
-        part = rest[: len(buffer)]
-        buffer[: len(part)] = part
-        rest = rest[len(part) :]
+    scatter(rest, chain.writable)
     return size
-
-
-def _split(buffers: list[memoryview], size: int) -> tuple[bytes, list[memoryview]]:
-    """Copies the first `size` bytes of the buffers; returns the copy and the rest."""
-    copy = bytearray()
-    for buffer in buffers:
-        copy += buffer[: size - len(copy)]
-        if len(copy) == size:
-            break
-    return bytes(copy), _after(buffers, len(copy))
-
-
-def _after(buffers: list[memoryview], start: int) -> list[memoryview]:
-    for number, buffer in enumerate(buffers):
-        if start < len(buffer):
-            return [buffer[start:], *buffers[number + 1 :]]
-        start -= len(buffer)
-    return []
